@@ -130,6 +130,8 @@ class Channel(Protocol):
     digest_size: int
     storm_size: int
     """Tasks that one message of a storm lists at most."""
+    storm_room: int
+    """Maximum length of such a list, in characters, as `storms.listed_length` counts them."""
     threads: bool
     """Whether later messages about a task are sent to the thread of its first one."""
     edit_budget: str | None

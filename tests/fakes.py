@@ -117,7 +117,7 @@ class FakeChannel:
         self.concurrency = concurrency
         self.digest_above = digest_above
         self.digest_size = 100
-        self.storm_size = 100
+        self.storm_size, self.storm_room = 100, 1_000_000
         self.threads = False
         self.coalesces = False
         self.multi_recipient = False

@@ -27,7 +27,6 @@ from notifier.core.routing import DeliveryRouting
 from notifier.core.storms import Storm, begin
 from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.messages import event_message, live_message, thread_reply
-from notifier.integrations.slack.summaries import FIRST_PART_SIZE, PART_SIZE
 from notifier.lookup import InstanceAnswer
 from notifier.ports import RenderRequest, StoredTask, TaskStatistics
 from notifier.wording.events import EventFormatter
@@ -199,8 +198,8 @@ def _storms(language: Language) -> Iterator[Sample]:
     yield "growing", live_message(replace(thread, storm=growing), formatter)
     yield "acknowledged", live_message(replace(thread, storm=growing, acknowledged=ack), formatter)
     yield "over", live_message(replace(thread, storm=over), formatter)
-    yield "part in its thread", event_message(_request(*events[1 : 1 + PART_SIZE], **together), formatter)
-    yield "first, through a webhook", event_message(_request(*events[:FIRST_PART_SIZE], **opening), formatter)
+    yield "part in its thread", event_message(_request(*events[1:36], **together), formatter)
+    yield "first, through a webhook", event_message(_request(*events[:24], **opening), formatter)
 
 
 def _of_storm(n: int, event: Event) -> Event:

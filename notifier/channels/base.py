@@ -70,6 +70,7 @@ class BaseChannel(ABC, Generic[S]):
     resend_policy: ResendPolicy = ResendPolicy.UNSAFE
     threads: bool = False
     storm_size: int = 100
+    storm_room: int = 1_000_000
     coalesces: bool = False
     multi_recipient: bool = False
     edit_budget: str | None = None

@@ -83,6 +83,8 @@ class ChannelPolicy:
     """True where the message of a storm sums it up, and its thread lists the tasks."""
     storm_size: int = 100
     """Tasks that one message of a storm lists at most."""
+    storm_room: int = 1_000_000
+    """Maximum length of such a list, in characters, as `storms.listed_length` counts them."""
     coalesces: bool = False
     """True where progress that has not been delivered gives way to what happened after it."""
 

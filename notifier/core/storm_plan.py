@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -11,6 +11,7 @@ from notifier.core import storms
 from notifier.core.delivery import FAILURE_RANK, Delivery, DeliveryState, delivery_id
 from notifier.core.events import EventType
 from notifier.core.identity import DirectChannel, Subject
+from notifier.core.model import Event
 from notifier.core.routing import (
     ChannelPolicy,
     DeliveryRouting,
@@ -27,8 +28,7 @@ class UnsentPart:
     """The latest delivery of a storm, before the first attempt to send it: it can take more failures."""
 
     delivery_id: str
-    count: int
-    """Number of its events."""
+    events: tuple[Event, ...]
     routing: DeliveryRouting
 
 
@@ -124,7 +124,7 @@ class _Planner:
         With threads, the message that opens a storm sums it up and has one event; it takes no others.
         """
         events = [item.event for item in failures]
-        name, size = self.policy.name, self.policy.storm_size
+        name = self.policy.name
         wanted = routing_on(name, failures, self.routes)
         storm = storms.begin(name, events) if known is None else storms.grow(known, events)
         listed = sorted(failures, key=lambda item: (storms.instance_of(item.event), item.event.job_id))
@@ -133,19 +133,20 @@ class _Planner:
             first = min(listed, key=lambda item: storms.age_of(item.event))
             parts.append([first])
             listed.remove(first)
-        room = self._room(part, storm, wanted)
+        room = self._room(part, storm, wanted, listed) if part else 0
         extra, listed = listed[:room], listed[room:]
-        parts += [listed[start : start + size] for start in range(0, len(listed), size)]
+        parts += split_listed(listed, self.policy)
         deliveries = [self._delivery(storm, one, wanted) for one in parts]
         if known is None:
             storm = replace(storm, opened_by=deliveries[0].id)
         return storm, self._delivery(storm, extra, wanted) if extra else None, deliveries
 
-    def _room(self, part: UnsentPart | None, storm: Storm, wanted: DeliveryRouting) -> int:
+    def _room(self, part: UnsentPart, storm: Storm, wanted: DeliveryRouting, listed: Sequence[RoutedEvent]) -> int:
         """Return how many failures the unsent part of a storm takes."""
-        if part is None or part.routing != wanted or (self.policy.threads and part.delivery_id == storm.opened_by):
+        if part.routing != wanted or (self.policy.threads and part.delivery_id == storm.opened_by):
             return 0
-        return max(self.policy.storm_size - part.count, 0)
+        events = (*part.events, *(item.event for item in listed[: self.policy.storm_size]))
+        return max(storms.fitting(events, self.policy.storm_size, self.policy.storm_room) - len(part.events), 0)
 
     def _delivery(self, storm: Storm, items: Sequence[RoutedEvent], wanted: DeliveryRouting) -> Delivery:
         return Delivery(
@@ -160,3 +161,12 @@ class _Planner:
             rank=FAILURE_RANK,
             routing=wanted,
         )
+
+
+def split_listed(failures: Sequence[RoutedEvent], policy: ChannelPolicy) -> Iterator[Sequence[RoutedEvent]]:
+    """Divide failures, which are in the order of instances, among lists that a message of the channel can hold."""
+    while failures:
+        events = [item.event for item in failures[: policy.storm_size]]
+        size = max(storms.fitting(events, policy.storm_size, policy.storm_room), 1)
+        yield failures[:size]
+        failures = failures[size:]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from notifier.core.causes import error_code
+from notifier.core.ids import shorten_ids
 from notifier.core.model import NAMESPACE, Event
 from notifier.core.people import Acknowledgement
 
@@ -157,6 +158,11 @@ def fold_reason(reason: str) -> str:
 
 # ---- instances ----
 
+LISTED_NAME, LISTED_ID = 120, 100
+"""Maximum length of a name and of an id in a list, in characters: `NAME_LIMIT` and `ID_LIMIT` of the wording."""
+_AROUND_NAME, _AROUND_ID = 16, 4
+"""Characters that stand around a name and an id: the number of tasks, a bullet, marks and a separator."""
+
 
 def _counted(instances: Iterable[tuple[str, int]], events: Iterable[Event]) -> tuple[tuple[str, int], ...]:
     counts = dict(instances)
@@ -169,6 +175,29 @@ def _counted(instances: Iterable[tuple[str, int]], events: Iterable[Event]) -> t
 
 def _most_frequent(counts: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def fitting(events: Sequence[Event], size: int, room: int) -> int:
+    """Return how many events, from the first on, fit into a list of so many tasks and characters."""
+    short = shorten_ids({event.job_id for event in events})
+    names: set[str] = set()
+    length = 0
+    for count, event in enumerate(events):
+        name = instance_of(event)
+        length += listed_length(short[event.job_id], "" if name in names else name)
+        if count >= size or length > room:
+            return count
+        names.add(name)
+    return len(events)
+
+
+def listed_length(shown_id: str, name: str) -> int:
+    """Return how many characters a task takes in a list by instance; `name` is empty where the list has it already.
+
+    Longer ids and names are cut where they are shown.
+    """
+    named = min(len(name), LISTED_NAME) + _AROUND_NAME if name else 0
+    return min(len(shown_id), LISTED_ID) + _AROUND_ID + named
 
 
 def instance_of(event: Event) -> str:

@@ -17,7 +17,7 @@ from notifier.core.routing import MAX_DIGEST_SIZE
 from notifier.core.storm_plan import UnsentPart
 from notifier.store import rows, statements
 from notifier.store.channels import Channels
-from notifier.store.delivery_rows import change_deliveries, load_deliveries, make_due
+from notifier.store.delivery_rows import change_deliveries, load_deliveries, load_events, make_due
 from notifier.store.schema import attempts, deliveries, delivery_events, events
 from notifier.store.session import Session, chunks
 from notifier.store.statements import UNSETTLED
@@ -42,9 +42,12 @@ class Deliveries:
 
     def unsent_parts(self, storm_ids: Collection[str]) -> Mapping[str, UnsentPart]:
         """Return the latest delivery of each of these storms of which no attempt has been made, by storm id."""
+        found = [row for chunk in self._session.execute_chunks(statements.UNSENT_PARTS, storm_ids) for row in chunk]
+        carried = load_events(self._session, [row.id for row in found])
         return {
-            row.storm: UnsentPart(delivery_id=row.id, count=row.events, routing=rows.routing_of(row.routing))
-            for found in self._session.execute_chunks(statements.UNSENT_PARTS, storm_ids)
+            row.storm: UnsentPart(
+                delivery_id=row.id, events=tuple(carried[row.id]), routing=rows.routing_of(row.routing)
+            )
             for row in found
         }
 

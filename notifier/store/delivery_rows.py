@@ -15,12 +15,18 @@ from notifier.store.session import Session
 
 def load_deliveries(session: Session, found: Sequence[Row[*tuple[Any, ...]]]) -> list[Delivery]:
     """Return the deliveries of rows, each with its events and its storm."""
-    carried: dict[str, list[Event]] = {}
-    for result in session.execute_chunks(statements.EVENTS_OF_DELIVERIES, [row.id for row in found]):
-        for delivery_id, facts in result:
-            carried.setdefault(delivery_id, []).append(rows.event_of(facts))
+    carried = load_events(session, [row.id for row in found])
     storms = load_storms(session, {row.storm for row in found if row.storm})
     return [rows.delivery_of(row, tuple(carried.get(row.id, ())), storms.get(row.storm)) for row in found]
+
+
+def load_events(session: Session, delivery_ids: Collection[str]) -> Mapping[str, Sequence[Event]]:
+    """Return the events of deliveries by the id of the delivery, in their order."""
+    carried: dict[str, list[Event]] = {}
+    for result in session.execute_chunks(statements.EVENTS_OF_DELIVERIES, delivery_ids):
+        for delivery_id, facts in result:
+            carried.setdefault(delivery_id, []).append(rows.event_of(facts))
+    return carried
 
 
 def load_storms(session: Session, ids: Collection[str]) -> Mapping[str, Storm]:

@@ -63,6 +63,7 @@ class App:
                     digest_size=channel.digest_size,
                     threads=channel.threads,
                     storm_size=channel.storm_size,
+                    storm_room=channel.storm_room,
                     coalesces=channel.coalesces,
                 )
                 for name, channel in self.channels.items()

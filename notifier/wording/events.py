@@ -9,12 +9,12 @@ from typing import Literal
 
 from notifier.core.causes import CauseCatalogue, Explanation
 from notifier.core.events import EventType
+from notifier.core.ids import shorten_id
 from notifier.core.model import Event, Task
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import is_production
 from notifier.wording.causes import builtin_catalogue
 from notifier.wording.columns import columns, shortened
-from notifier.wording.ids import short_id
 from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import dated, quoted, strong, without_marks
@@ -144,7 +144,7 @@ class _Description:
             console_url=self.formatter.links.console(event),
             runbook_url=self.formatter.links.runbook(event, self.explanation),
             origin=self.origin,
-            job=short_id(task.job_id) if task else "",
+            job=one_line(shorten_id(task.job_id), ID_LIMIT) if task else "",
             history=self.history,
             facts=tuple(fact for fact in self._facts() if fact),
         )

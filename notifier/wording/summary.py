@@ -1,24 +1,24 @@
 """Digests and storms in words: how many events there are, of what reason, on which instances."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import ceil
 
 from notifier.core.events import EventType
+from notifier.core.ids import shorten_ids
 from notifier.core.model import Event
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import Severity, is_production
 from notifier.core.storms import Storm
 from notifier.ports import RenderRequest
 from notifier.wording.events import EventFormatter, capitalised
-from notifier.wording.ids import short_ids
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import quoted, strong, without_marks
 from notifier.wording.message import ListedInstance, Message, ReasonCount, SummaryMessage
 from notifier.wording.operations import OPERATIONS
-from notifier.wording.sanitize import DETAIL_LIMIT, one_line
+from notifier.wording.sanitize import DETAIL_LIMIT, ID_LIMIT, one_line
 from notifier.wording.states import EVENT_ROWS, EventState, by_severity, emoji_of, state_of
 
 MAX_REASONS = 8
@@ -180,7 +180,7 @@ class SummaryFormatter:
 
     def _described(self, events: Sequence[Event], routing: DeliveryRouting) -> Iterator[Message]:
         """Yield the messages of events, with job ids that can be told apart."""
-        short = short_ids({event.job_id for event in events})
+        short = _shown_ids(events)
         for event in events:
             yield replace(self.formatter.describe(event, routing), job=short[event.job_id])
 
@@ -222,7 +222,7 @@ class SummaryFormatter:
 
     def _by_instance(self, events: Sequence[Event]) -> tuple[ListedInstance, ...]:
         """Return the tasks of events by instance, in the order of names."""
-        short = short_ids({event.job_id for event in events})
+        short = _shown_ids(events)
         by_name: dict[str, list[str]] = {}
         for event in sorted(events, key=lambda event: (self._name(event), event.job_id)):
             by_name.setdefault(self._name(event), []).append(short[event.job_id])
@@ -255,3 +255,7 @@ class SummaryFormatter:
 
 def _digest_emoji(state: EventState, severity: Severity) -> str:
     return state.digest_emoji if severity.loud or state is not _FAILED else emoji_of(state, severity)
+
+
+def _shown_ids(events: Iterable[Event]) -> Mapping[str, str]:
+    return {whole: one_line(short, ID_LIMIT) for whole, short in shorten_ids({one.job_id for one in events}).items()}

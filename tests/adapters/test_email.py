@@ -37,6 +37,7 @@ from servers.tls import Certificate, make_certificate
 from notifier.channels.base import PROBE_AFTER, ChannelContext
 from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, ResendPolicy, Retry, Unknown
 from notifier.core.events import EventType
+from notifier.core.ids import shorten_ids
 from notifier.core.model import Event, TaskHistory
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import Severity
@@ -48,7 +49,6 @@ from notifier.integrations.email.settings import EmailSettings
 from notifier.ports import RenderRequest
 from notifier.wording.columns import columns
 from notifier.wording.events import EventFormatter
-from notifier.wording.ids import short_ids
 from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import Language
@@ -479,7 +479,7 @@ class TestStorm:
         size = EmailChannel.storm_size
         request = storm_request(size, opens=opens, name=name, job=job)
         mail = read(request, language)
-        shown = short_ids({event.job_id for event in request.events})
+        shown = shorten_ids({event.job_id for event in request.events})
         for said in (part(mail, "plain"), Page(part(mail, "html")).text):
             listed = said.rpartition("by instance" if language == "en" else "按实例列出")[2]
             assert sum(listed.count(text) >= 1 for text in set(shown.values())) == len(set(shown.values()))

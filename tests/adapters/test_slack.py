@@ -69,8 +69,9 @@ from notifier.core.delivery import (
 from notifier.core.events import EventType
 from notifier.core.model import Event, TaskHistory
 from notifier.core.people import Acknowledgement, Mute
-from notifier.core.routing import MAX_MENTIONS, DeliveryRouting
+from notifier.core.routing import MAX_MENTIONS, ChannelPolicy, DeliveryRouting, RoutedEvent
 from notifier.core.severity import Severity
+from notifier.core.storm_plan import split_listed
 from notifier.core.storms import Storm
 from notifier.http import HttpClient
 from notifier.integrations.slack.blockkit import (
@@ -86,7 +87,7 @@ from notifier.integrations.slack.channel import MAX_HISTORY_PAGES, PAGE_SIZE, Sl
 from notifier.integrations.slack.errors import TOKEN_REMEDY
 from notifier.integrations.slack.messages import event_message, live_message, plain_text_message, without_buttons
 from notifier.integrations.slack.settings import HISTORY_DELAY, SlackSettings
-from notifier.integrations.slack.summaries import FIRST_PART_SIZE, PART_SIZE
+from notifier.integrations.slack.summaries import FIRST_PART_ROOM, PART_ROOM, PART_SIZE
 from notifier.wording.events import EventFormatter
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import dated, quoted, strong
@@ -496,30 +497,42 @@ def test_without_a_chat_a_storm_names_no_command() -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize(("size", "opens"), [(PART_SIZE, False), (FIRST_PART_SIZE, True)])
+@pytest.mark.parametrize(("room", "opens"), [(PART_ROOM, False), (FIRST_PART_ROOM, True)])
 @pytest.mark.parametrize("letter", ["&", "名", "a"])
-def test_everything_in_a_storm_is_named_whatever_the_lengths(
+@pytest.mark.parametrize(("name", "job_id"), [(NAME_LIMIT, ID_LIMIT), (NAME_LIMIT, 7), (7, ID_LIMIT), (7, 7)])
+def test_everything_in_a_storm_is_named_whatever_the_lengths(  # noqa: PLR0917 - a table
     language: Language,
-    size: int,
+    room: int,
     opens: bool,  # noqa: FBT001 - a table
     letter: str,
+    name: int,
+    job_id: int,
 ) -> None:
-    names = [f"{letter * (NAME_LIMIT - 6)}{n:06}" for n in range(size)]
-    ids = [f"{letter * (ID_LIMIT - 6)}{n:06}" for n in range(size)]
     tasks = [
-        make_task(id_, instance_name=name, name=f"{letter * 400}{name}", fail_reason=f"{letter * 400} DBS.{10_000 + n}")
-        for n, (id_, name) in enumerate(zip(ids, names, strict=True))
+        make_task(
+            f"{letter * (job_id - 6)}{n:06}",
+            instance_name=f"{letter * (name - 6)}{n:06}",
+            name=letter * 400,
+            fail_reason=f"{letter * 400} DBS.{10_000 + n}",
+        )
+        for n in range(300)
     ]
     events = [make_event(task, environment=letter * 100, source=letter * 200, region=letter * 200) for task in tasks]
     storm = replace(storms.begin("dba", events), opened_by="d")
-    request = replace(make_render_request(*events, digest=True), storm=storm, opens_storm=opens)
-    shown = event_message(request, FORMATTERS[language])
-    named = "\n".join(shown_texts(shown))
-    assert all(name in named for name in names)
-    assert all(id_ in named for id_ in ids)
-    assert sum(map(len, shown_texts(shown))) <= MESSAGE_LIMIT
-    assert not list(problems(shown))
-    assert len(plain_text_message(shown)["text"]) <= 40_000
+    policy = ChannelPolicy(name="dba", storm_size=PART_SIZE, storm_room=room)
+    listed = [RoutedEvent(event=event, routes=(), channels=("dba",)) for event in events]
+    parts = list(split_listed(listed, policy))
+    assert [item for part in parts for item in part] == listed
+    for part in parts:
+        of_part = [item.event for item in part]
+        request = replace(make_render_request(*of_part, digest=True), storm=storm, opens_storm=opens)
+        shown = event_message(request, FORMATTERS[language])
+        named = "\n".join(shown_texts(shown))
+        assert all(event.task and str(event.task.instance_name) in named for event in of_part)
+        assert all(event.job_id in named for event in of_part)
+        assert sum(map(len, shown_texts(shown))) <= MESSAGE_LIMIT
+        assert not list(problems(shown))
+        assert len(plain_text_message(shown)["text"]) <= 40_000
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)

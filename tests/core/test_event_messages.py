@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from notifier.cli.samples import sample_event
 from notifier.core.causes import Cause, CauseCatalogue, Retryable
 from notifier.core.events import EventType
+from notifier.core.ids import shorten_id, shorten_ids
 from notifier.core.model import Event, TaskHistory
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import Severity
 from notifier.wording.events import EventFormatter
-from notifier.wording.ids import short_id, short_ids
 from notifier.wording.links import URL_LIMIT, LinkTemplates
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import split_marked, without_marks
@@ -300,14 +300,14 @@ def test_no_value_leaves_its_place_in_a_link(text: str) -> None:
 
 
 def test_random_ids_are_short_and_others_whole() -> None:
-    assert short_id("def160ec-c3ad-4647-8520-de0a8f84474c") == "def160ec"
-    assert short_id("def160ecc3ad46478520de0a8f84474c") == "def160ec"
-    assert short_id("job-2026-000001") == "job-2026-000001"
+    assert shorten_id("def160ec-c3ad-4647-8520-de0a8f84474c") == "def160ec"
+    assert shorten_id("def160ecc3ad46478520de0a8f84474c") == "def160ec"
+    assert shorten_id("job-2026-000001") == "job-2026-000001"
 
 
 @given(st.sets(st.one_of(st.uuids().map(str), st.text(min_size=1)), min_size=1, max_size=20))
 def test_short_ids_can_be_told_apart(ids: set[str]) -> None:
-    short = short_ids(ids)
+    short = shorten_ids(ids)
     assert short.keys() == ids
     random = [text for job_id, text in short.items() if len(job_id) == 36 and len(text) == 8]
     assert len(set(random)) == len(random)
@@ -315,7 +315,7 @@ def test_short_ids_can_be_told_apart(ids: set[str]) -> None:
 
 def test_ids_with_one_beginning_are_whole() -> None:
     ids = {"aaaaaaaa-0000-0000-0000-000000000001", "aaaaaaaa-0000-0000-0000-000000000002"}
-    assert short_ids(ids) == {one: one for one in ids}
+    assert shorten_ids(ids) == {one: one for one in ids}
 
 
 # ---- hostile text ----

@@ -19,8 +19,8 @@ from notifier.core.identity import Subject
 from notifier.core.model import Event
 from notifier.core.people import Acknowledgement, Mute
 from notifier.core.polling import DeliveryPlan, PlannedEvents, plan_deliveries
-from notifier.core.routing import ChannelPolicy, DeliveryRouting, Route, RoutingConfig, route_events
-from notifier.core.storm_plan import StormContext, UnsentPart
+from notifier.core.routing import ChannelPolicy, DeliveryRouting, Route, RoutedEvent, RoutingConfig, route_events
+from notifier.core.storm_plan import StormContext, UnsentPart, split_listed
 from notifier.core.storms import INSTANCE_LIMIT, MAX_GROUPS, MAX_INSTANCES, REASON_LIMIT, Storm
 from notifier.ports import RenderRequest
 
@@ -288,7 +288,7 @@ def test_without_threads_each_message_lists_as_many_as_fit() -> None:
 
 
 def unsent(delivery: Delivery, **changes: Any) -> dict[str, UnsentPart]:
-    part = UnsentPart(delivery_id=delivery.id, count=len(delivery.events), routing=delivery.routing)
+    part = UnsentPart(delivery_id=delivery.id, events=delivery.events, routing=delivery.routing)
     storm_id = Subject.parse(delivery.subject).storm
     assert storm_id is not None
     return {storm_id: replace(part, **changes)}
@@ -309,7 +309,14 @@ def test_a_message_that_nobody_has_begun_to_send_takes_more_failures(
     assert (grown.opened_by, grown.total) == (part.id, 6 + more)
 
 
-@pytest.mark.parametrize("changes", [{"count": 10}, {"count": 11}, {"routing": DeliveryRouting(routes=("other",))}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"events": failures(10, first=50)},
+        {"events": failures(11, first=50)},
+        {"routing": DeliveryRouting(routes=("other",))},
+    ],
+)
 def test_a_message_that_is_full_or_routed_otherwise_takes_none(changes: Mapping[str, Any]) -> None:
     config = routing(size=10)
     first = plan(failures(6), config)
@@ -394,3 +401,36 @@ def _check_totals(known: Mapping[str, Storm], deliveries: Sequence[Delivery]) ->
         assert sum(len(one.events) for one in mine) == storm.total
         assert sum(group.count for group in storm.groups) == storm.total
         assert mine[0].id == storm.opened_by
+
+
+# ---- lists ----
+
+
+@given(
+    st.lists(st.tuples(st.text(max_size=200), st.text(min_size=1, max_size=200)), min_size=1, unique_by=lambda x: x[1]),
+    st.integers(1, 10),
+    st.integers(1, 500),
+)
+def test_lists_hold_everything_in_order_and_no_more_than_fits(
+    rows: list[tuple[str, str]], size: int, room: int
+) -> None:
+    items = [
+        RoutedEvent(event=make_event(make_task(job_id, instance_name=name)), routes=(), channels=("dba",))
+        for name, job_id in sorted(rows)
+    ]
+    parts = list(split_listed(items, ChannelPolicy(name="dba", storm_size=size, storm_room=room)))
+    assert [item for part in parts for item in part] == items
+    assert all(0 < len(part) <= size for part in parts)
+    for part in parts:
+        names = {storms.instance_of(item.event) for item in part}
+        ids = sum(storms.listed_length(item.event.job_id, "") for item in part)
+        named = sum(storms.listed_length("", name) - storms.listed_length("", "") for name in names)
+        assert len(part) == 1 or ids + named <= room
+
+
+def test_ids_that_share_their_beginning_take_their_whole_length() -> None:
+    ids = [f"0198f3c1-7a2b-7000-8000-{n:012}" for n in range(20)]
+    items = [
+        RoutedEvent(event=make_event(make_task(one, instance_name="pg")), routes=(), channels=("dba",)) for one in ids
+    ]
+    assert len(list(split_listed(items, ChannelPolicy(name="dba", storm_room=420)))) > 1

@@ -188,6 +188,7 @@ class Receiver:
     digest_above: int | None = 3
     digest_size: int = 4
     storm_size: int = 4
+    storm_room: int = 1_000_000
     threads: bool = False
     coalesces: bool = False
     multi_recipient: bool = False
@@ -214,6 +215,7 @@ class Receiver:
             digest_size=self.digest_size,
             threads=self.threads,
             storm_size=self.storm_size,
+            storm_room=self.storm_room,
         )
 
     def render(self, request: RenderRequest) -> Body:

@@ -153,6 +153,7 @@ class SimulatedChannel:
     digest_above: int | None = 20
     digest_size: int = 100
     storm_size: int = 100
+    storm_room: int = 1_000_000
     edit_pace: Pace = field(default_factory=lambda: Pace(per_second=10, burst=5))
     threads: bool = False
     coalesces: bool = False

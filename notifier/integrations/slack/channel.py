@@ -37,7 +37,7 @@ from notifier.integrations.slack.errors import (
 from notifier.integrations.slack.messages import live_message, replacement_message, thread_reply
 from notifier.integrations.slack.sender import SlackSender, final_outcome
 from notifier.integrations.slack.settings import CHANNEL_ID, HISTORY_DELAY, SlackSettings
-from notifier.integrations.slack.summaries import FIRST_PART_SIZE, PART_SIZE
+from notifier.integrations.slack.summaries import FIRST_PART_ROOM, PART_ROOM
 from notifier.integrations.slack.webhook import SlackWebhookChannel
 from notifier.ports import CheckResult, RenderRequest
 from notifier.wording.sanitize import one_line
@@ -63,7 +63,7 @@ class SlackChannel(SlackSender):
         super().__init__(settings, context)
         self.resend_policy = ResendPolicy.RECONCILABLE if settings.can_search else ResendPolicy.UNSAFE
         self.threads = self.coalesces = settings.threads
-        self.storm_size = PART_SIZE if settings.threads else FIRST_PART_SIZE
+        self.storm_room = PART_ROOM if settings.threads else FIRST_PART_ROOM
         token = settings.bot_token.get_secret_value() if settings.bot_token else ""
         self.edit_budget = sha256(token.encode()).hexdigest()[:16] if settings.live else None
         limit = rate_limits.rate_limit("slack-edit")

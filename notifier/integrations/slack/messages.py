@@ -13,6 +13,7 @@ from notifier.channels.templates import BUILT_IN, FilledTemplate
 from notifier.chat.requests import MUTE_LENGTHS, Button, ButtonAction
 from notifier.core.delivery import Thread
 from notifier.core.durations import parse_duration
+from notifier.core.ids import shorten_id
 from notifier.core.model import Event
 from notifier.core.people import Acknowledgement, Mute
 from notifier.core.routing import DeliveryRouting
@@ -43,7 +44,6 @@ from notifier.integrations.slack.summaries import CHAT_HINT, acknowledged_by, li
 from notifier.integrations.slack.templates import body_sections, own_title, push_text
 from notifier.ports import RenderRequest
 from notifier.wording.events import EventFormatter
-from notifier.wording.ids import short_id
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import quoted, split_marked
 from notifier.wording.message import Message
@@ -295,7 +295,7 @@ class _Layout:
         if message.job:
             parts.append(sentence(text("message.job", job=quoted(message.job))))
         elif project:
-            parts.append(text("message.project", project=inline_code(short_id(project), FIELD_LIMIT)))
+            parts.append(text("message.project", project=inline_code(shorten_id(project), FIELD_LIMIT)))
         return SEPARATOR.join(filter(None, (*parts, sentence(message.history) if message.history else "")))
 
 

@@ -20,7 +20,7 @@ from notifier.integrations.slack.api import SlackResponse
 from notifier.integrations.slack.errors import SLACK_PROBE_AFTER, ContentRefused, MessageGone, outcome_of
 from notifier.integrations.slack.messages import event_message, plain_text_message, without_buttons
 from notifier.integrations.slack.settings import SlackSettings
-from notifier.integrations.slack.summaries import FIRST_PART_SIZE
+from notifier.integrations.slack.summaries import FIRST_PART_ROOM, PART_SIZE
 from notifier.integrations.slack.templates import inert
 from notifier.ports import CheckResult, RenderRequest
 
@@ -34,7 +34,8 @@ class SlackSender(TemplatedChannel[SlackSettings], HttpChannel[SlackSettings]):
     """Base of the channels that post to Slack."""
 
     kind: ClassVar[str] = "slack"
-    storm_size = FIRST_PART_SIZE
+    storm_size = PART_SIZE
+    storm_room = FIRST_PART_ROOM
     clickable = False
     """Whether clicks on the buttons of a message reach this program."""
 

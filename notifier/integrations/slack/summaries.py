@@ -10,7 +10,7 @@ from notifier.channels.templates import BUILT_IN, FilledTemplate
 from notifier.chat.requests import Button, ButtonAction
 from notifier.core.delivery import Thread
 from notifier.core.people import Acknowledgement
-from notifier.core.storms import Storm
+from notifier.core.storms import Storm, fitting
 from notifier.integrations.slack.blockkit import (
     BLOCK_LIMIT,
     FIELD_LIMIT,
@@ -43,10 +43,12 @@ from notifier.wording.summary import SummaryFormatter
 
 CHAT_HINT = "chat_hint"
 """Id of a block of grey texts whose last one is a command to type in the chat."""
-PART_SIZE = 35
-"""Tasks that a message in a storm's thread lists. With the longest names and ids they fit into MESSAGE_LIMIT."""
-FIRST_PART_SIZE = 24
-"""Tasks that a message lists which also sums up the storm."""
+PART_SIZE = 250
+"""Maximum number of tasks in a message of a storm."""
+PART_ROOM = 7_800
+"""Maximum length of the list in a message of a storm's thread, in characters, so that it fits into MESSAGE_LIMIT."""
+FIRST_PART_ROOM = 5_500
+"""Maximum length of the list in a message that also sums up the storm, in characters."""
 
 LINE_LIMIT = 300
 """Maximum length of a line of a digest, in characters."""
@@ -66,7 +68,7 @@ def summary(request: RenderRequest, formatter: EventFormatter, command: str, fil
     if request.storm is None:
         return _digest(message, command, filled)
     # More come in a first message only where the one that was to be first has failed for good.
-    if request.opens_storm and len(request.events) <= FIRST_PART_SIZE:
+    if request.opens_storm and fitting(request.events, PART_SIZE, FIRST_PART_ROOM) == len(request.events):
         return _Storm(message, request.storm, formatter, command).layout()
     return _part(message)
 
