@@ -29,6 +29,7 @@ from factories import (
 from fakes import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
+from notifier.wording.ids import short_ids
 from servers.http import HttpServer, reply
 
 from notifier.channels.base import PROBE_AFTER, ChannelContext
@@ -45,7 +46,6 @@ from notifier.integrations.mattermost.settings import MattermostSettings
 from notifier.integrations.mattermost.webhook_chat import WebhookChat
 from notifier.ports import RenderRequest
 from notifier.wording.events import EventFormatter
-from notifier.wording.ids import short_ids
 from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
 from notifier.wording.states import QUIET_EMOJI, STATES
