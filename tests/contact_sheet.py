@@ -16,6 +16,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import slack_html
 from message_samples import FORMATTERS, requests, samples
@@ -24,7 +25,8 @@ from notifier.integrations.console import drawn, lines_of
 from notifier.integrations.email.message import message
 from notifier.integrations.email.settings import EmailSettings
 from notifier.integrations.mattermost.channel import MattermostChannel
-from notifier.integrations.mattermost.webhook_chat import payload
+from notifier.integrations.mattermost.messages import MessageLayout
+from notifier.integrations.mattermost.rocketchat import RocketChatChannel
 from notifier.ports import RenderRequest
 from notifier.wording.phrases import Language
 
@@ -95,15 +97,21 @@ def _printed(name: str, request: RenderRequest, language: Language) -> str:
 
 
 def _mattermost(language: Language) -> str:
-    limits = MattermostChannel.limits
-    sent = ((name, payload(request, FORMATTERS[language].localizer, limits)) for name, request in requests(language))
-    return "".join(_one(name, f"<pre>{escape(_text(one))}</pre>") for name, one in sent)
+    return "".join(_one(name, _posts(request, language)) for name, request in requests(language))
 
 
-def _text(sent: dict[str, object]) -> str:
-    attachments = sent.get("attachments") or []
-    assert isinstance(attachments, list)
-    return "\n".join([str(sent["text"]), *(f"▌ {key}: {value}" for one in attachments for key, value in one.items())])
+def _posts(request: RenderRequest, language: Language) -> str:
+    layouts = (
+        MessageLayout(kind.markdown, kind.limits, FORMATTERS[language])
+        for kind in (MattermostChannel, RocketChatChannel)
+    )
+    shown = (f"<pre>{escape(_text(layout.payload(request)))}</pre>" for layout in layouts)
+    return f'<div class="side">{"".join(shown)}</div>'
+
+
+def _text(sent: dict[str, Any]) -> str:
+    attached = (f"▌ {key}: {value}" for one in sent.get("attachments", ()) for key, value in one.items())
+    return "\n".join([str(sent["text"]), *attached])
 
 
 def write(folder: Path) -> None:

@@ -29,12 +29,12 @@ from factories import (
 from fakes import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
-from notifier.wording.ids import short_ids
 from servers.http import HttpServer, reply
 
 from notifier.channels.base import PROBE_AFTER, ChannelContext
 from notifier.core.delivery import Delivered, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.events import EventType
+from notifier.core.ids import shorten_ids
 from notifier.core.model import Event
 from notifier.core.routing import DeliveryRouting
 from notifier.core.storms import Storm, StormGroup
@@ -270,7 +270,7 @@ def test_a_storm_names_every_task_whatever_their_names(
     request = storm_request(KINDS[kind].storm_size, opens=opens, name=name, job=job)
     message = shown(request, kind, language)
     listed = "\n".join(attachment["text"] for attachment in message["attachments"]).replace(ZWSP, "")
-    ids = short_ids({event.job_id for event in request.events})
+    ids = shorten_ids({event.job_id for event in request.events})
     assert [text for text in ids.values() if f"`{text}`" not in listed] == []
     assert {event.task.instance_name for event in request.events if event.task} == set(
         re.findall(r"^- `([^`]*)`", listed, re.MULTILINE)
