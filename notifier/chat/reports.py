@@ -427,10 +427,7 @@ def status(health: HealthReport, fmt: ReplyFormatter) -> ChatReply:
 
 
 def _finding_line(found: HealthFinding, health_formatter: HealthFormatter, fmt: ReplyFormatter) -> str:
-    reason = (
-        fmt.text("finding.reason", why=one_line(fmt.localizer.reason(found.reason), REASON_LIMIT))
-        if found.reason
-        else ""
-    )
+    why = one_line(fmt.localizer.reason(found.reason or ""), ROW_REASON_LIMIT)
+    reason = fmt.text("finding.reason", why=why) if why else ""
     commands = ", ".join(quoted(command) for command in found.commands)
     return "✗ " + " → ".join(filter(None, (health_formatter.finding(found) + reason, commands)))

@@ -158,6 +158,17 @@ def test_what_can_be_done_is_offered_below_a_private_reply() -> None:
     assert shown == "**x**\n[Open console](https://x.example/?%28a%29=%3Cb%3E)"
 
 
+def test_a_finding_with_a_long_reason_keeps_its_commands() -> None:
+    """The sentence of a finding has a date, a reason of the greatest length and two commands."""
+    commands = ["notifier deliveries --state dead --channel tickets", "notifier retry --all-dead --channel tickets"]
+    why = quoted("r" * 160)
+    line = f"✗ channel tickets: 3 messages given up, the first 9 min ago, at {dated(T0, 'then')}: {why} → "
+    (_, shown) = mrkdwn_texts(
+        blocks.reply_message(ChatReply(title="x", lines=[line + ", ".join(map(quoted, commands))]), "en")
+    )
+    assert all(f"`{command}`" in shown for command in commands)
+
+
 # ---- Mattermost ----
 
 

@@ -117,7 +117,7 @@ def test_the_documented_operations_have_names_in_both_languages(name: str) -> No
 def test_there_are_ten_documented_operations() -> None:
     assert len(OPERATIONS) == 10
     assert ENGLISH.task_label("CreateGaussDBV5Instance") == "Instance creation"
-    assert ENGLISH.task_label("GaussDBV5ExpandClusterDN") == "Add shards"
+    assert ENGLISH.task_label("GaussDBV5ExpandClusterDN") == "Adding shards"
     assert CHINESE.task_label("ResizeGaussDBV5Flavor") == "规格变更"
 
 

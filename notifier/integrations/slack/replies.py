@@ -1,6 +1,6 @@
 """Replies in Slack's Block Kit. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from notifier.channels.base import Json
 from notifier.chat.reports import PAGE_ROWS
@@ -26,8 +26,10 @@ from notifier.wording.phrases import Language, text
 
 LABEL_LIMIT = 140
 """Maximum length of a label or an instance in a list, in characters."""
-LINES = 25
-"""Maximum number of sentences. With ten rows or a reason they fit into one message of Slack's."""
+LINE_LIMIT = 420
+"""Maximum length of one of the sentences, in characters: a finding with a date, a reason and two commands."""
+LINES_LIMIT = 7_000
+"""Maximum length of all sentences. With ten rows or a reason they fit into one message of Slack's."""
 FACTS = 10
 _WARNING = "⚠️"
 
@@ -44,8 +46,7 @@ def reply_message(reply: ChatReply, language: Language) -> Json:
 def _blocks(reply: ChatReply, language: Language) -> Iterator[Json]:
     yield section(_title(reply))
     if reply.lines:
-        lines = reply.lines if len(reply.lines) <= LINES else [*reply.lines[: LINES - 1], "…"]
-        yield from map(section, joined(map(sentence, lines), BLOCK_LIMIT))
+        yield from map(section, joined(_lines(reply.lines), BLOCK_LIMIT))
     if reply.facts:
         yield {"type": "section", "fields": [mrkdwn(_field(*fact)) for fact in reply.facts[:FACTS]]}
     if reply.quote:
@@ -55,6 +56,17 @@ def _blocks(reply: ChatReply, language: Language) -> Iterator[Json]:
         yield {"type": "context", "elements": [mrkdwn(sentence(reply.note))]}
     if elements := [*_actions(reply), *_buttons(reply, language)]:
         yield {"type": "actions", "elements": elements}
+
+
+def _lines(lines: Sequence[str]) -> Iterator[str]:
+    left = LINES_LIMIT
+    for line in lines:
+        shown = sentence(line, LINE_LIMIT)
+        left -= len(shown) + 1
+        if left < 0:
+            yield "…"
+            return
+        yield shown
 
 
 def _title(reply: ChatReply) -> str:
