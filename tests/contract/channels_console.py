@@ -17,8 +17,12 @@ def brief(_base: str, _port: int) -> dict[str, Any]:
     return {"style": "line"}
 
 
+def own(_base: str, _port: int) -> dict[str, Any]:
+    return {"templates": {"*": {"title": "{{ headline }}"}}}
+
+
 def text(body: Body) -> str:
     return body.content.decode()
 
 
-SAMPLE = Sample(settings=settings, more_modes=(brief,), text=text, remote=False)
+SAMPLE = Sample(settings=settings, more_modes=(brief, own), text=text, remote=False)

@@ -23,8 +23,14 @@ def templated(base: str, _port: int) -> dict[str, Any]:
     }
 
 
+def by_type(base: str, _port: int) -> dict[str, Any]:
+    return settings(base, 0) | {"templates": {"task.*": '{"text": {{ headline | tojson }}}'}}
+
+
 def text(body: Body) -> str:
     return json.dumps(json.loads(body.content), ensure_ascii=False)
 
 
-SAMPLE = Sample(settings=settings, more_modes=(templated,), text=text, secrets=SECRETS, http={"timeout": "150ms"})
+SAMPLE = Sample(
+    settings=settings, more_modes=(templated, by_type), text=text, secrets=SECRETS, http={"timeout": "150ms"}
+)
