@@ -50,7 +50,7 @@ schema: $(VENV)/.run ## write config/notifier.schema.json
 	@$(BIN)/python -m notifier.config
 
 messages: $(VENV)/.dev ## write docs/messages.md: what every channel shows
-	@$(BIN)/python tests/message_samples.py
+	@$(BIN)/python tests/messages_page.py
 
 contact-sheet: $(VENV)/.dev ## draw every message of every channel, to look at (ARGS="folder"; pictures need Chromium)
 	@$(BIN)/python tests/contact_sheet.py $(or $(ARGS),build/contact-sheet)

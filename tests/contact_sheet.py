@@ -11,22 +11,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from email import message_from_bytes
 from email.message import EmailMessage
-from email.policy import SMTP
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import slack_html
+from channel_samples import console_text, mail, mattermost_text, part, rocketchat_text
 from message_samples import FORMATTERS, requests, samples
 
-from notifier.integrations.console import drawn, lines_of
-from notifier.integrations.email.message import message
-from notifier.integrations.email.settings import EmailSettings
-from notifier.integrations.mattermost.channel import MattermostChannel
-from notifier.integrations.mattermost.messages import MessageLayout
-from notifier.integrations.mattermost.rocketchat import RocketChatChannel
 from notifier.ports import RenderRequest
 from notifier.wording.phrases import Language
 
@@ -40,15 +32,6 @@ pre { background: #111; color: #ddd; padding: 8px;
 iframe { border: 0; background: #fff; flex-shrink: 0 } iframe.dark { color-scheme: dark; background: #1c1c1e }
 """
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-MAIL = EmailSettings.model_validate(
-    {
-        "kind": "email",
-        "name": "mail",
-        "host": "smtp.example.com",
-        "from": "notifier@example.com",
-        "to": ["dba@example.com"],
-    }
-)
 
 
 def pages() -> Iterator[tuple[str, str, int]]:
@@ -67,15 +50,12 @@ def _one(name: str, inner: str) -> str:
 
 
 def _mails(language: Language) -> str:
-    return "".join(_mail(name, request, language) for name, request in requests(language))
+    return "".join(_mail(name, mail(request, language)) for name, request in requests(language))
 
 
-def _mail(name: str, request: RenderRequest, language: Language) -> str:
-    sent = message(request, MAIL, FORMATTERS[language]).as_bytes()
-    mail = message_from_bytes(sent, _class=EmailMessage, policy=SMTP)
-    html = escape(str(mail.get_body(["html"]).get_content()))  # type: ignore[union-attr]  # our mails have this part
-    text = escape(str(mail.get_body(["plain"]).get_content()))  # type: ignore[union-attr]  # as above
-    headers = escape("\n".join(f"{key}: {value}" for key, value in mail.items() if not key.startswith("Content")))
+def _mail(name: str, found: EmailMessage) -> str:
+    html, text = escape(part(found, "html")), escape(part(found, "plain"))
+    headers = escape("\n".join(f"{key}: {value}" for key, value in found.items() if not key.startswith("Content")))
     frames = (
         f'<iframe srcdoc="{html}" width="700" height="420"></iframe>'
         f'<iframe srcdoc="{html}" width="320" height="420"></iframe>'
@@ -90,8 +70,7 @@ def _console(language: Language) -> str:
 
 def _printed(name: str, request: RenderRequest, language: Language) -> str:
     def at(width: int, *, brief: bool) -> str:
-        lines = lines_of(request, FORMATTERS[language], brief=brief)
-        return f"<pre>{'·' * width}\n{escape(drawn(lines, width, colours=False))}</pre>"
+        return f"<pre>{'·' * width}\n{escape(console_text(request, language, width, brief=brief))}</pre>"
 
     return _one(name, f'<div class="side">{at(80, brief=False)}{at(120, brief=False)}</div>{at(120, brief=True)}')
 
@@ -101,17 +80,8 @@ def _mattermost(language: Language) -> str:
 
 
 def _posts(request: RenderRequest, language: Language) -> str:
-    layouts = (
-        MessageLayout(kind.markdown, kind.limits, FORMATTERS[language])
-        for kind in (MattermostChannel, RocketChatChannel)
-    )
-    shown = (f"<pre>{escape(_text(layout.payload(request)))}</pre>" for layout in layouts)
+    shown = (f"<pre>{escape(text(request, language))}</pre>" for text in (mattermost_text, rocketchat_text))
     return f'<div class="side">{"".join(shown)}</div>'
-
-
-def _text(sent: dict[str, Any]) -> str:
-    attached = (f"▌ {key}: {value}" for one in sent.get("attachments", ()) for key, value in one.items())
-    return "\n".join([str(sent["text"]), *attached])
 
 
 def write(folder: Path) -> None:

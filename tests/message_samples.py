@@ -1,4 +1,4 @@
-"""Samples of every message and reply in Slack. `python tests/message_samples.py` writes docs/messages.md."""
+"""Samples of every message and reply, and how they look in Slack. `messages_page.py` writes docs/messages.md."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -37,7 +36,6 @@ from notifier.wording.phrases import Language
 T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 LATER = T0 + timedelta(minutes=5)
 
-PAGE = Path(__file__).parent.parent / "docs" / "messages.md"
 LINKS = LinkTemplates(
     console_url="https://console.huaweicloud.com/gaussdb/?region={region}#/gaussdb/management/list",
     runbook_url="https://wiki.example.com/gaussdb/{error_code}",
@@ -322,22 +320,3 @@ def drawn(message: BlockJson) -> str:
     console.print(draw_message(message))
     shown = console.file.getvalue()  # type: ignore[attr-defined]  # the file given above
     return "\n".join(line.rstrip() for line in shown.rstrip().splitlines())
-
-
-INTRODUCTION = """\
-Every message in Slack, as `notifier preview CHANNEL` shows it: `▌` is the bar in the colour of the
-state, and brackets mark a button. `python tests/message_samples.py` writes this page, and a test
-keeps it up to date."""
-
-
-def page() -> str:
-    """Return the page."""
-    parts = ["# Messages in Slack", INTRODUCTION]
-    for title, found in samples():
-        parts.append(f"## {title}")
-        parts += [f"{name}:\n\n```text\n{drawn(message)}\n```" for name, message in found]
-    return "\n\n".join(parts) + "\n"
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")

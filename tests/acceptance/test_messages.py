@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 from contact_sheet import pages
-from message_samples import PAGE, page, samples
+from message_samples import samples
+from messages_page import PAGE, page
 from servers.slack import Json, problems
 
 ALL = [(f"{title}: {name}", message) for title, found in samples() for name, message in found]
 
 
 def test_the_page_of_samples_shows_what_is_sent() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), "run `python tests/message_samples.py`"
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `make messages`"
 
 
 @pytest.mark.parametrize(("name", "message"), ALL, ids=[name for name, _ in ALL])
