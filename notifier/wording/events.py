@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Literal
 
 from notifier.core.causes import CauseCatalogue, Explanation
 from notifier.core.events import EventType
@@ -21,7 +20,7 @@ from notifier.wording.marks import dated, quoted, strong, without_marks
 from notifier.wording.message import Fact, Headline, Message
 from notifier.wording.operations import OPERATIONS
 from notifier.wording.phrases import phrases
-from notifier.wording.sanitize import DETAIL_LIMIT, ID_LIMIT, NAME_LIMIT, cut, one_line, plain
+from notifier.wording.sanitize import DETAIL_LIMIT, ID_LIMIT, one_line, plain
 from notifier.wording.states import STATES, EventState, by_severity, emoji_of, state_of
 
 WHY_LIMIT = 60
@@ -64,13 +63,6 @@ class EventFormatter:
         words = self.localizer.day_and_time if day else self.localizer.clock
         return dated(start, words(start), day=day), dated(end, words(end), day=day)
 
-    def digest_headline(self, events: Sequence[Event]) -> str:
-        """Return one line that counts the events: `37 tasks failed, 4 completed · source prod`."""
-        counts = self.counts(events)
-        if all(event.late for event in events):
-            counts = self.localizer.text("digest.late", counts=counts)
-        return " · ".join(filter(None, (counts, self._named("source", events), self._named("channel", events))))
-
     def counts(self, events: Sequence[Event]) -> str:
         """Return how many events there are in each state, the most urgent first: `37 tasks failed, 4 completed`."""
         counted = Counter(state_of(event) for event in events if event.task)
@@ -88,10 +80,6 @@ class EventFormatter:
         why = written if readable and len(written) <= WHY_LIMIT else explanation.short(language) or written
         why = capitalised(one_line(why, WHY_LIMIT))
         return self.localizer.text("headline.code", why=why, code=code) if code and code not in why else why
-
-    def _named(self, what: Literal["source", "channel"], events: Sequence[Event]) -> str:
-        names = sorted({one_line(getattr(event, what)) for event in events} - {""})
-        return self.localizer.counted(what, len(names), names=cut(", ".join(names), NAME_LIMIT)) if names else ""
 
     def _count(self, state: EventState, n: int, *, lead: bool) -> str:
         verb = self.localizer.text(f"verb.{state.name}")

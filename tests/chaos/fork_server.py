@@ -23,7 +23,7 @@ MODULES = (
     "notifier.cli",
     "notifier.service.service",
     "notifier.http",
-    "notifier.wording.formatter",
+    "notifier.wording.summary",
     "notifier.sources.gaussdb",
     "notifier.sources.api",
     "notifier.sources.credentials",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from factories import HOSTILE, T0, hostile_event, make_alert, make_event, make_gap, make_task
+from factories import HOSTILE, T0, hostile_event, make_alert, make_event, make_events, make_gap, make_task
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +36,7 @@ FORMATTERS: dict[Language, EventFormatter] = {
     "en": EventFormatter(Localizer(language="en", timezone=SHANGHAI), links=LINKS),
     "zh": EventFormatter(Localizer(language="zh", timezone=SHANGHAI), links=LINKS),
 }
+RECOVERIES = (EventType.SOURCE_RECOVERED, EventType.CHANNEL_RECOVERED)
 TIMED_OUT = "Timed out while waiting for the VM to become active. Error code: DBS.111205."
 
 
@@ -176,6 +178,58 @@ def test_a_gap_has_its_bounds() -> None:
     assert without_marks(message.sentence) == "prod was not monitored from 6 Dec 16:30:00 to 15 Jan 16:30:00"
     assert not message.reason
     assert without_marks(english(make_gap(detail="somebody else wrote this")).sentence).endswith("from ? to ?")
+
+
+@pytest.mark.parametrize("times", [{"created_at": None}, {"ended_at": None}, {"ended_at": T0 - timedelta(days=1)}])
+def test_a_length_is_shown_only_where_both_times_are_known_and_in_order(times: dict[str, Any]) -> None:
+    message = english(make_event(make_task(**times)))
+    assert not any("ran" in part for part in message.conditions)
+    assert "Ran for" not in {fact.label for fact in message.facts}
+
+
+def test_the_time_of_detection_is_a_fact_where_the_api_gives_none() -> None:
+    assert "Seen" not in {fact.label for fact in english(make_event()).facts}
+    found = {fact.label: fact for fact in english(make_event(occurred_at=None)).facts}
+    assert (found["Seen"].value, found["Seen"].at) == ("15 Jan 16:30:00 (UTC+8)", T0)
+
+
+def test_a_changed_status_is_shown_with_the_one_before_it() -> None:
+    task = make_task(status="unknown", raw_status="Pending")
+    message = english(make_event(task, previous_status="running"))
+    assert without_marks(message.sentence) == "Instance creation changed to Pending on gauss-6568-zzh"
+    assert message.conditions[0].casefold().endswith("running")
+
+
+def test_an_unnamed_instance_goes_by_its_id_or_is_left_out() -> None:
+    assert english(make_event(make_task(instance_name=None))).subject == "fe2bd7a6d5e34ec8a2d0f0ae3b4d3bcain14"
+    nothing = english(make_event(make_task(instance_name=None, instance_id=None)))
+    assert (nothing.subject, nothing.sentence) == ("", "Instance creation failed")
+
+
+# ---- what the program reports of itself ----
+
+
+def test_silence_without_an_error_is_named_as_such() -> None:
+    message = english(make_alert(EventType.SOURCE_FAILING, detail=None))
+    assert message.notes[0].startswith("No poll has ended, successful or not")
+
+
+def test_a_recovery_has_its_length_and_no_reason() -> None:
+    source, channel = (english(make_alert(kind, detail="x")) for kind in RECOVERIES)
+    assert without_marks(source.sentence) == "prod is being monitored again, after 6 min"
+    assert without_marks(channel.sentence) == "dba: delivery works again, after 6 min"
+    assert (source.reason, channel.reason) == ("", "")
+
+
+def test_trouble_of_a_channel_has_the_command_that_helps() -> None:
+    assert english(make_alert(EventType.CHANNEL_FAILING)).advice.endswith("`notifier deliveries --channel dba`")
+    assert english(make_alert(EventType.CHANNEL_GAVE_UP)).advice.endswith("`notifier retry --all-dead --channel dba`")
+
+
+def test_counts_of_a_digest_begin_with_the_most_urgent_state() -> None:
+    events = [*make_events(5), make_gap(late=False)]
+    assert FORMATTERS["en"].counts(events) == "3 tasks failed, 2 completed, 1 × not monitored"
+    assert FORMATTERS["zh"].counts(events) == "3 个任务失败，2 个已完成，1 次监控空档"
 
 
 # ---- where it is from ----

@@ -14,7 +14,7 @@ from notifier.cli.samples import sample_event
 from notifier.core.diff import TYPES_BY_STATUS
 from notifier.core.events import EditUrgency, EventType
 from notifier.core.model import TaskStatus
-from notifier.wording.formatter import MessageFormatter
+from notifier.wording.events import EventFormatter
 from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import Language
 from notifier.wording.states import EVENT_ROWS, STATES, state_of_status
@@ -88,11 +88,10 @@ def test_every_type_has_a_row() -> None:
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("kind", EventType)
 def test_every_type_has_its_phrases(kind: EventType, language: Language) -> None:
-    formatter = MessageFormatter(Localizer(language=language, timezone=ZoneInfo("UTC")))
+    formatter = EventFormatter(Localizer(language=language, timezone=ZoneInfo("UTC")))
     event = sample_event(kind, T0)
-    assert formatter.describe(event).title
-    assert formatter.digest_headline([event])
-    assert formatter.digest_line(event)
+    assert formatter.describe(event).sentence
+    assert formatter.counts([event])
     assert formatter.localizer.text(f"verb.{EVENT_ROWS[kind].state.name}")
 
 

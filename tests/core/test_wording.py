@@ -10,47 +10,28 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from factories import (
-    HOSTILE,
-    PROJECT_ID,
     T0,
-    hostile_event,
-    make_alert,
-    make_event,
     make_events,
-    make_gap,
-    make_task,
 )
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.core.events import EventType
-from notifier.core.model import Event, TaskStatus
-from notifier.wording.formatter import Message, MessageFormatter
+from notifier.core.model import TaskStatus
 from notifier.wording.localizer import Localizer
 from notifier.wording.operations import OPERATIONS
 from notifier.wording.phrases import Language, phrases
 from notifier.wording.reasons import reason_templates
-from notifier.wording.sanitize import ID_LIMIT, NAME_LIMIT, REASON_LIMIT, cut, one_line, plain, strip_controls
+from notifier.wording.sanitize import cut, one_line, plain, strip_controls
 from notifier.wording.states import by_severity
 
 ENGLISH = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
 CHINESE = Localizer(language="zh", timezone=ZoneInfo("Asia/Shanghai"))
-IN_ENGLISH, IN_CHINESE = MessageFormatter(ENGLISH), MessageFormatter(CHINESE)
 FORBIDDEN = [
     *map(chr, range(9)),
     *map(chr, range(11, 32)),
     *map(chr, range(127, 160)),
     *"\u202a\u202e\u2066\u2069\ud800\ue000\ue001\ue002\ue003",
 ]
-
-
-def facts(message: Message) -> dict[str, str]:
-    return {fact.label: fact.value for fact in message.facts}
-
-
-def running(**changes: object) -> Event:
-    values = {"type": EventType.TASK_PROGRESSED, "occurred_at": None, "previous_status": "running"}
-    return make_event(make_task(status="running"), **values | changes)
 
 
 # ---- the catalogue ----
@@ -258,176 +239,6 @@ def test_an_interval_is_two_times_and_a_length_other_text_is_kept() -> None:
         assert ENGLISH.interval(other) == other
 
 
-# ---- an event in words ----
-
-
-def test_a_failure_has_what_where_when_and_why() -> None:
-    message = IN_ENGLISH.describe(make_event(make_task(progress=60)))
-    assert message.headline == "Task failed · Create instance · gauss-6568-zzh"
-    assert facts(message) == {
-        "Started": "15 Jan 16:17:00 (UTC+8)",
-        "Ended": "15 Jan 16:29:20 (UTC+8)",
-        "Ran for": "12 min 20 s",
-        "Stopped at": "60%",
-        "Instance status": "creating",
-        "Instance ID": "fe2bd7a6d5e34ec8a2d0f0ae3b4d3bcain14",
-    }
-    assert message.reason == "The quota of vCPUs is not enough."
-    assert message.footer == "Job 31b8ae23-c687-4d80-b7b4-42a66c9bb886 · prod / cn-north-4"
-
-
-def test_a_failure_has_the_same_in_chinese() -> None:
-    message = IN_CHINESE.describe(make_event())
-    assert message.headline == "任务失败 · 创建实例 · gauss-6568-zzh"
-    assert facts(message)["运行时长"] == "12 分 20 秒"
-    assert message.footer == "任务 ID 31b8ae23-c687-4d80-b7b4-42a66c9bb886 · prod / cn-north-4"
-
-
-def test_facts_carry_times_numbers_and_quotes_for_channels_to_draw() -> None:
-    found = {fact.label: fact for fact in IN_ENGLISH.describe(running()).facts}
-    assert found["Started"].at == T0 - timedelta(minutes=13)
-    assert found["Progress"].percent == 60
-    assert found["Instance ID"].quoted
-    assert not found["Running for"].quoted
-
-
-def test_progress_is_in_the_headline_where_the_api_gives_it() -> None:
-    assert IN_ENGLISH.describe(running()).title == "Task at 60%"
-    silent = make_event(make_task(status="running", progress=None), type=EventType.TASK_PROGRESSED)
-    assert IN_ENGLISH.describe(silent).title == "Task progressed"
-    assert ENGLISH.progress(60.25) == "60.2%"
-
-
-def test_no_duration_is_shown_unless_both_times_are_known() -> None:
-    for task in (make_task(created_at=None), make_task(ended_at=None)):
-        assert "Ran for" not in facts(IN_ENGLISH.describe(make_event(task)))
-
-
-def test_no_negative_duration_is_shown() -> None:
-    message = IN_ENGLISH.describe(make_event(make_task(ended_at=T0 - timedelta(days=1))))
-    assert "Ran for" not in facts(message)
-
-
-def test_the_observation_time_replaces_a_missing_api_time() -> None:
-    assert "Seen" not in facts(IN_ENGLISH.describe(make_event()))
-    assert facts(IN_ENGLISH.describe(make_event(occurred_at=None)))["Seen"] == "15 Jan 16:30:00 (UTC+8)"
-
-
-def test_a_task_first_seen_after_its_end_is_marked() -> None:
-    assert "Note" not in facts(IN_ENGLISH.describe(make_event()))
-    for status in ("failed", "completed"):
-        message = IN_ENGLISH.describe(make_event(make_task(status=status), previous_status=None))
-        assert facts(message)["Note"] == f"first seen already {status}"
-
-
-def test_what_was_found_late_is_marked() -> None:
-    assert "late" not in IN_ENGLISH.describe(make_event()).footer
-    message = IN_ENGLISH.describe(make_event(late=True))
-    assert message.footer.endswith(" · late: found after the notifier had been away")
-    assert "Seen" in facts(message)
-
-
-def test_a_changed_status_is_shown_with_the_one_before_it() -> None:
-    task = make_task(status="unknown", raw_status="Pending")
-    assert facts(IN_ENGLISH.describe(make_event(task, previous_status="running")))["Status"] == "Running → Pending"
-    assert facts(IN_ENGLISH.describe(make_event(task, previous_status=None)))["Status"] == "Pending"
-
-
-def test_an_unlisted_task_is_never_called_a_success_or_a_failure() -> None:
-    message = IN_ENGLISH.describe(running(type=EventType.TASK_UNLISTED))
-    assert message.headline == "Task no longer listed · Create instance · gauss-6568-zzh"
-    assert "neither success nor failure" in facts(message)["Note"]
-    assert facts(message)["Last progress"] == "60%"
-
-
-def test_a_gap_has_its_bounds() -> None:
-    message = IN_ENGLISH.describe(make_gap(detail=f"{(T0 - timedelta(days=40)).isoformat()}/{T0.isoformat()}"))
-    assert message.headline == "Gap in observation · prod"
-    assert message.reason == "6 Dec 16:30:00 – 15 Jan 16:30:00 (UTC+8, 40 d)"
-    assert facts(message)["Project ID"] == PROJECT_ID
-    assert message.job is None
-
-
-def test_an_unnamed_instance_goes_by_its_id_or_is_left_out() -> None:
-    assert (
-        IN_ENGLISH.describe(make_event(make_task(instance_name=None))).subject == "fe2bd7a6d5e34ec8a2d0f0ae3b4d3bcain14"
-    )
-    nothing = make_task(instance_name=None, instance_id=None)
-    assert IN_ENGLISH.describe(make_event(nothing)).headline == "Task failed · Create instance"
-
-
-# ---- what the program says of itself ----
-
-
-def test_a_source_that_cannot_be_polled_has_since_when_and_why() -> None:
-    message = IN_ENGLISH.describe(make_alert(EventType.SOURCE_FAILING))
-    assert message.headline == "Source cannot be polled · prod"
-    assert facts(message) == {
-        "Since": "15 Jan 16:24:00 (UTC+8)",
-        "For": "6 min",
-        "Project ID": PROJECT_ID,
-        "Note": "nobody watches its tasks now; what changes is told once it can be polled again",
-    }
-    assert (message.reason_label, message.reason) == ("Reason", "HTTP 503 from example.com")
-    assert message.footer == "prod / cn-north-4"
-
-
-def test_silence_without_an_error_is_named_as_such() -> None:
-    message = IN_ENGLISH.describe(make_alert(EventType.SOURCE_FAILING, detail=None))
-    assert facts(message)["Note"].startswith("no poll has ended, well or badly")
-
-
-def test_a_recovery_has_its_bounds() -> None:
-    bounds = "15 Jan 16:24:00 – 15 Jan 16:30:00 (UTC+8, 6 min)"
-    source = IN_ENGLISH.describe(make_alert(EventType.SOURCE_RECOVERED))
-    assert (source.headline, facts(source)["Not observed"]) == ("Source is polled again · prod", bounds)
-    channel = IN_ENGLISH.describe(make_alert(EventType.CHANNEL_RECOVERED))
-    assert (channel.headline, facts(channel)["Did not deliver"]) == ("Channel delivers again · dba", bounds)
-
-
-def test_a_failing_channel_is_formatted_with_what_to_check() -> None:
-    message = IN_ENGLISH.describe(make_alert(EventType.CHANNEL_FAILING))
-    assert message.headline == "Channel does not deliver · dba"
-    assert facts(message)["Note"].endswith("notifier deliveries --channel dba")
-    assert message.footer == "channel dba"
-    assert IN_CHINESE.describe(make_alert(EventType.CHANNEL_FAILING)).footer == "通知渠道 dba"
-
-
-def test_dead_letters_are_formatted_with_count_and_retry_command() -> None:
-    message = IN_ENGLISH.describe(make_alert(EventType.CHANNEL_GAVE_UP))
-    assert message.headline == "Channel gave up on messages · dba"
-    assert (facts(message)["Messages"], facts(message)["Since"]) == ("3", "15 Jan 16:24:00 (UTC+8)")
-    assert facts(message)["Note"].endswith("notifier retry --all-dead --channel dba")
-
-
-def test_a_digest_counts_events_of_sources_and_channels() -> None:
-    events = [*make_events(1), *map(make_alert, (EventType.SOURCE_RECOVERED, EventType.CHANNEL_FAILING))]
-    assert IN_ENGLISH.digest_headline(events) == (
-        "1 task failed, 1 × channel does not deliver, 1 × source is polled again · source prod · channel dba"
-    )
-    assert IN_ENGLISH.digest_line(events[2]) == "Channel does not deliver · dba · HTTP 503 from example.com"
-
-
-# ---- digests ----
-
-
-def test_a_digest_counts_the_most_urgent_first() -> None:
-    events = [*make_events(5), make_gap(late=False)]
-    assert IN_ENGLISH.digest_headline(events) == "3 tasks failed, 2 completed, 1 × gap in observation · source prod"
-    assert IN_CHINESE.digest_headline(events) == "3 个任务失败，2 个完成，1 次观察中断 · 数据源 prod"
-    assert IN_ENGLISH.digest_headline(events[:1]) == "1 task failed · source prod"
-
-
-def test_a_digest_names_its_sources_and_whether_all_is_late() -> None:
-    events = [make_event(late=True), make_event(make_task(source="stage"), late=True)]
-    assert IN_ENGLISH.digest_headline(events) == "2 tasks failed while the notifier was away · sources prod, stage"
-
-
-def test_a_digest_line_names_operation_instance_and_job() -> None:
-    assert IN_ENGLISH.digest_line(make_events(1)[0]) == "Create instance · gauss-00000 · job-00000"
-    assert IN_ENGLISH.digest_line(make_gap(detail="nobody looked")) == "Gap in observation · prod · nobody looked"
-
-
 # ---- text from outside ----
 
 
@@ -455,22 +266,6 @@ def test_no_control_character_survives(text: str) -> None:
     cleaned = plain(text + "".join(FORBIDDEN) + text)
     assert not set(cleaned) & set(FORBIDDEN)
     assert "\n" not in one_line(text)
-
-
-@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
-def test_hostile_text_stays_bounded_and_free_of_controls(text: str) -> None:
-    event = hostile_event(text)
-    for formatter in (IN_ENGLISH, IN_CHINESE):
-        message = formatter.describe(event)
-        lines = [
-            message.headline,
-            message.footer,
-            formatter.digest_line(event),
-            *(fact.value for fact in message.facts),
-        ]
-        assert not any(set(line) & {*FORBIDDEN, "\n"} for line in lines)
-        assert max(map(len, lines)) <= 2 * NAME_LIMIT + ID_LIMIT + 20
-        assert len(message.reason or "") <= REASON_LIMIT
 
 
 # ---- the code ----
