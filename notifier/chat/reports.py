@@ -31,7 +31,7 @@ PAGE_ROWS = 10
 """Maximum number of rows on one page of a list."""
 MAX_SOURCES = 8
 """Maximum number of sources whose tasks are counted in a title, those with the most."""
-MAX_REASONS = 200
+MAX_COUNTED_REASONS = 200
 """Maximum number of reasons in which the most frequent error code is searched for, the latest ones."""
 ROW_REASON_LIMIT = 160
 """Maximum length of a reason in a list, in characters."""
@@ -112,7 +112,7 @@ class Page:
     by_source: Mapping[str, int] = field(default_factory=dict)
     """Number of all that match, by source; empty where they are not summed up."""
     reasons: Sequence[str] = ()
-    """Reasons of those that failed, at most MAX_REASONS of the latest; none where they are not summed up."""
+    """Reasons of those that failed, at most MAX_COUNTED_REASONS of the latest; none where they are not summed up."""
     now: datetime
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from notifier import lookup
 from notifier.chat import actions, reports
 from notifier.chat.ports import ChatReads, ChatTx, PermissionCheck
-from notifier.chat.reports import MAX_REASONS, PAGE_ROWS, ReplyFormatter
+from notifier.chat.reports import MAX_COUNTED_REASONS, PAGE_ROWS, ReplyFormatter
 from notifier.chat.requests import Button, ButtonAction, ChatReply, ClickRequest, CommandRequest
 from notifier.core import commands
 from notifier.core.causes import CauseCatalogue
@@ -194,7 +194,7 @@ class ChatResponder:
             offset=offset,
             total=sum(by_source.values()) if wanted.status else q.count_tasks(wanted),
             by_source=by_source,
-            reasons=q.fail_reasons(replace(wanted, limit=MAX_REASONS)) if failed else (),
+            reasons=q.fail_reasons(replace(wanted, limit=MAX_COUNTED_REASONS)) if failed else (),
             now=now,
         )
         fresh = reports.freshness(q.source_states(), sources, now, fmt)
