@@ -216,11 +216,11 @@ def _others(language: Language) -> Iterator[Sample]:
     yield "a digest", event_message(_request(*many), formatter)
     late = [replace(event, late=True) for event in many[:-1]]
     yield "a digest of what happened while the notifier was down", event_message(_request(*late), formatter)
-    progressed, failed = sample_event(EventType.TASK_PROGRESSED, T0), _failed()
+    progressed, failed = sample_event(EventType.TASK_PROGRESSED, T0), _failed(environment="staging")
     step = event_message(_request(progressed), formatter)
     yield "a step in the thread", thread_reply(step, whole=False)
     yield (
-        "a failure in the thread and the channel",
+        "a failure that is not loud, in the thread",
         thread_reply(event_message(_request(failed), formatter), whole=True),
     )
 
