@@ -214,7 +214,7 @@ class _Description:
     @property
     def headline(self) -> Headline:
         localizer, event = self.localizer, self.event
-        known = event.task is not None and event.task.name in OPERATIONS
+        known = event.task is not None and event.task.name in OPERATIONS and bool(self.subject)
         clause = without_marks(self.clause(_within(self.operation, localizer) if known else self.operation))
         why = self._why
         head = clause

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from notifier.wording.phrases import Language, phrases, text
 from notifier.wording.reasons import localized_reason
-from notifier.wording.sanitize import one_line, plain
+from notifier.wording.sanitize import one_line
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 _WINDOW_HOURS = 48
@@ -75,18 +75,6 @@ class Localizer:
     def offset(self, moment: datetime) -> str:
         """Return the zone of a time: `UTC+8`, `UTC+5:30`, `UTC`. An abbreviation such as CST names several zones."""
         return _offset(self._local(moment) or moment)
-
-    def interval(self, text: str) -> str:
-        """Return an ISO 8601 interval as two times and its length; any other text as it is, made safe."""
-        try:
-            start, end = map(datetime.fromisoformat, text.split("/"))
-            length = self.duration(end - start)
-        except (ValueError, TypeError):  # not two times, or only one of them with a zone
-            return plain(text)
-        if end.tzinfo is None:
-            return plain(text)
-        shown = {"start": self.day_and_time(start), "end": self.day_and_time(end), "zone": self.offset(end)}
-        return self.text("pattern.interval", length=length, **shown)
 
     def _local(self, moment: datetime) -> datetime | None:
         """Return a time in the reader's zone; None for the first or last day of the calendar, which the zone leaves."""

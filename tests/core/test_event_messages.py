@@ -187,6 +187,20 @@ def test_a_length_is_shown_only_where_both_times_are_known_and_in_order(times: d
     assert "Ran for" not in {fact.label for fact in message.facts}
 
 
+def test_the_facts_of_a_failure_have_names_for_channels_to_choose_by() -> None:
+    found = {fact.name: fact for fact in english(failed()).facts}
+    names = ["created_at", "ended_at", "ran_for", "stopped_at", "usual", "instance_status", "job", "instance_id"]
+    assert list(found) == names
+    assert found["ended_at"].value == "15 Jan 16:29:20 (UTC+8)"
+    assert (found["usual"].value, found["stopped_at"].percent) == ("about 8 min", 96)
+    assert [name for name in names if found[name].quoted] == ["job", "instance_id"]
+
+
+def test_the_title_of_a_task_without_an_instance_begins_with_the_operation() -> None:
+    nothing = make_task(instance_name=None, instance_id=None)
+    assert english(make_event(nothing)).headline.title == "Instance creation failed"
+
+
 def test_the_time_of_detection_is_a_fact_where_the_api_gives_none() -> None:
     assert "Seen" not in {fact.label for fact in english(make_event()).facts}
     found = {fact.label: fact for fact in english(make_event(occurred_at=None)).facts}
