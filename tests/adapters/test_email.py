@@ -467,7 +467,7 @@ class TestStorm:
     @pytest.mark.parametrize("language", ["en", "zh"])
     @pytest.mark.parametrize("opens", [True, False])
     @pytest.mark.parametrize(
-        ("name", "job"), [("ledger-{n}", "{n:08}"), ("数" * 200 + "{n}", "{n:0300}"), ("<b>{n:0300}", "job {n:090}")]
+        ("name", "job"), [("ledger-{n}", "{n:08}"), ("数" * 200 + "{n}", "{n:064}"), ("<b>{n:0300}", "job {n:060}")]
     )
     def test_it_names_every_task_whatever_their_names(
         self,

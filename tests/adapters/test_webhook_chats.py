@@ -37,7 +37,7 @@ from notifier.core.events import EventType
 from notifier.core.ids import shorten_ids
 from notifier.core.model import Event
 from notifier.core.routing import DeliveryRouting
-from notifier.core.storms import Storm, StormGroup
+from notifier.core.storms import Storm, StormGroup, fitting
 from notifier.http import HttpClient
 from notifier.integrations.mattermost.channel import MattermostChannel
 from notifier.integrations.mattermost.messages import QUOTE_LINES, MessageLayout
@@ -121,7 +121,8 @@ def storm_request(count: int, *, opens: bool = True, name: str = "ledger-{n}", j
         make_task(f"{job.format(n=n)}-c3ad-4647-8520-de0a8f84474c", instance_name=name.format(n=n)[:120])
         for n in range(count)
     )
-    events = tuple(make_event(task, environment="production") for task in tasks)
+    seen = T0 + timedelta(seconds=30)
+    events = tuple(make_event(task, environment="production", observed_at=seen) for task in tasks)
     names = tuple((str((event.task and event.task.instance_name) or ""), 8) for event in events)
     group = StormGroup(code="OBS.0503", operation="BackupSnapshotGaussDBV5InInstance", count=239, reason="down")
     other = StormGroup(code="", operation=name, count=1, reason=name * 10)
@@ -276,6 +277,18 @@ def test_a_storm_names_every_task_whatever_their_names(
         re.findall(r"^- `([^`]*)`", listed, re.MULTILINE)
     )
     assert "…" not in listed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["{n}", "ledger-{n}", "数" * 117 + "{n:03}", "@" * 117 + "{n:03}"])
+def test_what_a_storm_puts_into_one_message_is_bounded(kind: str, name: str) -> None:
+    channel = KINDS[kind]
+    events = storm_request(1_000, name=name).events
+    count = fitting(events, channel.storm_size, channel.storm_room)
+    message = shown(storm_request(count, name=name), kind)
+    listed = [attachment["text"] for attachment in message["attachments"]]
+    assert sum(text.count("`") for text in listed) == 4 * count, "each task has a name and an id"
+    assert len("\n".join(listed).replace(ZWSP, "")) <= 14_000
 
 
 # ---- hostile text ----

@@ -18,6 +18,7 @@ class MattermostChannel(WebhookChat[MattermostSettings]):
     # between attachments.
     limits: ClassVar[MessageLimits] = MessageLimits(text=14_000, attachment=6_000)
     storm_size = 400
+    storm_room = 12_000
 
     def accepted(self, reply: ParsedReply) -> bool:
         """Return whether Mattermost posted the message: its reply is `ok` and nothing else."""

@@ -16,7 +16,8 @@ class RocketChatChannel(WebhookChat[RocketChatSettings]):
     # A message has 5,000 characters at most, unless the server is configured otherwise.
     limits: ClassVar[MessageLimits] = MessageLimits(text=4_800, attachment=4_800)
     markdown: ClassVar[Markdown] = ROCKETCHAT
-    storm_size = 200
+    storm_size = 400
+    storm_room = 12_000
 
     def accepted(self, reply: ParsedReply) -> bool:
         """Return whether Rocket.Chat posted the message: its reply has a `success` that is true."""
