@@ -13,13 +13,15 @@ from notifier.cli.common import (
     LimitOption,
     current_user,
     load_config,
+    localizer,
     print_listing,
     read_store,
     require_channel,
     write_store,
 )
-from notifier.cli.output import SHORT_ID_LENGTH, cell, counted, print_json, show
+from notifier.cli.output import SHORT_ID_LENGTH, cell, print_json, show
 from notifier.cli.views import View
+from notifier.config import Config
 from notifier.core.delivery import Delivery, DeliveryState
 from notifier.core.errors import NotifierError
 from notifier.core.health_facts import Expected
@@ -80,9 +82,9 @@ def retry(
     if as_json:
         print_json({"released": released})
     elif released:
-        show(f"{counted(released, 'delivery')} will be sent again; `notifier run` sends them, or `notifier poll` now.")
+        show(cell(_outcome(config, "released", released)))
     else:
-        show(cell(f"Nothing to send again: {why}."))
+        show(cell(_refusal(config, "not_released", why)))
     raise typer.Exit(0 if released else 1)
 
 
@@ -139,9 +141,9 @@ def dismiss(
     if as_json:
         print_json({"dismissed": dismissed})
     elif dismissed:
-        show(cell(f"✓ {counted(dismissed, 'delivery')} dismissed; `notifier audit log` shows by whom", "green"))
+        show(cell(_outcome(config, "dismissals", dismissed), "green"))
     else:
-        show(cell(f"Nothing to dismiss: {why}."))
+        show(cell(_refusal(config, "not_dismissed", why)))
     raise typer.Exit(0 if dismissed else 1)
 
 
@@ -182,10 +184,20 @@ def move(
     if as_json:
         print_json({"moved": moved})
     elif moved:
-        show(cell(f"✓ {counted(moved, 'delivery')} moved from {old} to {new}", "green"))
+        show(cell(_outcome(config, "moved", moved, old=old, new=new), "green"))
     else:
-        show(cell(f"Nothing waits on {old}; `notifier deliveries --channel {old}` lists its deliveries."))
+        show(cell(localizer(config).text("cli.not_moved", old=old)))
     raise typer.Exit(0 if moved else 1)
+
+
+def _outcome(config: Config, key: str, count: int, **values: str) -> str:
+    words = localizer(config)
+    return words.text(f"cli.{key}", deliveries=words.counted("cli.deliveries", count), **values)
+
+
+def _refusal(config: Config, key: str, why: str) -> str:
+    words = localizer(config)
+    return words.text(f"cli.{key}", why=words.reason(why))
 
 
 def _require_one_selection(ids: Sequence[str] | None, *, all_dead: bool, channel: str | None) -> None:

@@ -19,6 +19,7 @@ from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.ports import Channel
 from notifier.wiring.channels import open_channel
+from notifier.wording.localizer import Localizer
 
 _OUTCOMES = {Delivered: "delivered", Retry: "retry", GaveUp: "gaveup", Parked: "parked", Unknown: "unknown"}
 """The values of the key `outcome` in JSON."""
@@ -49,7 +50,10 @@ def send_test(ctx: typer.Context, *, channel: ChannelArgument, as_json: JsonOpti
         }
         print_json(document)
     else:
-        show(_report(channel, outcome), *reply_line(localizer(config).text("cli.replied"), outcome.reply))
+        show(
+            _report(channel, outcome, localizer(config)),
+            *reply_line(localizer(config).text("cli.replied"), outcome.reply),
+        )
     raise typer.Exit(_exit_code(outcome))
 
 
@@ -73,20 +77,21 @@ def _delivery(channel: Channel, event: Event, at: datetime) -> Delivery:
     )
 
 
-def _report(channel: str, outcome: Outcome) -> Text:
+def _report(channel: str, outcome: Outcome, words: Localizer) -> Text:
     if isinstance(outcome, Delivered):
-        return cell(f"✓ {channel}: delivered{f' ({outcome.ref})' if outcome.ref else ''}", "green")
-    return cell(f"✗ {channel} {_failure(outcome)}", "bold red")
+        ref = f" ({outcome.ref})" if outcome.ref else ""
+        return cell(words.text("cli.test.delivered", channel=channel, ref=ref), "green")
+    values = {"channel": channel, "why": words.reason(outcome.reason)}
+    return cell(words.text(f"cli.test.{_failure(outcome)}", **values), "bold red")
 
 
 def _failure(outcome: Retry | GaveUp | Parked | Unknown) -> str:
+    """Return the end of the key of the sentence for a failure."""
     if isinstance(outcome, Unknown):
-        return f"did not say whether it took the message, which may have arrived: {outcome.reason}"
+        return "unknown"
     if _IS_REPLY.match(outcome.reason):
-        return f"answered {outcome.reason}: not delivered"
-    if isinstance(outcome, Retry):
-        return f"could not be reached: {outcome.reason}"
-    return f"refused to send: {outcome.reason}"
+        return "answered"
+    return "unreachable" if isinstance(outcome, Retry) else "refused"
 
 
 def _exit_code(outcome: Outcome) -> int:

@@ -927,6 +927,10 @@ def chinese(run: Run, tmp_path: Path) -> Run:
         ("unack fa11ed", 1),
         ("route type=task.failed instance=gauss-users", 0),
         ("route type=task.started", 1),
+        ("retry --all-dead", 0),
+        ("retry --channel dba", 1),
+        ("dismiss --all-dead", 0),
+        ("move dba spare", 1),
     ],
 )
 def test_a_command_in_chinese_has_no_english_sentence(chinese: Run, command: str, code: int) -> None:
