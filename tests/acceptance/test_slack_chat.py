@@ -422,7 +422,7 @@ async def test_a_click_on_an_old_message_gets_its_present_state(harness: Harness
     await harness.see(completed())
     async with connected(harness) as slack:
         await slack.click("acknowledge", event)
-        assert "This is over: Task completed" in shown_text(await slack.replies.get())
+        assert "This is over: Instance creation completed" in shown_text(await slack.replies.get())
         await slack.click("acknowledge", "no such event")
         assert "is no longer recorded" in shown_text(await slack.replies.get())
 

@@ -50,7 +50,7 @@ PART_ROOM = 7_800
 FIRST_PART_ROOM = 5_500
 """Maximum length of the list in a message that also sums up the storm, in characters."""
 
-LINE_LIMIT = 300
+DIGEST_LINE_LIMIT = 300
 """Maximum length of a line of a digest, in characters."""
 PIECE_LIMIT = 8
 """Minimum length of a part of such a line, in characters. With less space left, the part is left out."""
@@ -228,7 +228,7 @@ def _lines(messages: Sequence[Message], left: int) -> Iterator[str]:
 
     Together they have at most `left` characters.
     """
-    limit = min(LINE_LIMIT, (left - _HEADINGS) // len(messages) - 1)
+    limit = min(DIGEST_LINE_LIMIT, (left - _HEADINGS) // len(messages) - 1)
     for _, group in groupby(messages, key=lambda message: message.state):
         same = list(group)
         yield f"*{same[0].verb.capitalize()}*"
