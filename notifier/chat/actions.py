@@ -1,6 +1,6 @@
 """Changes that are asked for in a chat: each calls one use case of `notifier.people` and formats the reply."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from notifier import lookup, people
 from notifier.chat import reports
@@ -26,14 +26,17 @@ def perform_command(tx: ChatTx, command: Change, request: CommandRequest, fmt: R
             return _subscribe(tx, job_id, request, fmt)
 
 
-def perform_click(tx: ChatTx, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply | None:
-    """Perform the action of a button. Return None where the message itself shows the result."""
+def perform_click(tx: ChatTx, click: ClickRequest, fmt: ReplyFormatter, live: Collection[str]) -> ChatReply | None:
+    """Perform the action of a button. Return None where the message itself shows the result.
+
+    `live` are the channels whose messages change.
+    """
     if click.button.action is ButtonAction.ACKNOWLEDGE_STORM:
-        return _acknowledge_storm(tx, click, fmt)
-    return _act_on_event(tx, click, fmt)
+        return _acknowledge_storm(tx, click, fmt, live)
+    return _act_on_event(tx, click, fmt, live)
 
 
-def _act_on_event(tx: ChatTx, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply | None:
+def _act_on_event(tx: ChatTx, click: ClickRequest, fmt: ReplyFormatter, live: Collection[str]) -> ChatReply | None:
     routed = tx.queries.event(click.button.target)
     if routed is None:
         return fmt.refusal("click.gone")
@@ -41,9 +44,9 @@ def _act_on_event(tx: ChatTx, click: ClickRequest, fmt: ReplyFormatter) -> ChatR
         return fmt.refusal("refused.replay")
     match click.button.action:
         case ButtonAction.ACKNOWLEDGE:
-            return _acknowledge(tx, routed.event, click, fmt)
+            return _acknowledge(tx, routed.event, click, fmt, live)
         case ButtonAction.UNACKNOWLEDGE:
-            return _unacknowledge(tx, routed.event, click, fmt)
+            return _unacknowledge(tx, routed.event, click, fmt, live)
         case ButtonAction.MUTE:
             return _mute_event(tx, routed.event, click, fmt)
     task = routed.event.task
@@ -80,18 +83,20 @@ def _subscribe(tx: ChatTx, job_id: str, request: CommandRequest, fmt: ReplyForma
     return fmt.reply("watch.done" if new else "watch.again", note=reports.task_title(task, fmt))
 
 
-def _acknowledge(tx: ChatTx, event: Event, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply | None:
+def _acknowledge(
+    tx: ChatTx, event: Event, click: ClickRequest, fmt: ReplyFormatter, live: Collection[str]
+) -> ChatReply | None:
     before = tx.queries.acknowledgement(event.id)
     found = people.acknowledge_if_latest(tx, event, click.person)
     if isinstance(found, Event):
         return _over(found, fmt)
     if found.by != click.person.id:
         return fmt.refusal("click.acknowledged", who=found.name, at=fmt.when(found.at))
-    is_shown = before is None and tx.queries.is_live_message(click.message, event.id)
+    is_shown = before is None and tx.queries.is_live_message(click.message, event.id, live)
     return None if is_shown else fmt.reply("click.thanks")
 
 
-def _acknowledge_storm(tx: ChatTx, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply | None:
+def _acknowledge_storm(tx: ChatTx, click: ClickRequest, fmt: ReplyFormatter, live: Collection[str]) -> ChatReply | None:
     if _is_replayed(tx, click):
         return fmt.refusal("refused.replay")
     found = people.acknowledge_storm(tx, click.button.target, click.person)
@@ -99,20 +104,22 @@ def _acknowledge_storm(tx: ChatTx, click: ClickRequest, fmt: ReplyFormatter) -> 
         return fmt.refusal("click.gone")
     if found.acknowledged.by != click.person.id:
         return fmt.refusal("click.acknowledged", who=found.acknowledged.name, at=fmt.when(found.acknowledged.at))
-    if tx.queries.is_live_message(click.message, found.acknowledged.event_id):
+    if tx.queries.is_live_message(click.message, found.acknowledged.event_id, live):
         return None
     if not found.count:
         return fmt.reply("storm.reply_all_taken")
     return fmt.reply("storm.reply_acknowledged", tasks=fmt.tasks(found.count))
 
 
-def _unacknowledge(tx: ChatTx, event: Event, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply | None:
+def _unacknowledge(
+    tx: ChatTx, event: Event, click: ClickRequest, fmt: ReplyFormatter, live: Collection[str]
+) -> ChatReply | None:
     found = people.unacknowledge_if_latest(tx, event, click.person)
     if isinstance(found, Event):
         return _over(found, fmt)
     if found is None:
         return fmt.refusal("click.unclaimed")
-    is_shown = tx.queries.is_live_message(click.message, event.id)
+    is_shown = tx.queries.is_live_message(click.message, event.id, live)
     return None if is_shown else fmt.reply("click.taken_back", who=found.name)
 
 

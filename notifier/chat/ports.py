@@ -1,6 +1,6 @@
 """Interfaces between the chats and the responder that answers all of them."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -41,8 +41,11 @@ class ChatReads(PeopleReads, Protocol):
     def acknowledgement(self, event_id: str) -> Acknowledgement | None:
         """Return who acknowledged an event."""
 
-    def is_live_message(self, ref: str, event_id: str) -> bool:
-        """Return whether a message with a button about this event shows acknowledgements and mutes by itself."""
+    def is_live_message(self, ref: str, event_id: str, channels: Collection[str]) -> bool:
+        """Return whether a message with a button about this event shows acknowledgements and mutes by itself.
+
+        `channels` are those whose messages change.
+        """
 
 
 class ChatRecords(PeopleRecords, Protocol):

@@ -1,6 +1,6 @@
 """Answers requests from any chat: queries from the store, changes through `notifier.chat.actions`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
@@ -50,6 +50,8 @@ class ResponderRules:
     """Explains the reasons of failed tasks."""
     links: LinkTemplates = field(default_factory=LinkTemplates)
     """Links to the console and to runbooks."""
+    live: Collection[str] = ()
+    """Names of the channels whose messages change when people act on a task."""
 
 
 class ChatResponder:
@@ -112,7 +114,7 @@ class ChatResponder:
             return await self._store.read(lambda q: self._query_of(q, button, fmt))
         if not await may_change():
             return fmt.refusal("refused.right")
-        return await self._change(lambda tx: actions.perform_click(tx, click, fmt))
+        return await self._change(lambda tx: actions.perform_click(tx, click, fmt, self._rules.live))
 
     async def _change(self, perform: Callable[[ChatTx], ChatReply | None]) -> ChatReply | None:
         reply = await self._store.transact(perform)

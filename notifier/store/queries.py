@@ -219,13 +219,15 @@ class Queries:
         statement = select(actions).order_by(actions.c.seq.desc()).limit(limit)
         return [rows.action_of(row) for row in self._session.execute(statement)]
 
-    def is_live_message(self, ref: str, event_id: str) -> bool:
+    def is_live_message(self, ref: str, event_id: str, channels: Collection[str]) -> bool:
         """Return whether a message with a button about this event is edited when people act on its task.
 
-        That is the message of a thread, or one of its copies while the thread shows the event.
+        That is the message of a thread, or one of its copies while the thread shows the event. `channels` are those
+        whose messages are edited at all.
         """
-        found = select(threads.c.ref, threads.c.copies).where(or_(threads.c.ref == ref, threads.c.event_id == event_id))
-        return any(ref in (row.ref, *rows.copies_of(row.copies)) for row in self._session.execute(found))
+        about = or_(threads.c.ref == ref, threads.c.event_id == event_id)
+        found = self._session.execute(select(threads.c.channel, threads.c.ref, threads.c.copies).where(about))
+        return any(row.channel in channels and ref in (row.ref, *rows.copies_of(row.copies)) for row in found)
 
     def thread_refs(self, channel: str, subjects: Collection[str]) -> Mapping[str, str]:
         """Return the references of a channel's threads by subject."""

@@ -25,6 +25,7 @@ from notifier.integrations.slack import socket_mode as socket
 from notifier.integrations.slack.api import WebApi
 from notifier.integrations.slack.chat import RESPONSE_HOSTS, SlackChat, SlackChatRules
 from notifier.integrations.slack.http import SlackRoutes
+from notifier.integrations.slack.settings import SlackSettings
 from notifier.integrations.slack.socket_mode import SocketModeTransport
 from notifier.integrations.slack.users import UserDirectory
 from notifier.logs import RejectionLog
@@ -112,6 +113,7 @@ def _responder_rules(config: Config) -> ResponderRules:
         command=config.chat.slack.command if config.chat.slack else "/gaussdb",
         causes=config.cause_catalogue,
         links=LinkTemplates(console_url=config.console_url, runbook_url=config.runbook_url),
+        live=frozenset(one.name for one in config.channels if isinstance(one, SlackSettings) and one.live),
     )
 
 

@@ -406,6 +406,26 @@ async def test_a_storm_is_acknowledged_and_listed_as_a_whole(harness: Harness) -
         assert "ack_storm" not in actions(harness.channel[-1])
 
 
+async def test_a_click_on_a_message_that_never_changes_is_answered(
+    slack: SlackServer, sqlite_url: str, clock: FakeClock
+) -> None:
+    config = configuration(slack, sqlite_url)
+    (channel,) = config.channels
+    never = config.model_copy(update={"channels": [channel.model_copy(update={"style": "thread"})]})
+    async with open_app(never, clock=clock) as app:
+        harness = Harness(app, clock, slack)
+        await harness.see(running())
+        await harness.see(failed())
+        event = await harness.latest()
+        async with connected(harness):
+            await harness.click("acknowledge", event)
+            assert shown_text(await slack.replies.get()) == "*You have acknowledged this*"
+            await harness.click("unacknowledge", event, ts=slack.ts_of(1))
+            assert shown_text(await slack.replies.get()) == "The acknowledgement by `alice` is taken back"
+        await harness.tell()
+        assert slack.edits == []
+
+
 async def test_two_simultaneous_clicks_are_one_acknowledgement(harness: Harness) -> None:
     await harness.see(failed())
     event = await harness.latest()

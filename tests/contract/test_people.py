@@ -140,11 +140,12 @@ async def test_a_copy_is_a_live_message_while_its_event_is_shown(store: SqlStore
     copied = [ThreadUpdate(subject=SUBJECT, event_id=FAILED.id, copy="C:2")]
     await store.transact(lambda tx: tx.threads.update("dba", copied, T0))
     live = [
-        await store.read(lambda q, ref=ref: q.is_live_message(ref, FAILED.id))  # type: ignore[misc]  # a default
+        await store.read(lambda q, ref=ref: q.is_live_message(ref, FAILED.id, ["dba"]))  # type: ignore[misc]  # a default
         for ref in ("C:1", "C:2", "C:3", "")
     ]
     assert live == [True, True, False, False]
-    assert not await store.read(lambda q: q.is_live_message("C:2", "another"))
+    assert not await store.read(lambda q: q.is_live_message("C:2", "another", ["dba"]))
+    assert not await store.read(lambda q: q.is_live_message("C:2", FAILED.id, ["other"]))
 
 
 async def test_a_thread_is_loud_from_trouble_to_its_good_end(store: SqlStore) -> None:

@@ -110,6 +110,7 @@ class ChatHarness:
             localizers={"en": Localizer(language="en", timezone=zone), "zh": Localizer(language="zh", timezone=zone)},
             expected=Expected(sources=sources, channels=("dba",)),
             causes=causes or builtin_catalogue(),
+            live=("dba",),
             links=LinkTemplates(console_url="https://console.example.com/{instance_id}"),
         )
         self.responder = ChatResponder(store, clock, rules, self.wake)

@@ -130,6 +130,8 @@ class SlackChannel(SlackSender):
 
     def _with_copy(self, delivery: Delivery, outcome: Outcome) -> Outcome:
         """Add to the outcome of a reply in a thread that the channel shows it too, and that it changes."""
+        if self.edit_budget is None:
+            return outcome
         is_copy = isinstance(outcome, Delivered) and self._is_broadcast(delivery) and not delivery.ends_trouble
         return replace(outcome, copy=outcome.ref) if isinstance(outcome, Delivered) and is_copy else outcome
 
