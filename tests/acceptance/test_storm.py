@@ -90,8 +90,8 @@ DIGESTS = BACKLOG // 100
 """Messages that report the completions."""
 SOME = 35
 """Failures of a smaller storm."""
-LISTS = 12
-"""Messages in the thread of Slack's message that list the failures of one poll, at most."""
+LISTS = 2
+"""Messages in the thread of Slack's message that list the failures of one poll."""
 POST_LIMIT = 16_383
 """Maximum length of a post of Mattermost, in characters."""
 
@@ -354,7 +354,7 @@ def check_slack(at: Harness) -> None:
     ts = at.slack.ts_of(at.slack.messages.index(storm))
     assert {message["thread_ts"] for message in at.in_thread} == {ts}
     assert not any(message.get("reply_broadcast") for message in at.in_thread)
-    assert POLLS <= len(at.in_thread) <= POLLS * LISTS
+    assert len(at.in_thread) == POLLS * LISTS
     assert len(at.in_channel) == 1 + DIGESTS + LAST
     check_names([shown_text(message) for message in at.slack.messages])
 
