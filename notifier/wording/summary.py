@@ -66,13 +66,15 @@ class SummaryFormatter:
     def _continuation(self, storm: Storm, severity: Severity, events: Sequence[Event]) -> SummaryMessage:
         n, since = len(events), self.formatter.dated(storm.started_at, storm.updated_at)
         newest = all(event.observed_at == storm.updated_at for event in events)
-        which = "more" if newest and n == storm.latest else "part"
+        whole = newest and n == storm.latest
+        which = "more" if whole else "part"
         return self._storm(
             storm,
             severity,
             sentence=self._text(f"storm.{which}", n=n, total=storm.total, since=since),
             title=self._text(f"storm.{which}_title", n=n, total=storm.total),
             tasks=self._by_instance(events),
+            says_why=whole,
         )
 
     def _lead(self, storm: Storm) -> str:
@@ -91,8 +93,12 @@ class SummaryFormatter:
         title: str = "",
         progress: str = "",
         tasks: tuple[ListedInstance, ...] = (),
+        says_why: bool = True,
     ) -> SummaryMessage:
-        """Return a message about a storm. One with a title of its own continues what others have said."""
+        """Return a message about a storm. One with a title of its own continues what others have said.
+
+        `says_why` is False for a mere list: it has no reasons.
+        """
         continues = bool(title)
         environment = self.formatter.environment(storm.environment)
         reasons = tuple(self._reason(group.count, group.code, group.operation, group.reason) for group in storm.groups)
@@ -117,9 +123,9 @@ class SummaryFormatter:
             else self._text("storm.since", since=self.formatter.dated(storm.started_at, storm.updated_at)),
             progress=progress,
             late="",
-            reasons=() if continues else reasons[:MAX_REASONS],
-            more_reasons="" if continues else self._more_reasons(len(reasons) - MAX_REASONS),
-            instances="" if continues else self._instances(storm),
+            reasons=reasons[:MAX_REASONS] if says_why else (),
+            more_reasons=self._more_reasons(len(reasons) - MAX_REASONS) if says_why else "",
+            instances=self._instances(storm) if says_why else "",
             tasks=tasks,
             events=(),
             console_url=self.formatter.links.region_console(storm.region),

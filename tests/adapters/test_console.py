@@ -177,7 +177,7 @@ def test_a_storm_has_its_reasons_and_lists_tasks_by_instance(context: ChannelCon
     assert lines == [
         "16:30:00 ✗ 300 tasks failed within 1 min · since 16:30:00  PROD prod/cn-north-4",
         "           300 × OBS.0503  Manual backup. Down",
-        "           2 instances, most: ledger-0 150, ledger-1 150",
+        "           2 instances, most: ledger-0 (150), ledger-1 (150)",
         "           ledger-0  00000000, 00000002",
         "           ledger-1  00000001",
     ]

@@ -448,7 +448,7 @@ class TestStorm:
             "300 tasks failed within 1 min · since 16:30:00\n"
             "\n"
             "300 × OBS.0503 Manual backup. Down\n"
-            "2 instances, most: ledger-0 8, ledger-1 8\n"
+            "2 instances, most: ledger-0 (8), ledger-1 (8)\n"
             "\n"
             "3 tasks, by instance\n"
             "  ledger-0  00000000\n"

@@ -448,7 +448,7 @@ def test_a_storm_is_one_message_of_why_where_and_how_many() -> None:
     assert first.endswith(">  ·  still rising")
     assert others == [
         "300 × Instance creation. vCPU or memory quota used up",
-        "*40 instances*, most: `pg-00` 8, `pg-01` 8, `pg-02` 8 … and 37 more\nFirst: `pg-00`, job `00000000`",
+        "*40 instances*, most: `pg-00` (8), `pg-01` (8), `pg-02` (8) … and 37 more\nFirst: `pg-00`, job `00000000`",
         "prod / cn-north-4  ·  every task is named in the thread",
         "`/gaussdb failed 2h`",
     ]

@@ -232,7 +232,7 @@ def test_a_storm_has_total_reasons_and_instances_before_the_list() -> None:
     lines = message["text"].replace(ZWSP, "").splitlines()
     assert lines[0] == "🚨 **300 tasks failed within 1 min** · **PROD** · since 16:30:00 · `prod` / `cn-north-4` @here"
     assert lines[1] == "- **239 ×** `OBS.0503` Manual backup. Down"
-    assert "3 instances, most: `ledger-0` 8, `ledger-1` 8, `ledger-2` 8" in lines
+    assert "3 instances, most: `ledger-0` \\(8\\), `ledger-1` \\(8\\), `ledger-2` \\(8\\)" in lines
     (attachment,) = message["attachments"]
     assert attachment["text"].splitlines() == [
         "**3 tasks, by instance**",
@@ -242,7 +242,7 @@ def test_a_storm_has_total_reasons_and_instances_before_the_list() -> None:
     ]
 
 
-def test_what_continues_a_storm_is_a_line_and_a_list() -> None:
+def test_a_post_about_the_next_poll_has_the_total_and_the_list() -> None:
     message = shown(storm_request(2, opens=False))
     first = message["text"].replace(ZWSP, "").splitlines()[0]
     assert first == "🚨 **\\+2 failures, now 300 since 16:30:00** · **PROD** · `prod` / `cn-north-4`"
