@@ -246,10 +246,29 @@ def test_slack_shows_a_time_in_each_readers_zone_and_mattermost_in_words() -> No
     assert "<!date" not in markdown.reply_message(reply, "en")["text"]
 
 
+@pytest.mark.parametrize("server", [MATTERMOST, ROCKETCHAT])
+@pytest.mark.parametrize("text", ["Error code DBS.280277", "at 16:30:00", "since 29 Nov 04:54", "Ecs.0319: no"])
+def test_what_people_copy_is_written_as_it_is(text: str, server: Markdown) -> None:
+    assert server.plain(text, 200) == text
+
+
+@pytest.mark.parametrize("server", [MATTERMOST, ROCKETCHAT])
 @pytest.mark.parametrize(
-    "text", ["https://evil.example/x", "www.evil.example", ":smile:", "me@evil.example", "~town-square"]
+    "text",
+    [
+        "https://evil.example/x",
+        "www.evil.example",
+        "1.evil.example",
+        "192.0.2.1",
+        ":smile:",
+        ":100:",
+        "4:100:5",
+        "me@evil.example",
+        "~town-square",
+        "mailto:me",
+    ],
 )
-def test_plain_text_has_no_address_and_no_emoji(text: str) -> None:
-    shown = MATTERMOST.plain(text, 200)
+def test_plain_text_has_no_address_and_no_emoji(text: str, server: Markdown) -> None:
+    shown = server.plain(text, 200)
     assert text not in shown
-    assert not re.search(r"://|evil\.example|:smile:", shown)
+    assert not re.search(r"://|evil\.example|0\.2\.1|:smile:|:100:|mailto:m", shown)

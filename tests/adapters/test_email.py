@@ -425,6 +425,10 @@ class TestDigest:
         ]
         assert "The quota of vCPUs is not enough." in Page(part(mail, "html")).text
 
+    def test_one_with_an_alert_among_tasks_is_sent_for_the_tasks(self) -> None:
+        text = part(read(routed(*make_events(2), make_gap())), "plain")
+        assert text.endswith('Sent because route "failures" sends tasks of prod to channel "mail".\n')
+
     def test_it_is_a_list_in_groups(self) -> None:
         elements = Page(part(read(routed(*make_events(4))), "html")).elements
         assert "table" not in elements

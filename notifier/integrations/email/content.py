@@ -260,9 +260,9 @@ def _because(request: RenderRequest, localizer: Localizer, channel: str) -> str:
 
 def _what(events: Sequence[Event], localizer: Localizer) -> str:
     kinds = {event.type for event in events}
-    if not all(event.task for event in events):
+    if not any(event.task for event in events):
         return localizer.text("mail.what.alerts")
-    sources = ", ".join(quoted(one_line(source)) for source in sorted({event.source for event in events}))
+    sources = ", ".join(quoted(one_line(source)) for source in sorted({event.source for event in events if event.task}))
     kind = kinds.pop() if len(kinds) == 1 else "tasks"
     return localizer.text(f"mail.what.{kind}", source=sources)
 

@@ -120,18 +120,20 @@ def _around(text: str, shown: str) -> str:
 
 
 _NOTHING = re.compile(r"(?!)")
-_ADDRESS = r"(?<=[^\W_])[.:](?=[^\W_/]|//)"
-"""A dot or a colon within an address."""
+_ADDRESS = r"(?<=[^\W_])\.(?=[^\W\d_])|(?<=\d)\.(?=\d)|(?<=[^\W\d_]):(?=[^\W_]|//)|(?<=\d):(?=[^\W\d_]|//)"
+"""A dot or a colon within an address; not those of an error code or a time of day, which people copy."""
+_EMOJI = r"(?<!\d):(?=[\w+.-]+:)|(?<=\d):(?!\d\d:\d)(?=[\w+.-]+:)"
+"""A colon that begins the name of an emoji; not that of a time of day."""
 
 MATTERMOST = Markdown(
-    active=re.compile(rf"[@~<&$]|:(?=[\w+-]+:)|{_ADDRESS}"),
+    active=re.compile(rf"[@~<&$]|{_EMOJI}|{_ADDRESS}"),
     replaced={char: f"\\{char}" for char in r"\`*_{}[]()#+!|>-"},
     active_in_code=_NOTHING,
     strong="**",
 )
 ROCKETCHAT = Markdown(
     # A colon or a semicolon may begin an emoticon, a plus sign a telephone number, a backslash a formula.
-    active=re.compile(rf"[@#&\[\]\\]|[:;=](?=[^\s\w])|:(?=[^\W\d]|[\w+.-]+:)|\+(?=[(\d])|{_ADDRESS}"),
+    active=re.compile(rf"[@#&\[\]\\]|[:;=](?=[^\s\w])|:(?=[^\W\d])|\+(?=[(\d])|{_EMOJI}|{_ADDRESS}"),
     replaced={"*": "∗", "_": "ˍ", "~": "∼", "<": "‹", ">": "›", "|": "❘", "$": "＄"},
     # The server looks for mentions in the whole text, code included.
     active_in_code=re.compile("[@#]"),
