@@ -193,10 +193,11 @@ class Queries:
         return sorted(found, key=lambda one: (-one.count, one.name))
 
     def instances(self, wanted: str, limit: int) -> Sequence[tuple[str | None, str | None]]:
-        """Return ids and names of instances of recorded tasks with this id or name."""
+        """Return ids and names of instances of recorded tasks with this id or name, the latest name first."""
         pair = (tasks.c.instance_id, tasks.c.instance_name)
         exact = select(*pair).where((tasks.c.instance_id == wanted) | (tasks.c.instance_name == wanted))
-        return [(id_, name) for id_, name in self._session.execute(exact.distinct().limit(limit))]
+        latest = exact.group_by(*pair).order_by(func.max(tasks.c.changed_at).desc(), tasks.c.instance_name)
+        return [(id_, name) for id_, name in self._session.execute(latest.limit(limit))]
 
     def recent_instance_names(self, limit: int) -> Sequence[str]:
         """Return the names of the instances of this many recorded tasks, those that changed last first, each once."""

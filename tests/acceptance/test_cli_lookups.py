@@ -32,7 +32,12 @@ from notifier.store.transaction import Transaction
 
 NOW = ENDED = datetime.now(UTC).replace(microsecond=0)
 LEASE = timedelta(minutes=1)
-FAILED = make_task("fa11ed00-0000-4000-8000-000000000001", instance_name="[bold]gauss-orders", ended_at=ENDED)
+FAILED = make_task(
+    "fa11ed00-0000-4000-8000-000000000001",
+    instance_id="5a3f0d5c6c1e4e2f9d7b8a6c5e4d3f2ein14",
+    instance_name="[bold]gauss-orders",
+    ended_at=ENDED,
+)
 RUNNING = make_task("0000aaaa-1", status=TaskStatus.RUNNING, instance_name="gauss-users")
 TWIN = make_task("0000aaaa-2", status=TaskStatus.COMPLETED, instance_name="gauss-users")
 
