@@ -104,10 +104,14 @@ class Threads:
                 where=None if storm else threads.c.event_seq <= event.seq,
             )
         )
+        own = (threads.c.channel == channel, threads.c.subject == subject)
         if storm:  # it may have grown since the message was rendered
-            self._touch(now, _FAILURE, threads.c.channel == channel, threads.c.subject == subject)
-        elif later := self._later(event):  # it happened while the first message was on its way
+            self._touch(now, _FAILURE, *own)
+            return
+        if later := self._later(event):  # it happened while the first message was on its way
             self._show(later, now, threads.c.channel == channel, subject=subject)
+        # Where the message replaces one that is gone, copies of that one still show what was before.
+        self._touch(now, _FAILURE, *own, threads.c.copies.is_not(None))
 
     def _later(self, event: _Stored) -> _Stored | None:
         about = rows.event_of(event.facts)

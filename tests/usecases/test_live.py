@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -170,6 +171,18 @@ async def test_copies_change_with_their_message(store: SqlStore, clock: FakeCloc
     assert outcomes(await editor(channel, store, clock).step()) == [Delivered()]
     assert channel.copied == [("C:8", EventType.TASK_FAILED), ("C:9", EventType.TASK_FAILED)]
     assert outcomes(await editor(channel, store, clock).step()) == []
+
+
+async def test_copies_of_a_message_that_is_replaced_change_too(store: SqlStore, clock: FakeClock) -> None:
+    failed = await with_copies(store, "job-1", "C:8")
+    channel = LiveFake()
+    await editor(channel, store, clock).step()
+    ended = replace(failed, type=EventType.TASK_COMPLETED, id="ended", occurrence="job-1-3")
+    await store.transact(lambda tx: tx.events.record([RoutedEvent(event=ended, routes=(), channels=())]))
+    replacing = [ThreadUpdate(subject=ended.subject, event_id=ended.id, thread="C:10")]
+    await store.transact(lambda tx: tx.threads.update("dba", replacing, START))
+    await editor(channel, store, clock).step()
+    assert channel.copied[1:] == [("C:8", EventType.TASK_COMPLETED)]
 
 
 async def test_a_copy_that_fails_keeps_nothing_else_stale_and_is_repeated(store: SqlStore, clock: FakeClock) -> None:
