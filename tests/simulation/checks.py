@@ -6,12 +6,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
-from notifier.core.delivery import MAX_COPIES, DeliveryState, ResendPolicy
+from notifier.core.delivery import MAX_COPIES, Delivery, DeliveryState, ResendPolicy
 from notifier.core.events import EventType
+from notifier.core.identity import Subject
 from notifier.core.routing import RoutedEvent
+from notifier.core.storms import Storm
 from notifier.ports import DeliveryFilter, EventFilter
 from notifier.store.queries import Queries
-from simulation.world import LEASE, Arrival, Posted, Receiver, State, World, state_of
+from simulation.world import LEASE, Arrival, Posted, Receiver, State, World, shown_of, state_of
 
 
 def find_violations(world: World, queries: Queries) -> Iterator[str]:
@@ -69,6 +71,7 @@ def _check_arrivals(
     yield from _check_order(receiver, recorded_events)
     yield from _check_repeats(world, receiver)
     yield from _check_live_messages(receiver, recorded_events, queries)
+    yield from _check_storms(receiver, deliveries[::-1], queries)
     delivered = {delivery.id for delivery in deliveries if delivery.state is DeliveryState.DELIVERED}
     yield from _check_copies(receiver, recorded_events, delivered)
 
@@ -100,6 +103,30 @@ def _check_live_messages(receiver: Receiver, recorded_events: Sequence[RoutedEve
         message = receiver.posted.get(ref)
         if message is None or message.shows != latest[subject]:
             yield f"shows what is over: {receiver.name} {subject} {ref} {message} and not {latest[subject]}"
+
+
+def _check_storms(receiver: Receiver, deliveries: Sequence[Delivery], queries: Queries) -> Iterator[str]:
+    """A storm must end, count each failure once, go out in order, and be shown as it is."""
+    storms = {delivery.storm.id: delivery.storm for delivery in deliveries if delivery.storm}
+    offered: dict[str, float] = {}
+    for at, event_id, _ in receiver.offered:
+        offered.setdefault(event_id, at)
+    for storm in storms.values():
+        mine = [delivery for delivery in deliveries if delivery.storm == storm]
+        total = sum(len(delivery.events) for delivery in mine)
+        if storm.ended_at is None or total != storm.total:
+            yield f"wrong storm: {receiver.name} {storm} has {total} failures"
+        times = [offered[delivery.events[0].id] for delivery in mine if delivery.events[0].id in offered]
+        if times != sorted(times):
+            yield f"storm out of order: {receiver.name} {storm.id} {times}"
+        yield from _check_shown_storm(receiver, storm, queries)
+
+
+def _check_shown_storm(receiver: Receiver, storm: Storm, queries: Queries) -> Iterator[str]:
+    for ref in queries.thread_refs(receiver.name, [str(Subject(storm=storm.id))]).values():
+        message = receiver.posted.get(ref)
+        if message is None or message.shows != shown_of(storm):
+            yield f"storm shows what is over: {receiver.name} {ref} {message} and not {shown_of(storm)}"
 
 
 def _check_copies(

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, select, update
 
 from notifier import deliver, poll
 from notifier import live_messages as live
-from notifier.core import outbox, pacing
+from notifier.core import outbox, pacing, storms
 from notifier.core.delivery import Body, Delivered, Delivery, DeliveryState, Resolution
 from notifier.store import statements
 from notifier.store.deliveries import Deliveries
@@ -131,6 +131,26 @@ def leave_copies_as_they_are(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Threads, "_add_copy", lambda *_: None)
 
 
+def leave_storms_as_they_were(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Threads, "touch_storm", lambda *_: None)
+
+
+def end_no_storm(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(storms, "end", lambda storm, _: storm)
+
+
+def send_storms_in_any_order(patch: pytest.MonkeyPatch) -> None:
+    of_one_task, _of_one_storm = statements._BLOCKED.clauses
+    due = (
+        select(deliveries.c.seq)
+        .where(deliveries.c.channel == bindparam("channel"), deliveries.c.state == DeliveryState.PENDING)
+        .where(deliveries.c.available_at <= bindparam("now"), ~of_one_task)
+        .order_by(deliveries.c.rank, deliveries.c.seq.desc())
+        .limit(bindparam("limit"))
+    )
+    patch.setattr(statements, "DUE_DELIVERIES", due)
+
+
 def show_again_what_was_told_first(patch: pytest.MonkeyPatch) -> None:
     def tell_once(self: Any, channel: str, recorded_events: Sequence[Any], now: Any) -> None:
         update_threads(self, channel, [one for one in recorded_events if one.thread], now)
@@ -152,4 +172,7 @@ MISTAKES: Sequence[tuple[Mistake, str]] = (
     (note_a_change_whatever_came_of_it, "shows what is over"),
     (show_again_what_was_told_first, "shows what is over"),
     (leave_copies_as_they_are, "copy shows what is over"),
+    (leave_storms_as_they_were, "storm shows what is over"),
+    (end_no_storm, "wrong storm"),
+    (send_storms_in_any_order, "storm out of order"),
 )

@@ -24,7 +24,7 @@ from notifier.store.engine import SqlStore
 from notifier.store.queries import Queries
 from notifier.store.transaction import Transaction
 from notifier.wiring.app import App
-from simulation.world import COMMITTED_UNANSWERED, REFUSED, START, Posted, Receiver, World, state_of
+from simulation.world import COMMITTED_UNANSWERED, REFUSED, START, Posted, Receiver, World, shown_of, state_of
 
 T = TypeVar("T")
 
@@ -182,10 +182,10 @@ class SimulatedChannel:
     def _in_thread(self, delivery: Delivery, outcome: Outcome | None) -> Outcome | None:
         """Start a thread with an accepted message, unless it was posted in one."""
         taken = any(arrival.delivery.id == delivery.id for arrival in self.receiver.arrivals)
-        if not taken or delivery.digest or delivery.events[0].task is None:
+        if not taken or not dispatch.thread_subject(delivery):
             return outcome
         if delivery.thread and self.receiver.exists(delivery.thread):
-            if dispatch.is_loud_trouble(delivery):
+            if dispatch.is_loud_trouble(delivery) and not delivery.storm:
                 ref = self.receiver.post(delivery, copy=True)
                 return Delivered(ref, copy=ref) if isinstance(outcome, Delivered) else outcome
             return outcome
@@ -207,11 +207,11 @@ class SimulatedChannel:
         await self.process.step()
         if not self.receiver.exists(thread.ref):
             ref = f"{thread.ref}+"
-            self.receiver.posted.setdefault(ref, Posted(subject=thread.subject, shows=thread.event.id))
-            self.receiver.posted[ref].shows = thread.event.id
+            self.receiver.posted.setdefault(ref, Posted(subject=thread.subject, shows=""))
+            self.receiver.posted[ref].shows = _shown(thread)
             await self.process.step()
             return Delivered(ref, thread=ref)
-        outcome = self.receiver.change(thread.ref, thread.event.id)
+        outcome = self.receiver.change(thread.ref, _shown(thread))
         if outcome is None:
             await asyncio.Event().wait()  # until the deadline
             raise AssertionError("unreachable")
@@ -234,6 +234,10 @@ class SimulatedChannel:
 
     async def aclose(self) -> None:
         pass
+
+
+def _shown(thread: Thread) -> str:
+    return shown_of(thread.storm) if thread.storm else thread.event.id
 
 
 class Replica:
@@ -261,6 +265,8 @@ class Replica:
                     process=self.process,
                     concurrency=paces[receiver.name][0],
                     pace=paces[receiver.name][1],
+                    digest_above=receiver.digest_above,
+                    storm_size=2,
                     threads=receiver.live,
                     coalesces=receiver.live,
                     edit_budget=receiver.name if receiver.live else None,

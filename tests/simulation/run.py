@@ -58,6 +58,7 @@ PACES = {
     "chat": (1, Pace(per_second=5, burst=3, opens_after=3, probes=(timedelta(seconds=1), timedelta(seconds=4)))),
     "mail": (1, Pace(opens_after=4, probes=(timedelta(seconds=3),))),
 }
+DIGEST_ABOVE = {"hook": None, "chat": 2, "mail": 1}
 RESEND_POLICIES = {"hook": ResendPolicy.IDEMPOTENT, "chat": ResendPolicy.RECONCILABLE, "mail": ResendPolicy.UNSAFE}
 
 
@@ -98,7 +99,13 @@ def simulate(seed: int, template: Path) -> Run:
 async def _simulate(seed: int, path: Path) -> tuple[World, Sequence[str]]:
     rng, loop = Random(seed), asyncio.get_running_loop()
     receivers = [
-        Receiver(name=name, resend_policy=resend_policy, rng=Random(rng.random()), live=name == "chat")
+        Receiver(
+            name=name,
+            resend_policy=resend_policy,
+            rng=Random(rng.random()),
+            live=name == "chat",
+            digest_above=DIGEST_ABOVE[name],
+        )
         for name, resend_policy in RESEND_POLICIES.items()
     ]
     world = World(rng=rng, cloud=Cloud(Random(rng.random())), receivers=receivers)

@@ -11,6 +11,7 @@ from factories import make_task
 
 from notifier.core.delivery import Body, Delivered, Delivery, GaveUp, Outcome, Parked, ResendPolicy, Retry, Unknown
 from notifier.core.model import Task, TaskStatus
+from notifier.core.storms import Storm
 
 START = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 
@@ -70,10 +71,15 @@ class Posted:
 
     subject: str
     shows: str
-    """The id of the event that it shows."""
+    """The id of the event that it shows, or what it shows of a storm: see `shown_of`."""
     deleted: bool = False
     copy_of: str = ""
     """Id of the delivery that it was posted for beside the first message of its task; empty for a first message."""
+
+
+def shown_of(storm: Storm) -> str:
+    """Return what a message shows of a storm. As it is posted it shows nothing: an edit must follow."""
+    return f"{storm.total} failures, ended at {storm.ended_at}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,8 @@ class Receiver:
     rng: Random
     live: bool = False
     """Whether its messages can be changed."""
+    digest_above: int | None = 20
+    """More failures than this in one poll are a storm."""
     healed: bool = False
     down: bool = False
     """Refuses everything."""
@@ -123,14 +131,15 @@ class Receiver:
         """Post the message of a delivery once, and return its reference."""
         event = delivery.events[0]
         ref = f"{'copy' if copy else 'ref'} of {delivery.id}"
-        self.posted.setdefault(ref, Posted(subject=event.subject, shows=event.id, copy_of=delivery.id if copy else ""))
+        subject, shows = (delivery.subject, "") if delivery.storm else (event.subject, event.id)
+        self.posted.setdefault(ref, Posted(subject=subject, shows=shows, copy_of=delivery.id if copy else ""))
         return ref
 
     def exists(self, ref: str) -> bool:
         """Tell whether a message has not been deleted."""
         return not self.posted[ref].deleted
 
-    def change(self, ref: str, event_id: str) -> Outcome | None:
+    def change(self, ref: str, shows: str) -> Outcome | None:
         """Edit a message, or fail; None for no answer, possibly after the edit."""
         answer = self.rng.choices(["good", "busy", "broken", "unanswered"], weights=[80, 6, 6, 8])[0]
         if self.down or (answer == "broken" and not self.healed):
@@ -139,7 +148,7 @@ class Receiver:
             return None
         if answer == "busy" and not self.healed:
             return Retry("HTTP 429", timedelta(seconds=self.rng.randint(1, 3)))
-        self.posted[ref].shows = event_id
+        self.posted[ref].shows = shows
         return Unknown("reset") if answer == "unanswered" and not self.healed else Delivered()
 
     def _decide(self, delivery: Delivery) -> Outcome | _TakenUnanswered | None:
