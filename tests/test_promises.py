@@ -71,8 +71,9 @@ PROMISES = (
     ),
     Promise(
         id="P4",
-        words="at least once and in order; a repeat has the same id and the same bytes",
+        words="at least once, in order and failures first; a repeat has the same id and the same bytes",
         proven_by=(
+            "usecases/test_storm_deliveries.py::test_failures_go_out_before_everything_that_waits",
             "invariants/test_scenarios.py::test_a_life_on_sqlite",
             "invariants/test_scenarios.py::test_a_life_on_postgresql",
             "acceptance/test_kill.py::test_a_backlog_goes_out_in_order_after_a_kill",
@@ -148,13 +149,15 @@ PROMISES = (
     ),
     Promise(
         id="P9",
-        words="a storm becomes a digest that leaves no failure out",
+        words="many failures are one storm, many other events are digests, and every task is named once",
         proven_by=(
+            "core/test_storms.py::test_each_failure_is_in_exactly_one_delivery_of_any_polls",
+            "usecases/test_storm_deliveries.py::test_two_thousand_failures_are_one_message_and_a_list",
+            "usecases/test_storm_deliveries.py::test_a_poll_that_is_killed_between_batches_loses_and_repeats_nothing",
             "core/test_outbox.py::test_too_many_events_become_digests_that_name_all_of_them",
             "usecases/test_poll.py::test_many_events_for_one_channel_make_few_messages",
             "contract/test_channels.py::TestEveryKind::test_a_digest_names_every_job",
         ),
-        so_far="one poll's events become digests; a storm that lasts over several polls makes one for each",
     ),
     Promise(
         id="P10",

@@ -42,7 +42,8 @@ class ChannelSettings(Settings):
     kind: str = ""
     name: Name
     digest_above: Annotated[int, Field(ge=1)] | None = 20
-    """Events of one poll above which digests are sent. null sends each event by itself."""
+    """Events of one poll above which digests are sent, and failed tasks above which a storm is reported in one message.
+    null sends each event by itself."""
     digest_size: int = Field(default=100, ge=2, le=100)
     """Maximum number of events in one digest."""
     concurrency: int = Field(default=1, ge=1, le=256)
