@@ -29,14 +29,14 @@ class StormGroup:
     """The API's name of the operation."""
     count: int
     reason: str = ""
-    """Reason of the first of them, as the API wrote it, at most REASON_LIMIT characters."""
+    """Reason of the first of them, as the API wrote it, at most MAX_STORM_REASON characters."""
 
 
-REASON_LIMIT = 300
+MAX_STORM_REASON = 300
 """Maximum length of a stored reason of a group, in characters."""
 MAX_GROUPS = 50
 """Maximum number of groups. Failures beyond them are counted in the total alone."""
-INSTANCE_LIMIT = 100
+MAX_STORM_INSTANCE = 100
 """Maximum length of a stored name of an instance, in characters."""
 MAX_INSTANCES = 2_000
 """Maximum number of instances. Failures beyond them are counted in the total alone."""
@@ -144,7 +144,7 @@ def _groups_of(events: Iterable[Event]) -> Iterator[StormGroup]:
     for event in events:
         reason = (event.task and event.task.fail_reason) or ""
         operation = event.task.name if event.task else ""
-        yield StormGroup(code=error_code(reason) or "", operation=operation, count=1, reason=reason[:REASON_LIMIT])
+        yield StormGroup(code=error_code(reason) or "", operation=operation, count=1, reason=reason[:MAX_STORM_REASON])
 
 
 def _key(code: str, operation: str, reason: str) -> tuple[str, str, str]:
@@ -167,7 +167,7 @@ _AROUND_NAME, _AROUND_ID = 16, 4
 def _counted(instances: Iterable[tuple[str, int]], events: Iterable[Event]) -> tuple[tuple[str, int], ...]:
     counts = dict(instances)
     for event in events:
-        name = instance_of(event)[:INSTANCE_LIMIT]
+        name = instance_of(event)[:MAX_STORM_INSTANCE]
         if name and (name in counts or len(counts) < MAX_INSTANCES):
             counts[name] = counts.get(name, 0) + 1
     return _most_frequent(counts)

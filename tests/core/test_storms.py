@@ -21,7 +21,7 @@ from notifier.core.people import Acknowledgement, Mute
 from notifier.core.polling import DeliveryPlan, PlannedEvents, plan_deliveries
 from notifier.core.routing import ChannelPolicy, DeliveryRouting, Route, RoutedEvent, RoutingConfig, route_events
 from notifier.core.storm_plan import StormContext, UnsentPart, split_listed
-from notifier.core.storms import INSTANCE_LIMIT, MAX_GROUPS, MAX_INSTANCES, REASON_LIMIT, Storm
+from notifier.core.storms import MAX_GROUPS, MAX_INSTANCES, MAX_STORM_INSTANCE, MAX_STORM_REASON, Storm
 from notifier.ports import RenderRequest
 
 MINUTE = timedelta(minutes=1)
@@ -140,7 +140,7 @@ def test_reasons_without_a_code_are_grouped_by_what_they_share() -> None:
 
 def test_a_code_behind_a_long_text_is_found_and_the_stored_reason_is_cut() -> None:
     storm = storms.begin("dba", failures(1, fail_reason="x " * 500 + "Error code: OBS.0503."))
-    assert [(group.code, len(group.reason)) for group in storm.groups] == [("OBS.0503", REASON_LIMIT)]
+    assert [(group.code, len(group.reason)) for group in storm.groups] == [("OBS.0503", MAX_STORM_REASON)]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -158,7 +158,7 @@ def test_what_is_stored_of_a_storm_is_bounded() -> None:
     ]
     storm = storms.grow(storms.begin("dba", events), events)
     assert (len(storm.groups), len(storm.instances), storm.total) == (MAX_GROUPS, MAX_INSTANCES, 2 * count)
-    assert {len(name) for name, _ in storm.instances} == {INSTANCE_LIMIT}
+    assert {len(name) for name, _ in storm.instances} == {MAX_STORM_INSTANCE}
     assert {n for _, n in storm.instances} == {2}
     assert {group.count for group in storm.groups} == {2}
 
