@@ -131,7 +131,10 @@ class PollDeliveries(DeliveryRecords, Protocol):
         """Return the latest delivery of each of these storms of which no attempt has been made, by storm id."""
 
     def extend(self, delivery_id: str, more: Sequence[Event]) -> bool:
-        """Add events to a delivery, unless an attempt has been made. Return whether it took them."""
+        """Add events to a delivery, unless an attempt has been made or it would overtake a newer one.
+
+        Return whether it took them.
+        """
 
     def rank_as_failures(self, channel: str, subjects: Collection[str]) -> None:
         """Let unsettled deliveries about these subjects go out with the failures: they hold back newer ones."""

@@ -52,9 +52,12 @@ class Deliveries:
         }
 
     def extend(self, delivery_id: str, more: Sequence[Event]) -> bool:
-        """Add events to a delivery, unless an attempt has been made. Return whether it took them."""
+        """Add events to a delivery, unless an attempt has been made. Return whether it took them.
+
+        It takes none where a newer delivery waits that is about one of their subjects: it would overtake that one.
+        """
         unsent = self._session.execute(statements.LOCK_UNSENT, {"id": delivery_id}).one_or_none()
-        if unsent is None:
+        if unsent is None or self._waits_since(unsent.seq, unsent.channel, {event.subject for event in more}):
             return False
         values = [
             {
@@ -68,6 +71,13 @@ class Deliveries:
         ]
         self._session.execute(delivery_events.insert(), values)
         return True
+
+    def _waits_since(self, seq: int, channel: str, subjects: Collection[str]) -> bool:
+        """Return whether a delivery that is newer than this one and about one of these subjects is not settled."""
+        chunked = self._session.execute_chunks(
+            statements.NEWER_UNSETTLED, subjects, "subjects", channel=channel, seq=seq
+        )
+        return any(found.first() is not None for found in chunked)
 
     def claim_due(
         self, channel: str, owner: str, now: datetime, lease: timedelta, limit: int, *, at_once: int | None = None

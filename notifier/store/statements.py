@@ -307,6 +307,7 @@ _UNSENT = and_(
 )
 _UNSENT_PART = select(
     deliveries.c.id,
+    deliveries.c.seq,
     deliveries.c.channel,
     deliveries.c.storm,
     deliveries.c.routing,
@@ -316,6 +317,17 @@ _LATEST_OF_STORMS = (
     select(func.max(_older.c.seq)).where(_older.c.storm.in_(list_parameter("ids"))).group_by(_older.c.storm)
 )
 UNSENT_PARTS = _UNSENT_PART.where(deliveries.c.seq.in_(_LATEST_OF_STORMS))
+NEWER_UNSETTLED = (
+    select(deliveries.c.seq)
+    .join(delivery_events, delivery_events.c.delivery_id == deliveries.c.id)
+    .where(
+        delivery_events.c.channel == bindparam("channel"),
+        delivery_events.c.subject.in_(list_parameter("subjects")),
+        deliveries.c.seq > bindparam("seq"),
+        or_(*(deliveries.c.state == state for state in UNSETTLED)),
+    )
+    .limit(1)
+)
 LOCK_UNSENT = _UNSENT_PART.where(deliveries.c.id == bindparam("id")).with_for_update(of=deliveries)
 
 # The holder of a claim died: the outcome of an attempt that had begun is unknown, any other attempt does not count.

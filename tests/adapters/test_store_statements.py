@@ -45,6 +45,7 @@ PARAMETERS: Mapping[str, str] = {
     "HOLDING_BACK": "channel subjects",
     "RANK_AS_FAILURES": "seqs",
     "UNSENT_PARTS": "ids",
+    "NEWER_UNSETTLED": "channel subjects seq",
     "LOCK_UNSENT": "id",
     "CLAIM_DELIVERIES": "seqs sent_at_once until owner",
     "MARK_BEGUN": "claims has_begun",

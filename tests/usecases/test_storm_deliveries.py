@@ -223,6 +223,22 @@ async def test_a_message_that_was_claimed_meanwhile_takes_no_more(
     await world.check_ledger(60)
 
 
+async def test_a_failure_does_not_overtake_the_start_of_its_task_in_an_unsent_message(
+    store: SqlStore, clock: FakeClock
+) -> None:
+    mail = FakeChannel("mail")
+    world = World(store, clock, mail)
+    await world.poll()
+    await world.poll(30)
+    await world.poll(15, make_task("late", status="running"))
+    world.source.tasks[-1] = make_task("late", ended_at=clock.now())
+    await world.poll(15)
+    await world.deliver()
+    told = [event.type for one in mail.sent for event in one.events if event.job_id == "late"]
+    assert told == [EventType.TASK_STARTED, EventType.TASK_FAILED]
+    assert [len(one.events) for one in mail.sent] == [45, 1, 16]
+
+
 def _storm_of(tx: Transaction) -> str:
     (storm,) = tx.storms.lasting("prod")
     return storm.id
