@@ -52,6 +52,12 @@ class Supervisor(Protocol):
         """Learn that it is alive."""
 
 
+def _retire(sources: Collection[str], tx: Transaction) -> None:
+    now = tx.now()
+    tx.polls.retire_sources(sources, now)
+    tx.storms.end(sources, now)
+
+
 def new_owner() -> str:
     """Return a name for this process that no other has. It marks claims."""
     return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
@@ -104,7 +110,7 @@ class Service:
         if not left:
             return
         names = [state.name for state in left]
-        await self.app.store.transact(lambda tx: tx.polls.retire_sources(names, tx.now()))
+        await self.app.store.transact(partial(_retire, names))
         log.warning("source.not_configured", sources=names, remedy=REMOVED_SOURCES_NOTE)
 
     async def report(self) -> None:

@@ -1,11 +1,12 @@
 """Storms: what each channel reports of many failures at once."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import delete
 
 from notifier.core.storms import Storm
+from notifier.core.storms import end as end_storm
 from notifier.store import rows, statements
 from notifier.store.queries import Queries
 from notifier.store.schema import storms
@@ -36,6 +37,12 @@ class Storms:
         insert = self._session.insert(storms).values(values)
         self._session.execute(insert.on_conflict_do_update(index_elements=["id"], set_=values))
         self._threads.touch_storm(storm, now)
+
+    def end(self, sources: Collection[str], now: datetime) -> None:
+        """End the storms of sources that nobody polls any more."""
+        for source in sources:
+            for storm in self.lasting(source):
+                self.save(end_storm(storm, now), now)
 
     def prune(self, before: datetime) -> int:
         """Delete storms that have not grown since a time; return how many."""

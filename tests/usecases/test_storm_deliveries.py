@@ -459,6 +459,20 @@ async def test_a_storm_follows_its_source_to_another_name(store: SqlStore, clock
     assert (storm.source, storm.ended_at) == ("renamed", clock.now())
 
 
+async def test_the_storms_of_a_removed_source_end(store: SqlStore, clock: FakeClock) -> None:
+    live = LiveChannel()
+    world = World(store, clock, live)
+    await world.poll()
+    await world.poll(30)
+    await world.deliver()
+    await world.edit(live)
+    await store.transact(lambda tx: tx.storms.end(["other"], clock.now()))
+    assert await world.edit(live) == []
+    await store.transact(lambda tx: tx.storms.end(["prod"], clock.now()))
+    (thread,) = await world.edit(live)
+    assert (thread.storm and thread.storm.ended_at) == clock.now()
+
+
 async def test_retention_deletes_storms_that_have_not_grown_for_long(store: SqlStore, clock: FakeClock) -> None:
     world = World(store, clock, FakeChannel("mail"))
     await world.poll()
