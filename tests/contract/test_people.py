@@ -181,6 +181,22 @@ async def test_a_thread_has_the_routing_of_its_latest_delivery(store: SqlStore) 
     assert thread.routing == bad
 
 
+async def test_copies_of_a_message_that_is_gone_show_what_its_successor_shows(store: SqlStore) -> None:
+    await record(store, STARTED, FAILED)
+    for one in (
+        ThreadUpdate(subject=SUBJECT, event_id=STARTED.id, thread="C:1"),
+        ThreadUpdate(subject=SUBJECT, event_id=STARTED.id, copy="C:2"),
+    ):
+        await store.transact(lambda tx, one=one: tx.threads.update("dba", [one], T0))  # type: ignore[misc]  # a default
+    for thread in await claim(store):
+        await store.transact(lambda tx, thread=thread: tx.threads.mark_rendered(thread, T0))  # type: ignore[misc]  # a default
+    assert await claim(store, LEASE) == []
+    successor = ThreadUpdate(subject=SUBJECT, event_id=FAILED.id, thread="C:3")
+    await store.transact(lambda tx: tx.threads.update("dba", [successor], T0))
+    (thread,) = await claim(store, LEASE)
+    assert (thread.ref, thread.event, thread.copies) == ("C:3", FAILED, ("C:2",))
+
+
 async def test_mere_progress_changes_a_message_now_and_then_only(store: SqlStore) -> None:
     await tell(store, STARTED, "C:1")
     await tell(store, HALF)
