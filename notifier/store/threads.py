@@ -107,6 +107,7 @@ class Threads:
                     # The message shows it; copies of one that is gone do not.
                     "shown": case((has_copies, threads.c.revision), else_=threads.c.revision + 1),
                     "due_at": case((has_copies, now), else_=None),
+                    "urgency": case((has_copies, _FAILURE), else_=threads.c.urgency),
                 },
                 where=None if storm else threads.c.event_seq <= event.seq,
             )
