@@ -29,13 +29,14 @@ from notifier.config import Config, loads
 from notifier.core.delivery import DeliveryState, ResendPolicy
 from notifier.core.pacing import Pace
 from notifier.store.engine import SqlStore, open_store
-from notifier.store.schema import threads
+from notifier.store.schema import storms, threads
 from simulation.checks import find_violations
 from simulation.loop import VirtualLoop
 from simulation.replica import Replica
 from simulation.world import LEASE, START, Cloud, Receiver, World
 
 UNSHOWN = select(func.count()).select_from(threads).where(threads.c.due_at.is_not(None))
+LASTING = select(func.count()).select_from(storms).where(storms.c.ended_at.is_(None))
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 DISASTERS = 12.0
 """Duration of the faults, in seconds of virtual time."""
@@ -221,7 +222,8 @@ class Processes:
         unsettled = by_state[DeliveryState.PENDING] + by_state[DeliveryState.PARKED]
         with self.store._reader.connect() as connection:
             unshown: int = connection.execute(UNSHOWN).scalar_one()
-        return unsettled + unshown
+            lasting: int = connection.execute(LASTING).scalar_one()  # a storm ends with a poll
+        return unsettled + unshown + lasting
 
     async def end(self) -> None:
         for replica in self.replicas:
