@@ -200,8 +200,9 @@ class _Description:
             **dict(event.counts),
             "listed": self.localizer.counted("tasks", dict(event.counts).get("listed", 0)),
         }
-        if event.type is EventType.SOURCE_GAP and (gap := _interval(event.detail)):
-            values |= dict(zip(("start", "end"), self.formatter.interval(*gap, event.observed_at), strict=True))
+        bounds = _interval(event.detail) if event.type is EventType.SOURCE_GAP else (since, event.observed_at)
+        if bounds:
+            values |= dict(zip(("start", "end"), self.formatter.interval(*bounds, event.observed_at), strict=True))
         return self.localizer.text(f"sentence.{event.type}", **{"start": "?", "end": "?"} | values)
 
     def _dated(self, moment: datetime) -> str:

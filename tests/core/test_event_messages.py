@@ -230,8 +230,8 @@ def test_silence_without_an_error_is_named_as_such() -> None:
 
 def test_a_recovery_has_its_length_and_no_reason() -> None:
     source, channel = (english(make_alert(kind, detail="x")) for kind in RECOVERIES)
-    assert without_marks(source.sentence) == "prod is being monitored again, after 6 min"
-    assert without_marks(channel.sentence) == "dba: delivery works again, after 6 min"
+    assert without_marks(source.sentence) == "prod is being monitored again, after 6 min (16:24:00 to 16:30:00)"
+    assert without_marks(channel.sentence) == "dba: delivery works again, after 6 min (16:24:00 to 16:30:00)"
     assert (source.reason, channel.reason) == ("", "")
 
 
