@@ -134,6 +134,18 @@ async def test_copies_are_kept_for_the_latest_and_change_with_all_but_progress(s
     assert (failed.event, failed.copies) == (FAILED, ("C:4", "C:5"))
 
 
+@pytest.mark.parametrize("event", [HALF, FAILED], ids=["progress", "failure"])
+async def test_copies_change_where_a_new_message_begins_the_thread_again(store: SqlStore, event: Event) -> None:
+    await tell(store, STARTED, "C:1")
+    copied = [ThreadUpdate(subject=SUBJECT, event_id=STARTED.id, copy="C:2")]
+    await store.transact(lambda tx: tx.threads.update("dba", copied, T0))
+    await tell(store, event, "C:3")  # the first message was gone
+    (thread,) = await claim(store)
+    assert (thread.ref, thread.event, thread.copies) == ("C:3", event, ("C:2",))
+    await store.transact(lambda tx: tx.threads.mark_rendered(thread, T0))
+    assert await claim(store, timedelta(days=1)) == []
+
+
 async def test_a_copy_is_a_live_message_while_its_event_is_shown(store: SqlStore) -> None:
     await tell(store, STARTED, "C:1")
     await record(store, FAILED)
