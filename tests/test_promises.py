@@ -103,7 +103,7 @@ PROMISES = (
             "adapters/test_source_paging.py::test_by_records_a_complete_list_lacks_no_staying_row",
             "core/test_diff.py::test_absence_in_an_incomplete_poll_proves_nothing",
             "usecases/test_poll.py::test_a_running_task_that_is_gone_is_unlisted_once",
-            "core/test_wording.py::test_an_unlisted_task_is_never_called_a_success_or_a_failure",
+            "core/test_event_messages.py::test_a_vanished_task_is_neither_a_success_nor_a_failure",
         ),
     ),
     Promise(
@@ -113,7 +113,7 @@ PROMISES = (
             "usecases/test_poll.py::test_changes_during_our_absence_are_notified_as_late",
             "usecases/test_poll.py::test_an_absence_longer_than_the_api_remembers_is_notified",
             "core/test_diff.py::test_what_happened_while_we_were_away_is_late",
-            "core/test_wording.py::test_a_gap_has_its_bounds",
+            "core/test_event_messages.py::test_a_gap_has_its_bounds",
         ),
     ),
     Promise(
@@ -151,6 +151,7 @@ PROMISES = (
         id="P9",
         words="many failures are one storm, many other events are digests, and every task is named once",
         proven_by=(
+            "acceptance/test_storm.py::test_a_storm_reaches_every_channel_and_every_task_is_named_once",
             "core/test_storms.py::test_each_failure_is_in_exactly_one_delivery_of_any_polls",
             "usecases/test_storm_deliveries.py::test_two_thousand_failures_are_one_message_and_a_list",
             "usecases/test_storm_deliveries.py::test_a_poll_that_is_killed_between_batches_loses_and_repeats_nothing",
