@@ -13,7 +13,7 @@ from pathlib import Path
 
 from notifier.wording.phrases import Language
 
-MAX_REASON_LENGTH = 2_000
+TRANSLATED_LENGTH = 2_000
 """Longer texts are not of our own. They stay as they are."""
 MAX_DEPTH = 6
 """Maximum number of reasons that quote one another."""
@@ -85,7 +85,7 @@ def _template(english: str, translation: str) -> ReasonTemplate:
 @lru_cache(maxsize=1024)
 def localized_reason(text: str, language: Language) -> str:
     """Return a reason of the notifier's own in a language. Any other text is returned as it is."""
-    if len(text) > MAX_REASON_LENGTH:
+    if len(text) > TRANSLATED_LENGTH:
         return text
     return _localized(text, language, MAX_DEPTH) or text
 

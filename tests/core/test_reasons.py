@@ -20,7 +20,7 @@ from notifier.core.people import Mute
 from notifier.core.recipients import combined_outcome
 from notifier.core.routing import RoutedEvent
 from notifier.sources.failures import classify
-from notifier.wording.reasons import MAX_REASON_LENGTH, localized_reason, reason_templates
+from notifier.wording.reasons import TRANSLATED_LENGTH, localized_reason, reason_templates
 
 PACKAGE = Path(__file__).parent.parent.parent / "notifier"
 DATA = tomllib.loads((Path(__file__).parent.parent / "data" / "reasons.toml").read_text(encoding="utf-8"))
@@ -260,11 +260,11 @@ def test_any_text_is_translated_or_kept(text: str) -> None:
     "unit", ["; ", ": ", "a@b: HTTP 503; ", "outcome unknown: ", "source a: ", "HTTP 503; ", "{", " (by the proxy "]
 )
 def test_a_reason_of_any_depth_takes_no_long_time(unit: str) -> None:
-    text = (unit * MAX_REASON_LENGTH)[:MAX_REASON_LENGTH]
+    text = (unit * TRANSLATED_LENGTH)[:TRANSLATED_LENGTH]
     begin = datetime.now(UTC)
     localized_reason(text, "zh")
     assert datetime.now(UTC) - begin < timedelta(seconds=2)
-    assert localized_reason(f"HTTP 503; {'x' * MAX_REASON_LENGTH}", "zh").startswith("HTTP 503; ")
+    assert localized_reason(f"HTTP 503; {'x' * TRANSLATED_LENGTH}", "zh").startswith("HTTP 503; ")
 
 
 # ---- the table ----
