@@ -95,20 +95,12 @@ class Threads:
         shows = _shows(event) | {"ref": ref, "shown_at": now, "due_at": None, "routing": routing}
         if storm:
             shows |= {"instance_id": None, "instance_name": None}
-        has_copies = threads.c.copies.is_not(None)
         self._session.execute(
             self._session.insert(threads)
             .values(channel=channel, subject=subject, **shows)
             .on_conflict_do_update(
                 index_elements=["channel", "subject"],
-                set_=shows
-                | {
-                    "revision": threads.c.revision + 1,
-                    # The message shows it; copies of one that is gone do not.
-                    "shown": case((has_copies, threads.c.revision), else_=threads.c.revision + 1),
-                    "due_at": case((has_copies, now), else_=None),
-                    "urgency": case((has_copies, _FAILURE), else_=threads.c.urgency),
-                },
+                set_=shows | {"revision": threads.c.revision + 1, "shown": threads.c.revision + 1},
                 where=None if storm else threads.c.event_seq <= event.seq,
             )
         )
