@@ -522,7 +522,9 @@ class Chat:
 
     def __init__(self, store: SqlStore, clock: FakeClock) -> None:
         english = Localizer(language="en", timezone=ZoneInfo("UTC"))
-        rules = ResponderRules(localizers={"en": english}, expected=Expected(), causes=builtin_catalogue())
+        rules = ResponderRules(
+            localizers={"en": english}, expected=Expected(), live=("live",), causes=builtin_catalogue()
+        )
         self.responder = ChatResponder(store, clock, rules, lambda: None)
         self.allow = True
 
