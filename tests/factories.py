@@ -11,6 +11,7 @@ from notifier.channels.kinds import channel_class, settings_class
 from notifier.core.delivery import Body, Delivery, DeliveryState, Outcome, delivery_id
 from notifier.core.events import EventType
 from notifier.core.model import Event, Task, TaskStatus, event_id
+from notifier.core.storms import Storm, StormGroup
 from notifier.ports import RenderRequest
 from notifier.wording.states import EVENT_ROWS
 
@@ -159,6 +160,26 @@ def make_delivery(*events: Event, channel: str = "dba", body: Body | None = None
         "body": body,
     }
     return Delivery(**values | changes)
+
+
+def make_storm(**changes: Any) -> Storm:
+    """Return a storm of 300 failures in production, most of them of one reason."""
+    obs = StormGroup(code="OBS.0503", operation="BackupSnapshotGaussDBV5InInstance", count=239, reason="down")
+    values: dict[str, Any] = {
+        "id": "s",
+        "channel": "dba",
+        "source": "prod",
+        "region": REGION,
+        "environment": "production",
+        "started_at": T0,
+        "updated_at": T0 + timedelta(seconds=30),
+        "total": 300,
+        "latest": 300,
+        "groups": (obs, StormGroup(code="", operation="CreateGaussDBV5Instance", count=61)),
+        "instances": (("ledger-0", 8), ("ledger-1", 8)),
+        "opened_by": "d",
+    }
+    return Storm(**values | changes)
 
 
 HOSTILE: Sequence[str] = (

@@ -1,6 +1,7 @@
 """Text from outside: control characters are removed and the length is bounded. Channels escape for their own markup."""
 
 import re
+from collections.abc import Iterable, Iterator
 
 NAME_LIMIT = 120
 """Maximum length of an instance name or of an unknown task name, in characters."""
@@ -37,3 +38,15 @@ def one_line(text: str, limit: int = NAME_LIMIT) -> str:
 def cut(text: str, limit: int) -> str:
     """Return the text, or its beginning and an ellipsis when it is longer than `limit` characters."""
     return text if len(text) <= limit else text[: max(limit - 1, 0)].rstrip() + "…"
+
+
+def joined(lines: Iterable[str], limit: int) -> Iterator[str]:
+    """Yield the lines, joined to texts of at most `limit` characters. A longer line is a text of its own."""
+    text = ""
+    for line in lines:
+        if text and len(text) + 1 + len(line) > limit:
+            yield text
+            text = ""
+        text = f"{text}\n{line}" if text else line
+    if text:
+        yield text

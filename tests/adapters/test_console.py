@@ -30,6 +30,7 @@ from factories import (
     make_events,
     make_gap,
     make_render_request,
+    make_storm,
     make_task,
 )
 from fakes import FakeClock
@@ -41,7 +42,7 @@ from notifier.channels.base import ChannelContext
 from notifier.core.delivery import Body, Delivered, Outcome, Retry, Unknown
 from notifier.core.events import EventType
 from notifier.core.model import Event
-from notifier.core.storms import Storm, StormGroup
+from notifier.core.storms import StormGroup
 from notifier.http import HttpClient
 from notifier.integrations import console
 from notifier.integrations.console import ConsoleChannel, ConsoleSettings, drawn, lines_of
@@ -102,20 +103,8 @@ def storm_request(count: int, *, opens: bool = True) -> RenderRequest:
         make_event(make_task(f"{n:08}-c3ad-4647-8520-de0a8f84474c", instance_name=f"ledger-{n % 2}"))
         for n in range(count)
     )
-    storm = Storm(
-        id="s",
-        channel="here",
-        source="prod",
-        region="cn-north-4",
-        environment="production",
-        started_at=T0,
-        updated_at=T0 + timedelta(seconds=30),
-        total=300,
-        latest=count,
-        groups=(StormGroup(code="OBS.0503", operation="BackupSnapshotGaussDBV5InInstance", count=300, reason="down"),),
-        instances=(("ledger-0", 150), ("ledger-1", 150)),
-        opened_by="d",
-    )
+    group = StormGroup(code="OBS.0503", operation="BackupSnapshotGaussDBV5InInstance", count=300, reason="down")
+    storm = make_storm(latest=count, groups=(group,), instances=(("ledger-0", 150), ("ledger-1", 150)))
     return RenderRequest(delivery_id="d", events=events, digest=True, storm=storm, opens_storm=opens)
 
 

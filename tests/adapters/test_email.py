@@ -25,6 +25,7 @@ from factories import (
     make_events,
     make_gap,
     make_render_request,
+    make_storm,
     make_task,
 )
 from fakes import FakeClock
@@ -41,7 +42,7 @@ from notifier.core.ids import shorten_ids
 from notifier.core.model import Event, TaskHistory
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import Severity
-from notifier.core.storms import Storm, StormGroup
+from notifier.core.storms import StormGroup
 from notifier.http import HttpClient
 from notifier.integrations.email.channel import EmailChannel
 from notifier.integrations.email.message import message, message_id, thread_id
@@ -148,20 +149,7 @@ def storm_request(count: int, *, opens: bool = True, name: str = "ledger-{n}", j
     )
     events = tuple(make_event(task, environment="production") for task in tasks)
     group = StormGroup(code="OBS.0503", operation="BackupSnapshotGaussDBV5InInstance", count=300, reason="down")
-    storm = Storm(
-        id="s",
-        channel="mail",
-        source="prod",
-        region="cn-north-4",
-        environment="production",
-        started_at=T0,
-        updated_at=T0 + timedelta(seconds=30),
-        total=300,
-        latest=count,
-        groups=(group,),
-        instances=(("ledger-0", 8), ("ledger-1", 8)),
-        opened_by="d",
-    )
+    storm = make_storm(latest=count, groups=(group,))
     request = routed(*events)
     return replace(request, digest=True, storm=storm, opens_storm=opens)
 

@@ -23,6 +23,7 @@ from factories import (
     make_event_of,
     make_events,
     make_render_request,
+    make_storm,
     make_task,
     open_channel,
 )
@@ -37,7 +38,7 @@ from notifier.core.events import EventType
 from notifier.core.ids import shorten_ids
 from notifier.core.model import Event
 from notifier.core.routing import DeliveryRouting
-from notifier.core.storms import Storm, StormGroup, fitting
+from notifier.core.storms import StormGroup, fitting
 from notifier.http import HttpClient
 from notifier.integrations.mattermost.channel import MattermostChannel
 from notifier.integrations.mattermost.messages import QUOTE_LINES, MessageLayout
@@ -126,20 +127,7 @@ def storm_request(count: int, *, opens: bool = True, name: str = "ledger-{n}", j
     names = tuple((str((event.task and event.task.instance_name) or ""), 8) for event in events)
     group = StormGroup(code="OBS.0503", operation="BackupSnapshotGaussDBV5InInstance", count=239, reason="down")
     other = StormGroup(code="", operation=name, count=1, reason=name * 10)
-    storm = Storm(
-        id="s",
-        channel="ops",
-        source="prod",
-        region="cn-north-4",
-        environment="production",
-        started_at=T0,
-        updated_at=T0 + timedelta(seconds=30),
-        total=300,
-        latest=count,
-        groups=(group, *[other] * 30),
-        instances=names,
-        opened_by="d",
-    )
+    storm = make_storm(latest=count, groups=(group, *[other] * 30), instances=names)
     return replace(make_render_request(*events), digest=True, storm=storm, opens_storm=opens)
 
 

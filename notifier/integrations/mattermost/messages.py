@@ -16,7 +16,7 @@ from notifier.ports import RenderRequest
 from notifier.wording.events import EventFormatter
 from notifier.wording.localizer import Localizer
 from notifier.wording.message import Fact, ListedInstance, Message, SummaryMessage
-from notifier.wording.sanitize import cut
+from notifier.wording.sanitize import cut, joined
 from notifier.wording.summary import SummaryFormatter
 
 PART_LIMIT = 500
@@ -156,7 +156,7 @@ class MessageLayout:
         for state, messages in groupby(summary.events, key=lambda message: message.state):
             heading = self.markdown.bold(self.localizer.text(f"verb.{state.name}").capitalize(), PART_LIMIT)
             lines = (self._item(message, summary) for message in messages)
-            for text in _divided((heading, *lines), self.limits.attachment):
+            for text in joined((heading, *lines), self.limits.attachment):
                 yield {
                     "fallback": self.markdown.unformatted(summary.push, PART_LIMIT),
                     "color": state.tone.colour,
@@ -178,7 +178,7 @@ class MessageLayout:
         count = self.localizer.counted("tasks", sum(len(instance.tasks) for instance in summary.tasks))
         heading = self.markdown.bold(self.localizer.text("storm.listed", tasks=count), PART_LIMIT)
         lines = (line for instance in summary.tasks for line in self._tasks(instance))
-        for text in _divided((heading, *lines), self.limits.attachment):
+        for text in joined((heading, *lines), self.limits.attachment):
             yield {
                 "fallback": self.markdown.unformatted(summary.push, PART_LIMIT),
                 "color": summary.state.tone.colour,
@@ -225,15 +225,3 @@ def _fitting(lines: Iterable[str], limit: int) -> Iterator[str]:
         if len(line) + 1 <= left:
             left -= len(line) + 1
             yield line
-
-
-def _divided(lines: Iterable[str], limit: int) -> Iterator[str]:
-    """Yield the lines in texts of at most `limit` characters. No line is divided."""
-    text = ""
-    for line in lines:
-        if text and len(text) + 1 + len(line) > limit:
-            yield text
-            text = ""
-        text = f"{text}\n{line}" if text else line
-    if text:
-        yield text

@@ -100,17 +100,6 @@ def progress_bar(percent: float) -> str:
     return "▓" * full + "░" * (_CELLS - full)
 
 
-def joined(lines: Iterable[str], limit: int) -> Iterator[str]:
-    """Yield the lines, joined to texts of at most `limit` characters."""
-    text = ""
-    for line in lines:
-        if text and len(text) + 1 + len(line) > limit:
-            yield text
-            text = ""
-        text = f"{text}\n{line}" if text else line
-    yield text
-
-
 # ---- sentences ----
 
 _BESIDE_MARKUP = re.compile(r"[\s.,;:()，。；：（）、]")

@@ -14,7 +14,6 @@ from notifier.integrations.slack.blockkit import (
     code_block,
     escape,
     inline_code,
-    joined,
     literal,
     menu_element,
     mrkdwn,
@@ -23,6 +22,7 @@ from notifier.integrations.slack.blockkit import (
 )
 from notifier.wording.marks import without_marks
 from notifier.wording.phrases import Language, text
+from notifier.wording.sanitize import joined
 
 LABEL_LIMIT = 140
 """Maximum length of a label or an instance in a list, in characters."""

@@ -23,7 +23,6 @@ from notifier.integrations.slack.blockkit import (
     context,
     escape,
     inline_code,
-    joined,
     literal,
     rich_list,
     rich_text,
@@ -38,7 +37,7 @@ from notifier.wording.events import EventFormatter
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import quoted
 from notifier.wording.message import ListedInstance, Message, ReasonCount, SummaryMessage
-from notifier.wording.sanitize import cut, one_line
+from notifier.wording.sanitize import cut, joined, one_line
 from notifier.wording.summary import SummaryFormatter
 
 CHAT_HINT = "chat_hint"

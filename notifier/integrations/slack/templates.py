@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from notifier.channels.base import Json
 from notifier.channels.templates import FilledTemplate
-from notifier.integrations.slack.blockkit import BLOCK_LIMIT, MESSAGE_LIMIT, TEXT_LIMIT, escape, joined, section
-from notifier.wording.sanitize import cut
+from notifier.integrations.slack.blockkit import BLOCK_LIMIT, MESSAGE_LIMIT, TEXT_LIMIT, escape, section
+from notifier.wording.sanitize import cut, joined
 
 OWN_TITLE_LIMIT = 300
 """Maximum length of a headline, in characters."""
