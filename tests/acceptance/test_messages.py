@@ -7,6 +7,7 @@ from contact_sheet import pages
 from message_samples import samples
 from messages_page import PAGE, page
 from servers.slack import Json, problems
+from slack_sdk.models.blocks import Block
 
 ALL = [(f"{title}: {name}", message) for title, found in samples() for name, message in found]
 
@@ -18,6 +19,13 @@ def test_the_page_of_samples_shows_what_is_sent() -> None:
 @pytest.mark.parametrize(("name", "message"), ALL, ids=[name for name, _ in ALL])
 def test_slack_takes_every_sample(name: str, message: Json) -> None:
     assert list(problems(message)) == [], name
+
+
+@pytest.mark.parametrize(("name", "message"), ALL, ids=[name for name, _ in ALL])
+def test_the_official_library_reads_every_sample_as_it_is(name: str, message: Json) -> None:
+    attached = [block for attachment in message.get("attachments", ()) for block in attachment.get("blocks", ())]
+    blocks = [*message.get("blocks", ()), *attached]
+    assert [block.to_dict() for block in Block.parse_all(blocks)] == blocks, name
 
 
 def test_the_contact_sheet_has_a_page_for_each_channel_and_language() -> None:
