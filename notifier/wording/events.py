@@ -386,8 +386,6 @@ class _Description:
             kind = "source.silent"
         elif event.type is EventType.TASK_UNLISTED:
             kind = "unlisted"
-        elif event.task and event.previous_status is None and event.type.traits.ends_task:
-            kind = f"first_seen_{state_of(event).name}"
         if f"note.{kind}" in phrases(self.localizer.language):
             yield self.localizer.text(f"note.{kind}")
 

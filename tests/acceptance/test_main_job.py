@@ -56,7 +56,6 @@ CONSOLE = {
 {clock} ✗ FAILED  gauss-6568-zzh  Instance creation  prod/cn-north-1
            │ ECS云服务器处理异常。
            Instance is creating · job 03bc055a
-           It had already failed when it was first polled.
            The server layer (ECS) could not create or change a machine; the text gives no reason. Usual reasons: \
 no capacity, quota, addresses or a fault there.
            Try Check flavor capacity, quotas and free subnet addresses; submit once more; if it fails again, open a \
@@ -64,19 +63,16 @@ ticket with the job id.
            Console https://console.huaweicloud.com/gaussdb/?region=cn-north-1#/gaussdb/management/list
 {clock} ✓ COMPLETED  gauss-7875-lt-m  Instance deletion  prod/cn-north-1
            Instance is deleted · job 2cc16e0b
-           It had already completed when it was first polled.
 """,
     "zh": """\
 {clock} ✗ 失败  gauss-6568-zzh  创建实例  prod/cn-north-1
            │ ECS云服务器处理异常。
            实例状态 创建中 · 任务 03bc055a
-           首次轮询到时已失败。
            云服务器层处理失败但未说明原因，常见为资源售罄、配额或子网IP不足、底层故障。
            建议 先检查规格余量、配额、子网IP，再重试一次；仍失败请携带任务ID提工单。创建失败的实例需先删除。
            控制台 https://console.huaweicloud.com/gaussdb/?locale=zh-cn&region=cn-north-1#/gaussdb/management/list
 {clock} ✓ 已完成  gauss-7875-lt-m  删除实例  prod/cn-north-1
            实例状态 已删除 · 任务 2cc16e0b
-           首次轮询到时已完成。
 """,
 }
 
@@ -86,7 +82,6 @@ SLACK = {
             "🔴 *Instance creation failed on* `gauss-6568-zzh`  ·  <!date^{epoch}^{{time_secs}}|{clock}>",
             "ECS云服务器处理异常。",
             "Instance is *creating*",
-            "It had already failed when it was first polled.",
             (
                 "The server layer (ECS) could not create or change a machine; the text gives no reason. Usual reasons: "
                 "no capacity, quota, addresses or a fault there."
@@ -100,7 +95,6 @@ SLACK = {
         [
             "🟢 *Instance deletion completed on* `gauss-7875-lt-m`  ·  <!date^{epoch}^{{time_secs}}|{clock}>",
             "Instance is *deleted*",
-            "It had already completed when it was first polled.",
             "prod / cn-north-1  ·  job `2cc16e0b`",
         ],
     ),
@@ -109,7 +103,6 @@ SLACK = {
             "🔴 *创建实例失败*  ·  `gauss-6568-zzh`  ·  <!date^{epoch}^{{time_secs}}|{clock}>",
             "ECS云服务器处理异常。",
             "实例状态 *创建中*",
-            "首次轮询到时已失败。",
             "云服务器层处理失败但未说明原因，常见为资源售罄、配额或子网IP不足、底层故障。",
             "建议  先检查规格余量、配额、子网IP，再重试一次；仍失败请携带任务ID提工单。创建失败的实例需先删除。",
             "prod / cn-north-1  ·  任务 `03bc055a`",
@@ -117,7 +110,6 @@ SLACK = {
         [
             "🟢 *删除实例已完成*  ·  `gauss-7875-lt-m`  ·  <!date^{epoch}^{{time_secs}}|{clock}>",
             "实例状态 *已删除*",
-            "首次轮询到时已完成。",
             "prod / cn-north-1  ·  任务 `2cc16e0b`",
         ],
     ),
@@ -135,8 +127,6 @@ Instance creation failed on gauss-6568-zzh
 
   ECS云服务器处理异常。
 
-It had already failed when it was first polled.
-
 Means            The server layer (ECS) could not create or change a machine; the text gives no reason. Usual reasons: \
 no capacity, quota, addresses or a fault there.
 Try              Check flavor capacity, quotas and free subnet addresses; submit once more; if it fails again, open a \
@@ -152,8 +142,6 @@ Sent because route "everything" sends failed tasks of prod to channel "mail". Wh
         """\
 COMPLETED · prod / cn-north-1
 Instance deletion completed on gauss-7875-lt-m
-
-It had already completed when it was first polled.
 
 Console          https://console.huaweicloud.com/gaussdb/?region=cn-north-1#/gaussdb/management/list
 Seen             {seen}
@@ -171,8 +159,6 @@ gauss-6568-zzh 创建实例失败
 
   ECS云服务器处理异常。
 
-首次轮询到时已失败。
-
 含义      云服务器层处理失败但未说明原因，常见为资源售罄、配额或子网IP不足、底层故障。
 建议      先检查规格余量、配额、子网IP，再重试一次；仍失败请携带任务ID提工单。创建失败的实例需先删除。
 控制台    https://console.huaweicloud.com/gaussdb/?locale=zh-cn&region=cn-north-1#/gaussdb/management/list
@@ -186,8 +172,6 @@ gauss-6568-zzh 创建实例失败
         """\
 已完成 · prod / cn-north-1
 gauss-7875-lt-m 删除实例已完成
-
-首次轮询到时已完成。
 
 控制台    https://console.huaweicloud.com/gaussdb/?locale=zh-cn&region=cn-north-1#/gaussdb/management/list
 发现时间  {seen}

@@ -293,11 +293,6 @@ def test_a_time_has_its_date_only_where_that_is_another_day() -> None:
     assert (long_ago.text, long_ago.day) == ("15 Jan 16:29:20", True)
 
 
-def test_a_task_first_polled_after_its_end_is_marked() -> None:
-    assert english(failed(previous_status=None)).notes == ("It had already failed when it was first polled.",)
-    assert english(failed()).notes == ()
-
-
 # ---- why ----
 
 
