@@ -55,13 +55,19 @@ class SummaryFormatter:
         progress = self._text("storm.rising")
         if storm.ended_at:
             progress = self._text("storm.over", at=self.formatter.dated(storm.ended_at, storm.started_at))
-        tasks = self._by_instance(unlisted)
-        return self._storm(storm, severity, sentence=self._lead(storm), progress=progress, tasks=tasks)
+        return self._opening(storm, severity, unlisted, progress)
 
     # -- storms --
 
-    def _opening(self, storm: Storm, severity: Severity, events: Sequence[Event]) -> SummaryMessage:
-        return self._storm(storm, severity, sentence=self._lead(storm), tasks=self._by_instance(events))
+    def _opening(self, storm: Storm, severity: Severity, events: Sequence[Event], progress: str = "") -> SummaryMessage:
+        """Return the message that sums up a storm. `events` are the failures that it names, the first among them."""
+        sentence = self._text("storm.sentence", tasks=self._tasks(storm.total), length=self._length(storm))
+        late = bool(events) and all(event.late and event.observed_at == storm.updated_at for event in events)
+        if late:
+            sentence = self._text("digest.late", counts=sentence)
+        title = self._text("storm.late_title" if late else "storm.title", tasks=self._tasks(storm.total))
+        tasks = self._by_instance(events)
+        return self._storm(storm, severity, sentence=sentence, title=title, progress=progress, tasks=tasks)
 
     def _continuation(self, storm: Storm, severity: Severity, events: Sequence[Event]) -> SummaryMessage:
         n, since = len(events), self.formatter.dated(storm.started_at, storm.updated_at)
@@ -74,14 +80,12 @@ class SummaryFormatter:
             sentence=self._text(f"storm.{which}", n=n, total=storm.total, since=since),
             title=self._text(f"storm.{which}_title", n=n, total=storm.total),
             tasks=self._by_instance(events),
+            continues=True,
             says_why=whole,
         )
 
-    def _lead(self, storm: Storm) -> str:
-        return self._text("storm.sentence", tasks=self._tasks(storm.total), length=self._length(storm))
-
     def _length(self, storm: Storm) -> str:
-        minutes = ceil(max(storm.updated_at - storm.started_at, _SHORTEST) / timedelta(minutes=1))
+        minutes = ceil(max(_lasted(storm), _SHORTEST) / timedelta(minutes=1))
         return self._localizer.duration(timedelta(minutes=minutes))
 
     def _storm(
@@ -90,16 +94,16 @@ class SummaryFormatter:
         severity: Severity,
         *,
         sentence: str,
-        title: str = "",
+        title: str,
+        tasks: tuple[ListedInstance, ...],
         progress: str = "",
-        tasks: tuple[ListedInstance, ...] = (),
+        continues: bool = False,
         says_why: bool = True,
     ) -> SummaryMessage:
-        """Return a message about a storm. One with a title of its own continues what others have said.
+        """Return a message about a storm; one that continues others does not repeat since when it lasts.
 
         `says_why` is False for a mere list: it has no reasons.
         """
-        continues = bool(title)
         environment = self.formatter.environment(storm.environment)
         reasons = tuple(self._reason(group.count, group.code, group.operation, group.reason) for group in storm.groups)
         # The reasons of a group may differ in detail: where the cause is known, the words for it fit all of them.
@@ -107,7 +111,6 @@ class SummaryFormatter:
             self._reason_count(group.count, group.code or self._known_cause(group.reason), group.reason)
             for group in storm.groups
         ]
-        title = title or self._text("storm.title", tasks=self._tasks(storm.total))
         return SummaryMessage(
             state=_FAILED,
             emoji=emoji_of(_FAILED, severity) if not severity.loud else _FAILED.digest_emoji,
@@ -130,7 +133,7 @@ class SummaryFormatter:
             events=(),
             console_url=self.formatter.links.region_console(storm.region),
             origin=" / ".join(quoted(one_line(part)) for part in (storm.source, storm.region) if part),
-            command=f"failed {ceil((storm.updated_at - storm.started_at) / timedelta(hours=1)) + 1}h",
+            command=f"failed {ceil(_lasted(storm) / timedelta(hours=1)) + 1}h",
         )
 
     def _instances(self, storm: Storm) -> str:
@@ -257,6 +260,11 @@ class SummaryFormatter:
     @property
     def _localizer(self) -> Localizer:
         return self.formatter.localizer
+
+
+def _lasted(storm: Storm) -> timedelta:
+    """Return how long a storm has lasted: nothing where the cloud's clock is ahead of ours."""
+    return max(storm.updated_at - storm.started_at, timedelta())
 
 
 def _digest_emoji(state: EventState, severity: Severity) -> str:

@@ -92,6 +92,34 @@ def test_a_storm_that_lasts_is_rising_and_one_that_ended_says_when() -> None:
     assert without_marks(ended.progress) == "over since 16:35:00"
 
 
+@pytest.mark.parametrize("opens", [True, False])
+def test_a_storm_that_happened_while_the_notifier_was_down_says_so(opens: bool) -> None:  # noqa: FBT001 - a parameter of pytest
+    late = tuple(replace(event, late=True) for event in failures(3))
+    storm = make_storm(started_at=T0 - timedelta(hours=5), updated_at=T0)
+
+    def shown(storm: Storm, events: tuple[Event, ...], language: Language) -> SummaryMessage:
+        if opens:
+            return part(storm, events, opens=True, language=language)
+        return FORMATTERS[language].live(storm, Severity.CRITICAL, events[:1])
+
+    english, chinese = shown(storm, late, "en"), shown(storm, late, "zh")
+    assert english.sentence == "300 tasks failed within 5 h while the notifier was down"
+    assert english.push.startswith("PROD: 300 tasks failed within 5 h while the notifier was down. ")
+    assert english.title.startswith("300 tasks failed while the notifier was down (PROD): ")
+    assert chinese.sentence == "补报：通知程序中断期间 5 小时内 300 个任务失败"
+    assert chinese.title.startswith("【补报】通知程序中断期间 300 个任务失败（生产）")
+    # What a later poll adds has just happened.
+    grown = replace(storm, updated_at=T0 + timedelta(seconds=30))
+    assert shown(grown, late, "en").sentence == "300 tasks failed within 5 h 1 min"
+    assert shown(storm, failures(3), "en").sentence == "300 tasks failed within 5 h"
+
+
+def test_a_storm_whose_failures_are_ahead_of_our_clock_has_a_command() -> None:
+    ahead = make_storm(started_at=T0 + timedelta(hours=9), updated_at=T0)
+    message = FORMATTERS["en"].live(ahead, Severity.CRITICAL)
+    assert (message.command, message.sentence) == ("failed 1h", "300 tasks failed within 1 min")
+
+
 def test_the_reasons_of_a_storm_are_bounded_and_counted() -> None:
     groups = tuple(replace(OBS, code=f"OBS.{n:04}") for n in range(MAX_REASONS + 4))
     message = FORMATTERS["en"].live(make_storm(groups=groups), Severity.CRITICAL)
