@@ -91,13 +91,12 @@ def _delivery_outcome(view: View, account: ChannelRecord) -> Text:
     if delivery is None:
         return Text(view.phrase("no_route"), style="dim")
     remark = view.possible_arrival(delivery)
-    words = (
-        view.delivery_state(delivery),
-        _together(view, delivery),
-        _due(view, delivery),
-        view.phrase("remark", remark=remark) if remark else "",
-    )
-    return cell(_with_reason(view, " ".join(filter(None, words)), delivery.reason), STATE_STYLES[delivery.state])
+    settled = f" {view.when(delivery.settled_at)}" if delivery.settled_at else ""
+    clauses = (f"{view.delivery_state(delivery)}{settled}", _due(view, delivery), _together(view, delivery))
+    words = view.phrase("separator").join(filter(None, clauses))
+    if remark:
+        words = f"{words} {view.phrase('remark', remark=remark)}"
+    return cell(_with_reason(view, words, delivery.reason), STATE_STYLES[delivery.state])
 
 
 def _with_reason(view: View, words: str, reason: str | None) -> str:
@@ -112,9 +111,8 @@ def _together(view: View, delivery: Delivery) -> str:
 
 
 def _due(view: View, delivery: Delivery) -> str:
-    if delivery.settled_at:
-        return view.when(delivery.settled_at)
-    if delivery.state is not DeliveryState.PENDING:
+    """Return when a pending delivery is sent next, or nothing."""
+    if delivery.settled_at or delivery.state is not DeliveryState.PENDING:
         return ""
     if delivery.available_at <= view.now:
         return view.phrase("due_since", at=view.when(delivery.available_at))

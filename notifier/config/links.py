@@ -24,7 +24,7 @@ def default_console_url(values: Mapping[str, Any]) -> str:
 
 
 def _known_placeholders(url: str) -> str:
-    """Refuse a template with unknown placeholders, or with any in the host.
+    """Refuse a template with unknown or unclosed placeholders, or with any in the host.
 
     Values such as an error code come from outside: they must not choose the host that people open.
     """
@@ -35,6 +35,8 @@ def _known_placeholders(url: str) -> str:
         if name not in RUNBOOK_PLACEHOLDERS:
             hint = did_you_mean(name, RUNBOOK_PLACEHOLDERS, otherwise="Placeholders")
             raise ValueError(f"has the unknown placeholder {{{name}}}. {hint}")
+    if re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", url)):
+        raise FixedMessageError("has a brace without its partner. Write a placeholder as {error_code}.")
     return url
 
 

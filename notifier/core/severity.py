@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from enum import StrEnum
 
-PRODUCTION = frozenset({"production", "prod"})
+PRODUCTION = frozenset({"production", "prod", "生产", "生产环境"})
 """Names of the environment whose failures disturb people, in lower case."""
 
 

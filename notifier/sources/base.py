@@ -25,7 +25,8 @@ class SourceSettings(Settings):
     auth: Settings
     environment: EnvironmentName = ""
     """What the source's instances are for, shown in every message: `production`, `staging` … Failed tasks are critical
-    in `production` or `prod`, warnings in any other environment, and errors without one. A warning mentions nobody."""
+    in `production`, `prod` or `生产`, warnings in any other environment, and errors without one. A warning mentions
+    nobody."""
     labels: Mapping[LabelName, LabelText] = Field(
         default={}, max_length=20, json_schema_extra={"additionalProperties": False}
     )

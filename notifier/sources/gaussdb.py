@@ -206,11 +206,12 @@ _FAILED_STEP: Mapping[type[SourceError], int] = {
 
 def check_results(where: str, error: SourceError) -> list[CheckResult]:
     """Return the check results of a failed call: the steps before the one that failed worked."""
+    detail = str(error).removeprefix(f"{where}: ")  # the subject of the check names the source already
     if isinstance(error, CredentialsUnreachable):  # the API itself has not been asked
-        return [CheckResult(ok=False, what=f"{where}: {_STEPS[1][0]}", detail=str(error))]
+        return [CheckResult(ok=False, what=f"{where}: {_STEPS[1][0]}", detail=detail)]
     failed = _FAILED_STEP.get(type(error), 0)
     worked = [CheckResult(ok=True, what=f"{where}: {step}", detail=good) for step, good in _STEPS[:failed]]
-    return [*worked, CheckResult(ok=False, what=f"{where}: {_STEPS[failed][0]}", detail=str(error))]
+    return [*worked, CheckResult(ok=False, what=f"{where}: {_STEPS[failed][0]}", detail=detail)]
 
 
 def clock_check_results(where: str, skew: timedelta | None) -> list[CheckResult]:

@@ -19,11 +19,18 @@ from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import OperationalError
 
 from notifier.clock import SteadyTime
-from notifier.core.errors import ConfigurationError, NotifierError, StoreError, StoreMissing, StoreUnreachable
+from notifier.core.errors import (
+    ConfigurationError,
+    NotifierError,
+    SchemaMismatch,
+    StoreError,
+    StoreMissing,
+    StoreUnreachable,
+)
 from notifier.settings.database_url import PostgresAddress, SqliteAddress, parse_address
 from notifier.store import files
 from notifier.store.errors import names_no_database, place_of, translated
-from notifier.store.migrate import HEAD, current, require_current, upgrade
+from notifier.store.migrate import HEAD, KNOWN, current, require_current, upgrade
 from notifier.store.polls import FingerprintCache
 from notifier.store.postgres import (
     APPLICATION,
@@ -215,7 +222,8 @@ def open_store(
         url: `sqlite:///path`, or `postgresql://user:password@host/database`.
         exclusive: take the lock that keeps a second service off a SQLite file.
         create: create a SQLite file where there is none.
-        migrate: bring a PostgreSQL schema up to date; SQLite always does so by itself.
+        migrate: bring a PostgreSQL schema up to date; SQLite does so by itself, except beside a service of
+            an earlier version.
         now: returns the time, instead of the PostgreSQL server or, with SQLite, of this host.
 
     Raises:
@@ -253,7 +261,13 @@ def _open_sqlite(named: Path, *, exclusive: bool, create: bool, time: Time | Non
         with translated(reader.url):
             if exclusive:
                 quick_check(reader)
-            if current(reader) != HEAD:  # read without the write lock, which a running service may hold
+            found = current(reader)  # read without the write lock, which a running service may hold
+            if found != HEAD:
+                if not exclusive and found in KNOWN and files.service_runs(path):
+                    raise SchemaMismatch(  # a service of an earlier version would go on writing to the newer schema
+                        f"the database {path} has schema {found}, this program needs {HEAD}, and a service of an"
+                        " earlier version runs on it: stop that service and start this version"
+                    )
                 upgrade(writer)
             if exclusive and time is None:  # no other process waits for a deadline of the former clock
                 with writer.begin() as connection:

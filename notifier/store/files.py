@@ -11,7 +11,8 @@ import re
 import stat
 import struct
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -217,13 +218,29 @@ def require_same(path: Path, opened: Identity) -> None:
 
 def _used_elsewhere(path: Path, found: Identity) -> bool:
     """Return whether a running service opened another file by this name."""
-    try:
-        descriptor = os.open(_lock_file(path), os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
+    with _existing_lock_file(path) as descriptor:
+        if descriptor is None:
+            return False
         note = _NOTE.fullmatch(os.pread(descriptor, _NOTE_LIMIT, 0))
         named = Identity(int(note["device"]), int(note["inode"])) if note and note["inode"] else None
         return named not in (None, found) and _is_locked(descriptor, 0)
+
+
+def service_runs(path: Path) -> bool:
+    """Return whether another process runs a service on a database file; False where locks cannot be tested."""
+    with _existing_lock_file(path) as descriptor:
+        return descriptor is not None and _is_locked(descriptor, 0)
+
+
+@contextmanager
+def _existing_lock_file(path: Path) -> Iterator[int | None]:
+    """Open the lock file of a database, which is not created; None where it cannot be opened."""
+    try:
+        descriptor = os.open(_lock_file(path), os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        yield None
+        return
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)

@@ -274,7 +274,7 @@ def test_a_delivery_of_a_storm_is_named_by_its_storm() -> None:
     delivery = replace(DELIVERY, digest=True, storm=storm, subject=str(Subject(storm=storm.id)))
     assert "storm of 300 failures" in printed(VIEW.deliveries([delivery]))
     account = ChannelRecord(channel="dba", planned=True, delivery=delivery)
-    assert "in a storm of 300 failures" in printed(channel_account(VIEW, account))
+    assert f"{VIEW.when(START)}, in a storm of 300 failures" in printed(channel_account(VIEW, account))
     assert documents.delivery(delivery)["storm"] == {"id": storm.id, "failures": 300}
     assert documents.delivery(DELIVERY)["storm"] is None
 

@@ -21,12 +21,12 @@ def test_only_the_two_worst_are_loud(severity: Severity) -> None:
     assert severity.loud == (severity in LOUD)
 
 
-@pytest.mark.parametrize("name", ["production", "Production", " PROD "])
+@pytest.mark.parametrize("name", ["production", "Production", " PROD ", "生产", "生产环境"])
 def test_production_is_known_however_it_is_written(name: str) -> None:
     assert is_production(name)
 
 
-@pytest.mark.parametrize("name", ["", "staging", "preproduction", "生产"])
+@pytest.mark.parametrize("name", ["", "staging", "preproduction", "预生产"])
 def test_other_environments_are_not_production(name: str) -> None:
     assert not is_production(name)
 
