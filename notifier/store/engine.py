@@ -263,11 +263,8 @@ def _open_sqlite(named: Path, *, exclusive: bool, create: bool, time: Time | Non
                 quick_check(reader)
             found = current(reader)  # read without the write lock, which a running service may hold
             if found != HEAD:
-                if not exclusive and found in KNOWN and files.service_runs(path):
-                    raise SchemaMismatch(  # a service of an earlier version would go on writing to the newer schema
-                        f"the database {path} has schema {found}, this program needs {HEAD}, and a service of an"
-                        " earlier version runs on it: stop that service and start this version"
-                    )
+                if not exclusive:
+                    _require_no_earlier_service(path, found)
                 upgrade(writer)
             if exclusive and time is None:  # no other process waits for a deadline of the former clock
                 with writer.begin() as connection:
@@ -275,6 +272,15 @@ def _open_sqlite(named: Path, *, exclusive: bool, create: bool, time: Time | Non
         undo.pop_all()
     times = (time, time) if time else (SharedTime(writing=True), SharedTime(writing=False))
     return SqlStore(writer, reader, times=times, threads=1, lock=held, file=path, created=created)
+
+
+def _require_no_earlier_service(path: Path, found: str | None) -> None:
+    """Raise SchemaMismatch if a service runs on an earlier schema: it would go on writing to the newer one."""
+    if found in KNOWN and found != HEAD and files.service_runs(path):
+        raise SchemaMismatch(
+            f"the database {path} has schema {found}, this program needs {HEAD}, and a service of an earlier version"
+            " runs on it: stop that service and start this version"
+        )
 
 
 def _find_file(named: Path, *, create: bool) -> tuple[Path, bool]:
@@ -354,6 +360,14 @@ def copy_database(url: str, target: Path) -> None:
         backup(engine, target)
     finally:
         engine.dispose()
+
+
+def upgrade_database(url: str) -> bool:
+    """Upgrade the schema and return whether anything changed. Raises StoreError."""
+    with admin_engine(url, create=True) as engine:
+        if engine.dialect.name == "sqlite" and engine.url.database:
+            _require_no_earlier_service(Path(engine.url.database), current(engine))
+        return upgrade(engine)
 
 
 @contextmanager

@@ -9,12 +9,12 @@ from notifier.config import Config
 from notifier.ports import Store
 from notifier.retention import PruneReport, PruneRules, prune
 from notifier.store import migrate
-from notifier.store.engine import SqlStore, admin_engine, copy_database, open_store
+from notifier.store.engine import SqlStore, admin_engine, copy_database, open_store, upgrade_database
 from notifier.store.errors import place_of
 from notifier.store.queries import Queries
 from notifier.store.transaction import Transaction
 
-__all__ = ["Queries", "Transaction", "copy_database"]  # what this module passes on, besides its own names
+__all__ = ["Queries", "Transaction", "copy_database", "upgrade_database"]  # what it passes on, besides its own names
 
 
 class AppStore(Store[Transaction, Queries], Protocol):
@@ -45,12 +45,6 @@ def database_revision(url: str) -> tuple[str, str | None, str]:
     """Return a database's display name, its revision (None if empty) and the required revision. Raises StoreError."""
     with admin_engine(url) as engine:
         return place_of(engine.url), migrate.current(engine), migrate.HEAD
-
-
-def upgrade_database(url: str) -> bool:
-    """Upgrade the schema and return whether anything changed. Raises StoreError."""
-    with admin_engine(url, create=True) as engine:
-        return migrate.upgrade(engine)
 
 
 async def prune_database(config: Config) -> PruneReport:

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import text
 
 from notifier.core.errors import SchemaMismatch, StoreError, StoreInUse, StoreMissing, StoreReplaced, StoreUnreachable
-from notifier.store.engine import SqlStore, open_store
+from notifier.store.engine import SqlStore, open_store, upgrade_database
 from notifier.store.migrate import VERSION_TABLE
 from notifier.store.sqlite import sqlite_module
 
@@ -105,13 +105,16 @@ def test_it_is_refused_in_the_same_process_too(path: Path, tmp_path: Path, name:
     opened(path, exclusive=True).close()
 
 
-def test_a_command_does_not_upgrade_the_database_under_a_running_service(path: Path) -> None:
+@pytest.mark.parametrize("upgrading", [opened, lambda path: upgrade_database(f"sqlite:///{path}")])
+def test_a_command_does_not_upgrade_the_database_under_a_running_service(
+    path: Path, upgrading: Callable[[Path], object]
+) -> None:
     """A service of an earlier version would go on writing to a schema that it does not know."""
     with service(path), closing(sqlite_module().connect(path)) as connection:
         connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = '0005'")  # noqa: S608 - ours
         connection.commit()
         with pytest.raises(SchemaMismatch, match=r"has schema 0005.*stop that service and start this version"):
-            opened(path)
+            upgrading(path)
         assert connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchall() == [("0005",)]  # noqa: S608 - ours
 
 
