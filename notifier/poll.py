@@ -487,12 +487,13 @@ class _Recorder:
             tx.deliveries.rank_as_failures(channel, subjects)
         left = [more for id_, more in plan.extending.items() if not tx.deliveries.extend(id_, more.events)]
         tx.deliveries.record([*plan.deliveries, *left])
-        for storm in plan.storms:
-            tx.storms.save(storm, now)
         for channel, by in plan.superseding.items():
             tx.deliveries.supersede_progress(channel, by)
         if plan.shown:
             tx.threads.refresh(plan.shown, now)
+        # After the deliveries and the threads of tasks, in the order in which a settlement locks the same rows.
+        for storm in plan.storms:
+            tx.storms.save(storm, now)
         if plan.ended:
             tx.people.pop_subscribers(self.source.name, plan.ended)
         return plan

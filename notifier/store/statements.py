@@ -3,8 +3,9 @@
 Each takes named parameters. To paste one into a database shell, print `DUE_DELIVERIES.compile(dialect=…)`.
 
 Statements that lock several rows lock them in the order of `seq`, of `name` or of `subject`: processes that locked the
-same rows in different orders would wait for each other, and PostgreSQL would end one of them. An UPDATE cannot have a
-parameter with the name of one of its columns.
+same rows in different orders would wait for each other, and PostgreSQL would end one of them. Deliveries come before
+the threads of tasks, and these before the threads of storms. An UPDATE cannot have a parameter with the name of one of
+its columns.
 """
 
 from collections.abc import Mapping

@@ -31,6 +31,9 @@ TOUCHED_WITHIN = timedelta(days=1)
 
 _PERSON, _PROGRESS, _FAILURE = (int(one) for one in (EditUrgency.PERSON, EditUrgency.PROGRESS, EditUrgency.FAILURE))
 
+_OF_TASKS = ~threads.c.subject.startswith(Subject.STORM_PREFIX)
+"""Which threads are about tasks. That of a storm has the event of the first failure and shows nothing of it alone."""
+
 
 class _Stored(NamedTuple):
     id: str
@@ -52,8 +55,8 @@ class Threads:
     def update(self, channel: str, updates: Sequence[ThreadUpdate], now: datetime) -> None:
         """Record new threads, and the events that threads are to show; a thread shows no older one than before."""
         known = self._queries.thread_refs(channel, [one.subject for one in updates])
-        # Ordered by subject, as everywhere here: two transactions that lock the same rows in different orders deadlock.
-        concerned = sorted((one for one in updates if one.thread or one.subject in known), key=attrgetter("subject"))
+        # Ordered, as everywhere here: two transactions that lock the same rows in different orders deadlock.
+        concerned = sorted((one for one in updates if one.thread or one.subject in known), key=_locking_order)
         found = self._events_by_id([one.event_id for one in concerned])
         for one in concerned:
             if one.event_id not in found:
@@ -150,15 +153,18 @@ class Threads:
         self._session.execute(update(threads).where(_is(thread)).values(copies=kept))
 
     def touch_event(self, event_id: str, now: datetime) -> None:
-        """Let the messages that show an event change: something else about it is to be shown."""
-        self._touch(now, _PERSON, threads.c.event_id == event_id)
+        """Let the messages about its task that show an event change: something else about it is to be shown."""
+        self._touch(now, _PERSON, threads.c.event_id == event_id, _OF_TASKS)
 
     def touch_events(self, event_ids: Collection[str], now: datetime) -> None:
-        """Let the messages that show any of these events change. They are locked in the order of their subjects."""
-        shown = threads.c.event_id.in_(list(event_ids))
-        found = select(threads.c.subject).where(shown).order_by(threads.c.subject, threads.c.channel)
+        """Let the messages about tasks that show any of these events change.
+
+        They are locked in the order of their subjects.
+        """
+        shown = (threads.c.event_id.in_(list(event_ids)), _OF_TASKS)
+        found = select(threads.c.subject).where(*shown).order_by(threads.c.subject, threads.c.channel)
         if self._session.execute(found.with_for_update()).all():
-            self._touch(now, _PERSON, shown)
+            self._touch(now, _PERSON, *shown)
 
     def touch_storm(self, storm: Storm, now: datetime) -> None:
         """Let the message about a storm change."""
@@ -264,6 +270,11 @@ class Threads:
         """Delete threads that were last shown before a time and are up to date; return how many."""
         old = (threads.c.shown_at < before, threads.c.due_at.is_(None))
         return self._session.execute(delete(threads).where(*old)).rowcount
+
+
+def _locking_order(one: ThreadUpdate) -> tuple[bool, str]:
+    """Return a key that sorts by subject, storms last: a poll knows what becomes of them once it knows its tasks."""
+    return bool(Subject.parse(one.subject).storm), one.subject
 
 
 def _is(thread: Thread) -> ColumnElement[bool]:

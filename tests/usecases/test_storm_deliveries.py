@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
 from drain import deliver_due
 from factories import make_task
@@ -46,11 +51,11 @@ from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
 from notifier.core.storms import Storm
 from notifier.deliver import DeliveryRules, DeliveryWorker
 from notifier.live_messages import MessageEditor
-from notifier.people import move
+from notifier.people import acknowledge, move, mute_instance, unacknowledge
 from notifier.poll import PollReport, poll_once
 from notifier.ports import DeliveryFilter, RenderRequest, TaskFilter
 from notifier.store.deliveries import Deliveries
-from notifier.store.engine import SqlStore
+from notifier.store.engine import SqlStore, open_store
 from notifier.store.schema import storms
 from notifier.store.transaction import Transaction
 from notifier.wording.causes import builtin_catalogue
@@ -63,6 +68,8 @@ RULES = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60))
 DELIVERING = DeliveryRules(schedule=(timedelta(seconds=5), timedelta(minutes=5)), lease=timedelta(seconds=60))
 POLLS, FAILURES = 5, 400
 ALL = 10_000
+PATIENCE = 15.0
+"""Seconds after which a test that waits for another session fails. None of them waits for it."""
 
 
 class LiveChannel(FakeChannel):
@@ -128,7 +135,12 @@ class World:
         """Poll when this many more tasks have failed, on one of forty instances each."""
         born = len(self.source.tasks)
         self.source.tasks += [
-            make_task(f"job-{n:05d}", instance_name=f"prod-{n % 40:02d}", ended_at=self.clock.now())
+            make_task(
+                f"job-{n:05d}",
+                source=self.source.name,
+                instance_name=f"prod-{n % 40:02d}",
+                ended_at=self.clock.now(),
+            )
             for n in range(born, born + failures)
         ]
         self.source.tasks += others
@@ -380,6 +392,63 @@ def _settle(tx: Transaction, claimed: Sequence[Delivery], clock: FakeClock) -> N
     tx.deliveries.settle(settlements, clock.now())
 
 
+@pytest.mark.parametrize("source", ["prod", "zeta"])
+async def test_a_poll_and_a_settlement_lock_threads_in_one_order(
+    postgres_url: str, clock: FakeClock, source: str
+) -> None:
+    """Two processes that locked the messages of a storm and of a task in different orders would end each other."""
+    live = LiveChannel()
+    async with (
+        aclosing(open_store(postgres_url, now=clock.now)) as store,
+        aclosing(open_store(postgres_url, now=clock.now)) as other,
+    ):
+        world = World(store, clock, live)
+        world.source.name = source
+        policies = {name: replace(policy, coalesces=True) for name, policy in world.routing.policies.items()}
+        world.routing = replace(world.routing, policies=policies)
+        await world.poll()
+        world.source.tasks.append(make_task("run", source=source, status="running", instance_name="muted"))
+        await world.poll()
+        await world.deliver()
+        await world.poll(30)
+        await world.deliver()
+        started, opening = live.sent[:2]
+        of_task = ThreadUpdate(subject=started.subject, event_id=started.events[0].id, thread="C:run")
+        await store.transact(lambda tx: tx.threads.update("live", [of_task], clock.now()))
+        await store.transact(lambda tx: mute_instance(tx, "muted", timedelta(hours=1), ALICE))
+        world.source.tasks[0] = make_task("run", source=source, instance_name="muted", ended_at=clock.now())
+
+        of_storm = ThreadUpdate(subject=opening.subject, event_id=opening.events[0].id, thread="C:storm")
+        loud = threading.Event()
+
+        def settle(tx: Transaction) -> None:
+            first, second = sorted([replace(of_task, thread=None, loud=True), of_storm], key=thread_order)
+            tx.threads.update("live", [first], clock.now())
+            loud.set()
+            _wait_for_a_lock(postgres_url)
+            tx.threads.update("live", [second], clock.now())
+
+        settling = asyncio.create_task(other.transact(settle))
+        await asyncio.to_thread(loud.wait, PATIENCE)
+        polled = await world.poll(30)
+        await settling
+        assert (polled.error, len(polled.events)) == (None, 31)
+
+
+def thread_order(update: ThreadUpdate) -> tuple[bool, str]:
+    """Return where `Threads.update` comes to an update: to the tasks first, then to the storms."""
+    return Subject.parse(update.subject).storm != "", update.subject
+
+
+def _wait_for_a_lock(url: str) -> None:
+    """Return once a session of the database waits for another."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with psycopg.connect(url, autocommit=True) as connection:
+        end = time.monotonic() + PATIENCE
+        while connection.execute(waiting).fetchone() == (0,):
+            assert time.monotonic() < end
+
+
 async def test_recipients_who_lack_a_message_of_a_storm_get_no_later_one(store: SqlStore, clock: FakeClock) -> None:
     mail = FakeChannel("mail")
     mail.storm_size, mail.multi_recipient = 10, True
@@ -618,6 +687,19 @@ async def test_the_messages_of_acknowledged_tasks_change_too(store: SqlStore, cl
     shown = {thread.ref: thread.acknowledged for thread in await world.edit(live)}
     assert shown["C:own"] is not None
     assert shown["C:own"].name == "alice"
+
+
+async def test_the_message_of_a_storm_shows_nothing_of_a_single_failure(store: SqlStore, clock: FakeClock) -> None:
+    live = LiveChannel()
+    world = World(store, clock, live)
+    await world.poll()
+    await world.poll(30)
+    await world.deliver()
+    await world.edit(live)
+    (first,) = live.sent[0].events
+    await store.transact(lambda tx: acknowledge(tx, first, ALICE))
+    await store.transact(lambda tx: unacknowledge(tx, first, BOB))
+    assert await world.edit(live) == []
 
 
 async def test_an_unknown_storm_is_gone(store: SqlStore, clock: FakeClock) -> None:
