@@ -14,6 +14,7 @@ from notifier.cli.samples import sample_requests
 from notifier.config import Config
 from notifier.config.advice import FailureReach, reached_by_failure, types_reaching, warnings
 from notifier.core.durations import format_duration
+from notifier.core.events import EventType
 from notifier.core.routing import Route
 from notifier.ports import CheckResult
 from notifier.sources.base import SourceSettings
@@ -127,10 +128,15 @@ def _listing(config: Config) -> RenderableType:
 def _source(source: SourceSettings) -> str:
     parts = (
         f"{source.kind} in {source.region}, polled every {format_duration(source.poll_every)}",
-        f"environment {source.environment}" if source.environment else "",
+        _environment(source.environment) if source.environment else "",
         *(f"{name} {text}" for name, text in source.sorted_labels),
     )
     return ", ".join(filter(None, parts))
+
+
+def _environment(name: str) -> str:
+    """Return an environment with the severity that failed tasks have there unless a route sets it."""
+    return f"environment {name} (failed tasks: {EventType.TASK_FAILED.traits.severity_in(name)})"
 
 
 def _route_settings(route: Route) -> str:

@@ -261,6 +261,7 @@ def test_check_tells_the_environments_of_sources_apart(tmp_path: Path) -> None:
     assert "Every failed task of test reaches terminal." in shown
     assert "A failed task of spare would reach no channel" in shown
     assert "environment=staging → terminal as info" in shown
+    assert "environment staging (failed tasks: warning)" in shown
     found = json.loads(invoke("check", "--json", cwd=folder).stdout)
     assert [source["environment"] for source in found["sources"]] == [*names.values()]
     assert [route["severity"] for route in found["routes"]] == [None, "info"]
