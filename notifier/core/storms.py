@@ -201,5 +201,13 @@ def listed_length(shown_id: str, name: str) -> int:
 
 
 def instance_of(event: Event) -> str:
-    """Return the name of the instance of a failure, or its id; the empty string where neither is known."""
-    return (event.task and (event.task.instance_name or event.task.instance_id)) or ""
+    """Return the name of the instance of a failure, or its id; the empty string where neither is known.
+
+    A name of spaces and invisible characters is none.
+    """
+    names = (event.task.instance_name, event.task.instance_id) if event.task else ()
+    return next((name for name in names if name and any(map(_is_visible, name))), "")
+
+
+def _is_visible(char: str) -> bool:
+    return char.isprintable() and not char.isspace()

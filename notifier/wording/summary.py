@@ -11,7 +11,7 @@ from notifier.core.ids import shorten_ids
 from notifier.core.model import Event
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import Severity, is_production
-from notifier.core.storms import Storm
+from notifier.core.storms import Storm, instance_of
 from notifier.ports import RenderRequest
 from notifier.wording.events import EventFormatter, capitalised
 from notifier.wording.localizer import Localizer
@@ -238,9 +238,7 @@ class SummaryFormatter:
         return tuple(ListedInstance(name=name, tasks=tuple(ids)) for name, ids in by_name.items())
 
     def _name(self, event: Event) -> str:
-        task = event.task
-        named = one_line((task and (task.instance_name or task.instance_id)) or "")
-        return named or self._text("storm.no_instance")
+        return one_line(instance_of(event)) or self._text("storm.no_instance")
 
     def _push(self, head: str, environment: str, counted: Sequence[str], instances: str) -> str:
         parts = self._text("digest.separator").join(counted[:PUSH_REASONS])

@@ -13,7 +13,7 @@ from factories import HOSTILE, T0, hostile_event, make_event, make_events, make_
 
 from notifier.core.model import Event
 from notifier.core.severity import Severity
-from notifier.core.storms import Storm, StormGroup
+from notifier.core.storms import Storm, StormGroup, begin
 from notifier.ports import RenderRequest
 from notifier.wording.events import EventFormatter
 from notifier.wording.links import LinkTemplates
@@ -176,6 +176,14 @@ def test_a_reason_without_a_code_is_counted_in_the_words_of_its_cause() -> None:
 def test_every_task_of_a_storm_is_named_once(opens: bool, count: int) -> None:  # noqa: FBT001 - a parameter of pytest
     named = [job for one in part(make_storm(), failures(count), opens=opens).tasks for job in one.tasks]
     assert len(named) == len(set(named)) == count
+
+
+@pytest.mark.parametrize("name", [None, "", "  ", "\u202e", "\u200b", "\ue000", "\x00"])
+def test_an_instance_whose_name_shows_nothing_is_listed_by_its_id(name: str | None) -> None:
+    event = make_event(make_task("job", instance_name=name, instance_id="in14"))
+    (listed,) = part(begin("ops", [event]), (event,), opens=True).tasks
+    assert (listed.name, listed.tasks) == ("in14", ("job",))
+    assert begin("ops", [event]).instances == (("in14", 1),)
 
 
 def test_tasks_without_an_instance_are_listed_together() -> None:
