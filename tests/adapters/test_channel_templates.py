@@ -30,7 +30,7 @@ from factories import (
     open_channel,
 )
 from fakes import FakeClock
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers.http import HttpServer, reply
 from servers.slack import CHANNEL, TOKEN, mrkdwn_texts, problems, slack_server
@@ -263,6 +263,7 @@ def hostile(text: str) -> Event:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=settings().max_examples // 3)
 @given(text=st.sampled_from(ATTACKS) | st.text(max_size=60))
 def test_a_value_stays_within_its_line(kind: str, text: str) -> None:
     context = OFFLINE
@@ -302,6 +303,7 @@ def test_what_is_harmless_in_slack_stays_as_it_is(text: str, shown: str) -> None
 
 
 @pytest.mark.parametrize("kind", ["mattermost", "rocketchat"])
+@settings(max_examples=settings().max_examples // 3)
 @given(text=st.sampled_from(ATTACKS) | st.text(st.sampled_from("*_~`<>&!@#:|>[]()\\ab1 \n"), max_size=30))
 def test_nothing_printed_is_a_mention_or_a_link_in_markdown(kind: str, text: str) -> None:
     context = OFFLINE
@@ -324,6 +326,7 @@ class Page(HTMLParser):
         self.elements.append((tag, tuple(attrs)))
 
 
+@settings(max_examples=settings().max_examples // 3)
 @given(text=st.sampled_from(ATTACKS) | st.text(st.sampled_from("<>&\"'=\r\n:;? abc"), max_size=40))
 def test_nothing_printed_is_a_header_or_an_element_of_a_mail(text: str) -> None:
     context = OFFLINE
