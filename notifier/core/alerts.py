@@ -19,6 +19,7 @@ from notifier.core.health_facts import (
     serves,
 )
 from notifier.core.model import ChannelState, Event, SourceState, event_id
+from notifier.core.outbox import event_about_source
 from notifier.core.routing import Route, RoutedEvent, route_events
 
 DEAD_LETTERS_INTERVAL = timedelta(hours=1)
@@ -219,14 +220,14 @@ def dead_letters_since(state: ChannelState, now: datetime) -> datetime | None:
 def source_event(source: ConfiguredSource, edge: AlertEdge, now: datetime) -> Event:
     """Return the event that reports that a source fails, or no longer does."""
     kind = EventType.SOURCE_FAILING if edge.failing else EventType.SOURCE_RECOVERED
-    event = _about_source(source, kind, _occurrence(edge), now)
+    event = event_about_source(source.origin, kind, _occurrence(edge), now)
     return replace(event, detail=edge.why, since=edge.since)
 
 
 def monitored_event(found: Introduction, counts: Mapping[str, int], now: datetime) -> Event:
     """Return the event that reports that a source is monitored; `counts` are those of `Event.counts`."""
     occurrence = f"monitored@{found.baseline_at.isoformat()}"
-    event = _about_source(found.source, EventType.SOURCE_MONITORED, occurrence, now)
+    event = event_about_source(found.source.origin, EventType.SOURCE_MONITORED, occurrence, now)
     return replace(event, counts=tuple(sorted(counts.items())))
 
 
@@ -251,21 +252,6 @@ def store_event(detail: str, now: datetime) -> Event:
 
 def _occurrence(edge: AlertEdge) -> str:
     return f"{'failing' if edge.failing else 'recovered'}@{edge.since.isoformat()}"
-
-
-def _about_source(source: ConfiguredSource, kind: EventType, occurrence: str, now: datetime) -> Event:
-    return Event(
-        id=event_id(source.name, "", occurrence),
-        type=kind,
-        source=source.name,
-        region=source.region,
-        project_id=source.project_id,
-        environment=source.environment,
-        labels=source.labels,
-        occurrence=occurrence,
-        observed_at=now,
-        occurred_at=None,
-    )
 
 
 def _about_channel(channel: str, kind: EventType, what: str, now: datetime) -> Event:

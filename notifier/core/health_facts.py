@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from notifier.core.identity import DirectChannel
-from notifier.core.model import ChannelState, SourceState
+from notifier.core.model import ChannelState, SourceOrigin, SourceState
 
 FAILING_AFTER = timedelta(minutes=5)
 """Time after which a failure becomes a finding, unless `alerts.failing_after` sets another."""
@@ -39,6 +39,17 @@ class ConfiguredSource:
     environment: str = ""
     """See `Event.environment`; likewise the next one."""
     labels: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def origin(self) -> SourceOrigin:
+        """What its events carry about it."""
+        return SourceOrigin(
+            source=self.name,
+            region=self.region,
+            project_id=self.project_id,
+            environment=self.environment,
+            labels=self.labels,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,19 +57,23 @@ def gap_event(origin: SourceOrigin, since: datetime, until: datetime) -> Event:
 
     Its detail is the ISO 8601 interval of the gap.
     """
-    occurrence = f"gap@{since.isoformat()}"
+    event = event_about_source(origin, EventType.SOURCE_GAP, f"gap@{since.isoformat()}", until)
+    return replace(event, detail=f"{since.isoformat()}/{until.isoformat()}")
+
+
+def event_about_source(origin: SourceOrigin, kind: EventType, occurrence: str, now: datetime) -> Event:
+    """Return an event about a source as a whole."""
     return Event(
         id=event_id(origin.source, "", occurrence),
-        type=EventType.SOURCE_GAP,
+        type=kind,
         source=origin.source,
         region=origin.region,
         project_id=origin.project_id,
         environment=origin.environment,
         labels=origin.labels,
         occurrence=occurrence,
-        observed_at=until,
+        observed_at=now,
         occurred_at=None,
-        detail=f"{since.isoformat()}/{until.isoformat()}",
     )
 
 
