@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from notifier.core.model import Event, Task
     from notifier.core.storms import Storm
     from notifier.ports import RenderRequest
-    from notifier.wording.events import EventFormatter
     from notifier.wording.localizer import Localizer
     from notifier.wording.message import Message
 
@@ -27,30 +26,33 @@ def message_type(request: RenderRequest) -> str:
 
 def facts(request: RenderRequest, context: ChannelContext) -> dict[str, Any]:
     """Return what templates see: the envelope, and `headline`, one line for people that says what, where and why."""
-    formatter = context.formatter
-    if request.digest:
-        headline = SummaryFormatter(formatter).describe(request).push
-    else:
-        headline = formatter.describe(request.events[0], request.routing).headline.push
-    return envelope(request, context) | {"headline": headline}
+    body, headline = _described(request, context)
+    return body | {"headline": headline}
 
 
 def envelope(request: RenderRequest, context: ChannelContext) -> dict[str, Any]:
     """Return the standard body as plain data. Its shape is a contract with receivers."""
-    events = [_event(event, request, context.formatter) for event in request.events]
+    return _described(request, context)[0]
+
+
+def _described(request: RenderRequest, context: ChannelContext) -> tuple[dict[str, Any], str]:
+    """Return the standard body, and one line for people."""
+    formatter = context.formatter
+    messages = [formatter.describe(event, request.routing) for event in request.events]
+    events = [_event(*one, formatter.localizer) for one in zip(request.events, messages, strict=True)]
     storm = {"storm": _storm(request.storm)} if request.storm else {}
     mention = {"mention": [*request.mention]} if request.mention else {}
     if not request.digest:
         events[0]["data"] |= storm | mention
-        return events[0]
+        return events[0], messages[0].headline.push
     latest = max(event.observed_at for event in request.events)
-    summary = without_marks(SummaryFormatter(context.formatter).describe(request).sentence)
-    data = {"summary": summary, "severity": request.severity.value} | storm | mention | {"events": events}
-    return {"type": DIGEST, "timestamp": _rfc3339(latest), "data": data}
+    summary = SummaryFormatter(formatter).describe(request)
+    about = {"summary": without_marks(summary.sentence), "severity": request.severity.value}
+    data = about | storm | mention | {"events": events}
+    return {"type": DIGEST, "timestamp": _rfc3339(latest), "data": data}, summary.push
 
 
-def _event(event: Event, request: RenderRequest, formatter: EventFormatter) -> dict[str, Any]:
-    message = formatter.describe(event, request.routing)
+def _event(event: Event, message: Message, localizer: Localizer) -> dict[str, Any]:
     data: dict[str, Any] = {
         "event_id": event.id,
         "source": event.source,
@@ -58,7 +60,7 @@ def _event(event: Event, request: RenderRequest, formatter: EventFormatter) -> d
         "project_id": event.project_id,
         "late": event.late,
         "previous_status": event.previous_status,
-        "task": _task(event.task, formatter.localizer) if event.task else None,
+        "task": _task(event.task, localizer) if event.task else None,
     }
     seldom = {
         "detail": event.detail,
@@ -68,7 +70,7 @@ def _event(event: Event, request: RenderRequest, formatter: EventFormatter) -> d
         "counts": dict(event.counts) or None,
     }
     data |= {name: value for name, value in seldom.items() if value is not None}
-    data |= _explained(event, message, formatter.localizer)
+    data |= _explained(event, message, localizer)
     return {"type": event.type.value, "timestamp": _rfc3339(event.occurred_at or event.observed_at), "data": data}
 
 
