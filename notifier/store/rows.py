@@ -41,8 +41,19 @@ _CHANNEL = tuple(field.name for field in fields(ChannelState) if field.name != "
 _DELIVERY = tuple(
     field.name
     for field in fields(Delivery)
-    if field.name not in {"state", "events", "body", "thread", "recipients", "withheld", "reply", "routing", "storm"}
-    and field.name != "ends_trouble"
+    if field.name
+    not in {
+        "state",
+        "events",
+        "body",
+        "thread",
+        "ends_trouble",
+        "recipients",
+        "withheld",
+        "reply",
+        "routing",
+        "storm",
+    }
 )
 
 

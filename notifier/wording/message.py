@@ -162,8 +162,6 @@ class SummaryMessage:
     """Since when, as a phrase with a mark: `since ‹05:00:42›`. Empty as `reasons` is."""
     progress: str
     """`still rising`, or how it ended. Empty for a digest and on channels whose messages cannot be edited."""
-    late: str
-    """As `Message.late`, where all events were late."""
     reasons: tuple[ReasonCount, ...]
     """The most frequent first. Empty for a digest, and for a message that continues a storm."""
     more_reasons: str

@@ -105,15 +105,17 @@ class SummaryFormatter:
         `says_why` is False for a mere list: it has no reasons.
         """
         environment = self.formatter.environment(storm.environment)
-        reasons = tuple(self._reason(group.count, group.code, group.operation, group.reason) for group in storm.groups)
+        reasons = tuple(
+            self._reason(group.count, group.code, group.operation, group.reason) for group in storm.groups[:MAX_REASONS]
+        )
         # The reasons of a group may differ in detail: where the cause is known, the words for it fit all of them.
         counted = [
             self._reason_count(group.count, group.code or self._known_cause(group.reason), group.reason)
-            for group in storm.groups
+            for group in storm.groups[:PUSH_REASONS]
         ]
         return SummaryMessage(
             state=_FAILED,
-            emoji=emoji_of(_FAILED, severity) if not severity.loud else _FAILED.digest_emoji,
+            emoji=_digest_emoji(_FAILED, severity),
             glyph=_FAILED.glyph,
             severity=severity,
             push=self._push(without_marks(sentence), environment, counted, self._instance_count(storm)),
@@ -125,9 +127,8 @@ class SummaryFormatter:
             if continues
             else self._text("storm.since", since=self.formatter.dated(storm.started_at, storm.updated_at)),
             progress=progress,
-            late="",
-            reasons=reasons[:MAX_REASONS] if says_why else (),
-            more_reasons=self._more_reasons(len(reasons) - MAX_REASONS) if says_why else "",
+            reasons=reasons if says_why else (),
+            more_reasons=self._more_reasons(len(storm.groups) - MAX_REASONS) if says_why else "",
             instances=self._instances(storm) if says_why else "",
             tasks=tasks,
             events=(),
@@ -176,7 +177,6 @@ class SummaryFormatter:
             production=bool(configured) and all(map(is_production, configured)),
             since="",
             progress="",
-            late="",
             reasons=(),
             more_reasons="",
             instances="",

@@ -23,6 +23,7 @@ from notifier.core.routing import ChannelPolicy, DeliveryRouting, Route, RoutedE
 from notifier.core.storm_plan import StormContext, UnsentPart, split_listed
 from notifier.core.storms import MAX_GROUPS, MAX_INSTANCES, MAX_STORM_INSTANCE, MAX_STORM_REASON, Storm
 from notifier.ports import RenderRequest
+from notifier.wording.sanitize import ID_LIMIT, NAME_LIMIT
 
 MINUTE = timedelta(minutes=1)
 AWAY = timedelta(minutes=5)
@@ -434,3 +435,7 @@ def test_ids_that_share_their_beginning_take_their_whole_length() -> None:
         RoutedEvent(event=make_event(make_task(one, instance_name="pg")), routes=(), channels=("dba",)) for one in ids
     ]
     assert len(list(split_listed(items, ChannelPolicy(name="dba", storm_room=420)))) > 1
+
+
+def test_a_list_counts_names_and_ids_as_long_as_they_are_shown() -> None:
+    assert (storms.LISTED_NAME, storms.LISTED_ID) == (NAME_LIMIT, ID_LIMIT)

@@ -84,7 +84,7 @@ def _first_line(message: SummaryMessage) -> str:
     parts = (
         sentence(message.sentence, bold=True),
         f"*{environment}*" if message.production else environment,
-        *(sentence(part) for part in (message.since, message.progress, message.late) if part),
+        *(sentence(part) for part in (message.since, message.progress) if part),
     )
     return SEPARATOR.join(filter(None, parts))
 
