@@ -392,8 +392,17 @@ class Store(Protocol[Tx_co, Reads_co]):
     the head of its module, which the parts of `notifier.store.transaction.Transaction` satisfy.
     """
 
-    async def transact(self, fn: Callable[[Tx_co], T]) -> T:
-        """Run `fn` in one write transaction in a store thread. Raises StoreError."""
+    async def transact(self, fn: Callable[[Tx_co], T], *, short: bool = False) -> T:
+        """Run `fn` in one write transaction. Raises StoreError.
+
+        It does nothing but read and write through its transaction, for it may run twice. The caller waits for its end
+        even when it is cancelled.
+
+        Args:
+            fn: runs in a store thread, or where it is short perhaps on the event loop's thread.
+            short: promises that `fn` takes at most a few milliseconds: it touches at most a few hundred rows and waits
+                for nothing but the database. SQLite may then do without a thread, if it would answer at once.
+        """
 
     async def read(self, fn: Callable[[Reads_co], T]) -> T:
         """Run `fn` on one consistent view, without waiting for a writer. Raises StoreError."""

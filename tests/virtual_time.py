@@ -42,7 +42,7 @@ class InstantStore:
     def __init__(self, store: SqlStore) -> None:
         self._store = store
 
-    async def transact(self, fn: Callable[[Transaction], T]) -> T:
+    async def transact(self, fn: Callable[[Transaction], T], *, short: bool = False) -> T:  # noqa: ARG002 - there are no threads
         await asyncio.sleep(0)
         (result,) = self._store._transact([fn])
         return result  # type: ignore[return-value]  # of the one function given

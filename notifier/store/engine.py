@@ -106,7 +106,7 @@ class SqlStore:
         """The file of the database, or its host and name, as messages name it."""
         return place_of(self.writer.url)
 
-    async def transact(self, fn: Callable[[Transaction], T]) -> T:
+    async def transact(self, fn: Callable[[Transaction], T], *, short: bool = False) -> T:  # noqa: ARG002 - all run in a thread
         """Run `fn` in one write transaction in a store thread. Raises StoreError.
 
         A caller waits for its end even when it is cancelled. Nothing can stop the transaction in its thread, and it

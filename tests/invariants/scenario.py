@@ -82,13 +82,13 @@ class CrashingStore:
         self.begun = 0
         self.committed = 0
 
-    async def transact(self, fn: Callable[[Transaction], T]) -> T:
+    async def transact(self, fn: Callable[[Transaction], T], *, short: bool = False) -> T:
         self.begun += 1
         if self.begun == 2 and self._delay is not None:
             await self._delay()
         if self._crash_at == CrashPoint(transaction=self.begun, committed=False):
-            return await self._store.transact(partial(_run_and_die, fn))
-        result = await self._store.transact(fn)
+            return await self._store.transact(partial(_run_and_die, fn), short=short)
+        result = await self._store.transact(fn, short=short)
         self.committed += 1
         if self._crash_at == CrashPoint(transaction=self.begun, committed=True):
             raise ProcessKilled

@@ -78,7 +78,7 @@ class SimulatedStore:
     world: World
     process: ProcessState
 
-    async def transact(self, fn: Callable[[Transaction], T]) -> T:
+    async def transact(self, fn: Callable[[Transaction], T], *, short: bool = False) -> T:  # noqa: ARG002 - there are no threads
         await self._arrive()
         (result,) = self.store._transact([fn])
         if self.world.happens(COMMITTED_UNANSWERED):

@@ -527,7 +527,7 @@ class Away(SqlStore):
     async def read(self, fn: Callable[[Queries], T]) -> T:  # noqa: ARG002 - whatever it is
         raise StoreUnreachable("no answer")
 
-    async def transact(self, fn: Callable[[Transaction], T]) -> T:  # noqa: ARG002 - likewise
+    async def transact(self, fn: Callable[[Transaction], T], *, short: bool = False) -> T:  # noqa: ARG002 - likewise
         raise StoreUnreachable("no answer")
 
 

@@ -59,9 +59,9 @@ class MortalStore:
         self.store = store
         self.fuse = fuse
 
-    async def transact(self, fn: Callable[[Transaction], T]) -> T:
+    async def transact(self, fn: Callable[[Transaction], T], *, short: bool = False) -> T:
         self.fuse.step()
-        result = await self.store.transact(lambda tx: self._inside(fn, tx))
+        result = await self.store.transact(lambda tx: self._inside(fn, tx), short=short)
         self.fuse.step()
         return result
 

@@ -246,12 +246,12 @@ class BrokenStore:
         self.failures = failures
         self.read, self.listen, self.aclose = store.read, store.listen, store.aclose
 
-    async def transact(self, fn: Callable[[Transaction], T]) -> T:
+    async def transact(self, fn: Callable[[Transaction], T], *, short: bool = False) -> T:
         def run(tx: Transaction) -> T:
             watched = cast("Transaction", _Failing(tx, self))
             return fn(watched)
 
-        return await self.store.transact(run)
+        return await self.store.transact(run, short=short)
 
 
 class _Failing:

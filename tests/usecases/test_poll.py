@@ -386,8 +386,8 @@ class WatchedStore:
         self.read, self.listen, self.aclose = store.read, store.listen, store.aclose
         self.written = asyncio.Event()
 
-    async def transact(self, fn: Callable[[Transaction], T]) -> T:
-        result = await self.store.transact(fn)
+    async def transact(self, fn: Callable[[Transaction], T], *, short: bool = False) -> T:
+        result = await self.store.transact(fn, short=short)
         self.written.set()
         return result
 
@@ -435,7 +435,7 @@ class BatchStore:
         self.dies_in = dies_in
         self.recorded: list[int] = []
 
-    async def transact(self, fn: Callable[[Transaction], T]) -> T:
+    async def transact(self, fn: Callable[[Transaction], T], *, short: bool = False) -> T:
         def counted(tx: Transaction) -> tuple[T, int]:
             before = tx.queries.count_tasks(TaskFilter())
             result = fn(tx)
@@ -443,7 +443,7 @@ class BatchStore:
                 raise Dies
             return result, tx.queries.count_tasks(TaskFilter()) - before
 
-        result, recorded = await self.store.transact(counted)
+        result, recorded = await self.store.transact(counted, short=short)
         self.recorded.append(recorded)
         return result
 
@@ -517,11 +517,11 @@ async def test_a_recording_that_lost_its_claim_stops(store: SqlStore, source: Fa
     batches = BatchStore(store)
     transact = batches.transact
 
-    async def overtaken(fn: Callable[[Transaction], T]) -> T:
+    async def overtaken(fn: Callable[[Transaction], T], *, short: bool = False) -> T:
         if len(batches.recorded) == 4:
             clock.advance(2 * RULES.lease)
             await store.transact(lambda tx: tx.polls.claim("prod", "other", clock.now(), RULES.lease, force=True))
-        return await transact(fn)
+        return await transact(fn, short=short)
 
     batches.transact = overtaken  # type: ignore[method-assign]  # another replica comes in between
     assert (await poll_in(batches, source)).fenced

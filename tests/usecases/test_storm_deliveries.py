@@ -331,11 +331,11 @@ class DyingStore:
         self.read, self.listen, self.aclose = store.read, store.listen, store.aclose
         self.left = 2 + batches
 
-    async def transact(self, fn: Callable[[Transaction], T]) -> T:
+    async def transact(self, fn: Callable[[Transaction], T], *, short: bool = False) -> T:
         self.left -= 1
         if self.left < 0:
             raise Killed
-        return await self.store.transact(fn)
+        return await self.store.transact(fn, short=short)
 
 
 @pytest.mark.parametrize("survives", range(6))
