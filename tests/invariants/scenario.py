@@ -17,12 +17,11 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Literal, TypeVar
-from uuid import uuid4
 
-import psycopg
 from drain import deliver_due
 from fakes import FakeClock
 from observer import ExpectedEvent, Facts, Observer
+from servers.postgres import Databases
 from upstream import WHOLE, Change, Cloud, ListView, Presentation, changed
 
 from notifier.core.delivery import (
@@ -657,12 +656,7 @@ def sqlite_scenario(template: Path, **how: Any) -> Iterator[Scenario]:
 
 
 @contextmanager
-def postgres_scenario(server: str, **how: Any) -> Iterator[Scenario]:
-    """Create a scenario on a new database of a server."""
-    name = f"life_{uuid4().hex}"
-    place, _, options = server.partition("?")
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template_notifier')
-        with closing(Scenario(f"{place.rpartition('/')[0]}/{name}?{options}", shared=True, **how)) as scenario:
-            yield scenario
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+def postgres_scenario(databases: Databases, **how: Any) -> Iterator[Scenario]:
+    """Create a scenario on a database of a server."""
+    with databases.database() as url, closing(Scenario(url, shared=True, **how)) as scenario:
+        yield scenario
