@@ -103,6 +103,8 @@ class RenderRequest:
         The entries of the configuration, for all kinds of channels: a channel takes those that its kind understands.
         Of the messages of a storm only the first mentions anybody.
         """
+        if not self.routing.mention:
+            return ()
         follows = self.storm is not None and not self.opens_storm
         needed = not follows and any(event.calls_somebody for event in self.events)
         return self.routing.mention if needed and self.severity.loud else ()

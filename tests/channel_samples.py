@@ -1,21 +1,27 @@
-"""The samples of `message_samples` as mails, on the console, and in Mattermost and Rocket.Chat."""
+"""The samples of `message_samples` as mails, on the console, in Mattermost and Rocket.Chat, and of a webhook."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP
 from typing import Any
 
-from message_samples import FORMATTERS, requests
+from fakes import FakeClock
+from message_samples import FORMATTERS, LINKS, LOCALIZERS, requests
 
+from notifier.channels.base import ChannelContext
+from notifier.http import HttpClient
 from notifier.integrations.console import drawn, lines_of
 from notifier.integrations.email.message import message
 from notifier.integrations.email.settings import EmailSettings
 from notifier.integrations.mattermost.channel import MattermostChannel
 from notifier.integrations.mattermost.messages import MessageLayout
 from notifier.integrations.mattermost.rocketchat import RocketChatChannel
+from notifier.integrations.webhook.channel import WebhookChannel
+from notifier.integrations.webhook.settings import WebhookSettings
 from notifier.ports import RenderRequest
 from notifier.wording.phrases import Language
 
@@ -29,6 +35,8 @@ _MAIL = {
     "from": "notifier@example.com",
     "to": ["dba@example.com"],
 }
+
+_WEBHOOK = {"kind": "webhook", "name": "tickets", "url": "https://tickets.example.com/hooks"}
 
 
 def chapters() -> Iterator[tuple[str, Iterator[tuple[str, str]]]]:
@@ -80,6 +88,24 @@ def rocketchat_text(request: RenderRequest, language: Language) -> str:
     """Return the text of a message in Rocket.Chat, and what its attachments have."""
     layout = MessageLayout(RocketChatChannel.markdown, RocketChatChannel.limits, FORMATTERS[language])
     return _chat_text(layout.payload(request))
+
+
+def webhook_bodies() -> Iterator[tuple[str, bytes]]:
+    """Yield the standard bodies, those of several events with their first three."""
+    languages: tuple[Language, ...] = ("en", "zh")
+    for language in languages:
+        context = ChannelContext(
+            http=HttpClient(),
+            clock=FakeClock(),
+            localizer=LOCALIZERS[language],
+            console_url=LINKS.console_url,
+            runbook_url=LINKS.runbook_url,
+        )
+        channel = WebhookChannel(WebhookSettings.model_validate(_WEBHOOK), context)
+        for name, request in requests(language):
+            if language == "en" or name in SHOWN:
+                short = replace(request, events=request.events[:3])
+                yield f"{name} ({language})", channel.render(short).content
 
 
 def _chat_text(sent: dict[str, Any]) -> str:

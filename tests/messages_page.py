@@ -1,14 +1,15 @@
-"""The page of messages: `python tests/messages_page.py` writes docs/messages.md."""
+"""The page of messages, and the bodies of webhooks: `python tests/messages_page.py` writes both."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from channel_samples import chapters
+from channel_samples import chapters, webhook_bodies
 from message_samples import drawn, samples
 
 PAGE = Path(__file__).parent.parent / "docs" / "messages.md"
+BODIES = Path(__file__).parent / "data" / "webhook_bodies.txt"
 INTRODUCTION = """\
 What people get, drawn from the code: first every message in Slack, as `notifier preview CHANNEL`
 shows it (`▌` is the bar in the colour of the state, and brackets mark a button), then mails, the
@@ -19,6 +20,11 @@ console and Mattermost. `make messages` writes this page, and a test keeps it up
 def page() -> str:
     """Return the page."""
     return "\n\n".join(["# Messages", INTRODUCTION, *_parts()]) + "\n"
+
+
+def bodies() -> bytes:
+    """Return the standard bodies of a webhook, each after a line with its name."""
+    return b"".join(b"# %s\n%s\n" % (name.encode(), body) for name, body in webhook_bodies())
 
 
 def _parts() -> Iterator[str]:
@@ -37,3 +43,4 @@ def _sample(name: str, text: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    BODIES.write_bytes(bodies())

@@ -54,11 +54,13 @@ class ChannelContext:
     causes: CauseCatalogue = field(default_factory=builtin_catalogue)
     """Explains the reasons of failed tasks: the built-in causes, after those of the configuration."""
 
-    @property
-    def formatter(self) -> EventFormatter:
-        """Formats events for the readers of the channel. Equal contexts have equal ones."""
+    formatter: EventFormatter = field(init=False, repr=False)
+    """Formats events for the readers of the channel. Equal contexts have equal ones."""
+
+    def __post_init__(self) -> None:
+        """Make the formatter."""
         links = LinkTemplates(console_url=self.console_url, runbook_url=self.runbook_url)
-        return EventFormatter(self.localizer, self.causes, links)
+        object.__setattr__(self, "formatter", EventFormatter(self.localizer, self.causes, links))
 
 
 class BaseChannel(ABC, Generic[S]):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from notifier.channels.templates import DIGEST
 from notifier.wording.marks import without_marks
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from notifier.core.model import Event, Task
     from notifier.core.storms import Storm
     from notifier.ports import RenderRequest
-    from notifier.wording.localizer import Localizer
+    from notifier.wording.events import EventFormatter
     from notifier.wording.message import Message
 
 
@@ -26,33 +29,43 @@ def message_type(request: RenderRequest) -> str:
 
 def facts(request: RenderRequest, context: ChannelContext) -> dict[str, Any]:
     """Return what templates see: the envelope, and `headline`, one line for people that says what, where and why."""
-    body, headline = _described(request, context)
-    return body | {"headline": headline}
+    formatter = context.formatter
+    if request.digest:
+        headline = SummaryFormatter(formatter).describe(request).push
+    else:
+        headline = formatter.describe(request.events[0], request.routing).headline.push
+    plain: dict[str, Any] = msgspec.to_builtins(envelope(request, context))
+    return plain | {"headline": headline}
 
 
 def envelope(request: RenderRequest, context: ChannelContext) -> dict[str, Any]:
-    """Return the standard body as plain data. Its shape is a contract with receivers."""
-    return _described(request, context)[0]
+    """Return the standard body for an encoder of msgspec. Its shape is a contract with receivers.
 
-
-def _described(request: RenderRequest, context: ChannelContext) -> tuple[dict[str, Any], str]:
-    """Return the standard body, and one line for people."""
+    A time is a datetime in UTC of a whole second, which the encoder writes as RFC 3339 does.
+    """
+    more: dict[str, Any] = {}
+    if request.storm:
+        more["storm"] = _storm(request.storm)
+    if mention := request.mention:
+        more["mention"] = [*mention]
     formatter = context.formatter
-    messages = [formatter.describe(event, request.routing) for event in request.events]
-    events = [_event(*one, formatter.localizer) for one in zip(request.events, messages, strict=True)]
-    storm = {"storm": _storm(request.storm)} if request.storm else {}
-    mention = {"mention": [*request.mention]} if request.mention else {}
-    if not request.digest:
-        events[0]["data"] |= storm | mention
-        return events[0], messages[0].headline.push
+    if request.digest:
+        return _digest(request, formatter, more)
+    body = _event(formatter.describe(request.events[0], request.routing))
+    body["data"] |= more
+    return body
+
+
+def _digest(request: RenderRequest, formatter: EventFormatter, more: Mapping[str, Any]) -> dict[str, Any]:
+    sentence = without_marks(SummaryFormatter(formatter).describe(request).sentence)
+    events = [_event(formatter.describe(event, request.routing)) for event in request.events]
+    data = {"summary": sentence, "severity": request.severity.value, **more, "events": events}
     latest = max(event.observed_at for event in request.events)
-    summary = SummaryFormatter(formatter).describe(request)
-    about = {"summary": without_marks(summary.sentence), "severity": request.severity.value}
-    data = about | storm | mention | {"events": events}
-    return {"type": DIGEST, "timestamp": _rfc3339(latest), "data": data}, summary.push
+    return {"type": DIGEST, "timestamp": _second(latest), "data": data}
 
 
-def _event(event: Event, message: Message, localizer: Localizer) -> dict[str, Any]:
+def _event(message: Message) -> dict[str, Any]:
+    event = message.event
     data: dict[str, Any] = {
         "event_id": event.id,
         "source": event.source,
@@ -60,31 +73,33 @@ def _event(event: Event, message: Message, localizer: Localizer) -> dict[str, An
         "project_id": event.project_id,
         "late": event.late,
         "previous_status": event.previous_status,
-        "task": _task(event.task, localizer) if event.task else None,
+        "task": _task(event.task, message) if event.task else None,
     }
-    seldom = {
-        "detail": event.detail,
-        "channel": event.channel or None,
-        "since": _rfc3339(event.since),
-        "count": event.count,
-        "counts": dict(event.counts) or None,
-    }
-    data |= {name: value for name, value in seldom.items() if value is not None}
-    data |= _explained(event, message, localizer)
-    return {"type": event.type.value, "timestamp": _rfc3339(event.occurred_at or event.observed_at), "data": data}
+    if event.detail is not None:
+        data["detail"] = event.detail
+    if event.channel:
+        data["channel"] = event.channel
+    if event.since is not None:
+        data["since"] = _second(event.since)
+    if event.count is not None:
+        data["count"] = event.count
+    if event.counts:
+        data["counts"] = dict(event.counts)
+    data |= _explained(message)
+    return {"type": event.type.value, "timestamp": _second(message.moment), "data": data}
 
 
-def _explained(event: Event, message: Message, localizer: Localizer) -> dict[str, Any]:
+def _explained(message: Message) -> dict[str, Any]:
     """Return what we know beyond the API. Every key is always there; its value is null where nothing is known."""
-    sentence, cause = without_marks(message.sentence), message.explanation.cause
-    why = message.headline.why
+    event, explanation, why = message.event, message.explanation, message.headline.why
+    sentence = without_marks(message.sentence)
     return {
-        "summary": localizer.text("headline.title_why", title=sentence, why=why) if why else sentence,
+        "summary": message.localizer.text("headline.title_why", title=sentence, why=why) if why else sentence,
         "severity": message.severity.value,
         "environment": event.environment or None,
         "labels": dict(event.labels),
-        "error_code": message.explanation.code,
-        "cause": cause.id if cause else None,
+        "error_code": explanation.code,
+        "cause": explanation.cause.id if explanation.cause else None,
         "means": message.meaning or None,
         "action": message.advice or None,
         "duration_seconds": _duration(event),
@@ -106,7 +121,7 @@ def _duration(event: Event) -> int | None:
 def _storm(storm: Storm) -> dict[str, Any]:
     return {
         "id": storm.id,
-        "started_at": _rfc3339(storm.started_at),
+        "started_at": _second(storm.started_at),
         "total": storm.total,
         "instances": len(storm.instances),
         "reasons": [
@@ -121,17 +136,17 @@ def _storm(storm: Storm) -> dict[str, Any]:
     }
 
 
-def _task(task: Task, localizer: Localizer) -> dict[str, Any]:
+def _task(task: Task, message: Message) -> dict[str, Any]:
     return {
         "job_id": task.job_id,
         "name": task.name,
-        "label": localizer.task_label(task.name),
+        "label": message.operation,
         "status": task.status.value,
         "raw_status": task.raw_status,
         "progress": _number(task.progress),
         "instance": {"id": task.instance_id, "name": task.instance_name, "status": task.instance_status},
-        "created_at": _rfc3339(task.created_at),
-        "ended_at": _rfc3339(task.ended_at),
+        "created_at": _second(task.created_at),
+        "ended_at": _second(task.ended_at),
         "fail_reason": task.fail_reason,
     }
 
@@ -140,5 +155,6 @@ def _number(value: float | None) -> float | None:
     return int(value) if value is not None and value.is_integer() else value
 
 
-def _rfc3339(moment: datetime | None) -> str | None:
-    return moment.astimezone(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z" if moment else None
+def _second(moment: datetime | None) -> datetime | None:
+    """Return a time in UTC without its fraction of a second."""
+    return moment.astimezone(UTC).replace(microsecond=0) if moment else None

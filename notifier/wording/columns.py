@@ -9,6 +9,8 @@ _MIDDLE = "…"
 
 def columns(text: str) -> int:
     """Return the number of columns that a line takes."""
+    if text.isascii() and text.isprintable():
+        return len(text)
     from rich.cells import cell_len  # noqa: PLC0415 - reading settings must not load it
 
     return cell_len(text)

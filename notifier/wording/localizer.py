@@ -4,17 +4,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from notifier.wording.phrases import Language, phrases, text
+from notifier.wording.phrases import Language, phrases, templates
 from notifier.wording.reasons import localized_reason
 from notifier.wording.sanitize import one_line
 
-_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+_SECOND = timedelta(seconds=1)
+_UNITS = (("d", 86_400, "h", 3_600), ("h", 3_600, "m", 60), ("m", 60, "s", 1), ("s", 1, "", 1))
+"""The units of durations with the next smaller ones, and their lengths in seconds."""
 _WINDOW_HOURS = 48
 """Windows shorter than this are written in hours, in hours."""
 _ESTIMATE_STEPS = ((120, 10), (1_200, 60), (7_200, 300), (86_400, 1_800))
 """Steps to which estimates are rounded: of those shorter than the first number, in seconds."""
 _LONG_ESTIMATE_STEP = 3_600
-_JUST_NOW = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,7 @@ class Localizer:
 
     def text(self, key: str, **values: object) -> str:
         """Return a phrase with its placeholders filled. Raises KeyError for an unknown key or a missing value."""
-        return text(self.language, key, **values)
+        return templates(self.language)[key] % values
 
     def counted(self, key: str, n: int, **values: object) -> str:
         """Return the phrase `key.one` or `key.other`, whichever goes with the number."""
@@ -69,8 +70,7 @@ class Localizer:
 
     def clock(self, moment: datetime, *, seconds: bool = True) -> str:
         """Return a time of day: `09:22:05`, or `09:22` without seconds."""
-        local = self._local(moment) or moment
-        return f"{local:%H:%M:%S}" if seconds else f"{local:%H:%M}"
+        return str(self._local(moment) or moment)[11 : 19 if seconds else 16]
 
     def offset(self, moment: datetime) -> str:
         """Return the zone of a time: `UTC+8`, `UTC+5:30`, `UTC`. An abbreviation such as CST names several zones."""
@@ -92,18 +92,15 @@ class Localizer:
 
     def duration(self, length: timedelta) -> str:
         """Return a duration in its two largest units: `12 min 4 s`. A negative one counts as none."""
-        left = int(length.total_seconds())
+        left = length // _SECOND
         if left < 1:
             return self.text("duration.moment")
-        parts: list[tuple[str, int]] = []
-        for unit, seconds in _UNITS:
-            count, left = divmod(left, seconds)
-            parts.append((unit, count))
-        first = next(index for index, (_, count) in enumerate(parts) if count)
-        shown = [(unit, count) for unit, count in parts[first : first + 2] if count]
-        if len(shown) == 1:  # Chinese writes 10 分钟 and 12 分 4 秒
-            return self.text(f"duration.{shown[0][0]}.alone", n=shown[0][1])
-        return " ".join(self.text(f"duration.{unit}.part", n=count) for unit, count in shown)
+        unit, seconds, smaller, fraction = next(row for row in _UNITS if left >= row[1])
+        count, left = divmod(left, seconds)
+        rest = left // fraction
+        if not rest:  # Chinese writes 10 分钟 and 12 分 4 秒
+            return self.text(f"duration.{unit}.alone", n=count)
+        return f"{self.text(f'duration.{unit}.part', n=count)} {self.text(f'duration.{smaller}.part', n=rest)}"
 
     def window(self, length: timedelta) -> str:
         """Return how far back a query reaches: `24 h` where a duration is `1 d`."""
@@ -124,7 +121,7 @@ class Localizer:
         if moment is None:
             return self.text("age.never")
         length = abs(now - moment)
-        if length < _JUST_NOW:
+        if length < _SECOND:
             return self.text("age.now")
         return self.text("age.past" if moment <= now else "age.future", length=self.duration(length))
 

@@ -5,8 +5,8 @@ A sentence with marks is parsed once, by `split_marked`. Each service shows a ma
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 # Private-use characters. `strip_controls` removes them from text that comes from outside.
 _QUOTE, _STRONG, _TIME, _WORDS, _END = "\ue000", "\ue004", "\ue002", "\ue003", "\ue001"
@@ -15,12 +15,12 @@ _MARKED = re.compile(
     f"(?P<kind>[{_QUOTE}{_STRONG}])(?P<text>[^{_ALL}]*){_END}"
     f"|{_TIME}(?P<seconds>-?[0-9]{{1,12}})(?P<day>d?){_WORDS}(?P<words>[^{_ALL}]*){_END}"
 )
+_MARKED_TIME = re.compile(f"{_TIME}-?[0-9]{{1,12}}d?{_WORDS}([^{_ALL}]*){_END}")
 _STRAY = re.compile(f"[{_ALL}]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SentencePart:
+class SentencePart(NamedTuple):
     """Part of a sentence. It contains no marks and is never empty."""
 
     text: str
@@ -36,18 +36,18 @@ class SentencePart:
 
 def quoted(text: str) -> str:
     """Mark text within a sentence that comes from outside or that people type. It is shown as code."""
-    return f"{_QUOTE}{_STRAY.sub('', text)}{_END}" if text else ""
+    return f"{_QUOTE}{_bare(text)}{_END}" if text else ""
 
 
 def strong(text: str) -> str:
     """Mark words of ours that matter most within a sentence. They contain no other marks."""
-    return f"{_STRONG}{_STRAY.sub('', text)}{_END}" if text else ""
+    return f"{_STRONG}{_bare(text)}{_END}" if text else ""
 
 
 def dated(moment: datetime, words: str, *, day: bool = True) -> str:
     """Mark a time within a sentence. `words` writes it for readers whose chat shows no time of its own."""
     seconds = (moment - _EPOCH) // timedelta(seconds=1)
-    return f"{_TIME}{seconds}{'d' if day else ''}{_WORDS}{_STRAY.sub('', words)}{_END}"
+    return f"{_TIME}{seconds}{'d' if day else ''}{_WORDS}{_bare(words)}{_END}"
 
 
 def split_marked(sentence: str) -> Iterator[SentencePart]:
@@ -65,13 +65,17 @@ def split_marked(sentence: str) -> Iterator[SentencePart]:
 
 def without_marks(sentence: str) -> str:
     """Return a sentence without marks."""
-    return "".join(part.text for part in split_marked(sentence))
+    return _bare(_MARKED_TIME.sub(r"\1", sentence) if _TIME in sentence else sentence)
+
+
+def _bare(text: str) -> str:
+    return text if text.isascii() else _STRAY.sub("", text)
 
 
 def _part(
     text: str, *, quoted: bool = False, strong: bool = False, at: datetime | None = None, day: bool = True
 ) -> Iterator[SentencePart]:
-    if bare := _STRAY.sub("", text):
+    if bare := _bare(text):
         yield SentencePart(text=bare, quoted=quoted, strong=strong, at=at, day=day)
 
 

@@ -5,12 +5,35 @@ follow links and identifiers. Sentences may have marks (`notifier.wording.marks`
 that matter most, and times that a chat can show in each reader's time zone. Texts called plain have none.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from notifier.core.causes import Explanation
-from notifier.core.severity import Severity
-from notifier.wording.states import EventState
+from notifier.core.events import EventType
+from notifier.core.ids import shorten_id
+from notifier.core.model import Event, Task
+from notifier.core.routing import DeliveryRouting
+from notifier.core.severity import Severity, is_production
+from notifier.wording.columns import columns, shortened
+from notifier.wording.localizer import Localizer
+from notifier.wording.marks import quoted, strong, without_marks
+from notifier.wording.operations import OPERATIONS
+from notifier.wording.phrases import phrases
+from notifier.wording.sanitize import ID_LIMIT, one_line, plain
+from notifier.wording.states import EventState, emoji_of, state_of
+
+if TYPE_CHECKING:
+    from notifier.wording.events import EventFormatter
+
+LOCK_SCREEN = 39
+"""Width of the part of a title that a lock screen shows of a mail, in columns: 41 without the mark of the state."""
+SHORT_NAME = 24
+"""Width up to which a name stays whole there, in columns: to know where is worth more than the end of what."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,91 +52,480 @@ class Fact:
     """True where `value` holds text from outside: a channel with markup shows it as code."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """An event in words, before any markup. Each part is put into words when a channel first reads it."""
+
+    def __init__(self, formatter: EventFormatter, event: Event, routing: DeliveryRouting, job: str = "") -> None:
+        """`job` stands for the job id where the usual short one would not do."""
+        self.event = event
+        self.localizer: Localizer = formatter.localizer
+        self.state: EventState = state_of(event)
+        self.severity: Severity = routing.severity or event.severity
+        self._formatter = formatter
+        self._job = job
+
+    @property
+    def emoji(self) -> str:
+        """Stands for the state; hollow for a failure that disturbs nobody."""
+        return emoji_of(self.state, self.severity)
+
+    # -- what happened to what --
+
+    @cached_property
+    def headline(self) -> Headline:
+        """What happened, to what, where, why and when, in one line."""
+        return Headline(self, self._formatter)
+
+    @cached_property
+    def sentence(self) -> str:
+        """What happened to what, with marks: `Flavor change failed on ‹prod-orders-01›`."""
+        if not self.subject or self.event.task is None:
+            return self.clause
+        return self.localizer.text("sentence.on", clause=self.clause, subject=quoted(self.subject))
+
+    @cached_property
+    def clause(self) -> str:
+        """`sentence` without the instance, with marks: `Flavor change failed`."""
+        return self.clause_about(self._shown_operation)
+
+    @property
+    def detail(self) -> str:
+        """What happened, for a place that shows the verb already, with marks: `Flavor change`.
+
+        The whole clause where that says more.
+        """
+        return self._shown_operation if self.event.task and self.state.verb_suffices else self.clause
+
+    @property
+    def verb(self) -> str:
+        """The state in one plain word, for a badge: `failed`."""
+        return self.localizer.text(f"verb.{self.state.name}")
+
+    @cached_property
+    def operation(self) -> str:
+        """Plain name of the operation: `Flavor change`. Empty for an event about a source, a channel or the store."""
+        return self.localizer.task_label(self.event.task.name) if self.event.task else ""
+
+    @property
+    def known(self) -> bool:
+        """False where `operation` is not ours but the API's name of an operation without a phrase."""
+        return self.event.task is None or self.event.task.name in OPERATIONS
+
+    @cached_property
+    def subject(self) -> str:
+        """Plain name of the instance, the source or the channel. Empty where the API gives none."""
+        task = self.event.task
+        if task is None:
+            return one_line(self.event.source or self.event.channel)
+        return one_line(task.instance_name or "") or one_line(task.instance_id or "")
+
+    @cached_property
+    def environment(self) -> str:
+        """Plain name of the environment for people: `PROD`, `staging`. Empty for none."""
+        return self._formatter.environment(self.event.environment)
+
+    @property
+    def production(self) -> bool:
+        """True for the production environment, whose name channels emphasise."""
+        return is_production(self.event.environment)
+
+    @property
+    def moment(self) -> datetime:
+        """When it happened, or was detected where the API does not say."""
+        return self.event.occurred_at or self.event.observed_at
+
+    @property
+    def clock(self) -> str:
+        """`moment` as plain time of day, in the configured zone: `04:54:48`."""
+        return self.localizer.clock(self.moment)
+
+    @property
+    def when(self) -> str:
+        """`moment` as a mark; with its date only where that is not the day on which the event was detected."""
+        return self._dated(self.moment)
+
+    def clause_about(self, operation: str) -> str:
+        """Return what happened to an operation, or to a source, a channel or the store."""
+        event, task = self.event, self.event.task
+        if task is None:
+            return self._own_sentence()
+        key = f"clause.{event.type}"
+        at = "" if task.progress is None else self.localizer.progress(task.progress)
+        if at and f"{key}_at" in phrases(self.localizer.language):
+            key = f"{key}_at"
+        status = self._status(task.raw_status) if event.type is EventType.TASK_CHANGED else ""
+        return self.localizer.text(key, operation=operation, progress=at, status=status)
+
+    @property
+    def _shown_operation(self) -> str:
+        return self.operation if self.known else quoted(self.operation)
+
+    def _own_sentence(self) -> str:
+        event = self.event
+        since = event.since or event.observed_at
+        values: dict[str, object] = {
+            "name": quoted(self.subject),
+            "since": self._dated(since),
+            "length": self.localizer.duration(event.observed_at - since),
+            "messages": self.localizer.counted("sentence.messages", event.count or 0),
+            **dict.fromkeys(("running", "failed"), 0),
+            **dict(event.counts),
+            "listed": self.localizer.counted("tasks", dict(event.counts).get("listed", 0)),
+        }
+        bounds = _interval(event.detail) if event.type is EventType.SOURCE_GAP else (since, event.observed_at)
+        if bounds:
+            values |= dict(zip(("start", "end"), self._formatter.interval(*bounds, event.observed_at), strict=True))
+        return self.localizer.text(f"sentence.{event.type}", **{"start": "?", "end": "?"} | values)
+
+    def _dated(self, moment: datetime) -> str:
+        return self._formatter.dated(moment, self.event.observed_at)
+
+    def _status(self, status: str) -> str:
+        label = self.localizer.status_label(status)
+        return label if label != one_line(status) else quoted(label)
+
+    # -- why --
+
+    @cached_property
+    def reason(self) -> str:
+        """Why, as the API or a receiver wrote it: untrusted plain text of several lines. Empty where none was given.
+
+        At most REASON_LIMIT characters.
+        """
+        event = self.event
+        if event.task is None and not event.type.traits.bad_news:
+            return ""
+        if event.task and event.task.fail_reason:
+            return plain(event.task.fail_reason)
+        return capitalised(plain(self.localizer.reason(event.detail or "")))
+
+    @property
+    def reason_note(self) -> str:
+        """Sentence that stands in for the missing reason of a failure. Empty otherwise."""
+        lacks_reason = self.event.type is EventType.TASK_FAILED and not self.reason
+        return self.localizer.text("message.no_reason") if lacks_reason else ""
+
+    @cached_property
+    def explanation(self) -> Explanation:
+        """What is known about the reason."""
+        return self._formatter.causes.explain(self.event.task.fail_reason if self.event.task else None)
+
+    @property
+    def meaning(self) -> str:
+        """What the reason means, one plain sentence. Empty where that is not known."""
+        text = self.explanation.means(self.localizer.language)
+        if text and self.explanation.inferred:
+            return self.localizer.text("message.usually", meaning=text)
+        return text or ""
+
+    @property
+    def advice(self) -> str:
+        """What to do now, plain sentences, may have commands in backticks. Empty where that is not known."""
+        if action := self.explanation.action(self.localizer.language):
+            return action
+        key = f"advice.{self.event.type}"
+        if key not in phrases(self.localizer.language):
+            return ""
+        return self.localizer.text(key, channel=self.event.channel)
+
+    # -- how bad, and since when --
+
+    @property
+    def late(self) -> str:
+        """How late it was reported, with marks; empty where it was not."""
+        event, localizer = self.event, self.localizer
+        if not event.late:
+            return ""
+        if event.occurred_at is None:
+            return localizer.text("message.late_unknown")
+        length = strong(localizer.duration(event.observed_at - event.occurred_at))
+        if event.away_since is None:
+            return localizer.text("message.late", length=length)
+        start, end = self._formatter.interval(event.away_since, event.observed_at, event.observed_at)
+        return localizer.text("message.late_away", length=length, start=start, end=end)
+
+    @cached_property
+    def conditions(self) -> tuple[str, ...]:
+        """How bad it is, in short parts with marks: `Instance is normal`, `ran 10 min 22 s, stopped at 96%`."""
+        first, *others = [*filter(None, self._conditions()), ""] if self.event.task else [""]
+        return tuple(filter(None, (capitalised(first), *others)))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What follows from the event, in sentences with marks: `Its tasks are not being monitored.`."""
+        event = self.event
+        kind: str = event.type
+        if event.type is EventType.SOURCE_FAILING and not event.detail:
+            kind = "source.silent"
+        elif event.type is EventType.TASK_UNLISTED:
+            kind = "unlisted"
+        key = f"note.{kind}"
+        return (self.localizer.text(key),) if key in phrases(self.localizer.language) else ()
+
+    @property
+    def percent(self) -> float | None:
+        """Progress that `conditions` begin with, for a channel that can draw it."""
+        shows = self.event.type is EventType.TASK_PROGRESSED and self.event.task
+        return shows.progress if shows else None
+
+    def _conditions(self) -> Iterator[str]:
+        event, task, localizer = self.event, self.event.task, self.localizer
+        if task is None:
+            return
+        if event.type is EventType.TASK_PROGRESSED and task.progress is not None:
+            yield localizer.progress(task.progress)
+            if left := self._left(task):
+                yield localizer.text("condition.left", length=localizer.estimate(left))
+        if event.type is EventType.TASK_STALLED and event.since:
+            stalled = localizer.duration(event.observed_at - event.since)
+            yield localizer.text("condition.stalled", length=strong(stalled))
+        if event.type in (EventType.TASK_CHANGED, EventType.TASK_RESTARTED) and event.previous_status:
+            yield localizer.text("condition.was", status=_within(self._status(event.previous_status), localizer))
+        if task.instance_status and event.type is not EventType.TASK_PROGRESSED:
+            yield localizer.text("condition.instance", status=self._instance_status(task.instance_status))
+        yield localizer.text("condition.separator").join(filter(None, (self._length(task), self._stopped_at(task))))
+        if usual := self._usual:
+            yield localizer.text("condition.usual", length=localizer.estimate(usual))
+
+    def _length(self, task: Task) -> str:
+        length, label = self._took(task), self.state.length_label
+        return self.localizer.text(f"condition.{label}", length=self.localizer.duration(length)) if length else ""
+
+    def _took(self, task: Task) -> timedelta | None:
+        """Return the time since the task was created, until its end or the event; None where that says nothing."""
+        end = task.ended_at if task.status.terminal else self.event.observed_at
+        if self.state.length_label is None or task.created_at is None or end is None:
+            return None
+        return end - task.created_at if end > task.created_at else None
+
+    def _stopped_at(self, task: Task) -> str:
+        if self.event.type is not EventType.TASK_FAILED or task.progress is None:
+            return ""
+        return self.localizer.text("condition.stopped_at", progress=self.localizer.progress(task.progress))
+
+    def _left(self, task: Task) -> timedelta | None:
+        """Return an estimate of the time left, at the pace so far. None unless the API gives the progress."""
+        done = task.progress or 0.0
+        if not 1 <= done < 100 or task.created_at is None:  # noqa: PLR2004 - percent
+            return None
+        elapsed = self.event.observed_at - task.created_at
+        return elapsed * ((100 - done) / done) if elapsed > timedelta() else None
+
+    def _instance_status(self, status: str) -> str:
+        label = self.localizer.instance_status(status)
+        return strong(label) if self.localizer.knows_instance_status(status) else quoted(label)
+
+    # -- where it is from --
+
+    @property
+    def console_url(self) -> str:
+        """Link to the instance in the cloud's console. Empty for none."""
+        return self._formatter.links.console(self.event)
+
+    @property
+    def runbook_url(self) -> str:
+        """Link to what to do about the event. Empty for none."""
+        return self._formatter.links.runbook(self.event, self.explanation)
+
+    @property
+    def origin(self) -> str:
+        """Source and region, with marks: `‹prod› / ‹cn-north-4›`; or the channel."""
+        event = self.event
+        place = " / ".join(quoted(part) for part in (one_line(event.source), one_line(event.region)) if part)
+        if place:
+            return place
+        if event.channel:
+            return self.localizer.counted("channel", 1, names=quoted(one_line(event.channel)))
+        return self.localizer.text("origin.store")
+
+    @property
+    def job(self) -> str:
+        """Job id as shown: short where it can be. Empty for an event without a task."""
+        return self._job or one_line(shorten_id(self.event.job_id), ID_LIMIT)
+
+    @property
+    def history(self) -> str:
+        """How often the instance has failed, and how the last failure ended. Empty where that is not known."""
+        known, localizer = self.event.history, self.localizer
+        if known is None:
+            return ""
+        parts = []
+        if known.failures > 1:
+            parts.append(localizer.counted("message.failures", known.failures))
+        if known.recovered_after is not None:
+            length = localizer.duration(timedelta(seconds=known.recovered_after))
+            parts.append(localizer.text("message.recovered", length=length))
+        return "  ·  ".join(parts)
+
+    # -- everything, in a table --
+
+    @cached_property
+    def facts(self) -> tuple[Fact, ...]:
+        """Everything known in a table, for mails and for details."""
+        return tuple(fact for fact in self._facts() if fact)
+
+    def _facts(self) -> Iterator[Fact | None]:
+        event, task = self.event, self.event.task
+        if task is None:
+            yield self._time("failing_since", event.since)
+            yield self._time("observed_at", event.observed_at)
+            yield self._fact("project", one_line(event.project_id, ID_LIMIT), is_quoted=True)
+            return
+        yield self._time("created_at", task.created_at)
+        yield self._time("ended_at", task.ended_at if task.status.terminal else None)
+        yield self._time("observed_at", event.observed_at if event.occurred_at is None or event.late else None)
+        length, label = self._took(task), self.state.length_label
+        yield self._fact(label, self.localizer.duration(length)) if length and label else None
+        if task.progress is not None and event.type is not EventType.TASK_COMPLETED:
+            name = self.state.progress_label
+            shown = self.localizer.progress(task.progress)
+            yield Fact(name=name, label=self.localizer.text(f"label.{name}"), value=shown, percent=task.progress)
+        yield from self._circumstances(task)
+        status = task.instance_status or ""
+        unknown = not self.localizer.knows_instance_status(status)
+        yield self._fact("instance_status", self.localizer.instance_status(status) if status else "", is_quoted=unknown)
+        yield self._fact("job", one_line(task.job_id, ID_LIMIT), is_quoted=True)
+        yield self._fact("instance_id", one_line(task.instance_id or "", ID_LIMIT), is_quoted=True)
+
+    def _circumstances(self, task: Task) -> Iterator[Fact | None]:
+        event, localizer = self.event, self.localizer
+        if event.type is EventType.TASK_PROGRESSED and (left := self._left(task)):
+            yield self._fact("time_left", localizer.estimate(left))
+        if event.type in (EventType.TASK_CHANGED, EventType.TASK_RESTARTED) and event.previous_status:
+            yield self._fact("previous_status", without_marks(self._status(event.previous_status)))
+        if event.type is EventType.TASK_STALLED and event.since:
+            yield self._fact("stalled", localizer.duration(event.observed_at - event.since))
+        if usual := self._usual:
+            yield self._fact("usual", localizer.estimate(usual))
+
+    @property
+    def _usual(self) -> timedelta | None:
+        seconds = self.event.history and self.event.history.usual_seconds
+        return timedelta(seconds=seconds) if seconds else None
+
+    def _fact(self, label: str, value: str, *, is_quoted: bool = False) -> Fact | None:
+        if not value:
+            return None
+        return Fact(name=label, label=self.localizer.text(f"label.{label}"), value=value, quoted=is_quoted)
+
+    def _time(self, label: str, moment: datetime | None) -> Fact | None:
+        if moment is None:
+            return None
+        shown = self.localizer.when(moment)
+        return Fact(name=label, label=self.localizer.text(f"label.{label}"), value=shown, at=moment)
+
+
 class Headline:
     """What happened, to what, where, why and when, in one line of plain text.
 
-    The parts are joined for push texts, mail subjects, titles of tickets and lines of lists. Names come first.
+    The parts are joined for push texts, mail subjects, titles of tickets and lines of lists. Names come first. Each is
+    put into words when a channel first reads it.
     """
 
-    push: str
-    """`PROD prod-orders-01: flavor change failed. VM not active in time (DBS.280277), 04:54`."""
-    title: str
-    """Fits a mail subject or a ticket: `prod-orders-01: flavor change failed (PROD)`."""
-    line: str
-    """Fits a list that shows the state by itself: `prod-orders-01 · Flavor change · VM not active in time (…)`."""
-    why: str
-    """The reason in short, with its error code: `VM not active in time (DBS.280277)`. Empty where none is known."""
-    short_title: str
-    """`title` with a long name shortened, so that what happened is within LOCK_SCREEN columns too or begins there; the
-    whole name follows at the end."""
-    preheader: str
-    """Continues `title`: why, when and how bad."""
+    def __init__(self, message: Message, formatter: EventFormatter) -> None:
+        self._message = message
+        self._formatter = formatter
+        self._localizer = message.localizer
+
+    @cached_property
+    def why(self) -> str:
+        """The reason in short, with its error code: `VM not active in time (DBS.280277)`. Empty where none is known."""
+        reason = self._message.reason
+        return self._formatter.short_reason(reason, self._message.explanation) if reason else ""
+
+    @property
+    def push(self) -> str:
+        """`PROD prod-orders-01: flavor change failed. VM not active in time (DBS.280277), 04:54`."""
+        message, localizer = self._message, self._localizer
+        push = self._clause
+        if message.subject and message.event.task:
+            push = localizer.text("headline.subject", subject=message.subject, clause=push)
+        if self.why:
+            push = localizer.text("headline.why", head=push, why=self.why)
+        if message.event.task:
+            push = localizer.text("headline.time", head=push, time=self._time)
+        if message.environment:
+            push = localizer.text("headline.environment", environment=message.environment, head=push)
+        return push
+
+    @property
+    def title(self) -> str:
+        """Fits a mail subject or a ticket: `prod-orders-01: flavor change failed (PROD)`."""
+        return self._titled(self._message.subject)
+
+    @property
+    def short_title(self) -> str:
+        """`title` with a long name shortened and repeated whole at the end.
+
+        What happened is then within LOCK_SCREEN columns too, or begins there.
+        """
+        name, title = self._message.subject, self.title
+        over = columns(self._bare_title(name)) - LOCK_SCREEN
+        if self._message.event.task is None or over <= 0:
+            return title
+        short = shortened(name, max(columns(name) - over, SHORT_NAME))
+        if short == name:
+            return title
+        return self._localizer.text("headline.short_title", title=self._titled(short), subject=name)
+
+    @property
+    def line(self) -> str:
+        """Fits a list that shows the state by itself: `prod-orders-01 · Flavor change · VM not active in time (…)`."""
+        message = self._message
+        about = (message.subject, message.operation) if message.event.task else (self._clause,)
+        return " · ".join(filter(None, (*about, self.why)))
+
+    @property
+    def preheader(self) -> str:
+        """Continues `title`: why, when and how bad."""
+        parts = (self.why, self._time, *self._message.conditions, *self._message.notes)
+        shown = [capitalised(without_marks(part)) for part in parts if part]
+        separator = self._localizer.text("headline.preheader_separator")
+        return self._localizer.text("headline.preheader", parts=separator.join(part.rstrip(".。") for part in shown))
+
+    @cached_property
+    def _clause(self) -> str:
+        message = self._message
+        within = message.event.task is not None and message.known and bool(message.subject)
+        operation = _within(message.operation, self._localizer) if within else message.operation
+        return without_marks(message.clause_about(operation))
+
+    @property
+    def _time(self) -> str:
+        return self._localizer.clock(self._message.moment, seconds=False)
+
+    def _titled(self, subject: str) -> str:
+        title, environment = self._bare_title(subject), self._message.environment
+        if environment:
+            title = self._localizer.text("headline.title_environment", title=title, environment=environment)
+        return title
+
+    def _bare_title(self, subject: str) -> str:
+        message = self._message
+        if message.event.task is None or not subject:
+            return self._clause
+        values = {"subject": subject, "clause": self._clause, "verb": message.verb, "operation": message.operation}
+        return self._localizer.text("headline.title", **values)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """An event in words, before any markup."""
+def _within(label: str, localizer: Localizer) -> str:
+    """Return the name of a known operation as it is written within a sentence."""
+    return label[:1].lower() + label[1:] if localizer.language == "en" else label
 
-    state: EventState
-    severity: Severity
-    emoji: str
-    """Stands for the state; hollow for a failure that disturbs nobody."""
-    headline: Headline
-    sentence: str
-    """What happened to what, with marks: `Flavor change failed on ‹prod-orders-01›`."""
-    clause: str
-    """`sentence` without the instance, with marks: `Flavor change failed`."""
-    detail: str
-    """What happened, for a place that shows the verb already: `Flavor change`, or the whole clause where that says
-    more. With marks."""
-    verb: str
-    """The state in one plain word, for a badge: `failed`."""
-    operation: str
-    """Plain name of the operation: `Flavor change`. Empty for an event about a source, a channel or the store."""
-    known: bool
-    """False where `operation` is not ours but the API's name of an operation without a phrase."""
-    subject: str
-    """Plain name of the instance, the source or the channel. Empty where the API gives none."""
-    environment: str
-    """Plain name of the environment for people: `PROD`, `staging`. Empty for none."""
-    production: bool
-    """True for the production environment, whose name channels emphasise."""
-    moment: datetime
-    """When it happened, or was detected where the API does not say."""
-    clock: str
-    """`moment` as plain time of day, in the configured zone: `04:54:48`."""
-    when: str
-    """`moment` as a mark; with its date only where that is not the day on which the event was detected."""
-    late: str
-    """How late it was reported, with marks; empty where it was not."""
-    reason: str
-    """Why, as the API or a receiver wrote it: untrusted plain text of several lines, at most REASON_LIMIT characters.
-    Empty where none was given."""
-    reason_note: str
-    """Sentence that stands in for the missing reason of a failure. Empty otherwise."""
-    conditions: tuple[str, ...]
-    """How bad it is: short parts with marks, `Instance is normal`, `ran 10 min 22 s, stopped at 96%`."""
-    notes: tuple[str, ...]
-    """Sentences with marks about what follows from the event: `Its tasks are not being monitored.`"""
-    explanation: Explanation
-    meaning: str
-    """What the reason means, one plain sentence. Empty where that is not known."""
-    advice: str
-    """What to do now, plain sentences, may have commands in backticks. Empty where that is not known."""
-    percent: float | None
-    """Progress that `conditions` begin with, for a channel that can draw it."""
-    console_url: str
-    """Link to the instance in the cloud's console. Empty for none."""
-    runbook_url: str
-    origin: str
-    """Source and region, with marks: `‹prod› / ‹cn-north-4›`; or the channel."""
-    job: str
-    """Job id as shown: short where it can be. Empty for an event without a task."""
-    history: str
-    """How often the instance has failed, and how the last failure ended. Empty where that is not known."""
-    facts: tuple[Fact, ...]
-    """Everything known in a table, for mails and for details."""
+
+def capitalised(text: str) -> str:
+    """Return text that begins a sentence. A first word that is a name or in another script stays as it is."""
+    word = text.partition(" ")[0]
+    plain_word = word.isascii() and word.isalpha() and word.islower()
+    return text[:1].upper() + text[1:] if plain_word else text
+
+
+def _interval(detail: str | None) -> tuple[datetime, datetime] | None:
+    try:
+        start, end = map(datetime.fromisoformat, (detail or "").split("/"))
+    except ValueError:
+        return None
+    return (start, end) if start.tzinfo and end.tzinfo else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

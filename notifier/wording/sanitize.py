@@ -22,6 +22,8 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\
 
 def strip_controls(text: str) -> str:
     r"""Remove terminal sequences, controls, bidi overrides, lone surrogates and marks. Every line break becomes \n."""
+    if text.isprintable():  # nearly every name: one call proves that nothing of that is in it
+        return text
     return _CONTROLS.sub("", _LINE_BREAKS.sub("\n", _ESCAPE_SEQUENCES.sub("", text)))
 
 

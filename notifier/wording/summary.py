@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
 
@@ -13,10 +13,10 @@ from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import Severity, is_production
 from notifier.core.storms import Storm, instance_of
 from notifier.ports import RenderRequest
-from notifier.wording.events import EventFormatter, capitalised
+from notifier.wording.events import EventFormatter
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import quoted, strong, without_marks
-from notifier.wording.message import ListedInstance, Message, ReasonCount, SummaryMessage
+from notifier.wording.message import ListedInstance, Message, ReasonCount, SummaryMessage, capitalised
 from notifier.wording.operations import OPERATIONS
 from notifier.wording.sanitize import DETAIL_LIMIT, ID_LIMIT, one_line
 from notifier.wording.states import EVENT_ROWS, EventState, by_severity, emoji_of, state_of
@@ -191,7 +191,7 @@ class SummaryFormatter:
         """Yield the messages of events, with job ids that can be told apart."""
         short = _shown_ids(events)
         for event in events:
-            yield replace(self.formatter.describe(event, routing), job=short[event.job_id])
+            yield self.formatter.describe(event, routing, job=short[event.job_id])
 
     def _reason_counts(self, events: Iterable[Event]) -> Iterator[str]:
         """Yield the reasons of failures with their number, the most frequent first."""

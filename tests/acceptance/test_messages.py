@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from contact_sheet import pages
 from message_samples import samples
-from messages_page import PAGE, page
+from messages_page import BODIES, PAGE, bodies, page
 from servers.slack import Json, problems
 from slack_sdk.models.blocks import Block
 
@@ -14,6 +14,11 @@ ALL = [(f"{title}: {name}", message) for title, found in samples() for name, mes
 
 def test_the_page_of_samples_shows_what_is_sent() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run `make messages`"
+
+
+def test_the_bodies_of_a_webhook_are_the_stored_ones() -> None:
+    """Receivers rely on them: a change of a byte is a change of the contract."""
+    assert BODIES.read_bytes() == bodies(), "run `make messages`"
 
 
 @pytest.mark.parametrize(("name", "message"), ALL, ids=[name for name, _ in ALL])

@@ -6,7 +6,6 @@ Rich text has no markup: what it contains is shown as it is.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import zip_longest
 
@@ -137,7 +136,7 @@ def _closed_up(parts: Sequence[SentencePart]) -> Iterator[SentencePart]:
     dates = [False, *(part.at is not None and part.day for part in parts), False]
     for part, after_date, before_date in zip(parts, dates, dates[2:], strict=False):
         text = _BEFORE_HAN.sub("", part.text) if after_date else part.text
-        yield replace(part, text=_AFTER_HAN.sub("", text) if before_date else text)
+        yield part._replace(text=_AFTER_HAN.sub("", text) if before_date else text)
 
 
 def _emphasised(parts: Iterable[SentencePart], *, bold: bool) -> Iterator[SentencePart]:
@@ -147,11 +146,11 @@ def _emphasised(parts: Iterable[SentencePart], *, bold: bool) -> Iterator[Senten
             yield part
         elif _HEAD_END in part.text:
             head, _, rest = part.text.partition(_HEAD_END)
-            yield replace(part, text=head, strong=True)
-            yield replace(part, text=f"{SEPARATOR}{rest}")
+            yield part._replace(text=head, strong=True)
+            yield part._replace(text=f"{SEPARATOR}{rest}")
             bold = False
         else:
-            yield replace(part, strong=True)
+            yield part._replace(strong=True)
 
 
 def _marked(part: SentencePart, limit: int, before: str, following: SentencePart | None, quote: Style) -> str:

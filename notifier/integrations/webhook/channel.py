@@ -34,7 +34,7 @@ def _json(value: object) -> bytes:
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:  # a lone surrogate; sources remove them, but a body must not depend on that
-        return encode_json(value)
+        return encode_json(msgspec.to_builtins(value))
 
 
 BODY_TEMPLATE = "body_template"
