@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
-from typing import Protocol, TypeAlias, cast
+from typing import Generic, Protocol, TypeAlias, TypeVar, cast
 
 from notifier.clock import wait_until_set
 from notifier.core import dispatch, outbox, pacing, recipients
@@ -107,6 +107,29 @@ class DeliveryTx(DatabaseTime, Protocol):
     def queries(self) -> ThreadReads:
         """The references of messages."""
 
+
+class PlannedDeliveries(DeliveryQueue, Protocol):
+    """Claims and settlements, beside deliveries that are planned in the same transaction."""
+
+    @property
+    def planned_channels(self) -> Collection[str]:
+        """The channels for which this transaction has planned deliveries that wait to be sent."""
+
+
+class PlanningTx(DeliveryTx, Protocol):
+    """What a transaction needs in which deliveries are planned and claimed."""
+
+    @property
+    def deliveries(self) -> PlannedDeliveries:
+        """Claims and settlements, beside the planned deliveries."""
+
+    @property
+    def after_commit(self) -> list[Callable[[], None]]:
+        """Steps that the store takes once the transaction has committed."""
+
+
+T = TypeVar("T")
+PlanningTxT = TypeVar("PlanningTxT", bound=PlanningTx)
 
 SETTLE_DEBOUNCE = 0.02
 """Time a finished attempt may wait so that several are settled in one transaction, in seconds."""
@@ -192,6 +215,23 @@ class _Step:
     retry_in: timedelta | None
     closed: bool
     """False while the circuit breaker is open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reservation:
+    """Free slots of a worker that takes no step until the transaction has ended in which it may claim."""
+
+    request: _StepRequest
+    claimed_at: float
+    ended: asyncio.Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _JoinedClaim:
+    """What was claimed in the transaction that planned it."""
+
+    step: _Step
+    claimed_at: float
 
 
 def _take_step(tx: DeliveryTx, channel: Channel, owner: str, lease: timedelta, request: _StepRequest) -> _Step:
@@ -282,15 +322,35 @@ class DeliveryWorker:
         self._timeouts: set[asyncio.Timeout] = set()
         self._stopping = False
         self._wakeup = asyncio.Event()
+        self._work_due = False
+        """Whether a step has been asked for since the last one."""
+        self._waiting = False
+        self._reservation: _Reservation | None = None
+        self._joined: _JoinedClaim | None = None
         self._debounce: asyncio.TimerHandle | None = None
 
     def wake(self) -> None:
         """End the wait: something may be due."""
+        self._work_due = True
         self._wakeup.set()
 
     async def step(self, *, claiming: bool = True) -> DeliveryReport:
-        """Settle, claim and begin to send. Raises StoreError; the next step settles what this one could not."""
+        """Settle, claim and begin to send. Raises StoreError; the next step settles what this one could not.
+
+        A claim that joined another transaction is such a step: what it claimed is begun, and nothing else is done.
+        """
+        if self._reservation:
+            await self._reservation.ended.wait()
+        joined, self._joined = self._joined, None
+        if joined and claiming:
+            return await self._begin_joined(joined)
+        if joined:
+            self._released += map(_claim_of, joined.step.claimed)
+        return await self._step(claiming=claiming)
+
+    async def _step(self, *, claiming: bool) -> DeliveryReport:
         self._wakeup.clear()
+        self._work_due = False
         if self._debounce:
             self._debounce.cancel()
             self._debounce = None
@@ -298,7 +358,7 @@ class DeliveryWorker:
         committing, self._finished = self._finished, []
         releasing, self._released = self._released, []
         claimed_at = self._clock.monotonic()
-        free_slots = self.channel.concurrency - len(self._in_flight)
+        free_slots = self._free_slots
         request = _StepRequest(
             finished=committing,
             released=releasing,
@@ -324,7 +384,11 @@ class DeliveryWorker:
     async def wait(self, report: DeliveryReport) -> None:
         """Wait until the worker is woken, attempts have finished, or the next query is due."""
         idle = IDLE_INTERVAL if report.retry_in is None else min(IDLE_INTERVAL, report.retry_in.total_seconds())
-        await wait_until_set(self._wakeup, idle)
+        self._waiting = True
+        try:
+            await wait_until_set(self._wakeup, idle)
+        finally:
+            self._waiting = False
 
     async def drain(self) -> DeliveryReport:
         """Take steps until nothing is due and nothing is in flight; report all of it. Raises StoreError.
@@ -364,7 +428,47 @@ class DeliveryWorker:
         self._cancel_in_flight()  # for a channel that swallows its timeout
         return await self._step_persistently(settle_timeout, claiming=False)
 
+    # -- claims that join another transaction --
+
+    def reserve(self) -> bool:
+        """Reserve the free slots for a transaction that plans deliveries. False while there is something else to do.
+
+        Then the worker takes no step until `end_reservation`.
+        """
+        if not self._waiting or self._reservation or self._joined or self._queued or self._free_slots <= 0:
+            return False
+        free_slots, demand = self._free_slots, self._demand()
+        request = _StepRequest(finished=(), released=(), queued=(), free_slots=free_slots, demand=demand)
+        self._reservation = _Reservation(request=request, claimed_at=self._clock.monotonic(), ended=asyncio.Event())
+        return True
+
+    def claim_reserved(self, tx: DeliveryTx) -> _Step:
+        """Claim for the reserved slots, within the transaction that has planned the deliveries."""
+        assert self._reservation is not None  # noqa: S101 - the caller has made one
+        return _take_step(tx, self.channel, self._owner, self._rules.lease, self._reservation.request)
+
+    def end_reservation(self, claimed: _Step | None) -> None:
+        """Take steps again; the first one begins what was claimed, where that is committed."""
+        assert self._reservation is not None  # noqa: S101 - as above
+        reservation, self._reservation = self._reservation, None
+        if claimed is not None:
+            self._joined = _JoinedClaim(step=claimed, claimed_at=reservation.claimed_at)
+            self._wakeup.set()
+        reservation.ended.set()
+
+    async def _begin_joined(self, joined: _JoinedClaim) -> DeliveryReport:
+        self._wakeup.clear()
+        if self._work_due:
+            self._wakeup.set()
+        await self._dispatch(joined.step, 0, joined.claimed_at)
+        claimed, retry_in = len(joined.step.claimed), joined.step.retry_in
+        return DeliveryReport(channel=self.channel.name, claimed=claimed, retry_in=retry_in)
+
     # -- claims --
+
+    @property
+    def _free_slots(self) -> int:
+        return self.channel.concurrency - len(self._in_flight)
 
     def _demand(self) -> int:
         busy = len(self._queued) + len(self._in_flight)
@@ -515,6 +619,90 @@ class DeliveryWorker:
         if self.channel.resend_policy is ResendPolicy.RECONCILABLE:
             found = await self.channel.find_sent(delivery)
         return dispatch.resolve(delivery, found, self.channel.on_unknown)
+
+
+class DeliveryPlanner(Generic[PlanningTxT]):
+    """Runs transactions that plan deliveries, and gets what they planned on its way.
+
+    A worker that is idle claims in the same transaction: that saves a commit before its message. Any other is woken.
+    """
+
+    def __init__(
+        self,
+        store: Store[PlanningTxT, object],
+        workers: Sequence[DeliveryWorker],
+        *,
+        joining: bool,
+        planned: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Call `planned` after each transaction that has planned deliveries.
+
+        `joining` is whether workers claim in them. On PostgreSQL they do not: the row of a channel would be locked
+        after those of deliveries, which the step of another process locks the other way round; locked before them,
+        every step on that channel would wait for the rest of a poll.
+        """
+        self._store = store
+        self._workers = {worker.channel.name: worker for worker in workers}
+        self._joining = joining
+        self._planned = planned
+
+    async def transact(self, fn: Callable[[PlanningTxT], T], *, short: bool = False) -> T:
+        """Run `fn` in one write transaction, as `Store.transact` does. Raises StoreError.
+
+        A claim that fails undoes nothing: then `fn` runs once more, and nothing is claimed with it.
+        """
+        joining = self._workers.items() if self._joining else ()
+        planning = _Planning(fn, {name: worker for name, worker in joining if worker.reserve()})
+        try:
+            try:
+                return await self._store.transact(planning.run, short=short)
+            except Exception:
+                if not planning.claim_failed:
+                    raise
+            planning.end()
+            return await self._store.transact(planning.run, short=short)
+        finally:
+            planning.end()
+            for name in self._workers.keys() & planning.unclaimed:
+                self._workers[name].wake()
+            if planning.planned:
+                self._planned()
+
+
+class _Planning(Generic[PlanningTxT, T]):
+    """One transaction that plans deliveries, and the workers that may claim in it."""
+
+    def __init__(self, fn: Callable[[PlanningTxT], T], joining: Mapping[str, DeliveryWorker]) -> None:
+        self._fn = fn
+        self._joining = joining
+        self.claim_failed = False
+        self.planned: Collection[str] = ()
+        """The channels that deliveries were planned for, once the transaction has committed."""
+        self._claims: Mapping[str, _Step] = {}
+
+    @property
+    def unclaimed(self) -> Collection[str]:
+        return set(self.planned) - self._claims.keys()
+
+    def run(self, tx: PlanningTxT) -> T:
+        """Plan, and claim. What was claimed counts only after the commit: the store may run this twice."""
+        self.claim_failed = False
+        result = self._fn(tx)
+        planned = tx.deliveries.planned_channels
+        self.claim_failed = True
+        claims = {name: self._joining[name].claim_reserved(tx) for name in sorted(self._joining.keys() & planned)}
+        self.claim_failed = False
+        tx.after_commit.append(partial(self._committed, planned, claims))
+        return result
+
+    def _committed(self, planned: Collection[str], claims: Mapping[str, _Step]) -> None:
+        self.planned, self._claims = planned, claims
+
+    def end(self) -> None:
+        """Let the workers go on."""
+        joining, self._joining = self._joining, {}
+        for name, worker in joining.items():
+            worker.end_reservation(self._claims.get(name))
 
 
 def _claim_of(delivery: Delivery) -> Claim:

@@ -41,7 +41,16 @@ from notifier.core.polling import (
 from notifier.core.routing import RoutedEvent, RoutingConfig
 from notifier.core.storm_plan import StormContext, UnsentPart
 from notifier.core.storms import Storm
-from notifier.ports import DatabaseTime, DeliveryRecords, EventRecords, ParkedChannels, PollClaim, Store, TaskSource
+from notifier.ports import (
+    DatabaseTime,
+    DeliveryRecords,
+    EventRecords,
+    ParkedChannels,
+    PollClaim,
+    Store,
+    TaskSource,
+    Transact,
+)
 
 
 class PollRecords(Protocol):
@@ -258,8 +267,12 @@ async def poll_once(
     rules: PollRules,
     routing: RoutingConfig,
     force: bool = False,
+    recording: Transact[PollTx] | None = None,
 ) -> PollReport:
-    """Poll a source once, if it is due and no other replica does. Raises StoreError; a SourceError is in the report."""
+    """Poll a source once, if it is due and no other replica does. Raises StoreError; a SourceError is in the report.
+
+    `recording` runs the transactions that record what was found and plan deliveries; None runs them in the store.
+    """
     try:
         started = await store.transact(lambda tx: _start(tx, source, owner, rules, force=force))
     except SourceConflict as error:
@@ -283,7 +296,7 @@ async def poll_once(
         snapshot=replace(seen, taken_at=claim.at, skew=skew),
         rules=rules,
     )
-    return await _Recorder(claim=claim, source=polled, routing=routing).run(store)
+    return await _Recorder(claim=claim, source=polled, routing=routing).run(recording or store.transact)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -385,12 +398,12 @@ class _Recorder:
     source: PolledSource
     routing: RoutingConfig
 
-    async def run(self, store: Store[PollTx, PollReads]) -> PollReport:
+    async def run(self, transact: Transact[PollTx]) -> PollReport:
         """Record it in as few transactions as its size allows. Raises StoreError; what is written then stays."""
-        progress, batches = await store.transact(self._begin)
+        progress, batches = await transact(self._begin)
         for batch in batches:
             if progress is not None:
-                progress = await store.transact(partial(self._continue, batch, progress))
+                progress = await transact(partial(self._continue, batch, progress))
         return self._report(progress)
 
     def _begin(self, tx: PollTx) -> tuple[_Progress | None, Sequence[PollBatch]]:

@@ -408,3 +408,10 @@ class Store(Protocol[Tx_co, Reads_co]):
 
     async def read(self, fn: Callable[[Reads_co], T]) -> T:
         """Run `fn` on one consistent view, without waiting for a writer. Raises StoreError."""
+
+
+class Transact(Protocol[Tx_co]):
+    """Runs transactions as `Store.transact` does, with more around them or in them."""
+
+    async def __call__(self, fn: Callable[[Tx_co], T], *, short: bool = False) -> T:
+        """Run `fn` in one write transaction; see `Store.transact`. Raises StoreError."""

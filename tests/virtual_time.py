@@ -41,6 +41,7 @@ class InstantStore:
 
     def __init__(self, store: SqlStore) -> None:
         self._store = store
+        self.serial = store.serial
 
     async def transact(self, fn: Callable[[Transaction], T], *, short: bool = False) -> T:  # noqa: ARG002 - there are no threads
         await asyncio.sleep(0)

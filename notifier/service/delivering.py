@@ -9,17 +9,19 @@ from typing import Any, Protocol, TypeVar, cast
 import structlog
 
 from notifier.core.errors import StoreError
-from notifier.deliver import DeliveryReport, DeliveryWorker, RenderCache
+from notifier.deliver import DeliveryPlanner, DeliveryReport, DeliveryWorker, RenderCache
 from notifier.live_messages import MessageEditor
 from notifier.ports import Channel, LiveChannel
 from notifier.service.reporting import ErrorThrottle, log_deliveries, log_edits
 from notifier.service.scheduler import RESTART_DELAY, Jobs
 from notifier.service.stats import RunStats
 from notifier.wiring.app import App
+from notifier.wiring.stores import Transaction
 
 log = structlog.get_logger("notifier")
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 SETTLE_TIMEOUT = 2.0
 """Maximum time that a stop takes to settle what was in flight, after `delivery.stop_within`, in seconds."""
@@ -53,6 +55,7 @@ class Delivering:
             for channel in channels.values()
             if channel.edit_budget
         ]
+        self._planner = DeliveryPlanner(app.store, self._workers, joining=app.store.serial, planned=self._wake_editors)
         self._stopping = False
 
     def _worker(self, channel: Channel) -> DeliveryWorker:
@@ -61,11 +64,22 @@ class Delivering:
             channel, app.store, app.clock, app.rng, owner=self._owner, rules=app.delivery_rules, cache=cache
         )
 
+    async def plan(self, fn: Callable[[Transaction], T], *, short: bool = False) -> T:
+        """Run a transaction that plans deliveries, as `Store.transact` does. Raises StoreError.
+
+        Idle workers claim in it what is planned for their channels; others are woken.
+        """
+        return await self._planner.transact(fn, short=short)
+
     def wake(self) -> None:
         """Make every worker query for due work now."""
-        workers: Sequence[Worker[Any]] = (*self._workers, *self._editors)
-        for worker in workers:
+        for worker in self._workers:
             worker.wake()
+        self._wake_editors()
+
+    def _wake_editors(self) -> None:
+        for editor in self._editors:
+            editor.wake()
 
     def loops(self) -> Mapping[str, Coroutine[Any, Any, None]]:
         """Return what has to run, by name, until `stop` is called."""
@@ -103,8 +117,7 @@ class Delivering:
         self._stats.delivered(report)
         log_deliveries(report)
         if report.settled:
-            for editor in self._editors:
-                editor.wake()
+            self._wake_editors()
 
     async def stop(self, loops: Sequence[asyncio.Task[None]]) -> None:
         """End the loops: what is in flight gets `delivery.stop_within` to be answered."""

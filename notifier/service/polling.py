@@ -1,18 +1,19 @@
 """The polls of a service."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import structlog
 
 from notifier.core.errors import StoreError
 from notifier.poll import PollReport, poll_once
-from notifier.ports import TaskSource
+from notifier.ports import TaskSource, Transact
 from notifier.service.monitoring import Heartbeat
 from notifier.service.reporting import ErrorThrottle, PollLog
 from notifier.service.scheduler import DueSources, Jobs
 from notifier.service.stats import RunStats
 from notifier.wiring.app import App
+from notifier.wiring.stores import Transaction
 
 log = structlog.get_logger("notifier")
 
@@ -21,15 +22,22 @@ class Polling:
     """Polls the sources that are due."""
 
     def __init__(
-        self, app: App, *, owner: str, stats: RunStats, jobs: Jobs, heartbeat: Heartbeat, wake: Callable[[], None]
+        self,
+        app: App,
+        *,
+        owner: str,
+        stats: RunStats,
+        jobs: Jobs,
+        heartbeat: Heartbeat,
+        planning: Transact[Transaction],
     ) -> None:
-        """Call `wake` when a poll has planned deliveries."""
+        """Run the transactions in `planning` that plan deliveries; it gets these on their way."""
         self._app = app
         self._owner = owner
         self._stats = stats
         self._jobs = jobs
         self._heartbeat = heartbeat
-        self._wake = wake
+        self._planning = planning
         self._rules = app.poll_rules
         self._routing = app.routing
         self._due = DueSources({name: rules.poll_every for name, rules in self._rules.items()})
@@ -72,6 +80,7 @@ class Polling:
                 rules=self._rules[source.name],
                 routing=self._routing,
                 force=force,
+                recording=self._planning,
             )
         except StoreError as error:
             log.error("poll.not_recorded", source=source.name, error=str(error))  # noqa: TRY400 - the sentence is enough
@@ -79,8 +88,6 @@ class Polling:
             return None
         self._stats.polled(report)
         self._log.polled(report)
-        if report.deliveries:
-            self._wake()
         if report.succeeded and send_heartbeat:
             self._jobs.start("heartbeat", self._heartbeat.beat)
         return report

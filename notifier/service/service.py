@@ -76,12 +76,16 @@ class Service:
         self.heartbeat = Heartbeat(app)
         channels = app.channels if Role.DELIVER in roles else {}
         self.delivering = Delivering(app, channels, owner=self.owner, stats=self.stats, jobs=self.jobs)
-        wake = self.delivering.wake
         self.polling = Polling(
-            app, owner=self.owner, stats=self.stats, jobs=self.jobs, heartbeat=self.heartbeat, wake=wake
+            app,
+            owner=self.owner,
+            stats=self.stats,
+            jobs=self.jobs,
+            heartbeat=self.heartbeat,
+            planning=self.delivering.plan,
         )
         self.monitoring = Monitoring(
-            app, jobs=self.jobs, heartbeat=self.heartbeat, wake=wake, polling_since=polling_since
+            app, jobs=self.jobs, heartbeat=self.heartbeat, wake=self.delivering.wake, polling_since=polling_since
         )
         self._transports: Sequence[ChatTransport] = ()
         self._replica: Replica | None = None

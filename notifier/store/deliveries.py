@@ -31,11 +31,18 @@ class Deliveries:
     def __init__(self, session: Session, channels: Channels) -> None:
         self._session = session
         self._channels = channels
+        self._planned_channels: set[str] = set()
+
+    @property
+    def planned_channels(self) -> Collection[str]:
+        """The channels for which this transaction has planned deliveries that wait to be sent."""
+        return self._planned_channels
 
     def record(self, planned: Sequence[Delivery]) -> None:
         """Insert deliveries of events that are new, so that none can be there already."""
         if not planned:
             return
+        self._planned_channels |= {one.channel for one in planned if one.state is DeliveryState.PENDING}
         self._session.execute(deliveries.insert(), [rows.delivery_values(delivery) for delivery in planned])
         self._session.execute(delivery_events.insert(), list(_members(planned)))
         self._session.notify_listeners()

@@ -102,6 +102,11 @@ class SqlStore:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
 
     @property
+    def serial(self) -> bool:
+        """Whether no two transactions on the database ever run beside each other: SQLite."""
+        return self._batches
+
+    @property
     def place(self) -> str:
         """The file of the database, or its host and name, as messages name it."""
         return place_of(self.writer.url)

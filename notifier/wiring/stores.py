@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 
 from notifier.clock import SystemClock
-from notifier.config.config import Config
+from notifier.config import Config
 from notifier.ports import Store
 from notifier.retention import PruneReport, PruneRules, prune
 from notifier.store import migrate
@@ -19,6 +19,10 @@ __all__ = ["Queries", "Transaction", "copy_database", "upgrade_database"]  # wha
 
 class AppStore(Store[Transaction, Queries], Protocol):
     """The store of a running service."""
+
+    @property
+    def serial(self) -> bool:
+        """Whether no two transactions on the database ever run beside each other: SQLite."""
 
     async def listen(self, wake: Callable[[], None]) -> None:
         """Call `wake` whenever another process has planned deliveries, until cancelled.

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from fakes import snapshot_of
 
-from notifier.config.config import Config
+from notifier.config import Config
 from notifier.core import dispatch
 from notifier.core.delivery import Body, Delivered, Delivery, Outcome, ResendPolicy, Thread
 from notifier.core.errors import SourceUnreachable, StoreUnreachable
@@ -77,6 +77,10 @@ class SimulatedStore:
     store: SqlStore
     world: World
     process: ProcessState
+
+    @property
+    def serial(self) -> bool:
+        return self.store.serial
 
     async def transact(self, fn: Callable[[Transaction], T], *, short: bool = False) -> T:  # noqa: ARG002 - there are no threads
         await self._arrive()
