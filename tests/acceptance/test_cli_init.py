@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from notifier.cli.init import split_addresses
-from notifier.config.config import Config
-from notifier.config.loading import load
+from notifier.config import Config, load
 
 PROJECT = "0611f1bd8b00d5d32f17c017f15b599f"
 SECRETS = {

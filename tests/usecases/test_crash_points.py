@@ -6,23 +6,26 @@ before and after every read of the store, every look at the task list and every 
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import pytest
 from factories import make_task
 from fakes import FakeChannel, FakeClock, FakeSource
 
-from notifier.config.loading import loads
+from notifier.config import loads
 from notifier.core import dispatch
 from notifier.core.delivery import Delivered, Delivery, DeliveryState, Outcome, ResendPolicy, Thread
 from notifier.core.model import Scope, Snapshot, Task
 from notifier.core.pacing import Pace
+from notifier.deliver import DeliveryWorker
+from notifier.ports import DeliveryFilter
 from notifier.service.service import Service
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.queries import Queries
@@ -57,7 +60,10 @@ class MortalStore:
 
     def __init__(self, store: SqlStore, fuse: Fuse) -> None:
         self.store = store
+        self.serial = store.serial
         self.fuse = fuse
+        self.joined = 0
+        """Transactions that planned deliveries and claimed some."""
 
     async def transact(self, fn: Callable[[Transaction], T], *, short: bool = False) -> T:
         self.fuse.step()
@@ -67,6 +73,9 @@ class MortalStore:
 
     def _inside(self, fn: Callable[[Transaction], T], tx: Transaction) -> T:
         result = fn(tx)
+        if tx.deliveries.planned_channels:
+            waiting = tx.queries.deliveries(DeliveryFilter(state=DeliveryState.PENDING))
+            self.joined += any(delivery.attempt for delivery in waiting)
         self.fuse.step()
         return result
 
@@ -172,17 +181,18 @@ class World:
         try:
             service = Service(self.app(MortalStore(store, fuse)))
             await service.start()
-            while self.chapters:
-                await self.read_on(service)
+            await self.read_all(service)
             await service.release()
         finally:
             await store.aclose()
 
-    async def read_on(self, service: Service) -> None:
-        self.source.tasks = list(self.chapters[0])
-        await service.polling.poll(self.source, force=True)
-        await service.delivering.drain()
-        self.chapters.pop(0)
+    async def read_all(self, service: Service) -> None:
+        """Poll and deliver until the story is over."""
+        while self.chapters:
+            self.source.tasks = list(self.chapters[0])
+            await service.polling.poll(self.source, force=True)
+            await service.delivering.drain()
+            self.chapters.pop(0)
 
     def app(self, store: MortalStore) -> App:
         return App(
@@ -220,6 +230,54 @@ class World:
         return {job_id: [told for told, _ in groupby(types)] for job_id, types in found.items()}
 
 
+class DrivenWorld(World):
+    """Its processes run their delivery workers all the time. What is idle claims in the transaction of the poll."""
+
+    def __init__(self, url: str, channel: MortalChannel | None = None) -> None:
+        super().__init__(url, channel)
+        self.joined = 0
+        """Claims that joined a poll."""
+
+    async def read_all(self, service: Service) -> None:
+        store, delivering = cast("MortalStore", service.app.store), service.delivering
+        (worker,) = delivering._workers
+        loops = [asyncio.create_task(work) for work in delivering.loops().values()]
+        reading = asyncio.create_task(self._read_all(service, worker))
+        try:
+            await asyncio.wait({reading, *loops}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (reading, *loops):
+                if task.done():
+                    task.result()
+            await delivering.stop(loops)
+            loops[0].result()
+        finally:
+            for task in (reading, *loops, *worker._in_flight):
+                task.cancel()
+            await asyncio.gather(reading, *loops, *worker._in_flight, return_exceptions=True)
+            self.joined += store.joined
+
+    async def _read_all(self, service: Service, worker: DeliveryWorker) -> None:
+        while self.chapters:
+            while not worker._waiting:  # it settles what it has sent
+                await self.pass_time()
+            self.source.tasks = list(self.chapters[0])
+            await service.polling.poll(self.source, force=True)
+            while await self.left(service):
+                await self.pass_time()
+            self.chapters.pop(0)
+
+    async def pass_time(self) -> None:
+        """Let others go on. Who sends may have died, which nobody waits for."""
+        await asyncio.sleep(0)
+        if self.source.fuse.left == 0:
+            raise Killed
+
+    async def left(self, service: Service) -> int:
+        """Return how many deliveries wait to be sent."""
+        store = cast("MortalStore", service.app.store).store
+        return len(await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.PENDING))))
+
+
 @pytest.fixture
 def quick_url(store_url: str) -> Iterator[str]:
     """Return a database that does not wait for the disk: processes die here, machines do not."""
@@ -252,6 +310,29 @@ async def test_a_death_at_any_step_loses_nothing_and_repeats_at_most_one(quick_u
     ledger = await store.read(lambda q: q.ledger())
     await store.aclose()
     assert (ledger.unaccounted, ledger.by_state[DeliveryState.DELIVERED], ledger.pairs) == ((), *[3 * step + 3] * 2)
+
+
+async def test_a_death_around_a_joined_claim_loses_nothing_and_repeats_at_most_one(quick_url: str) -> None:
+    """As above, but the workers run all the time: on SQLite they claim in the transaction of the poll."""
+    world = DrivenWorld(quick_url)
+    await world.live(Fuse(-1))
+    stride = 3 if quick_url.startswith("postgresql") else 1
+    survived, step = False, -1
+    while not survived:
+        step += stride
+        world.tell(step)
+        world.joined = 0
+        survived = await world.survives(step)
+        sent = world.channel.sent
+        assert world.told() == {
+            f"{step}-first": ["task.started", "task.failed"],
+            f"{step}-second": ["task.failed"],
+        }
+        assert len({(delivery.id, delivery.body) for delivery in sent}) == 3
+        assert {delivery.attempt - delivery.earlier_attempts for delivery in sent} <= {1, 2}
+        assert len(sent) <= 3 + (not survived), step
+    assert step > 40
+    assert world.joined == (0 if quick_url.startswith("postgresql") else 2)
 
 
 async def test_a_death_between_posts_and_edits_leaves_no_message_and_no_copy_stale(quick_url: str) -> None:
