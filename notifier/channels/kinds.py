@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from notifier.channels.settings import ChannelSettings
 from notifier.core.errors import ConfigurationError
-from notifier.settings.explain import did_you_mean
+from notifier.settings.words import did_you_mean
 
 if TYPE_CHECKING:
     from notifier.channels.base import BaseChannel

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
 
 from notifier.settings.base import Settings
-from notifier.settings.explain import FixedMessageError, error_detail
+from notifier.settings.explain import error_detail
+from notifier.settings.words import FixedMessageError
 
 _SUCCESS = range(200, 300)
 _DECOMPRESSED_LIMIT = 65_536

@@ -27,8 +27,8 @@ from pydantic import (
 from notifier.channels.placeholders import Placeholders
 from notifier.core.events import EventType
 from notifier.settings.base import Settings
-from notifier.settings.explain import FixedMessageError, did_you_mean
-from notifier.settings.types import InterpolatedStr
+from notifier.settings.interpolated import InterpolatedStr
+from notifier.settings.words import FixedMessageError, did_you_mean
 from notifier.wording.localizer import Localizer
 from notifier.wording.sanitize import one_line
 

@@ -9,19 +9,20 @@ from rich.text import Text
 
 from notifier import lookup
 from notifier.cli import documents
-from notifier.cli.common import JsonOption, LimitOption, load_config, now, read_store, truncation_note, view_for
+from notifier.cli.common import JsonOption, LimitOption, now, truncation_note, view_for
+from notifier.cli.configured import load_config
 from notifier.cli.health import channel_findings
 from notifier.cli.help_format import ReadableCommand, ReadableGroup
 from notifier.cli.output import TableRow, TextTable, cell, pairs, print_json, show
+from notifier.cli.stores import read_store
 from notifier.cli.views import View
 from notifier.core.delivery import DeliveryState
 from notifier.core.health import HealthReport
 from notifier.core.health_facts import Expected
 from notifier.core.model import ChannelState
 from notifier.core.people import Action
-from notifier.lookup import Audit
+from notifier.lookup import Audit, Lookup
 from notifier.ports import Ledger
-from notifier.wiring.stores import Queries
 
 MAX_DEAD_SHOWN = 10
 """Maximum number of dead deliveries that an audit shows."""
@@ -30,6 +31,7 @@ audit = typer.Typer(
     cls=ReadableGroup,
     invoke_without_command=True,
     add_completion=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -57,7 +59,7 @@ def ledger(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     raise typer.Exit(0 if found.ok else 1)
 
 
-def _audit(q: Queries, expected: Expected) -> tuple[Audit, Sequence[ChannelState], HealthReport]:
+def _audit(q: Lookup, expected: Expected) -> tuple[Audit, Sequence[ChannelState], HealthReport]:
     parked = [channel for channel in q.channels() if channel.parked_since]
     return lookup.audit_ledger(q, now()), parked, lookup.health_report(q, expected)
 

@@ -6,13 +6,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 
-from notifier.channels.templates import DIGEST
-from notifier.cli import documents, event_loop
-from notifier.cli.common import JsonOption, load_config, localizer, now
+from notifier.cli import documents
+from notifier.cli.common import JsonOption, localizer
+from notifier.cli.configured import load_config
 from notifier.cli.output import Column, TableRow, TextTable, block, cell, indented, print_json, show, spinner
-from notifier.cli.samples import sample_requests
-from notifier.config import Config
-from notifier.config.advice import FailureReach, reached_by_failure, types_reaching, warnings
+from notifier.config.advice import FailureReach, reached_by_failure, warnings
+from notifier.config.config import Config
 from notifier.core.durations import format_duration
 from notifier.core.events import EventType
 from notifier.core.routing import Route
@@ -35,12 +34,12 @@ def check(
     "warnings": […], "findings": [{ok, proven, what, detail, remedy}]}.
     """
     config = load_config(ctx)
-    findings = event_loop.run(_check_templates(config))
+    findings = _check_templates(config)
     if online:
-        from notifier.wiring.checks import check_online  # noqa: PLC0415 - only --online pays for the network stack
+        from notifier.cli.checks import check_services  # noqa: PLC0415 - only --online pays for the network stack
 
         with spinner("Checking credentials, channels and the store …"):
-            findings = [*findings, *event_loop.run(check_online(config))]
+            findings = [*findings, *check_services(config)]
     if as_json:
         print_json(_document(config, findings))
     else:
@@ -48,26 +47,14 @@ def check(
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
 
 
-async def _check_templates(config: Config) -> Sequence[CheckResult]:
+def _check_templates(config: Config) -> Sequence[CheckResult]:
     """Return a failed check for each sample message that a template of its channel cannot render."""
-    templated = {channel.name: channel for channel in config.channels if channel.has_template}
+    templated = [channel for channel in config.channels if channel.has_template]
     if not templated:
         return ()
-    from notifier.wiring.checks import check_rendering  # noqa: PLC0415 - only a template pays for the channels' code
+    from notifier.cli.checks import check_templates  # noqa: PLC0415 - only a template pays for the channels' code
 
-    reaching = {name: types_reaching(config, name) for name in templated}
-    samples = {name: sample_requests(channel, reaching[name], now()) for name, channel in templated.items()}
-    return [
-        CheckResult(
-            ok=not any(reaching[name][event.type] for event in samples[name][kind].events),
-            proven=False,
-            what=f"channel {name}",
-            detail=f"{kind}: {problem}",
-            remedy=f"notifier preview {name} {'--digest' if kind == DIGEST else f'--event {kind}'}",
-        )
-        for name, problems in (await check_rendering(config, samples)).items()
-        for kind, problem in problems.items()
-    ]
+    return check_templates(config, templated)
 
 
 def _document(config: Config, findings: Sequence[CheckResult]) -> dict[str, Any]:

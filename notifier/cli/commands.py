@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from notifier.cli.help_format import ReadableCommand
+from notifier.cli.parameters import convert_plainly
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,18 +57,18 @@ COMMANDS: tuple[CommandEntry, ...] = (
     CommandEntry(_SERVICE, "db", "Migrate, back up and prune the database."),
     CommandEntry(_QUERY, "tasks", "List tasks."),
     CommandEntry(_QUERY, "task", "Show one task and its events.", "tasks:task"),
-    CommandEntry(_QUERY, "ack", "Acknowledge a task: you take care of it.", "tasks:ack"),
-    CommandEntry(_QUERY, "unack", "Take back the acknowledgement of a task.", "tasks:unack"),
+    CommandEntry(_QUERY, "ack", "Acknowledge a task: you take care of it.", "acknowledge:ack"),
+    CommandEntry(_QUERY, "unack", "Take back the acknowledgement of a task.", "acknowledge:unack"),
     CommandEntry(_QUERY, "events", "List recorded events.", "tasks:events"),
     CommandEntry(_QUERY, "explain", "Explain why each channel was notified or not."),
     CommandEntry(_OUTBOX, "deliveries", "List deliveries."),
-    CommandEntry(_OUTBOX, "retry", "Send dead or parked deliveries again.", "deliveries:retry"),
-    CommandEntry(_OUTBOX, "dismiss", "Accept that deliveries will not arrive.", "deliveries:dismiss"),
-    CommandEntry(_OUTBOX, "move", "Move waiting deliveries to another channel.", "deliveries:move"),
+    CommandEntry(_OUTBOX, "retry", "Send dead or parked deliveries again.", "outbox:retry"),
+    CommandEntry(_OUTBOX, "dismiss", "Accept that deliveries will not arrive.", "outbox:dismiss"),
+    CommandEntry(_OUTBOX, "move", "Move waiting deliveries to another channel.", "outbox:move"),
     CommandEntry(_OUTBOX, "audit", "Prove that every event is accounted for."),
     CommandEntry(_OUTBOX, "mute", "Suppress notifications for an instance until a time."),
     CommandEntry(_OUTBOX, "unmute", "End the mute of an instance.", "mute:unmute"),
-    CommandEntry(_OUTBOX, "mutes", "List muted instances.", "mute:mutes"),
+    CommandEntry(_OUTBOX, "mutes", "List muted instances.", "mutes:mutes"),
     CommandEntry(_TRY, "route", "Show which routes an event would take."),
     CommandEntry(_TRY, "preview", "Show a message without sending it."),
     CommandEntry(_TRY, "test-send", "Send one message that is marked as a test.", "send_test:send_test"),
@@ -82,6 +83,7 @@ def load(command: CommandEntry) -> TyperCommand | TyperGroup:
     loaded.name = command.name
     for leaf in _leaves(loaded):
         leaf.params.extend(_build(_app_of(_with_config if command.configured else _without_config)).params)
+        convert_plainly(leaf.params)
     return loaded
 
 
@@ -93,7 +95,9 @@ def _leaves(command: TyperCommand | TyperGroup) -> Sequence[Any]:
 
 
 def _app_of(function: Callable[..., Any]) -> typer.Typer:
-    app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+    app = typer.Typer(
+        add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
+    )
     app.command(cls=ReadableCommand)(function)
     return app
 

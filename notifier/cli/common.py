@@ -2,7 +2,7 @@
 
 import getpass
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, NoReturn, TypeVar
 from zoneinfo import ZoneInfo
@@ -10,23 +10,18 @@ from zoneinfo import ZoneInfo
 import typer
 from rich.text import Text
 
-from notifier import config as configuration
-from notifier.cli import documents, event_loop
-from notifier.cli.output import TextTable, cell, print_json, print_note, show, stdout
+from notifier.cli import documents
+from notifier.cli.output import TextTable, cell, print_json, show, stdout
 from notifier.cli.views import View
-from notifier.config import Config
+from notifier.config.config import Config
 from notifier.core.causes import Explanation
 from notifier.core.durations import parse_duration
 from notifier.core.errors import ConfigurationError
 from notifier.core.people import Person
 from notifier.lookup import StoredListing
-from notifier.wiring.stores import AppStore, Queries, Transaction, open_existing_store
 from notifier.wording.localizer import Localizer
 
 T = TypeVar("T")
-
-CONFIG_READ_TIMEOUT = 30.0
-"""Maximum time to read the configuration and the files that it names, in seconds."""
 
 
 def duration(text: str) -> timedelta:
@@ -44,21 +39,6 @@ SinceOption = Annotated[
     timedelta | None,
     typer.Option("--since", parser=duration, metavar="TIME", help="Show rows newer than this age (30m, 24h, 7d)."),
 ]
-
-
-def load_config(ctx: typer.Context) -> Config:
-    """Load the configuration that the command line names.
-
-    Raises ConfigurationError also when it cannot be read in time: it may be a pipe, or lie on a mount that hangs.
-    """
-    path = configuration.find(ctx.obj.config)
-    try:
-        return event_loop.in_thread_within(CONFIG_READ_TIMEOUT, lambda: configuration.load(path))
-    except TimeoutError:
-        raise ConfigurationError(
-            f"cannot read {path} within {CONFIG_READ_TIMEOUT:g} s: it, or a file that it names, is a pipe without a"
-            " writer, or lies on a mount that does not answer"
-        ) from None
 
 
 def current_user() -> Person:
@@ -139,25 +119,3 @@ def require_source(config: Config, name: str | None) -> None:
 def _require(kind: str, name: str | None, names: Sequence[str]) -> None:
     if name is not None and name not in names:
         raise ConfigurationError(f"there is no {kind} {name!r}; configured: {', '.join(names)}")
-
-
-def read_store(config: Config, query: Callable[[Queries], T]) -> T:
-    """Return the result of a query, also beside a running service."""
-    return _on_store(config, lambda store: store.read(query))
-
-
-def write_store(config: Config, action: Callable[[Transaction], T]) -> T:
-    """Change the store in one transaction, also beside a running service."""
-    return _on_store(config, lambda store: store.transact(action))
-
-
-def _on_store(config: Config, work: Callable[[AppStore], Awaitable[T]]) -> T:
-    """Run work on the store. Warn on stderr when the database is not where the configuration says."""
-    if config.store.left_behind_note:
-        print_note(f"warning: {config.store.left_behind_note}")
-
-    async def run() -> T:
-        async with open_existing_store(config) as store:
-            return await work(store)
-
-    return event_loop.run(run())

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from notifier.cli.common import JsonOption, load_config
+from notifier.cli.common import JsonOption
+from notifier.cli.configured import load_config
 from notifier.cli.help_format import ReadableCommand, ReadableGroup
 from notifier.cli.output import counted, print_json, print_text, spinner
 from notifier.wiring.stores import copy_database, database_revision, prune_database, upgrade_database
@@ -18,6 +19,7 @@ db = typer.Typer(
     cls=ReadableGroup,
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

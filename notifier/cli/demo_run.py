@@ -13,7 +13,7 @@ from typing import Any, Self
 from aiohttp import web
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from notifier import config as configuration
+from notifier.config import loading as configuration
 from notifier.lookup import Audit, audit_ledger
 from notifier.service.service import serve
 from notifier.service.stats import Summary

@@ -1,14 +1,14 @@
-"""The event loop of a command, its stop signals, and threads for work that may never return."""
+"""The event loop of a command, and its stop signals."""
 
 import asyncio
 import os
 import signal
-import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Future
 from functools import partial
 from types import FrameType
 from typing import Any, TypeVar
+
+from notifier.cli import threads
 
 T = TypeVar("T")
 
@@ -51,27 +51,7 @@ def in_thread(work: Callable[[], T]) -> asyncio.Future[T]:
 
     For work that may never return, such as reading a file on a mount that hangs.
     """
-    return asyncio.wrap_future(_start_thread(work))
-
-
-def in_thread_within(seconds: float, work: Callable[[], T]) -> T:
-    """Run a function in such a thread, outside an event loop. Raises TimeoutError when it takes longer."""
-    return _start_thread(work).result(seconds)
-
-
-def _start_thread(work: Callable[[], T]) -> Future[T]:
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            result = work()
-        except BaseException as error:  # noqa: BLE001 - the caller receives it
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-
-    threading.Thread(target=run, daemon=True, name="in-thread").start()
-    return future
+    return asyncio.wrap_future(threads.start(work))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -9,16 +9,17 @@ from rich.text import Text
 
 from notifier import lookup
 from notifier.cli import documents
-from notifier.cli.common import JsonOption, SourceOption, load_config, read_store, view_for
+from notifier.cli.common import JsonOption, SourceOption, view_for
+from notifier.cli.configured import load_config
 from notifier.cli.output import cell, indented, pairs, print_json, reply_line, show
 from notifier.cli.route import verdict_lines
+from notifier.cli.stores import read_store
 from notifier.cli.tasks import JobArgument, require_task
 from notifier.cli.views import STATE_STYLES, View
-from notifier.config import Config
+from notifier.config.config import Config
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, Recipient, RecipientState, Resolution
 from notifier.core.routing import channels_of
-from notifier.lookup import ChannelRecord, EventRecord, TaskExplanation
-from notifier.wiring.stores import Queries
+from notifier.lookup import ChannelRecord, EventRecord, Lookup, TaskExplanation
 from notifier.wording.states import state_of
 
 
@@ -40,7 +41,7 @@ def explain(
         show(explanation(view, found))
 
 
-def _explain(q: Queries, job_id: str, source: str | None, config: Config, view: View) -> TaskExplanation:
+def _explain(q: Lookup, job_id: str, source: str | None, config: Config, view: View) -> TaskExplanation:
     stored = require_task(q, job_id, source, view)
     return lookup.explain_task(q, stored, config.routes, [settings.name for settings in config.channels])
 

@@ -9,10 +9,12 @@ from rich.text import Text
 
 from notifier import lookup
 from notifier.cli import documents
-from notifier.cli.common import JsonOption, load_config, now, view_for, write_store
+from notifier.cli.common import JsonOption, now, view_for
+from notifier.cli.configured import load_config
 from notifier.cli.output import cell, paragraph, print_json, show
+from notifier.cli.stores import write_store
 from notifier.cli.views import View
-from notifier.config import Config
+from notifier.config.config import Config
 from notifier.core.errors import StoreError
 from notifier.core.health import HealthFinding, HealthReport, unavailable
 from notifier.core.health_facts import Expected

@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal, get_args
 
 import typer
 
-from notifier import config as configuration
 from notifier.cli.init_template import AuthMethod, ChannelKind, InitAnswers, environment_of, render_config
 from notifier.cli.output import print_text
+from notifier.config import loading as configuration
 from notifier.core.errors import ConfigurationError
-from notifier.settings.explain import did_you_mean
+from notifier.settings.words import did_you_mean
 
 _MODE = 0o644
 """Permissions of the file: it holds no secrets, and a service that runs as another user must read it."""

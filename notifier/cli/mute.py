@@ -1,6 +1,5 @@
-"""`notifier mute`, `unmute` and `mutes`: maintenance windows."""
+"""`notifier mute` and `unmute`: maintenance windows."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated
 
@@ -8,19 +7,10 @@ import typer
 
 from notifier import lookup, people
 from notifier.cli import documents
-from notifier.cli.common import (
-    JsonOption,
-    current_user,
-    duration,
-    load_config,
-    localizer,
-    now,
-    read_store,
-    view_for,
-    write_store,
-)
-from notifier.cli.output import TableRow, TextTable, cell, print_json, show
-from notifier.cli.views import View
+from notifier.cli.common import JsonOption, current_user, duration, localizer
+from notifier.cli.configured import load_config
+from notifier.cli.output import cell, print_json, show
+from notifier.cli.stores import read_store, write_store
 from notifier.core.commands import MAX_MUTE, MAX_MUTE_REASON, MIN_MUTE
 from notifier.core.durations import format_duration
 from notifier.core.errors import ConfigurationError, NotifierError
@@ -86,28 +76,3 @@ def unmute(ctx: typer.Context, *, instance: InstanceArgument, as_json: JsonOptio
     else:
         show(cell(localizer(config).text("unmute.none", instance=instance)))
     raise typer.Exit(0 if ended else 1)
-
-
-def mutes(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
-    """List muted instances, in the order in which their mutes end. Exits with 1 when there are none.
-
-    --json: {"mutes": [{instance, label, until, by, reason}]}.
-    """
-    config = load_config(ctx)
-    found = read_store(config, lambda q: q.mutes(now()))
-    if as_json:
-        print_json({"mutes": [documents.mute(mute) for mute in found]})
-    else:
-        view = view_for(config)
-        show(mutes_table(view, found) if found else view.localizer.text("mutes.none"))
-    raise typer.Exit(0 if found else 1)
-
-
-def mutes_table(view: View, found: Sequence[Mute]) -> TextTable:
-    """Return a table of muted instances."""
-    return view.table(("instance", "until", "by"), (_row(view, mute) for mute in found))
-
-
-def _row(view: View, found: Mute) -> TableRow:
-    cells = (cell(found.shown), cell(view.when(found.until)), cell(found.name))
-    return TableRow(cells, [cell(found.reason)] if found.reason else ())

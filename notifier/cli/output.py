@@ -20,8 +20,8 @@ from rich.text import Text
 
 from notifier.cli.startup import discard_stdout
 from notifier.core.errors import NotifierError
-from notifier.logs import shows_colours
 from notifier.wording.sanitize import strip_controls
+from notifier.wording.terminal import shows_colours
 
 FULL_ID_WIDTH = 110
 """Terminal width from which whole ids are shown, in columns. Narrower ones show the beginnings."""

@@ -9,9 +9,10 @@ import typer
 
 from notifier import logs
 from notifier.cli import event_loop
-from notifier.cli.common import JsonOption, load_config
+from notifier.cli.common import JsonOption
+from notifier.cli.configured import load_config
 from notifier.cli.output import counted, print_json, print_text
-from notifier.config import Config
+from notifier.config.config import Config
 from notifier.core.delivery import DeliveryState
 from notifier.ports import DeliveryFilter
 from notifier.service.service import poll_and_deliver

@@ -12,12 +12,13 @@ from rich.text import Text
 from notifier.channels.placeholders import readable
 from notifier.channels.templated import unmarked
 from notifier.cli import event_loop
-from notifier.cli.common import JsonOption, load_config, now
+from notifier.cli.common import JsonOption, now
+from notifier.cli.configured import load_config
 from notifier.cli.output import block, cell, print_json, show, stdout
 from notifier.cli.samples import render_request, sample_event, sample_requests
 from notifier.cli.slack_preview import draw_message, is_block_kit
-from notifier.config import Config
 from notifier.config.advice import types_reaching
+from notifier.config.config import Config
 from notifier.core.delivery import Body
 from notifier.core.events import EventType
 from notifier.wiring.channels import open_channel

@@ -22,6 +22,7 @@ from notifier import __version__
 from notifier.cli import EXIT_BROKEN_PIPE
 from notifier.cli.commands import COMMANDS, Invocation, load
 from notifier.cli.help_format import ReadableGroup
+from notifier.cli.parameters import convert_plainly
 from notifier.cli.startup import discard_stdout
 from notifier.core.errors import NotifierError
 
@@ -33,7 +34,9 @@ class CommandGroup(ReadableGroup):
         super().__init__(**attrs)
         self._commands_by_name = {command.name: command for command in COMMANDS}
         for command in COMMANDS:
-            self.add_command(TyperCommand(command.name, help=command.summary, rich_help_panel=command.panel))
+            self.add_command(
+                TyperCommand(command.name, help=command.summary, rich_help_panel=command.panel, rich_markup_mode=None)
+            )
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own types are private
         """Parse the arguments; full-width letters, as a Chinese input method types them, count as ASCII ones."""
@@ -42,6 +45,7 @@ class CommandGroup(ReadableGroup):
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:  # noqa: ANN401 - typer's own types are private
         """Parse the options before the command, and report errors in them like all others."""
+        convert_plainly(self.params)
         try:
             return super().make_context(info_name, args, parent, **extra)
         except TyperException as error:
@@ -67,6 +71,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -135,8 +140,7 @@ def _errors_as_exit_codes(ctx: typer.Context) -> Iterator[None]:
 
 
 def _report_usage_error(error: TyperException, command_path: str) -> None:
-    # Where a command is missing, typer has shown the help and has no message.
-    message = error.format_message().replace("Value error, ", "") or "Missing command."
+    message = error.format_message().replace("Value error, ", "")
     _report_error(f"{message}\nSee: {command_path} --help")
 
 

@@ -9,8 +9,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from notifier.cli import documents
-from notifier.cli.common import JsonOption, load_config, read_store, view_for
+from notifier.cli.common import JsonOption, view_for
+from notifier.cli.configured import load_config
 from notifier.cli.output import cell, print_json, show
+from notifier.cli.stores import read_store
 from notifier.cli.tasks import require_task
 from notifier.cli.views import View
 from notifier.config.advice import typical_fields
@@ -18,10 +20,10 @@ from notifier.core import alerts
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.events import EventType
 from notifier.core.routing import FIELDS, Route, RouteVerdict, channels_of, explain_fields, fields_of, parse_matcher
+from notifier.lookup import Lookup
 from notifier.ports import EventFilter
-from notifier.settings.explain import closest_match
+from notifier.settings.words import closest_match
 from notifier.sources.base import SourceSettings
-from notifier.wiring.stores import Queries
 
 
 def route(
@@ -85,7 +87,7 @@ def _parse_field(text: str) -> tuple[str, str]:
     return matcher.field, matcher.value
 
 
-def _latest(q: Queries, job_id: str, view: View) -> Mapping[str, str]:
+def _latest(q: Lookup, job_id: str, view: View) -> Mapping[str, str]:
     stored = require_task(q, job_id, None, view)
     events = q.events(EventFilter(source=stored.task.source, job_id=stored.task.job_id, limit=1))
     if not events:

@@ -15,14 +15,15 @@ import typer
 
 from notifier import logs
 from notifier.cli import event_loop, startup
-from notifier.cli.common import load_config
+from notifier.cli.configured import load_config
 from notifier.cli.output import print_note
 from notifier.cli.poll import SUMMARY_FIELDS, summary_line
 from notifier.cli.systemd import Systemd
 from notifier.clock import wait_until_set
-from notifier.config import Config, environment
 from notifier.config.advice import suspicious_values
 from notifier.config.changes import changes
+from notifier.config.config import Config
+from notifier.config.files import environment
 from notifier.core.errors import NotifierError
 from notifier.core.health_facts import Role
 from notifier.service.roles import ALL_ROLES, parse_roles, writes_data

@@ -9,11 +9,12 @@ import typer
 from rich.text import Text
 
 from notifier.cli import event_loop
-from notifier.cli.common import JsonOption, load_config, localizer, now
+from notifier.cli.common import JsonOption, localizer, now
+from notifier.cli.configured import load_config
 from notifier.cli.output import cell, print_json, reply_line, show
 from notifier.cli.preview import ChannelArgument
 from notifier.cli.samples import render_request, sample_event
-from notifier.config import Config
+from notifier.config.config import Config
 from notifier.core.delivery import Delivered, Delivery, DeliveryState, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.events import EventType
 from notifier.core.model import Event

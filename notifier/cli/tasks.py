@@ -1,35 +1,32 @@
-"""`notifier tasks`, `task`, `events`, `ack` and `unack`."""
+"""`notifier tasks`, `task` and `events`."""
 
 from functools import partial
 from typing import Annotated
 
 import typer
 
-from notifier import lookup, people
+from notifier import lookup
 from notifier.cli import documents
 from notifier.cli.common import (
     JsonOption,
     LimitOption,
     SinceOption,
     SourceOption,
-    current_user,
-    load_config,
     print_listing,
-    read_store,
     require_source,
     time_before_now,
     view_for,
-    write_store,
 )
-from notifier.cli.output import cell, print_json, show
+from notifier.cli.configured import load_config
+from notifier.cli.output import print_json, show
+from notifier.cli.stores import read_store
 from notifier.cli.views import View
 from notifier.core.errors import NotifierError
 from notifier.core.events import EventType
 from notifier.core.model import TaskStatus
-from notifier.core.people import Acknowledgement
 from notifier.core.routing import RoutedEvent
+from notifier.lookup import Lookup
 from notifier.ports import EventFilter, StoredTask, TaskFilter
-from notifier.wiring.stores import Queries, Transaction
 
 JobArgument = Annotated[str, typer.Argument(metavar="JOB_ID", help="Job id, or its beginning.")]
 
@@ -91,7 +88,7 @@ def task(ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = None
 
 
 def _task_and_events(
-    q: Queries, job_id: str, source: str | None, view: View
+    q: Lookup, job_id: str, source: str | None, view: View
 ) -> tuple[StoredTask, tuple[RoutedEvent, ...]]:
     stored = require_task(q, job_id, source, view)
     wanted = EventFilter(source=stored.task.source, job_id=stored.task.job_id)
@@ -122,55 +119,7 @@ def events(
     )
 
 
-def ack(ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = None, as_json: JsonOption = False) -> None:
-    """Acknowledge the newest event of a task: you take care of it, and live messages show your name.
-
-    Exits with 1 where another person acknowledged it earlier.
-    --json: {"acknowledged": {by, name, at}, "yours": true | false}.
-    """
-    config = load_config(ctx)
-    view = view_for(config)
-    user = current_user()
-
-    def acknowledge(tx: Transaction) -> Acknowledgement:
-        return people.acknowledge_task(tx, require_task(tx.queries, job_id, source, view).task, user)
-
-    acknowledged = write_store(config, acknowledge)
-    yours = acknowledged.by == user.id
-    if as_json:
-        print_json({"acknowledged": documents.acknowledgement(acknowledged), "yours": yours})
-    elif yours:
-        show(cell(view.phrase("acknowledged", job=job_id), "green"))
-    else:
-        at = view.when(acknowledged.at)
-        show(cell(view.phrase("acknowledged_by", who=acknowledged.name, job=job_id, at=at)))
-    raise typer.Exit(0 if yours else 1)
-
-
-def unack(ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = None, as_json: JsonOption = False) -> None:
-    """Take back the acknowledgement of the newest event of a task, whoever made it. Live messages show it.
-
-    Exits with 1 when it was not acknowledged.
-    --json: {"acknowledged": the one that was taken back {by, name, at}, or null}.
-    """
-    config = load_config(ctx)
-    view = view_for(config)
-    user = current_user()
-
-    def take_back(tx: Transaction) -> Acknowledgement | None:
-        return people.unacknowledge_task(tx, require_task(tx.queries, job_id, source, view).task, user)
-
-    taken_back = write_store(config, take_back)
-    if as_json:
-        print_json({"acknowledged": documents.acknowledgement(taken_back) if taken_back else None})
-    elif taken_back:
-        show(cell(view.phrase("taken_back", job=job_id, who=taken_back.name), "green"))
-    else:
-        show(cell(view.phrase("not_acknowledged", job=job_id)))
-    raise typer.Exit(0 if taken_back else 1)
-
-
-def require_task(q: Queries, job_id: str, source: str | None, view: View) -> StoredTask:
+def require_task(q: Lookup, job_id: str, source: str | None, view: View) -> StoredTask:
     """Return the task with this job id or beginning of one. Raises NotifierError that lists the candidates."""
     found = lookup.find_task(q, job_id, source=source)
     if found.task is not None:

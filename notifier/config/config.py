@@ -25,8 +25,9 @@ from notifier.core.dispatch import SENT_WITHIN
 from notifier.core.durations import format_duration
 from notifier.core.health_facts import ConfiguredSource, Expected
 from notifier.settings.base import Settings
-from notifier.settings.explain import Loc, closest_match, error_detail
+from notifier.settings.explain import Loc, error_detail
 from notifier.settings.types import HttpUrl
+from notifier.settings.words import closest_match
 from notifier.wording.causes import builtin_catalogue
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from notifier.settings.types import InterpolatedStr
+from notifier.settings.interpolated import InterpolatedStr
 
 Path = tuple[str | int, ...]
 """Keys and indexes from the top of a document: ("channels", 1, "port")."""

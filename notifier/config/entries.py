@@ -9,7 +9,8 @@ from notifier.channels import kinds as channel_kinds
 from notifier.channels.settings import ChannelSettings
 from notifier.core.errors import ConfigurationError
 from notifier.settings.base import Settings
-from notifier.settings.explain import FixedMessageError, setting_error
+from notifier.settings.explain import setting_error
+from notifier.settings.words import FixedMessageError
 from notifier.sources import kinds as source_kinds
 from notifier.sources.base import SourceSettings
 

@@ -8,8 +8,8 @@ from typing import Annotated
 from pydantic import PlainValidator, WithJsonSchema
 
 from notifier.settings.base import Settings
-from notifier.settings.explain import FixedMessageError
 from notifier.settings.types import CaFile, HttpUrl
+from notifier.settings.words import FixedMessageError
 
 
 def _network(text: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from notifier.config.document import EnvironmentValue, Path, Problem, YamlDocument, dotted
 from notifier.core.routing import LABEL_PREFIX, Matcher, parse_matcher
-from notifier.settings.explain import Loc, did_you_mean
+from notifier.settings.explain import Loc
+from notifier.settings.words import did_you_mean
 
 _SHORTEST_WORD = 6
 """Length in characters from which a word that a message shares with an environment value counts as a quote of it."""

@@ -11,8 +11,8 @@ from notifier.core.model import TaskStatus
 from notifier.core.routing import MAX_MENTIONS, Matcher, Route, fits, parse_matcher
 from notifier.core.severity import Severity
 from notifier.settings.base import Settings
-from notifier.settings.explain import FixedMessageError, did_you_mean
 from notifier.settings.types import MentionText, Name
+from notifier.settings.words import FixedMessageError, did_you_mean
 
 _VALUES: Mapping[str, Collection[str]] = {
     "type": [kind.value for kind in EventType],

@@ -7,8 +7,8 @@ from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, ValidationIn
 
 from notifier.settings.base import Origin, Settings
 from notifier.settings.database_url import SqliteAddress, parse_address
-from notifier.settings.explain import FixedMessageError
 from notifier.settings.types import Secret
+from notifier.settings.words import FixedMessageError
 
 
 def _database_url(secret: SecretStr, info: ValidationInfo) -> SecretStr:

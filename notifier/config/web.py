@@ -5,8 +5,9 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, model_validator
 
 from notifier.settings.base import Settings
-from notifier.settings.explain import FixedMessageError, setting_error
+from notifier.settings.explain import setting_error
 from notifier.settings.types import Secret, is_loopback
+from notifier.settings.words import FixedMessageError
 
 
 def split_address(text: str) -> tuple[str, int]:

@@ -26,6 +26,7 @@ from notifier.wording.marks import quoted, split_marked, without_marks
 from notifier.wording.message import Message, SummaryMessage
 from notifier.wording.sanitize import DETAIL_LIMIT, cut, one_line, strip_controls
 from notifier.wording.summary import SummaryFormatter
+from notifier.wording.terminal import shows_colours
 
 WRITE_SECONDS = 10.0
 """Maximum time that the terminal or the reader of a pipe may take, in seconds."""
@@ -272,7 +273,6 @@ def _write(stream: TextIO, body: Body) -> None:
 def _shown(stream: TextIO, body: Body) -> str:
     if body.content_type != CONTENT_TYPE:  # of a version that stored text without structure
         return body.content.decode()
-    from notifier.logs import shows_colours  # noqa: PLC0415 - it loads structlog
 
     return drawn(decode(body.content), _width(stream), colours=shows_colours(stream))
 

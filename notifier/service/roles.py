@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from notifier.core.health_facts import Role as Role  # noqa: PLC0414 - re-exported for callers of the service
-from notifier.settings.explain import did_you_mean
+from notifier.settings.words import did_you_mean
 
 ALL_ROLES = frozenset(Role)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
-from notifier.settings.explain import FixedMessageError, closest_match
+from notifier.settings.words import FixedMessageError, closest_match
 
 EXAMPLE = "postgresql://USER:PASSWORD@HOST/DATABASE"
 

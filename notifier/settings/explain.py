@@ -4,10 +4,9 @@ Every `Settings` class rewrites its own errors, because it alone knows its keys.
 rewritten is left unchanged. The result is still pydantic's ValidationError, so classes nest as usual.
 """
 
-import difflib
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from notifier.core.durations import format_duration
+from notifier.settings.words import FixedMessageError, closest_match, did_you_mean
 
 EXPLAINED: Final = "explained"
 """The type of an error in plain words. Its `ctx` has `what`, `on_key` (the key is wrong, not the value) and `quotes`
@@ -40,10 +40,6 @@ _PATTERNS = {
 Loc = tuple[int | str, ...]
 
 
-class FixedMessageError(ValueError):
-    """An error whose message repeats nothing of the value, so that it can be shown where the value must not be."""
-
-
 def setting_error(key: str, what: str) -> ValidationError:
     """Return the error of one key, to be raised by a validator of the whole class."""
     return ValidationError.from_exception_data("settings", [error_detail((key,), what)], hide_input=True)
@@ -53,19 +49,6 @@ def error_detail(loc: Loc, what: str, *, on_key: bool = False, quotes: bool = Tr
     """Return one error in plain words, without the input, which may hold a secret."""
     error = PydanticCustomError(EXPLAINED, "{what}", {"what": what, "on_key": on_key, "quotes": quotes})
     return InitErrorDetails(type=error, loc=loc, input=None)
-
-
-def closest_match(word: str, options: Iterable[str], *, likeness: float = 0.6) -> str | None:
-    """Return the option most similar to a word, if any is similar enough. 1.0 means equal except for case."""
-    by_folded = {option.casefold(): option for option in options}
-    found = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=likeness)
-    return by_folded[found[0]] if found else None
-
-
-def did_you_mean(word: str, options: Collection[str], *, otherwise: str) -> str:
-    """Return `Did you mean X?`, or all the options after `otherwise`."""
-    guess = closest_match(word, options)
-    return f"Did you mean {guess}?" if guess else f"{otherwise}: {', '.join(options) or 'none'}."
 
 
 # ---- invisible and wrong characters ----

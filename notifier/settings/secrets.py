@@ -9,6 +9,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 
+from notifier.settings.unreadable import read_problem
+
 
 def secrets_in(value: object) -> Iterator[str]:
     """Yield every secret in a value of a settings class."""
@@ -83,30 +85,6 @@ def read_secret(path: Path) -> str:
     except OSError as error:
         raise ValueError(read_problem(path, error)) from error
     return _secret_text(content, path)
-
-
-def read_problem(path: Path, error: OSError) -> str:
-    """Return why a file cannot be read, with a remedy."""
-    if not isinstance(error, PermissionError):
-        return f"cannot read {path}: {error.strerror}."
-    try:
-        status = path.stat()
-    except OSError:
-        return f"cannot read {path}: a directory on the way is closed to uid {os.geteuid()}, which this runs as."
-    return permission_problem(path, status, os.geteuid())
-
-
-def permission_problem(path: Path, status: os.stat_result, user: int) -> str:
-    """Return why a user may not read an existing file, with a remedy."""
-    mode = f"{stat.S_IMODE(status.st_mode):04o}"
-    facts = f"cannot read {path}: it belongs to uid {status.st_uid} and has mode {mode}; this runs as uid {user}."
-    if status.st_uid == user:
-        return f"{facts} Run: chmod u+r {path}"
-    return (
-        f"{facts} Start this as uid {status.st_uid}, or let uid {user} read the file: on a host with chown {user},"
-        " in Kubernetes with securityContext.fsGroup and the volume's defaultMode: 0440, in Compose with user: or with"
-        " the secret's uid and mode."
-    )
 
 
 def _check_access(status: os.stat_result, path: Path) -> None:

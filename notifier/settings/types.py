@@ -2,27 +2,21 @@
 
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr, ValidationInfo, WithJsonSchema
 
 from notifier.core.durations import DURATION_PATTERN, format_duration, parse_duration
 from notifier.settings.base import Origin
-from notifier.settings.explain import (
-    LABEL_PATTERN,
-    NAME_PATTERN,
-    FixedMessageError,
-    find_hidden,
-    find_invisible,
-    find_non_ascii,
-)
+from notifier.settings.explain import LABEL_PATTERN, NAME_PATTERN, find_hidden, find_invisible, find_non_ascii
 from notifier.settings.secrets import is_blank
+from notifier.settings.words import FixedMessageError
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
 """The name of a source, a channel or a route."""
@@ -116,22 +110,6 @@ MentionText = Annotated[
 
 KeyId = Annotated[str, Field(min_length=1), BeforeValidator(strip_line_end), _require(find_non_ascii)]
 """The public part of a key: visible ASCII, as in `AsciiSecret`, and not a secret."""
-
-
-class InterpolatedStr(str):
-    """A text with environment variables filled in. A setting that must not store their values can tell them apart."""
-
-    __slots__ = ("borrowed", "written")
-    written: str
-    """The text in the file."""
-    borrowed: Mapping[str, str]
-    """The filled-in values by the names of their variables."""
-
-    def __new__(cls, text: str, written: str, borrowed: Mapping[str, str]) -> Self:
-        """Return the text with its origin."""
-        filled = super().__new__(cls, text)
-        filled.written, filled.borrowed = written, borrowed
-        return filled
 
 
 # ---- URLs ----

@@ -4,42 +4,51 @@ import configparser
 from collections.abc import Mapping
 from pathlib import Path
 
-import httpx
-
 from notifier.core.errors import ConfigurationError
+from notifier.http import HttpClient
 from notifier.ports import Clock
 from notifier.settings.explain import find_non_ascii
 from notifier.sources.gaussdb_settings import AkSk, DefaultChain, EcsAgency, GaussDBSettings, Token
-from notifier.sources.huawei_auth import AkSkAuth, EcsAgencyAuth, TokenAuth
+from notifier.sources.huawei_auth import AkSkAuth, ApiRequest, Authentication, EcsAgencyAuth, TokenAuth
 from notifier.sources.regions import iam_endpoint
 from notifier.sources.signature import Credentials
 
 
-def build_auth(settings: GaussDBSettings, *, where: str, clock: Clock, environ: Mapping[str, str]) -> httpx.Auth:
+def build_auth(
+    settings: GaussDBSettings,
+    request: ApiRequest,
+    *,
+    where: str,
+    http: HttpClient,
+    clock: Clock,
+    environ: Mapping[str, str],
+) -> Authentication:
     """Return the configured authentication. Raises ConfigurationError for a credentials file that cannot be read."""
-    project_id = settings.project_id
     match settings.auth:
         case AkSk() as auth:
             token = auth.security_token.get_secret_value() if auth.security_token else None
             secret = auth.secret_key.get_secret_value()
             found = Credentials(access_key=auth.access_key, secret_key=secret, security_token=token)
-            return AkSkAuth(found, project_id=project_id, clock=clock)
+            return AkSkAuth(found, request=request, clock=clock)
         case Token() as auth:
             return TokenAuth(
+                http=http,
                 where=where,
                 endpoint=auth.iam_endpoint or iam_endpoint(settings.region),
                 domain=auth.domain,
                 username=auth.username,
                 password=auth.password.get_secret_value(),
-                project_id=project_id,
+                request=request,
                 clock=clock,
             )
         case EcsAgency(metadata_url=url):
-            return EcsAgencyAuth(where=where, metadata_url=url, project_id=project_id, clock=clock)
+            return EcsAgencyAuth(http=http, where=where, metadata_url=url, request=request, clock=clock)
         case DefaultChain(metadata_url=url):
             if keys := default_credentials(environ):
-                return AkSkAuth(keys, project_id=project_id, clock=clock)
-            return EcsAgencyAuth(where=where, metadata_url=url, project_id=project_id, clock=clock, hint=_NO_KEYS_HINT)
+                return AkSkAuth(keys, request=request, clock=clock)
+            return EcsAgencyAuth(
+                http=http, where=where, metadata_url=url, request=request, clock=clock, hint=_NO_KEYS_HINT
+            )
 
 
 _NO_KEYS_HINT = (

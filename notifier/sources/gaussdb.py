@@ -3,8 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property, partial
 from random import Random
 from types import MappingProxyType
+
+import httpx
 
 from notifier.core.errors import (
     CredentialsRejected,
@@ -22,10 +25,11 @@ from notifier.sources.api import ApiClient
 from notifier.sources.credentials import build_auth
 from notifier.sources.failures import describe_skew
 from notifier.sources.gaussdb_settings import ApiLanguage, GaussDBSettings
+from notifier.sources.huawei_auth import ApiRequest
 from notifier.sources.limiter import CredentialLimiter
 from notifier.sources.paging import WalkResult
 from notifier.sources.payloads import RowBytes, TaskPage, decode_page, parse_task
-from notifier.sources.signature import request_uri
+from notifier.sources.signature import canonical_query
 from notifier.sources.walker import Walker
 
 MAX_WALKS = 4
@@ -34,31 +38,38 @@ MAX_WALKS = 4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TaskQuery:
-    """The parameters of the API. None omits one."""
+    """The parameters of the API but `offset`. None omits one."""
 
     status: str | None = None
     """`Running`, `Completed` or `Failed`."""
     name: str | None = None
     start_time: datetime | None = None
     end_time: datetime | None = None
-    offset: int = 0
     limit: int = 100
     """1 to 100."""
 
-    def url(self, endpoint: str, project_id: str) -> str:
-        """Return the URL, with the query as it is signed: httpx would write a space as `+`."""
+    def at(self, offset: int) -> str:
+        """Return the query of one page, as it is signed and sent."""
+        before, after = self._around_offset
+        return f"{before}&offset={offset}{after}"
+
+    @cached_property
+    def _around_offset(self) -> tuple[str, str]:
+        """The query before and after the offset, encoded once for all pages."""
         wanted: dict[str, str | int | None] = {
             "status": self.status,
             "name": self.name,
             "start_time": _milliseconds(self.start_time),
             "end_time": _milliseconds(self.end_time),
-            "offset": self.offset,
             "limit": self.limit,
         }
         given = [(name, value) for name, value in wanted.items() if value is not None]
-        return f"{endpoint}{request_uri(f'/v3/{project_id}/tasks', given)}"
+        before, after = (
+            canonical_query(pair for pair in given if (pair[0] > "offset") is later) for later in (False, True)
+        )
+        return before, f"&{after}" if after else ""
 
 
 def _milliseconds(time: datetime | None) -> str | None:
@@ -94,14 +105,20 @@ class GaussDBSource:
         self.region = settings.region
         self.project_id = settings.project_id
         self._settings = settings
-        self._language = settings.language or language
         self._clock = clock
         self._where = f"source {settings.name}"
-        auth = build_auth(settings, where=self._where, clock=clock, environ=environ)
+        url = httpx.URL(f"{settings.url}/v3/{settings.project_id}/tasks")  # parsed as by the client
+        request = ApiRequest(
+            host=url.netloc.decode("ascii"),
+            path=url.raw_path.decode("ascii"),
+            project_id=settings.project_id,
+            language=settings.language or language,
+        )
         self._api = ApiClient(
             where=self._where,
+            url=str(url),
             http=http,
-            auth=auth,
+            auth=build_auth(settings, request, where=self._where, http=http, clock=clock, environ=environ),
             clock=clock,
             rng=rng,
             limiter=limiter or CredentialLimiter(settings.calls_per_minute, clock),
@@ -118,11 +135,9 @@ class GaussDBSource:
         failed = await self._read(replace(query, status="Failed"), scope)
         return failed.joined_to(running)
 
-    async def list_page(self, query: TaskQuery, *, language: ApiLanguage | None = None) -> TaskPage:
+    async def list_page(self, query: TaskQuery, offset: int = 0) -> TaskPage:
         """Return one page of the list. Raises SourceError, after retries if they could help."""
-        return await self._api.get(
-            query.url(self._settings.url, self.project_id), {"X-Language": language or self._language}, decode_page
-        )
+        return await self._api.get(query.at(offset), decode_page)
 
     async def check(self) -> Sequence[CheckResult]:
         """Check endpoint, credentials, rights and clock with one call; see `ports.TaskSource.check`."""
@@ -157,7 +172,7 @@ class GaussDBSource:
         )
 
     async def _list(self, query: TaskQuery, walks: int) -> WalkResult:
-        return await self._walker.read(lambda offset: self.list_page(replace(query, offset=offset)), walks)
+        return await self._walker.read(partial(self.list_page, query), walks)
 
 
 def build_snapshot(

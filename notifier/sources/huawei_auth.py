@@ -1,44 +1,87 @@
 """Authentication at Huawei Cloud: signed requests, IAM tokens, and the temporary keys of an ECS instance.
 
-The flows are `httpx.Auth`: they yield requests and receive replies, and do no I/O themselves. Their driver sends the
-requests, and throws in the error of a request without a reply. Tokens and keys are kept and shared between concurrent
-requests: one login serves all.
+Each way gives the header fields of a request before it is sent, and hears of a refusal afterwards. Tokens and keys are
+kept and shared between concurrent requests: one login serves all.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Any
-from urllib.parse import unquote
+from typing import Any, Protocol
 
-import httpx
-
-from notifier.core.errors import CredentialsRejected, MalformedReply, SourceError
+from notifier.core.errors import (
+    CredentialsRejected,
+    CredentialsUnreachable,
+    MalformedReply,
+    RequestRejected,
+    SourceError,
+)
+from notifier.http import AddressRefused, HttpClient, HttpError, Reply
 from notifier.ports import Clock
 from notifier.settings.explain import find_non_ascii
 from notifier.sources.failures import INVALID_TOKEN, classify, with_wait
 from notifier.sources.payloads import parse_time
-from notifier.sources.signature import Credentials, canonical_query, create_signature
+from notifier.sources.signature import Credentials, RequestSigner
 
-ISSUER = "issuer"
-"""Request extension that holds the `Issuer` of a request which does not go to the API itself."""
+MAX_ISSUER_REPLY_BYTES = 1_000_000
+"""Maximum size of a reply that carries a token or keys, in bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiRequest:
+    """What all requests of a source have in common; they differ in their queries."""
+
+    host: str
+    """Value of `Host`."""
+    path: str
+    """The path as it is sent."""
+    project_id: str
+    language: str
+    """Value of `X-Language`."""
+
+
+class Authentication(Protocol):
+    """Authenticates the requests of a source."""
+
+    async def headers(self, query: str) -> Mapping[str, str]:
+        """Return the header fields of a request with this query, which is sent at once. Raises SourceError."""
+
+    async def can_repeat(self, used: Mapping[str, str], reply: Reply) -> bool:
+        """Return whether a request with these header fields was refused, and new ones may help. Raises SourceError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issuer:
-    """A service that issues tokens or keys, and how to call it."""
+    """A service that issues tokens or keys."""
 
+    http: HttpClient
     where: str
     """Beginning of its errors."""
     remedy: str
     """End of its errors."""
-    seconds: float = 30.0
-    """Time limit of one exchange, in seconds."""
     guarded: bool = True
     """False for the metadata service: its link-local address would be refused."""
+
+    async def exchange(
+        self, method: str, url: str, *, headers: Mapping[str, str], content: bytes | None = None, seconds: float = 30.0
+    ) -> Reply:
+        """Return its reply. Raises SourceError if there is none within this time."""
+        try:
+            return await self.http.exchange(
+                method,
+                url,
+                headers=headers,
+                content=content,
+                deadline=seconds,
+                max_bytes=MAX_ISSUER_REPLY_BYTES,
+                guard=self.guarded,
+            )
+        except HttpError as error:
+            kind = RequestRejected if isinstance(error, AddressRefused) else CredentialsUnreachable
+            raise kind(f"{self.where}: {error}. {self.remedy}") from error
 
 
 TICKET_TIMEOUT = 2.0
@@ -46,7 +89,6 @@ TICKET_TIMEOUT = 2.0
 KEYS_TIMEOUT = 5.0
 """Time limit for its keys, in seconds: it is on the same host."""
 
-_SIGNED = frozenset({"host", "x-sdk-date", "x-project-id", "x-security-token", "x-language"})
 _EXPIRES_SOON = timedelta(minutes=40)
 _BEFORE_EXPIRY = timedelta(minutes=30)
 _DEFAULT_TOKEN_LIFETIME = timedelta(hours=1)
@@ -54,44 +96,35 @@ _LOGIN_INTERVAL = 60.0
 _METADATA_TOKEN_SECONDS = "21600"  # noqa: S105 - a length of time, not a token
 
 
-def sign_request(request: httpx.Request, credentials: Credentials, project_id: str, now: datetime) -> None:
-    """Set or replace date, project, security token and signature in the headers of a request."""
-    request.headers["X-Sdk-Date"] = now.strftime("%Y%m%dT%H%M%SZ")
-    request.headers["X-Project-Id"] = project_id
-    request.headers.pop("X-Security-Token", None)
-    if credentials.security_token:
-        request.headers["X-Security-Token"] = credentials.security_token
-    path, _, query = request.url.raw_path.decode("ascii").partition("?")
-    request.headers["Authorization"] = create_signature(
-        credentials,
-        method=request.method,
-        path=path,
-        query=canonical_query(_pairs(query)),
-        headers={name: value for name, value in request.headers.items() if name in _SIGNED},
-        body=request.content,
-    ).authorization
+class SignedHeaders:
+    """Makes the header fields of requests that an access key signs."""
+
+    def __init__(self, credentials: Credentials, request: ApiRequest) -> None:
+        self._common = {"Host": request.host, "X-Language": request.language, "X-Project-Id": request.project_id}
+        if credentials.security_token:
+            self._common["X-Security-Token"] = credentials.security_token
+        self._signer = RequestSigner(credentials, method="GET", path=request.path, headers=self._common)
+
+    def at(self, now: datetime, query: str) -> Mapping[str, str]:
+        """Return the header fields of a request with this query. A signature expires after 15 minutes."""
+        date = now.strftime("%Y%m%dT%H%M%SZ")
+        return {**self._common, "X-Sdk-Date": date, "Authorization": self._signer.authorization(query, date)}
 
 
-def _pairs(query: str) -> Iterable[tuple[str, str]]:
-    for pair in filter(None, query.split("&")):
-        name, _, value = pair.partition("=")
-        yield unquote(name), unquote(value)
+class AkSkAuth:
+    """Signs with an access key. Each attempt has its own signature."""
 
-
-class AkSkAuth(httpx.Auth):
-    """Signs with an access key. Each attempt has its own signature, because one expires after 15 minutes."""
-
-    requires_request_body = True
-
-    def __init__(self, credentials: Credentials, *, project_id: str, clock: Clock) -> None:
-        self._credentials = credentials
-        self._project_id = project_id
+    def __init__(self, credentials: Credentials, *, request: ApiRequest, clock: Clock) -> None:
+        self._signed = SignedHeaders(credentials, request)
         self._clock = clock
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Sign and send."""
-        sign_request(request, self._credentials, self._project_id, self._clock.now())
-        yield request
+    async def headers(self, query: str) -> Mapping[str, str]:
+        """Return the header fields of a request; see `Authentication`."""
+        return self._signed.at(self._clock.now(), query)
+
+    async def can_repeat(self, used: Mapping[str, str], reply: Reply) -> bool:  # noqa: ARG002 - of the protocol
+        """Return False: the key would be refused again."""
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,52 +134,66 @@ class _Token:
     """On the monotonic clock."""
 
 
-class TokenAuth(httpx.Auth):
+class TokenAuth:
     """Logs in to IAM with a password and sends the issued token.
 
     The token is renewed well before it expires, and once when the service refuses it. A login that IAM refused is not
-    repeated within a minute: wrong passwords lock the account. Raises SourceError for an error of IAM.
+    repeated within a minute: wrong passwords lock the account.
     """
 
     def __init__(
-        self, *, where: str, endpoint: str, domain: str, username: str, password: str, project_id: str, clock: Clock
+        self,
+        *,
+        http: HttpClient,
+        where: str,
+        endpoint: str,
+        domain: str,
+        username: str,
+        password: str,
+        request: ApiRequest,
+        clock: Clock,
     ) -> None:
         self._where = f"{where}: IAM {endpoint}"
-        self._issuer = Issuer(where=self._where, remedy="Check auth.iam_endpoint, the network and the proxy.")
+        self._issuer = Issuer(
+            http=http, where=self._where, remedy="Check auth.iam_endpoint, the network and the proxy."
+        )
         self._url = f"{endpoint}/v3/auth/tokens?nocatalog=true"
-        self._body = login_body(domain, username, password, project_id)
+        self._body = login_body(domain, username, password, request.project_id)
+        self._language = request.language
         self._clock = clock
         self._lock = asyncio.Lock()
         self._token: _Token | None = None
         self._refusal: SourceError | None = None
         self._next_login = float("-inf")
 
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Log in if needed and send; if the token is refused, log in once more and send again."""
-        refused: _Token | None = None
-        while True:
-            async with self._lock:
-                if self._needs_login(refused):
-                    if self._token:  # renewed at most once a minute, and the old one is used until then
-                        self._next_login = self._clock.monotonic() + _LOGIN_INTERVAL
-                    reply = yield self._login()
-                    await reply.aread()
-                    self._token = self._read_token(reply)
-            token = self._current_token()
-            if token is refused:
-                return
-            request.headers["X-Auth-Token"] = token.value
-            response = yield request
-            if not await _token_refused(response):
-                return
-            refused = token
+    async def headers(self, query: str) -> Mapping[str, str]:  # noqa: ARG002 - of the protocol
+        """Return the header fields of a request, after a login if one is needed."""
+        await self._log_in_instead_of(None)
+        return {"X-Language": self._language, "X-Auth-Token": self._current_token().value}
 
-    def _login(self) -> httpx.Request:
-        return httpx.Request("POST", self._url, headers=_JSON, content=self._body, extensions={ISSUER: self._issuer})
+    async def can_repeat(self, used: Mapping[str, str], reply: Reply) -> bool:
+        """Log in again if the token was refused; return whether there is another one now."""
+        if not _token_refused(reply):
+            return False
+        refused = used["X-Auth-Token"]
+        await self._log_in_instead_of(refused)
+        return self._current_token().value != refused
 
-    def _needs_login(self, refused: _Token | None) -> bool:
+    async def _log_in_instead_of(self, refused: str | None) -> None:
+        """Log in unless there is a token to use other than the refused one."""
+        if not self._needs_login(refused):
+            return
+        async with self._lock:
+            if self._needs_login(refused):
+                if self._token:  # renewed at most once a minute, and the old one is used until then
+                    self._next_login = self._clock.monotonic() + _LOGIN_INTERVAL
+                self._token = self._read_token(
+                    await self._issuer.exchange("POST", self._url, headers=_JSON, content=self._body)
+                )
+
+    def _needs_login(self, refused: str | None) -> bool:
         now = self._clock.monotonic()
-        expired = self._token is None or self._token is refused or now >= self._token.renew_at
+        expired = self._token is None or self._token.value == refused or now >= self._token.renew_at
         return expired and now >= self._next_login
 
     def _current_token(self) -> _Token:
@@ -155,9 +202,9 @@ class TokenAuth(httpx.Auth):
         wait = timedelta(seconds=max(self._next_login - self._clock.monotonic(), 0))
         raise with_wait(self._refusal or CredentialsRejected(f"{self._where}: no token"), wait)
 
-    def _read_token(self, reply: httpx.Response) -> _Token:
+    def _read_token(self, reply: Reply) -> _Token:
         value = reply.headers.get("x-subject-token", "")
-        if reply.status_code == HTTPStatus.CREATED and value and not find_non_ascii(value):
+        if reply.status == HTTPStatus.CREATED and value and not find_non_ascii(value):
             return _Token(value=value, renew_at=self._clock.monotonic() + self._use_period(reply).total_seconds())
         error = _login_error(reply, self._where, self._clock.now())
         if not error.retryable:
@@ -165,8 +212,8 @@ class TokenAuth(httpx.Auth):
             self._next_login = self._clock.monotonic() + _LOGIN_INTERVAL
         raise error
 
-    def _use_period(self, reply: httpx.Response) -> timedelta:
-        stated = _json_object(reply.content).get("token")
+    def _use_period(self, reply: Reply) -> timedelta:
+        stated = _json_object(reply.body).get("token")
         token = stated if isinstance(stated, dict) else {}
         expires = parse_time(token.get("expires_at"))
         issued = parse_time(token.get("issued_at")) or self._clock.now()
@@ -188,76 +235,87 @@ def token_use_period(life: timedelta) -> timedelta:
     return max(life * 0.5, min(life * 0.75, life - _BEFORE_EXPIRY))
 
 
-def _login_error(reply: httpx.Response, where: str, now: datetime) -> SourceError:
-    if reply.is_success:
+def _login_error(reply: Reply, where: str, now: datetime) -> SourceError:
+    if _is_success(reply):
         return MalformedReply(f"{where}: the answer carries no token. Check auth.iam_endpoint.")
-    return classify(reply.status_code, reply.headers, reply.content, where=where, now=now)
+    return classify(reply.status, reply.headers, reply.body, where=where, now=now)
 
 
-async def _token_refused(response: httpx.Response) -> bool:
-    if response.status_code == HTTPStatus.FORBIDDEN:
-        return INVALID_TOKEN.encode() in await response.aread()
-    return response.status_code == HTTPStatus.UNAUTHORIZED
+def _is_success(reply: Reply) -> bool:
+    return HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES
 
 
-class EcsAgencyAuth(httpx.Auth):
+def _token_refused(reply: Reply) -> bool:
+    if reply.status == HTTPStatus.FORBIDDEN:
+        return INVALID_TOKEN.encode() in reply.body
+    return reply.status == HTTPStatus.UNAUTHORIZED
+
+
+class EcsAgencyAuth:
     """Signs with the temporary keys that the metadata service issues to an ECS instance with an agency.
 
     They are renewed when less than 40 minutes remain. While renewal fails, the old ones are used until they expire.
     """
 
-    requires_request_body = True
-
-    def __init__(self, *, where: str, metadata_url: str, project_id: str, clock: Clock, hint: str = "") -> None:
+    def __init__(
+        self, *, http: HttpClient, where: str, metadata_url: str, request: ApiRequest, clock: Clock, hint: str = ""
+    ) -> None:
         self._where = f"{where}: metadata service {metadata_url}"
         self._url = metadata_url
-        self._project_id = project_id
+        self._request = request
         self._clock = clock
         self._hint = hint or "Give the ECS instance an agency for GaussDB, or use another auth.kind."
+        self._issuer = Issuer(http=http, where=self._where, remedy=self._hint, guarded=False)
         self._lock = asyncio.Lock()
-        self._credentials = _NO_KEYS
+        self._use(_NO_KEYS)
         self._next_renewal = float("-inf")
 
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Fetch keys if needed, sign and send; keys that the service refuses are dropped."""
-        await request.aread()
-        async with self._lock:
-            if self._needs_fetch():
-                self._next_renewal = self._clock.monotonic() + _LOGIN_INTERVAL
-                try:
-                    ticket = yield self._request("PUT", "/meta-data/latest/api/token", TICKET_TIMEOUT, _TICKET_LIFE)
-                    await ticket.aread()
-                    with_ticket = _ticket_header(ticket)
-                except SourceError:  # a service without tickets may also not answer at all
-                    with_ticket = {}
-                try:
-                    reply = yield self._request("GET", "/openstack/latest/securitykey", KEYS_TIMEOUT, with_ticket)
-                    await reply.aread()
-                    self._credentials = self._keys(reply)
-                except SourceError:
-                    if self._credentials.remaining(self._clock.now()) <= timedelta(0):
-                        raise
-        sign_request(request, self._credentials, self._project_id, self._clock.now())
-        response = yield request
-        if response.status_code == HTTPStatus.UNAUTHORIZED:
-            self._credentials = _NO_KEYS
+    async def headers(self, query: str) -> Mapping[str, str]:
+        """Return the header fields of a request, with new keys if they are needed."""
+        if self._needs_fetch():
+            async with self._lock:
+                if self._needs_fetch():
+                    await self._fetch()
+        return self._signed.at(self._clock.now(), query)
 
-    def _request(self, method: str, path: str, seconds: float, headers: Mapping[str, str]) -> httpx.Request:
-        issuer = Issuer(where=self._where, remedy=self._hint, seconds=seconds, guarded=False)
-        return httpx.Request(method, f"{self._url}{path}", headers=headers, extensions={ISSUER: issuer})
+    async def can_repeat(self, used: Mapping[str, str], reply: Reply) -> bool:  # noqa: ARG002 - of the protocol
+        """Return False, and drop keys that the service refuses."""
+        if reply.status == HTTPStatus.UNAUTHORIZED:
+            self._use(_NO_KEYS)
+        return False
+
+    def _use(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._signed = SignedHeaders(credentials, self._request)
+
+    async def _fetch(self) -> None:
+        self._next_renewal = self._clock.monotonic() + _LOGIN_INTERVAL
+        try:
+            ticket = await self._call("PUT", "/meta-data/latest/api/token", TICKET_TIMEOUT, _TICKET_LIFE)
+            with_ticket = _ticket_header(ticket)
+        except SourceError:  # a service without tickets may also not answer at all
+            with_ticket = {}
+        try:
+            self._use(self._keys(await self._call("GET", "/openstack/latest/securitykey", KEYS_TIMEOUT, with_ticket)))
+        except SourceError:
+            if self._credentials.remaining(self._clock.now()) <= timedelta(0):
+                raise
+
+    async def _call(self, method: str, path: str, seconds: float, headers: Mapping[str, str]) -> Reply:
+        return await self._issuer.exchange(method, f"{self._url}{path}", headers=headers, seconds=seconds)
 
     def _needs_fetch(self) -> bool:
         left = self._credentials.remaining(self._clock.now())
         return left <= timedelta(0) or (left < _EXPIRES_SOON and self._clock.monotonic() >= self._next_renewal)
 
-    def _keys(self, reply: httpx.Response) -> Credentials:
-        if not reply.is_success:
-            error = classify(reply.status_code, reply.headers, reply.content, where=self._where, now=self._clock.now())
+    def _keys(self, reply: Reply) -> Credentials:
+        if not _is_success(reply):
+            error = classify(reply.status, reply.headers, reply.body, where=self._where, now=self._clock.now())
             if error.retryable:
                 raise error
-            raise CredentialsRejected(f"{self._where}: no keys (HTTP {reply.status_code}). {self._hint}")
+            raise CredentialsRejected(f"{self._where}: no keys (HTTP {reply.status}). {self._hint}")
         try:
-            return read_securitykey(reply.content)
+            return read_securitykey(reply.body)
         except ValueError:
             raise MalformedReply(f"{self._where}: the answer holds no keys. {self._hint}") from None
 
@@ -266,9 +324,9 @@ _NO_KEYS = Credentials(access_key="", secret_key="", expires_at=datetime.min.rep
 _TICKET_LIFE = {"X-Metadata-Token-Ttl-Seconds": _METADATA_TOKEN_SECONDS}
 
 
-def _ticket_header(reply: httpx.Response) -> Mapping[str, str]:
+def _ticket_header(reply: Reply) -> Mapping[str, str]:
     """Return the header with the ticket that newer metadata services require; empty for older ones."""
-    ticket = reply.text.strip() if reply.is_success else ""
+    ticket = reply.body.decode("utf-8", errors="replace").strip() if _is_success(reply) else ""
     return {} if not ticket or find_non_ascii(ticket) else {"X-Metadata-Token": ticket}
 
 

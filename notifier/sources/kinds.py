@@ -5,7 +5,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from notifier.core.errors import ConfigurationError
-from notifier.settings.explain import did_you_mean
+from notifier.settings.words import did_you_mean
 from notifier.sources.base import SourceSettings
 
 SOURCES: Mapping[str, str] = {"gaussdb": "notifier.sources.gaussdb_settings:GaussDBSettings"}

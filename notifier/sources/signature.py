@@ -11,6 +11,7 @@ QueryValue = str | int | bool | Sequence[str]
 
 _ALGORITHM = "SDK-HMAC-SHA256"
 _UNRESERVED = "-._~"
+_DATE = "x-sdk-date"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,45 +28,49 @@ class Credentials:
         return self.expires_at - now if self.expires_at else timedelta.max
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signature:
-    """A signature and the two texts that it was computed from."""
-
-    canonical_request: str
-    string_to_sign: str
-    signature: str
-    authorization: str
-
-
-def create_signature(
-    credentials: Credentials, *, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes
-) -> Signature:
-    """Sign a request.
+class RequestSigner:
+    """Signs requests that differ in nothing but their query and date: the rest of what is signed is prepared once.
 
     Args:
         credentials: the signing key.
         method: in upper case.
         path: percent-encoded or not.
-        query: as returned by `canonical_query`.
-        headers: the header fields to sign, including `X-Sdk-Date` and `Host`. Names with `_` are left out.
+        headers: the header fields to sign besides `X-Sdk-Date`, including `Host`. Names with `_` are left out.
         body: the bytes of the request.
     """
-    signed = {
-        name.lower(): value.strip()
-        for name, value in sorted(headers.items(), key=lambda item: item[0].lower())
-        if "_" not in name
-    }
-    names = ";".join(signed)
-    lines = "".join(f"{name}:{value}\n" for name, value in signed.items())
-    canonical = "\n".join((method, canonical_uri(path), query, lines, names, sha256(body).hexdigest()))
-    text = "\n".join((_ALGORITHM, signed["x-sdk-date"], sha256(canonical.encode()).hexdigest()))
-    signature = hmac.new(credentials.secret_key.encode(), text.encode(), sha256).hexdigest()
-    return Signature(
-        canonical_request=canonical,
-        string_to_sign=text,
-        signature=signature,
-        authorization=f"{_ALGORITHM} Access={credentials.access_key}, SignedHeaders={names}, Signature={signature}",
-    )
+
+    def __init__(
+        self, credentials: Credentials, *, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> None:
+        signed = {
+            name.lower(): f"{name.lower()}:{value.strip()}\n" for name, value in headers.items() if "_" not in name
+        }
+        before, after = (
+            "".join(line for name, line in sorted(signed.items()) if (name > _DATE) is later) for later in (False, True)
+        )
+        names = ";".join(sorted((*signed, _DATE)))
+        self._key = credentials.secret_key.encode()
+        self._before_query = f"{method}\n{canonical_uri(path)}\n"
+        self._before_date = f"\n{before}{_DATE}:"
+        self._end = f"\n{after}\n{names}\n{sha256(body).hexdigest()}"
+        self._authorization = f"{_ALGORITHM} Access={credentials.access_key}, SignedHeaders={names}, Signature="
+
+    def canonical_request(self, query: str, date: str) -> str:
+        """Return the request as it is signed.
+
+        Args:
+            query: as returned by `canonical_query`.
+            date: the value of `X-Sdk-Date`.
+        """
+        return f"{self._before_query}{query}{self._before_date}{date}{self._end}"
+
+    def string_to_sign(self, query: str, date: str) -> str:
+        """Return the text that the key signs."""
+        return f"{_ALGORITHM}\n{date}\n{sha256(self.canonical_request(query, date).encode()).hexdigest()}"
+
+    def authorization(self, query: str, date: str) -> str:
+        """Return the value of `Authorization`, which ends with the signature."""
+        return self._authorization + hmac.digest(self._key, self.string_to_sign(query, date).encode(), "sha256").hex()
 
 
 def canonical_uri(path: str) -> str:
@@ -84,9 +89,3 @@ def _texts(value: QueryValue) -> Sequence[str]:
     if isinstance(value, bool):
         return (str(value).lower(),)
     return (str(value),) if isinstance(value, str | int) else value
-
-
-def request_uri(path: str, pairs: Iterable[tuple[str, QueryValue]]) -> str:
-    """Return path and query as they are sent."""
-    query = canonical_query(pairs)
-    return f"{path}?{query}" if query else path

@@ -10,7 +10,7 @@ from functools import partial
 import structlog
 
 from notifier.clock import SystemClock
-from notifier.config import Config
+from notifier.config.config import Config
 from notifier.core.credentials import Credential
 from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, RoutingConfig

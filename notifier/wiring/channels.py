@@ -10,7 +10,7 @@ from notifier.channels.base import ChannelContext
 from notifier.channels.kinds import channel_class
 from notifier.channels.undeliverable import UndeliverableChannel
 from notifier.clock import SystemClock
-from notifier.config import Config
+from notifier.config.config import Config
 from notifier.core.errors import ConfigurationError
 from notifier.core.identity import DirectChannel
 from notifier.http import HttpClient

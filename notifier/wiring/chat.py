@@ -15,8 +15,8 @@ from starlette.routing import Route
 from notifier.chat.ports import ChatReads, ChatTx
 from notifier.chat.responder import ChatResponder, ResponderRules
 from notifier.clock import SystemClock
-from notifier.config import Config
 from notifier.config.chat import SlackChatSettings
+from notifier.config.config import Config
 from notifier.config.web import WebSettings
 from notifier.http import HttpClient
 from notifier.integrations.mattermost.http import MattermostRoutes

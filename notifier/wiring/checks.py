@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from notifier.channels.base import BaseChannel
 from notifier.clock import SystemClock
-from notifier.config import Config
+from notifier.config.config import Config
 from notifier.core.errors import NotifierError, StoreMissing
 from notifier.core.health import REMOVED_SOURCES_NOTE, removed_sources
 from notifier.http import HttpClient

@@ -4,7 +4,8 @@ import hashlib
 import random
 from functools import cache, partial
 
-from notifier.config import Config, environment
+from notifier.config.config import Config
+from notifier.config.files import environment
 from notifier.core.credentials import Credential
 from notifier.http import HttpClient
 from notifier.ports import Clock, TaskSource

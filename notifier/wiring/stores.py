@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 
 from notifier.clock import SystemClock
-from notifier.config import Config
+from notifier.config.config import Config
 from notifier.ports import Store
 from notifier.retention import PruneReport, PruneRules, prune
 from notifier.store import migrate

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from listeners import CHANNELS, NAMES, Listeners, listening
 from servers.http import HttpServer, reply
 
-from notifier import config as configuration
+from notifier.config import loading as configuration
 from notifier.core.delivery import DeliveryState
 from notifier.ports import TaskFilter
 from notifier.service.service import Service

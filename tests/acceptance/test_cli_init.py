@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from notifier.cli.init import split_addresses
-from notifier.config import Config, load
+from notifier.config.config import Config
+from notifier.config.loading import load
 
 PROJECT = "0611f1bd8b00d5d32f17c017f15b599f"
 SECRETS = {

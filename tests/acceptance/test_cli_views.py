@@ -18,7 +18,7 @@ from notifier.cli.audit import audit_report
 from notifier.cli.check import check_result
 from notifier.cli.explain import attempt_lines, channel_account, explanation
 from notifier.cli.health import channel_findings, health_report
-from notifier.cli.mute import mutes_table
+from notifier.cli.mutes import mutes_table
 from notifier.cli.output import UNBOUNDED_WIDTH, cell, show
 from notifier.cli.samples import sample_event
 from notifier.cli.views import View

@@ -22,7 +22,7 @@ from listeners import CHANNELS, NAMES, SECRET, Listeners, listening
 from servers.http import HttpServer, reply
 from servers.slack import TOKEN, shown_texts
 
-from notifier import config as configuration
+from notifier.config import loading as configuration
 from notifier.core.delivery import DeliveryState
 from notifier.ports import Ledger
 from notifier.service.service import poll_and_deliver

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from test_slack_chat import free_port
 
-from notifier.config import loads
+from notifier.config.loading import loads
 from notifier.wiring.app import open_app, open_chat
 
 TOKEN = "obviously-fake-token"

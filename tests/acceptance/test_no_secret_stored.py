@@ -16,7 +16,8 @@ from servers.http import HttpServer
 from sqlalchemy import select
 
 from notifier.channels.kinds import installed_kinds, settings_class
-from notifier.config import Config, loads
+from notifier.config.config import Config
+from notifier.config.loading import loads
 from notifier.core.routing import RoutedEvent
 from notifier.integrations.webhook.settings import WebhookSettings
 from notifier.service.service import poll_and_deliver

@@ -163,7 +163,7 @@ def test_a_configuration_that_hangs_at_a_reload_holds_up_nothing(folder: Path) -
 
 def test_a_configuration_that_hangs_is_named_after_a_while(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
-    short = "from notifier.cli import common, main; common.CONFIG_READ_TIMEOUT = 0.1; main()"
+    short = "from notifier.cli import configured, main; configured.CONFIG_READ_TIMEOUT = 0.1; main()"
     done = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-c", short, "check", "-c", "pipe"],
         cwd=folder,

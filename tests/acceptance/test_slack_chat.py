@@ -34,8 +34,9 @@ from servers.slack import (
     slack_server,
 )
 
-from notifier.config import Config, loads
 from notifier.config.chat import ChatSettings
+from notifier.config.config import Config
+from notifier.config.loading import loads
 from notifier.config.web import WebSettings
 from notifier.core.delivery import DeliveryState
 from notifier.core.model import Task

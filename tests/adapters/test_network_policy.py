@@ -8,7 +8,7 @@ import pytest
 from servers.http import HttpServer, reply
 from servers.tls import make_certificate
 
-from notifier.config import loads
+from notifier.config.loading import loads
 from notifier.wiring.channels import open_channel
 from notifier.wiring.checks import check_online
 

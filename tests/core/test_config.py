@@ -20,8 +20,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.config import Config, InvalidConfiguration, Problem, document, find, load, loads
-from notifier.config.document import substitute
+from notifier.config import document
+from notifier.config.config import Config
+from notifier.config.document import Problem, substitute
+from notifier.config.files import find
+from notifier.config.loading import InvalidConfiguration, load, loads
 from notifier.config.schema import json_schema
 from notifier.config.web import WebSettings
 from notifier.core.errors import ConfigurationError
@@ -673,7 +676,7 @@ def test_the_schema_asks_for_a_secret_in_either_spelling(schema: jsonschema.Draf
 
 def test_reading_a_configuration_loads_no_network_and_no_database() -> None:
     program = (
-        "import sys; from pathlib import Path; from notifier.config import load;"
+        "import sys; from pathlib import Path; from notifier.config.loading import load;"
         f"load(Path({str(SHIPPED)!r}), {ENVIRONMENT!r});"
         "print(*{'httpx', 'sqlalchemy', 'aiohttp', 'slack_sdk', 'jinja2', 'babel'} & sys.modules.keys())"
     )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.config import InvalidConfiguration, loads
+from notifier.config.loading import InvalidConfiguration, loads
 from notifier.settings.database_url import PostgresAddress, SqliteAddress, parse_address
 
 CONFIGURATION = Path("config/notifier.yaml")

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.cli.init_template import AuthMethod, ChannelKind, InitAnswers, environment_of, render_config
-from notifier.config import Config, loads
+from notifier.config.config import Config
+from notifier.config.loading import loads
 
 KINDS: tuple[ChannelKind, ...] = get_args(ChannelKind)
 ANSWERS = InitAnswers(region="cn-north-4", project_id="0611f1bd8b00d5d32f17c017f15b599f", channels=KINDS)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier import logs
+from notifier.wording.terminal import shows_colours
 
 
 @pytest.fixture(autouse=True)
@@ -262,8 +263,8 @@ def test_a_terminal_gets_colours_unless_its_owner_wants_none(
     for name, value in {"TERM": "xterm-256color", **environ}.items():
         monkeypatch.setenv(name, value)
     stream = Terminal()
-    assert logs.shows_colours(stream) is coloured
+    assert shows_colours(stream) is coloured
     logs.configure("info", "auto", stream)
     structlog.get_logger("notifier").info("said")
     assert ("\x1b[" in stream.getvalue()) is coloured
-    assert not logs.shows_colours(io.StringIO())
+    assert not shows_colours(io.StringIO())

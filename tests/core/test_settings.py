@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError, model_validator
 
-from notifier.config import load
+from notifier.config.loading import load
 from notifier.core.durations import format_duration, parse_duration
 from notifier.core.errors import ConfigurationError
 from notifier.settings.base import Origin, Settings, settings_digest

@@ -301,8 +301,8 @@ class RawScreen(ListView):
 
     rows: tuple[Any, ...] = ()
 
-    def page(self, query: TaskQuery) -> TaskPage:
-        page = self.rows[query.offset : query.offset + query.limit]
+    def page(self, query: TaskQuery, offset: int) -> TaskPage:
+        page = self.rows[offset : offset + query.limit]
         return decode_page(json.dumps({"tasks": page, "total_count": len(self.rows)}).encode())
 
 

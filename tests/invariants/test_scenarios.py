@@ -11,6 +11,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from scenario import Answer, Backup, CrashPoint, ScenarioFactory, postgres_scenario, sqlite_scenario
+from servers.postgres import Databases
 from strategies import ANSWERS, changes, crash_points, examples, presentations, waits
 from upstream import FAILED, Change, Presentation
 
@@ -137,5 +138,5 @@ def test_a_life_with_a_long_list(sqlite_template: Path) -> None:
     run(partial(sqlite_scenario, sqlite_template), 8, 30, long=True)
 
 
-def test_a_life_on_postgresql(postgres_server: str) -> None:
-    run(partial(postgres_scenario, postgres_server), 8, 25)
+def test_a_life_on_postgresql(databases: Databases) -> None:
+    run(partial(postgres_scenario, databases), 8, 25)

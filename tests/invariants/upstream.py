@@ -188,7 +188,7 @@ class ListView:
         """Reset: a poll may scan twice and keep only the second scan."""
         self.shown, self.began, self.asked = {}, False, ""
 
-    def page(self, query: TaskQuery) -> TaskPage:
+    def page(self, query: TaskQuery, offset: int) -> TaskPage:
         """Answer a request. Raises SourceError if the fault demands it."""
         number, self.requests = self.requests, self.requests + 1
         if query.status != self.asked:
@@ -198,7 +198,7 @@ class ListView:
             self.cloud = changed(self.cloud, change, self.now)
         asked_for = [job for job in self._in_order(number) if _wanted(job, query)]
         self._track_listed({job.job_id for job in asked_for})
-        start = max(query.offset - 1, 0) * query.limit if self.by_pages else query.offset
+        start = max(offset - 1, 0) * query.limit if self.by_pages else offset
         page = asked_for[start : start + query.limit]
         return decode_page(self._body(page, len(asked_for), self._fault(number)))
 

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from fakes import snapshot_of
 
-from notifier.config import Config
+from notifier.config.config import Config
 from notifier.core import dispatch
 from notifier.core.delivery import Body, Delivered, Delivery, Outcome, ResendPolicy, Thread
 from notifier.core.errors import SourceUnreachable, StoreUnreachable

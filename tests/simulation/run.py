@@ -25,7 +25,8 @@ from sqlalchemy import func, select
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from notifier import logs
-from notifier.config import Config, loads
+from notifier.config.config import Config
+from notifier.config.loading import loads
 from notifier.core.delivery import DeliveryState, ResendPolicy
 from notifier.core.pacing import Pace
 from notifier.store.engine import SqlStore, open_store

@@ -19,7 +19,7 @@ import pytest
 from factories import make_task
 from fakes import FakeChannel, FakeClock, FakeSource
 
-from notifier.config import loads
+from notifier.config.loading import loads
 from notifier.core import dispatch
 from notifier.core.delivery import Delivered, Delivery, DeliveryState, Outcome, ResendPolicy, Thread
 from notifier.core.model import Scope, Snapshot, Task

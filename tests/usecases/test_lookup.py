@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from difflib import SequenceMatcher
 
 import pytest
@@ -15,6 +15,7 @@ from notifier.core.delivery import Attempt, Delivery, DeliveryState, delivery_id
 from notifier.core.events import EventType
 from notifier.core.health_facts import HealthFacts
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus, event_id
+from notifier.core.people import Action, Mute
 from notifier.core.routing import Matcher, Route, RoutedEvent
 from notifier.ports import (
     DeliveryFilter,
@@ -73,6 +74,12 @@ class Nothing:
         raise NotImplementedError
 
     def recent_instance_names(self, _limit: int) -> Sequence[str]:
+        raise NotImplementedError
+
+    def mutes(self, _now: datetime) -> Sequence[Mute]:
+        raise NotImplementedError
+
+    def actions(self, _limit: int) -> Sequence[Action]:
         raise NotImplementedError
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from notifier.cli import run
 from notifier.cli.run import ReloadingService
-from notifier.config import Config, loads
+from notifier.config.config import Config
+from notifier.config.loading import loads
 from notifier.core.errors import ConfigurationError, StoreError, StoreUnreachable
 from notifier.core.health_facts import Role
 from notifier.service.stats import Summary

@@ -21,7 +21,7 @@ from timeouts import HANG_TIMEOUT
 
 from notifier import people
 from notifier.clock import SystemClock
-from notifier.config import loads
+from notifier.config.loading import loads
 from notifier.core.delivery import Delivered, Delivery, DeliveryState, GaveUp, Outcome, Parked, Retry
 from notifier.core.errors import SourceUnreachable, StoreUnreachable
 from notifier.core.events import EventType

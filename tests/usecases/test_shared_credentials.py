@@ -16,7 +16,8 @@ from factories import T0
 from fakes import FakeClock, FakeSource
 from servers.http import HttpServer, reply
 
-from notifier import config as configuration
+from notifier.config import loading as configuration
+from notifier.config.config import Config
 from notifier.core.credentials import BURST, Credential
 from notifier.core.errors import CredentialsRejected, SourceError, SourceThrottled
 from notifier.core.polling import PollRules
@@ -146,7 +147,7 @@ async def test_an_accepted_key_serves_all_at_once_within_one_budget(http: HttpCl
 # ---- put together ----
 
 
-def written(server: HttpServer, folder: Path, secret: str, **changes: Any) -> configuration.Config:
+def written(server: HttpServer, folder: Path, secret: str, **changes: Any) -> Config:
     sources = [entry(server, n, **changes) for n in range(10)]
     for source in sources:
         source["auth"] = {**source["auth"], "secret_key": secret}

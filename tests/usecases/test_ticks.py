@@ -16,7 +16,7 @@ from fakes import FakeSource, snapshot_of
 from simulation.loop import VirtualLoop
 from virtual_time import InstantStore, VirtualClock
 
-from notifier.config import loads
+from notifier.config.loading import loads
 from notifier.core.health_facts import Role
 from notifier.core.model import Scope, Snapshot
 from notifier.service.service import HOUSEKEEPING_INTERVAL, Service

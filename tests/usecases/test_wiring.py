@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from servers.http import HttpServer, reply
 
-from notifier.config import loads
+from notifier.config.loading import loads
 from notifier.core.model import Scope
 from notifier.wiring.app import open_app
 

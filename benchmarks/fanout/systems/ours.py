@@ -13,8 +13,9 @@ from pathlib import Path
 
 import work
 
-from notifier import config as configuration
 from notifier import logs
+from notifier.config import loading as configuration
+from notifier.config.config import Config
 from notifier.core import outbox
 from notifier.core.events import EventType
 from notifier.core.model import Event, Task, TaskStatus, event_id
@@ -29,7 +30,7 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - of the specifi
 CREATED, ENDED = datetime(2026, 1, 15, 8, 17, tzinfo=UTC), datetime(2026, 1, 15, 8, 29, 20, tzinfo=UTC)
 
 
-def config_of(place: work.Place) -> configuration.Config:
+def config_of(place: work.Place) -> Config:
     """Return a configuration with a signed webhook to every receiver; its one source is never there."""
     auth = {"kind": "aksk", "access_key": "unused", "secret_key": "unused"}
     source = {"name": "prod", "kind": "gaussdb", "region": "local", "endpoint": "http://127.0.0.1:9", "auth": auth}

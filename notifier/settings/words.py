@@ -1,0 +1,21 @@
+"""Errors of settings that any part can raise, and near names. Light: the standard library alone."""
+
+import difflib
+from collections.abc import Collection, Iterable
+
+
+class FixedMessageError(ValueError):
+    """An error whose message repeats nothing of the value, so that it can be shown where the value must not be."""
+
+
+def closest_match(word: str, options: Iterable[str], *, likeness: float = 0.6) -> str | None:
+    """Return the option most similar to a word, if any is similar enough. 1.0 means equal except for case."""
+    by_folded = {option.casefold(): option for option in options}
+    found = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=likeness)
+    return by_folded[found[0]] if found else None
+
+
+def did_you_mean(word: str, options: Collection[str], *, otherwise: str) -> str:
+    """Return `Did you mean X?`, or all the options after `otherwise`."""
+    guess = closest_match(word, options)
+    return f"Did you mean {guess}?" if guess else f"{otherwise}: {', '.join(options) or 'none'}."
