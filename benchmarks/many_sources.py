@@ -1,15 +1,19 @@
-"""What `notifier run` costs with thousands of sources: share of a core, memory, and whether each is polled in time.
+"""What `notifier run` costs with thousands of sources, and with one that idles: CPU, memory, loop lag, time to start.
 
-The service is a process of its own, and so is the local server that answers every list from memory. Each source has
-its own key and a list of finished tasks that does not change, which is what nearly all polls of a day see.
+The service is a process of its own, started as people start it, and so is the local server that answers every list from
+memory. Each source has its own key and a list of finished tasks that does not change, which is what nearly all polls of
+a day see. The peer is what a cron job with a loop would do: as many requests a minute on bare aiohttp, each answer
+decoded and thrown away. It runs after each service, on the same event loop.
 
-    python benchmarks/many_sources.py [--sources 5000] [--tasks 20] [--every 60] [--seconds 120]
+    python benchmarks/many_sources.py [--sources 1000 5000] [--tasks 20] [--every 60] [--seconds 120]
+    python benchmarks/many_sources.py --idle [--seconds 60]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -17,18 +21,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+Loop = TypeVar("Loop", bound=asyncio.AbstractEventLoop)
+
+PROGRAM = (sys.executable, "-c", "from notifier.cli import main; main()", "run")
+PROBED = (sys.executable, "-c", "from many_sources import run_probed; run_probed()", "run")
+PROBE_INTERVAL = 0.02
+"""Time between two looks of the probe at the clock of its event loop, in seconds."""
+SETTLING = 10
+"""Time that an idle service gets to end what it does at a start, in seconds."""
 TICKS = os.sysconf("SC_CLK_TCK")
-PROGRAM = (sys.executable, "-c", "from notifier.cli import main; main()")
+FOLDER = Path(__file__).parent
 
 
 # ---- the server ----
 
 
 def page(tasks: int) -> bytes:
+    """Return one page of a list, as the API writes it."""
     rows = [
         {
             "instance_info": {
@@ -48,58 +63,162 @@ def page(tasks: int) -> bytes:
 
 
 async def serve(tasks: int) -> None:
-    """Answer every request with the same list, and SIGUSR1 with the number of requests so far."""
+    """Answer every request with the same list, and SIGUSR1 with the number of requests and the time of the first."""
     body = page(tasks)
     answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-    count = 0
+    count, first = 0, 0.0
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal count
+        nonlocal count, first
         try:
             while await reader.readuntil(b"\r\n\r\n"):
-                count += 1
+                count, first = count + 1, first or time.monotonic()
                 writer.write(answer)
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
+    def report() -> None:
+        nonlocal first
+        print(json.dumps([count, first]), flush=True)
+        first = 0.0
+
     server = await asyncio.start_server(talk, "127.0.0.1", 0, backlog=4096)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, lambda: print(count, flush=True))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, report)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
-class Server:
-    """The server, as a process."""
+class Asked:
+    """A process that answers SIGUSR1 with a line of JSON."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-        self.port = self._read()
+        self.process = process
 
-    def _read(self) -> int:
-        assert self._process.stdout
-        return int(self._process.stdout.readline())
+    def read(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline()
 
-    def requests(self) -> int:
-        self._process.send_signal(signal.SIGUSR1)
-        return self._read()
+    def ask(self) -> Sequence[float]:
+        self.process.send_signal(signal.SIGUSR1)
+        answer: Sequence[float] = json.loads(self.read())
+        return answer
 
 
 @contextmanager
-def serving(tasks: int) -> Iterator[Server]:
+def serving(tasks: int) -> Iterator[tuple[Asked, int]]:
+    """Run the server; yield it and its port."""
     command = [sys.executable, __file__, "--serve", "--tasks", str(tasks)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        server = Asked(process)
         try:
-            yield Server(process)
+            yield server, int(server.read())
         finally:
             process.terminate()
 
 
-# ---- the service ----
+# ---- the lag of an event loop ----
 
 
-def configuration(sources: int, port: int, every: int) -> str:
+class LagProbe:
+    """Asks to be called at intervals and keeps how late that happens; answers SIGUSR1 with the lags since the last."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._lags: list[float] = []
+        self._due = time.monotonic()
+        loop.call_soon(self._look)
+        loop.add_signal_handler(signal.SIGUSR1, self._report)
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        self._lags.append(now - self._due)
+        self._due = now + PROBE_INTERVAL
+        self._loop.call_later(PROBE_INTERVAL, self._look)
+
+    def _report(self) -> None:
+        lags, self._lags = sorted(self._lags), []
+        at = [lags[min(len(lags) - 1, int(share * len(lags)))] if lags else 0.0 for share in (0.5, 0.99, 1)]
+        print(json.dumps(at), flush=True)
+
+
+def probed(new_loop: Callable[[], Loop]) -> Callable[[], Loop]:
+    """Return a factory of event loops, the first of which has a probe."""
+    probes: list[LagProbe] = []
+
+    def new() -> Loop:
+        loop = new_loop()
+        probes.extend([] if probes else [LagProbe(loop)])
+        return loop
+
+    return new
+
+
+def run_probed() -> None:
+    """Run the program with a probe in its event loop."""
+    import uvloop  # noqa: PLC0415 - the server and the parent do without
+
+    from notifier.cli import main  # noqa: PLC0415 - as above
+
+    uvloop.new_event_loop = probed(uvloop.new_event_loop)
+    main()
+
+
+# ---- the peer ----
+
+
+async def poll_bare(port: int, sources: int, every: int) -> None:
+    """Fetch and decode one list for each source and interval, evenly spread."""
+    import aiohttp  # noqa: PLC0415 - the server and the parent do without
+
+    async with aiohttp.ClientSession() as session:
+
+        async def fetch(number: int) -> None:
+            query = f"http://127.0.0.1:{port}/v3/{number:032x}/tasks?offset=0&limit=100"
+            async with session.get(query, headers={"X-Language": "en-us"}) as reply:
+                json.loads(await reply.read())
+
+        loop = asyncio.get_running_loop()
+        began, under_way = loop.time(), set[asyncio.Task[None]]()
+        for number in itertools.count():
+            await asyncio.sleep(began + number * every / sources - loop.time())
+            under_way.add(task := asyncio.create_task(fetch(number % sources)))
+            task.add_done_callback(under_way.discard)
+
+
+def run_peer(port: int, sources: int, every: int) -> None:
+    import uvloop  # noqa: PLC0415 - the server and the parent do without
+
+    with asyncio.Runner(loop_factory=probed(uvloop.new_event_loop)) as runner:
+        runner.run(poll_bare(port, sources, every))
+
+
+# ---- measuring a process from outside ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """CPU time that a process has used, in seconds, and its memory."""
+
+    cpu: float
+    loop: float
+    """Of its main thread, which runs the event loop. The others use the database."""
+    at: float
+    mib: int
+
+
+def usage(pid: int) -> Usage:
+    """Read what the kernel counts: of all threads, also those that have ended, and of the main one."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    loop = int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text(encoding="ascii").split()[0]) / 1e9
+    cpu = (int(fields[11]) + int(fields[12])) / TICKS
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    mib = int(status.partition("VmRSS:")[2].split()[0]) // 1024
+    return Usage(cpu=cpu, loop=loop, at=time.monotonic(), mib=mib)
+
+
+def configuration(sources: int, port: int, every: int, channels: str = "[{name: dba, kind: console}]") -> str:
     """Return a configuration, written as people write it."""
-    lines = ["log: {level: warning}", "sources:"]
+    lines = ["sources:"]
     for n in range(sources):
         lines += [
             f"  - name: source-{n:05}",
@@ -110,57 +229,136 @@ def configuration(sources: int, port: int, every: int) -> str:
             f"    poll_every: {every}s",
             f"    auth: {{kind: aksk, access_key: AK{n:08}, secret_key: not-a-secret}}",
         ]
-    return "\n".join([*lines, "channels: [{name: dba, kind: console}]", "routes: [{name: all, channels: [dba]}]", ""])
+    failed = "routes: [{name: failed, match: [type=task.failed], channels: [dba]}]"
+    lines += [f"channels: {channels}", "alerts: {channels: []}", failed, ""]
+    return "\n".join(lines)
 
 
-def seconds_used(pid: int) -> float:
-    """Return the CPU time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def resident(pid: int) -> int:
-    """Return the memory of a process, in MiB."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return int(status.partition("VmRSS:")[2].split()[0]) // 1024
-
-
-def measure(arguments: argparse.Namespace) -> None:
-    with serving(arguments.tasks) as server, tempfile.TemporaryDirectory() as folder:
-        text = configuration(arguments.sources, server.port, arguments.every)
-        (Path(folder) / "notifier.yaml").write_text(text, encoding="utf-8")
-        polling_since = time.monotonic()
-        with subprocess.Popen([*PROGRAM, "run"], cwd=folder) as service:
+@contextmanager
+def running(command: Sequence[str], folder: str) -> Iterator[tuple[Asked, float]]:
+    """Run a service in a folder; yield it once it has started, and the seconds that took."""
+    log = Path(folder) / "log"
+    with log.open("ab") as errors:
+        began = time.monotonic()
+        with subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(FOLDER)},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process:
             try:
-                while server.requests() < arguments.sources:
-                    time.sleep(1)
-                first = time.monotonic() - polling_since
-                used = seconds_used(service.pid)
-                print(f"{arguments.sources} sources polled once after {first:.0f} s, {used:.1f} s of CPU")
-                calls, used, since = server.requests(), seconds_used(service.pid), time.monotonic()
-                time.sleep(arguments.seconds)
-                elapsed = time.monotonic() - since
-                calls, used = server.requests() - calls, seconds_used(service.pid) - used
+                while b"service.started" not in log.read_bytes():
+                    if process.poll() is not None:
+                        raise SystemExit(log.read_text(encoding="utf-8"))
+                    time.sleep(0.01)
+                yield Asked(process), time.monotonic() - began
             finally:
-                service.terminate()
-            memory = resident(service.pid)
-        wanted = arguments.sources * elapsed / arguments.every
-        print(f"then {calls / elapsed:.1f} polls a second ({calls / wanted:.0%} of those that were due)")
-        print(f"{used / elapsed:.0%} of a core, {1000 * used / max(calls, 1):.1f} ms a poll, {memory} MiB resident")
+                process.terminate()
+
+
+def shares(now: Usage, before: Usage) -> str:
+    """Return the shares of a core since an earlier moment."""
+    cpu, loop = ((getattr(now, name) - getattr(before, name)) / (now.at - before.at) for name in ("cpu", "loop"))
+    return f"{cpu:.1%} of a core (loop {loop:.1%}, store's threads {cpu - loop:.1%})"
+
+
+def lag(probe: Asked) -> str:
+    p50, p99, most = (1000 * seconds for seconds in probe.ask())
+    return f"loop lag p50 {p50:.1f}, p99 {p99:.1f}, max {most:.1f} ms"
+
+
+# ---- what is measured ----
+
+
+def measure(arguments: argparse.Namespace, sources: int) -> None:
+    """Measure the service with this many sources, started for the first time and again, and then the peer."""
+    print(f"{sources} sources, each polled every {arguments.every} s")
+    with serving(arguments.tasks) as (server, port), tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "notifier.yaml").write_text(configuration(sources, port, arguments.every), encoding="utf-8")
+        with started("first start", folder, server, sources):
+            pass
+        with started("restart", folder, server, sources) as service:
+            ours = watch("service", service, server, sources, arguments)
+        command = [sys.executable, __file__, "--peer", str(port), str(sources), str(arguments.every)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            time.sleep(SETTLING)
+            Asked(process).ask()
+            bare = watch("bare aiohttp", Asked(process), server, sources, arguments)
+            process.terminate()
+        print(f"  {ours / bare:.1f} times the CPU of the bare requests")
+
+
+@contextmanager
+def started(which: str, folder: str, server: Asked, sources: int) -> Iterator[Asked]:
+    """Start the service and yield it once it has polled each source. Print what that takes."""
+    (before, _), began = server.ask(), time.monotonic()
+    with running(PROBED, folder) as (service, elapsed):
+        at_start = usage(service.process.pid)
+        while not (first := server.ask()[1]):
+            time.sleep(0.01)
+        print(f"  {which}: after {elapsed:.2f} s ({at_start.cpu:.2f} s of CPU), first poll after {first - began:.2f} s")
+        while server.ask()[0] - before < sources:
+            time.sleep(1)
+        now = usage(service.process.pid)
+        found = f"{shares(now, at_start)}, {now.mib} MiB, {lag(service)}"
+        print(f"    {now.at - began:.0f} s until each was polled: {found}")
+        yield service
+
+
+def watch(name: str, polling: Asked, server: Asked, sources: int, arguments: argparse.Namespace) -> float:
+    """Print what a process costs for a while; return the CPU seconds of one poll."""
+    calls, before = server.ask()[0], usage(polling.process.pid)
+    time.sleep(arguments.seconds)
+    now = usage(polling.process.pid)
+    calls = server.ask()[0] - calls
+    wanted = sources * (now.at - before.at) / arguments.every
+    each = (now.cpu - before.cpu) / max(calls, 1)
+    print(f"  {name}: {shares(now, before)}, {now.mib} MiB, {lag(polling)}")
+    print(f"    {1000 * each:.2f} ms a poll, {calls / wanted:.0%} of the polls that were due")
+    return each
+
+
+IDLE_CHANNELS = (
+    "[{{name: dba, kind: slack, bot_token: xoxb-0, channel: C0123ABCD, api_url: 'http://127.0.0.1:{port}/api/'}},"
+    " {{name: hook, kind: webhook, url: 'http://127.0.0.1:{port}/hook',"
+    " secret: whsec_bm90LWEtc2VjcmV0LW5vdC1hLXNlY3JldC1ub3Q=}}]"
+)
+
+
+def measure_idle(arguments: argparse.Namespace) -> None:
+    """Measure the service with one source, a Slack channel and a webhook, and nothing to send."""
+    with serving(arguments.tasks) as (_, port), tempfile.TemporaryDirectory() as folder:
+        text = configuration(1, port, 30, IDLE_CHANNELS.format(port=port))
+        (Path(folder) / "notifier.yaml").write_text(text, encoding="utf-8")
+        with running(PROGRAM, folder) as (service, elapsed):
+            time.sleep(SETTLING)
+            before = usage(service.process.pid)
+            time.sleep(arguments.seconds)
+            now = usage(service.process.pid)
+            print(f"idle: {shares(now, before)}, {now.mib} MiB; started after {elapsed:.2f} s")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--sources", type=int, default=5000)
+    parser.add_argument("--sources", type=int, nargs="+", default=[1000, 5000])
     parser.add_argument("--tasks", type=int, default=20, help="tasks in each list")
     parser.add_argument("--every", type=int, default=60, help="seconds between two polls of a source")
     parser.add_argument("--seconds", type=int, default=120, help="how long to measure")
+    parser.add_argument("--idle", action="store_true", help="measure one source with nothing to do instead")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--peer", type=int, nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
         asyncio.run(serve(arguments.tasks))
+    elif arguments.peer:
+        run_peer(*arguments.peer)
+    elif arguments.idle:
+        measure_idle(arguments)
     else:
-        measure(arguments)
+        for sources in arguments.sources:
+            measure(arguments, sources)
 
 
 if __name__ == "__main__":

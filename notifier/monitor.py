@@ -1,13 +1,14 @@
 """Monitor the notifier itself: report sources that cannot be polled and channels that cannot deliver.
 
-Read how everything is, let `notifier.core.alerts` decide what to announce, and apply that in one transaction; mostly
+Read what may be wrong, let `notifier.core.alerts` decide what to announce, and apply that in short transactions; mostly
 there is nothing to announce, and then there is none. Any number of replicas may do so at once: of two that decide the
 same only one notes it, and only that one records the event.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from notifier.core.errors import StoreReplaced
 from notifier.core.health import HealthReport
 from notifier.core.health_facts import Expected, HealthFacts
 from notifier.core.model import Event
-from notifier.core.routing import RoutingConfig
+from notifier.core.routing import MAX_DIGEST_SIZE, RoutingConfig
 from notifier.ports import DatabaseFile, DatabaseTime, DeliveryRecords, EventRecords, ParkedChannels, Store
 
 
@@ -53,8 +54,12 @@ class ChannelAnnouncements(ParkedChannels, Protocol):
 class MonitorReads(Protocol):
     """What monitoring reads."""
 
-    def health_facts(self) -> HealthFacts:
-        """Return everything that health is judged by, and when that was asked."""
+    def health_facts(self, *, quiet_for: timedelta | None = None) -> HealthFacts:
+        """Return what health is judged by, and when that was asked; all of it, unless `quiet_for` is given.
+
+        Then a source is quiet, and left out, where its last good poll and last complete scan are younger than this and
+        nothing else is recorded that a finding or an alert could be about.
+        """
 
 
 class MonitorTx(DatabaseTime, Protocol):
@@ -77,6 +82,11 @@ class MonitorTx(DatabaseTime, Protocol):
         """The deliveries of announcements."""
 
 
+ANNOUNCED_TOGETHER = MAX_DIGEST_SIZE
+"""Maximum number of sources that one transaction announces: polls and deliveries hardly wait for it, and the digests of
+thousands are as large as they would be together."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonitorRules:
     """What is monitored, and which channels get an alert that no route takes."""
@@ -96,6 +106,14 @@ class MonitorReport:
     undeliverable: tuple[Event, ...] = ()
     """Those that go to no channel: there is none, or only the one that it is about."""
 
+    def __add__(self, more: "MonitorReport") -> "MonitorReport":
+        return MonitorReport(
+            health=self.health,
+            events=self.events + more.events,
+            deliveries=self.deliveries + more.deliveries,
+            undeliverable=self.undeliverable + more.undeliverable,
+        )
+
 
 async def run_monitor(
     store: Store[MonitorTx, MonitorReads],
@@ -105,12 +123,22 @@ async def run_monitor(
     polling_since: datetime | None,
 ) -> MonitorReport:
     """Judge health once and announce what has changed; see `judge` for `polling_since`. Raises StoreError."""
-    facts = await store.read(lambda q: q.health_facts())
-    verdict = health.judge(rules.expected, facts, polling_since)
-    decision = alerts.decide_alerts(rules.expected, facts, polling_since)
-    if not decision:
-        return MonitorReport(health=verdict)
-    return await store.transact(lambda tx: apply_alerts(tx, decision, rules, routing, verdict))
+    # Judged in the thread of the store: the loop has better things to do when thousands of sources fail.
+    verdict, decision = await store.read(lambda q: _judge(q, rules.expected, polling_since))
+    report = MonitorReport(health=verdict)
+    for part in decision.batches(ANNOUNCED_TOGETHER):
+        report += await store.transact(
+            partial(apply_alerts, decision=part, rules=rules, routing=routing, verdict=verdict)
+        )
+    return report
+
+
+def _judge(
+    queries: MonitorReads, expected: Expected, polling_since: datetime | None
+) -> tuple[HealthReport, AlertDecision]:
+    facts = queries.health_facts(quiet_for=health.shortest_poll_limit(expected))
+    verdict = health.judge(expected, facts, polling_since)
+    return verdict, alerts.decide_alerts(expected, facts, polling_since)
 
 
 def apply_alerts(

@@ -17,6 +17,7 @@ from notifier.core.health_facts import (
     HealthFacts,
     known_channels,
     serves,
+    sources_to_judge,
 )
 from notifier.core.model import ChannelState, Event, SourceState, event_id
 from notifier.core.outbox import event_about_source
@@ -104,8 +105,14 @@ class AlertDecision:
     introduced: tuple[Introduction, ...] = ()
     channels: tuple[Announcement | UnreportedDeadLetters, ...] = ()
 
-    def __bool__(self) -> bool:
-        return bool(self.sources or self.introduced or self.channels)
+    def batches(self, size: int) -> Iterator["AlertDecision"]:
+        """Yield all of it in parts, each with so many sources at most and the channels together at the end."""
+        for start in range(0, len(self.sources), size):
+            yield AlertDecision(sources=self.sources[start : start + size])
+        for start in range(0, len(self.introduced), size):
+            yield AlertDecision(introduced=self.introduced[start : start + size])
+        if self.channels:
+            yield AlertDecision(channels=self.channels)
 
 
 def decide_alerts(expected: Expected, facts: HealthFacts, polling_since: datetime | None) -> AlertDecision:
@@ -118,19 +125,15 @@ def decide_alerts(expected: Expected, facts: HealthFacts, polling_since: datetim
 
 
 def _introduced_sources(expected: Expected, facts: HealthFacts) -> Iterator[Introduction]:
-    known = {state.name: state for state in facts.sources}
-    for source in expected.sources:
-        state = known.get(source.name)
-        if state and state.baseline_at and state.introduced_at is None:
+    for source, state in sources_to_judge(expected, facts):
+        if state.baseline_at and state.introduced_at is None:
             yield Introduction(source=source, baseline_at=state.baseline_at)
 
 
 def _announced_sources(
     expected: Expected, facts: HealthFacts, polling_since: datetime | None
 ) -> Iterator[Announcement]:
-    known = {state.name: state for state in facts.sources}
-    for source in expected.sources:
-        state = known.get(source.name, SourceState(name=source.name))
+    for source, state in sources_to_judge(expected, facts):
         if edge := source_edge(source, state, facts.at, polling_since, expected.failing_after):
             yield _announcement(state, edge, source_event(source, edge, facts.at))
 

@@ -10,7 +10,16 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 
-from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, HealthFacts, Role, known_channels, serves
+from notifier.core.health_facts import (
+    Backlog,
+    ConfiguredSource,
+    Expected,
+    HealthFacts,
+    Role,
+    known_channels,
+    serves,
+    sources_to_judge,
+)
 from notifier.core.model import ChannelState, SourceState
 
 MISSED_POLLS = 5
@@ -157,13 +166,12 @@ def judge(expected: Expected, facts: HealthFacts, polling_since: datetime | None
 
     Args:
         expected: what the configuration promises.
-        facts: what is recorded, and when it was read.
+        facts: what is recorded, and when it was read. Sources that are quiet have no status in the report.
         polling_since: when this process began to poll. What was not polled before is no failure yet, so that alerts
             give each source its time after a start. None gives no such time.
     """
     now = facts.at
-    states = {state.name: state for state in facts.sources}
-    configured = [(source, states.get(source.name, SourceState(name=source.name))) for source in expected.sources]
+    configured = sources_to_judge(expected, facts)
     about_sources = [
         found for one in configured for found in judge_source(*one, now, expected.failing_after, polling_since)
     ]
@@ -173,7 +181,7 @@ def judge(expected: Expected, facts: HealthFacts, polling_since: datetime | None
         *_judge_roles(expected, facts, about_sources),
         *about_sources,
         *about_channels,
-        *_judge_removed_sources(expected, facts.sources),
+        *_judge_removed_sources(expected, facts),
     )
     bad = {(found.kind.partition(".")[0], found.about) for found in findings if found.red}
     return HealthReport(
@@ -190,6 +198,12 @@ def poll_limit(
     """Return how old the last good poll, or the last complete full scan, may be, given how long a full scan takes."""
     full_scan = timedelta(minutes=state.last_full_calls / source.calls_per_minute)
     return max(MISSED_POLLS * source.poll_every, failing_after, scans * full_scan)
+
+
+def shortest_poll_limit(expected: Expected) -> timedelta:
+    """Return an age of the last good poll, and of the last complete full scan, below which no source is overdue."""
+    most_frequent = min((source.poll_every for source in expected.sources), default=timedelta())
+    return max(MISSED_POLLS * most_frequent, expected.failing_after)
 
 
 def judge_source(
@@ -287,7 +301,9 @@ REMOVED_SOURCES_NOTE = (
 """What happens to sources that are recorded and not configured."""
 
 
-def removed_sources(states: Sequence[SourceState], configured: Mapping[str, tuple[str, str]]) -> Sequence[SourceState]:
+def removed_sources(
+    states: Sequence[SourceState], configured: Mapping[str, tuple[str, str]], others: Collection[str] = ()
+) -> Sequence[SourceState]:
     """Return what is recorded of sources that are configured under no name: nobody polls them any more.
 
     A renamed one is not among them: its history moves to the new name at the next poll.
@@ -295,17 +311,18 @@ def removed_sources(states: Sequence[SourceState], configured: Mapping[str, tupl
     Args:
         states: what is recorded.
         configured: region and project of each configured source, by name.
+        others: names of recorded sources whose state is not given.
     """
-    known = {state.name for state in states}
+    known = {*others, *(state.name for state in states)}
     moving = {place for name, place in configured.items() if name not in known}
     return [
         state for state in states if state.name not in configured and (state.region, state.project_id) not in moving
     ]
 
 
-def _judge_removed_sources(expected: Expected, states: Sequence[SourceState]) -> Iterator[HealthFinding]:
+def _judge_removed_sources(expected: Expected, facts: HealthFacts) -> Iterator[HealthFinding]:
     configured = {source.name: (source.region, source.project_id) for source in expected.sources}
-    for state in removed_sources(states, configured):
+    for state in removed_sources(facts.sources, configured, facts.quiet):
         yield HealthFinding(kind=FindingKind.SOURCE_REMOVED, about=state.name, since=state.last_poll_at)
 
 

@@ -1,6 +1,6 @@
 """The facts that health is judged by: what the configuration promises, and what the database records."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -117,9 +117,21 @@ class HealthFacts:
 
     at: datetime
     sources: Sequence[SourceState] = ()
+    quiet: Collection[str] = frozenset()
+    """Names of recorded sources that were left out: nothing can be found or announced about them now."""
     channels: Sequence[ChannelState] = ()
     backlogs: Sequence[Backlog] = ()
     replicas: Sequence[Replica] = ()
+
+
+def sources_to_judge(expected: Expected, facts: HealthFacts) -> Sequence[tuple[ConfiguredSource, SourceState]]:
+    """Return what is recorded of each configured source; the quiet ones are left out."""
+    states = {state.name: state for state in facts.sources}
+    return [
+        (source, states.get(source.name) or SourceState(name=source.name))
+        for source in expected.sources
+        if source.name not in facts.quiet
+    ]
 
 
 def serves(expected: Expected, channel: str) -> bool:

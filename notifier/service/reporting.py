@@ -106,8 +106,9 @@ def _figures(report: PollReport) -> Mapping[str, object]:
 
 def log_monitor(report: MonitorReport) -> None:
     """Log the events that the monitor recorded, under their own types."""
+    nowhere = {event.id for event in report.undeliverable}
     for event in report.events:
-        undeliverable = {"msg": "no other channel can notify people"} if event in report.undeliverable else {}
+        undeliverable = {"msg": "no other channel can notify people"} if event.id in nowhere else {}
         about = {"source": event.source, "channel": event.channel, "count": event.count, "reason": event.detail}
         about |= dict(event.counts)
         known = {name: value for name, value in about.items() if value} | undeliverable

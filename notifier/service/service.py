@@ -6,7 +6,7 @@ The database decides who polls and who sends, so any number of these processes c
 import asyncio
 import os
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from functools import partial
@@ -16,8 +16,8 @@ import structlog
 
 from notifier.clock import wait_until_set
 from notifier.core.errors import StoreError
-from notifier.core.health import FINDING_COMMANDS, REMOVED_SOURCES_NOTE, FindingKind, judge, removed_sources
-from notifier.core.health_facts import Replica, serves
+from notifier.core.health import FINDING_COMMANDS, REMOVED_SOURCES_NOTE, FindingKind, removed_sources
+from notifier.core.health_facts import Replica, known_channels, serves
 from notifier.ports import ChatTransport
 from notifier.retention import PruneReport, prune
 from notifier.service.delivering import Delivering
@@ -28,7 +28,7 @@ from notifier.service.roles import ALL_ROLES, Role, writes_data
 from notifier.service.scheduler import Jobs, Scheduler
 from notifier.service.stats import RunStats, Summary
 from notifier.wiring.app import App, open_chat
-from notifier.wiring.stores import Transaction, prune_rules, source_places
+from notifier.wiring.stores import Queries, Transaction, prune_rules, source_places
 
 log = structlog.get_logger("notifier")
 
@@ -50,6 +50,13 @@ class Supervisor(Protocol):
 
     def alive(self) -> None:
         """Learn that it is alive."""
+
+
+def _removed_sources(configured: Mapping[str, tuple[str, str]], queries: Queries) -> Sequence[str]:
+    """Return the names of recorded sources that are no longer configured; see `health.removed_sources`."""
+    names = queries.source_names()
+    states = queries.source_states(names - configured.keys())
+    return [state.name for state in removed_sources(states, configured, names)]
 
 
 def _retire(sources: Collection[str], tx: Transaction) -> None:
@@ -109,11 +116,9 @@ class Service:
 
     async def _retire_sources(self) -> None:
         """Log the recorded sources that are no longer configured; their tasks no longer count as running."""
-        recorded = await self.app.store.read(lambda q: q.source_states())
-        left = removed_sources(recorded, source_places(self.app.config))
-        if not left:
+        names = await self.app.store.read(partial(_removed_sources, source_places(self.app.config)))
+        if not names:
             return
-        names = [state.name for state in left]
         await self.app.store.transact(partial(_retire, names))
         log.warning("source.not_configured", sources=names, remedy=REMOVED_SOURCES_NOTE)
 
@@ -219,14 +224,14 @@ class Service:
 
     async def _log_removed_channels(self) -> None:
         """Log the channels with waiting messages that are no longer configured; they may be renamed by mistake."""
-        found = judge(self.app.config.expected, await self.app.store.read(lambda q: q.health_facts()))
-        for channel in found.channels:
-            if channel.backlog.waiting and not serves(self.app.config.expected, channel.name):
+        expected = self.app.config.expected
+        for channel, backlog in known_channels(expected, await self.app.store.read(lambda q: q.channel_facts())):
+            if backlog.waiting and not serves(expected, channel.name):
                 commands = FINDING_COMMANDS[FindingKind.CHANNEL_REMOVED]
                 log.warning(
                     "channel.not_configured",
                     channel=channel.name,
-                    waiting=channel.backlog.waiting,
+                    waiting=backlog.waiting,
                     remedy=" or ".join(command.format(about=channel.name) for command in commands),
                 )
 

@@ -1,6 +1,7 @@
 """The reads of the service and of the queries that people make."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from sqlalchemy import func, or_, select, tuple_
 from notifier.core.delivery import Attempt, Delivery, DeliveryState
 from notifier.core.diff import RecordedTask
 from notifier.core.events import EventType
+from notifier.core.health import FUTURE_TOLERANCE
 from notifier.core.health_facts import HealthFacts
 from notifier.core.identity import DirectChannel
 from notifier.core.model import ChannelState, SourceState, TaskStatus
@@ -62,15 +64,29 @@ class Queries:
         )
         return [rows.source_of(row) for row in self._session.execute(statement)]
 
-    def source_states(self) -> Sequence[SourceState]:
-        """Return every source ever polled, by name, without the counts of its tasks: they take a while."""
-        return [rows.source_of(row) for row in self._session.execute(select(sources).order_by(sources.c.name))]
+    def source_names(self) -> frozenset[str]:
+        """Return the name of every source ever polled."""
+        return frozenset(self._session.execute(statements.SOURCE_NAMES).scalars())
 
-    def health_facts(self) -> HealthFacts:
-        """Return everything that health is judged by, and when that was asked."""
+    def source_states(self, names: Collection[str] | None = None) -> Sequence[SourceState]:
+        """Return every source ever polled, or those of these names, without the counts of tasks: they take a while."""
+        wanted = select(sources).order_by(sources.c.name)
+        several = [wanted] if names is None else [wanted.where(sources.c.name.in_(some)) for some in chunks(names)]
+        return [rows.source_of(row) for statement in several for row in self._session.execute(statement)]
+
+    def health_facts(self, *, quiet_for: timedelta | None = None) -> HealthFacts:
+        """Return what health is judged by, and when that was asked; see `monitor.MonitorReads.health_facts`."""
+        facts = self.channel_facts()
+        if quiet_for is None:
+            return replace(facts, sources=self.source_states())
+        times = {"before": facts.at - quiet_for, "ahead": facts.at + FUTURE_TOLERANCE}
+        states = [rows.source_of(row) for row in self._session.execute(statements.SOURCES_TO_JUDGE, times)]
+        return replace(facts, sources=states, quiet=self.source_names() - {state.name for state in states})
+
+    def channel_facts(self) -> HealthFacts:
+        """Return what health is judged by apart from sources, and when that was asked."""
         return HealthFacts(
             at=self.now(),
-            sources=self.source_states(),
             channels=self.channels(),
             backlogs=health.backlogs(self._session.connection),
             replicas=health.reported(self._session.connection),

@@ -108,6 +108,24 @@ DUE_SOURCES = (
     )
     .order_by(sources.c.next_poll_at, sources.c.name)
 )
+SOURCE_NAMES = select(sources.c.name)
+# Every source that `core.health.judge_source` or `core.alerts` may have something about, and few others.
+SOURCES_TO_JUDGE = (
+    select(sources)
+    .where(
+        or_(
+            *(
+                or_(column.is_(None), column <= bindparam("before"), column > bindparam("ahead"))
+                for column in (sources.c.last_poll_at, sources.c.last_full_at)
+            ),
+            sources.c.failing_since.is_not(None),
+            sources.c.announced_since.is_not(None),
+            sources.c.refused_rows > 0,
+            sources.c.introduced_at.is_(None),
+        )
+    )
+    .order_by(sources.c.name)
+)
 CREDENTIAL = select(credentials).where(credentials.c.key == bindparam("key")).with_for_update()
 SAVE_CREDENTIAL = (
     update(credentials)

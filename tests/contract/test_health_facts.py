@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -11,10 +12,13 @@ from pathlib import Path
 import pytest
 from factories import T0, make_alert, make_delivery, make_event, make_task
 from fakes import FakeClock
+from sqlalchemy import insert
 
 from notifier import people
+from notifier.core.alerts import decide_alerts
 from notifier.core.delivery import DeliveryState, GaveUp, Outcome, Parked, Retry
-from notifier.core.health_facts import Backlog, Expected, Replica, Role
+from notifier.core.health import judge, shortest_poll_limit
+from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, Replica, Role
 from notifier.core.model import Event
 from notifier.core.outbox import settle
 from notifier.core.people import Person, Verb
@@ -22,6 +26,7 @@ from notifier.core.routing import RoutedEvent
 from notifier.lookup import NamedInstance
 from notifier.ports import DeliveryFilter, Ledger
 from notifier.store.engine import SqlStore, open_store
+from notifier.store.schema import sources
 from notifier.store.transaction import Transaction
 
 MINUTE = timedelta(minutes=1)
@@ -281,3 +286,52 @@ async def test_to_prove_that_a_file_can_be_written_something_is(sqlite_url: str,
 
 async def test_a_database_that_can_be_written_proves_it(store: SqlStore) -> None:
     await store.transact(lambda tx: tx.replicas.prove_writable())
+
+
+# ---- sources that need no judgement ----
+
+TIMES = (None, T0 - 2 * MINUTE, T0 - 5 * MINUTE, T0 - timedelta(days=1), T0 + MINUTE, T0 + 2 * MINUTE)
+"""Of polls: young, as old as the limit, old, as far ahead as is tolerated, and further ahead."""
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_the_sources_left_out_change_no_verdict(store: SqlStore, clock: FakeClock, seed: int) -> None:
+    rng = random.Random(seed)
+    clock.time = T0
+
+    def seldom(value: object) -> object:
+        return value if rng.random() < 0.1 else None
+
+    names = [f"source-{n}" for n in range(300)]
+    recorded = [
+        {
+            "name": name,
+            "last_poll_at": rng.choice((*TIMES, *[TIMES[1]] * 10)),
+            "last_full_at": rng.choice((*TIMES, *[TIMES[1]] * 10)),
+            "baseline_at": T0 - timedelta(days=2),
+            "introduced_at": None if rng.random() < 0.1 else T0 - timedelta(days=1),
+            "failing_since": seldom(T0 - 6 * MINUTE),
+            "announced_since": seldom(T0 - 3 * MINUTE),
+            "refused_rows": int(rng.random() < 0.1),
+            "last_full_calls": rng.choice((1, 1, 500)),
+        }
+        for name in names[:280]
+    ]
+    with store.writer.begin() as connection:
+        connection.execute(insert(sources), recorded)
+    slow = [timedelta(hours=1) if n % 50 == 0 else timedelta(seconds=20) for n in range(300)]
+    expected = Expected(
+        sources=[
+            ConfiguredSource(name=name, region="r", project_id=name, poll_every=every)
+            for name, every in zip(names[20:], slow[20:], strict=True)
+        ]
+    )
+    everything = await store.read(lambda q: q.health_facts())
+    some = await store.read(lambda q: q.health_facts(quiet_for=shortest_poll_limit(expected)))
+    assert {*some.quiet, *(state.name for state in some.sources)} == {*names[:280]}
+    assert len(some.quiet) > 30
+    for since in (None, T0 - MINUTE, T0 - timedelta(days=2)):
+        assert decide_alerts(expected, some, since) == decide_alerts(expected, everything, since)
+        verdicts = [judge(expected, facts, since) for facts in (some, everything)]
+        red, all_red = ([one for one in verdict.findings if one.red] for verdict in verdicts)
+        assert red == all_red

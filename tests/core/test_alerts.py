@@ -296,7 +296,24 @@ def test_a_source_is_introduced_from_its_baseline_on() -> None:
 
 
 def test_there_is_nothing_to_announce_while_all_is_well() -> None:
-    assert not decide(Expected(channels=["dba"]), channel(good_at=T0))
+    decision = decide(Expected(channels=["dba"]), channel(good_at=T0))
+    assert (decision, list(decision.batches(100))) == (AlertDecision(), [])
+
+
+def test_sources_are_announced_a_few_at_a_time_and_channels_last() -> None:
+    sources = [replace(PROD, name=f"prod-{n}") for n in range(5)]
+    states = [SourceState(name=one.name, last_poll_at=T0, last_full_at=T0, baseline_at=T0) for one in sources[:2]]
+    failing = ChannelState(name="dba", parked_since=T0)
+    facts = HealthFacts(at=T0, sources=states, channels=[failing])
+    decision = decide_alerts(Expected(sources=sources, channels=["dba"]), facts, T0 - 60 * MINUTE)
+    parts = list(decision.batches(2))
+    assert [(len(part.sources), len(part.introduced), len(part.channels)) for part in parts] == [
+        (2, 0, 0),
+        (1, 0, 0),
+        (0, 2, 0),
+        (0, 0, 1),
+    ]
+    assert tuple(one for part in parts for one in part.sources) == decision.sources
 
 
 def test_the_recovery_of_a_removed_channel_is_noted_without_an_event() -> None:
