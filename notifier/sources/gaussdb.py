@@ -1,9 +1,9 @@
 """The task list of GaussDB: one project in one region."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from random import Random
 from types import MappingProxyType
 
@@ -17,7 +17,7 @@ from notifier.core.errors import (
     SourceError,
     SourceThrottled,
 )
-from notifier.core.model import Scope, Snapshot
+from notifier.core.model import Scope, Snapshot, Task
 from notifier.core.retry import CLOCK_TOLERANCE
 from notifier.http import HttpClient
 from notifier.ports import CheckResult, Clock
@@ -27,8 +27,8 @@ from notifier.sources.failures import describe_skew
 from notifier.sources.gaussdb_settings import ApiLanguage, GaussDBSettings
 from notifier.sources.huawei_auth import ApiRequest
 from notifier.sources.limiter import CredentialLimiter
-from notifier.sources.paging import WalkResult
-from notifier.sources.payloads import RowBytes, TaskPage, decode_page, parse_task
+from notifier.sources.page_cache import PageCache
+from notifier.sources.payloads import Decode, TaskPage, decode_page, parse_task
 from notifier.sources.signature import canonical_query
 from notifier.sources.walker import Walker
 
@@ -123,21 +123,23 @@ class GaussDBSource:
             rng=rng,
             limiter=limiter or CredentialLimiter(settings.calls_per_minute, clock),
         )
+        self._query = TaskQuery(limit=settings.page_size)
         self._walker = Walker(limit=settings.page_size, paging=settings.paging)
+        self._pages = {scope: PageCache() for scope in Scope}
 
     async def fetch(self, scope: Scope) -> Snapshot:
         """Read the list; see `ports.TaskSource.fetch`."""
-        query = TaskQuery(limit=self._settings.page_size)
-        if scope is Scope.FULL:
-            return await self._read(query, scope)
-        # Running tasks first: a task that fails in between is then seen in both states, not missed.
-        running = await self._read(replace(query, status="Running"), scope)
-        failed = await self._read(replace(query, status="Failed"), scope)
-        return failed.joined_to(running)
+        with self._pages[scope].scan() as decode:
+            if scope is Scope.FULL:
+                return await self._read(self._query, scope, decode)
+            # Running tasks first: a task that fails in between is then seen in both states, not missed.
+            running = await self._read(replace(self._query, status="Running"), scope, decode)
+            failed = await self._read(replace(self._query, status="Failed"), scope, decode)
+            return failed.joined_to(running)
 
-    async def list_page(self, query: TaskQuery, offset: int = 0) -> TaskPage:
+    async def list_page(self, query: TaskQuery, offset: int = 0, decode: Decode = decode_page) -> TaskPage:
         """Return one page of the list. Raises SourceError, after retries if they could help."""
-        return await self._api.get(query.at(offset), decode_page)
+        return await self._api.get(query.at(offset), decode)
 
     async def check(self) -> Sequence[CheckResult]:
         """Check endpoint, credentials, rights and clock with one call; see `ports.TaskSource.check`."""
@@ -157,9 +159,10 @@ class GaussDBSource:
     async def aclose(self) -> None:
         """Release nothing: the connections belong to the shared client."""
 
-    async def _read(self, query: TaskQuery, scope: Scope) -> Snapshot:
+    async def _read(self, query: TaskQuery, scope: Scope, decode: Decode) -> Snapshot:
         taken_at, calls, full = self._clock.now(), self._api.calls, scope is Scope.FULL
-        listing = await self._list(query, MAX_WALKS if full else 1)
+        read_page = partial(self.list_page, query, decode=decode)
+        listing = await self._walker.read(read_page, MAX_WALKS if full else 1)
         return build_snapshot(
             self.name,
             listing.pages(),
@@ -170,9 +173,6 @@ class GaussDBSource:
             calls=self._api.calls - calls,
             skew=self._api.skew,
         )
-
-    async def _list(self, query: TaskQuery, walks: int) -> WalkResult:
-        return await self._walker.read(partial(self.list_page, query), walks)
 
 
 def build_snapshot(
@@ -187,18 +187,17 @@ def build_snapshot(
     skew: timedelta | None = None,
 ) -> Snapshot:
     """Build a snapshot from pages. Of two rows with one id, the one of the later page counts."""
-    rows: dict[str, RowBytes] = {}
+    shown = list(pages)
     fingerprints: dict[str, bytes] = {}
     unreadable: set[bytes] = set()
-    for page in pages:
-        rows |= page.rows
+    for page in shown:
         fingerprints |= page.fingerprints
         unreadable |= page.unreadable
     return Snapshot(
         source=source,
         taken_at=taken_at,
         fingerprints=fingerprints,
-        parse=lambda job_id: parse_task(source, job_id, rows[job_id]),
+        parse=_row_parser(source, shown),
         complete=complete,
         scope=scope,
         calls=calls,
@@ -206,6 +205,19 @@ def build_snapshot(
         unreadable=len(unreadable),
         skew=skew,
     )
+
+
+def _row_parser(source: str, pages: Sequence[TaskPage]) -> Callable[[str], Task]:
+    """Return a function that parses the row of a task. Pages find their rows when the first of these is asked for."""
+
+    @cache
+    def page_by_id() -> Mapping[str, TaskPage]:
+        found: dict[str, TaskPage] = {}
+        for page in pages:
+            found.update(dict.fromkeys(page.fingerprints, page))
+        return found
+
+    return lambda job_id: parse_task(source, job_id, page_by_id()[job_id].rows[job_id])
 
 
 # ---- findings ----

@@ -19,7 +19,9 @@ count deleted rows, larger totals from after count rows for the next scan.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from math import ceil
 from typing import Literal
@@ -116,7 +118,7 @@ class Walk:
     @property
     def keys(self) -> set[str | bytes]:
         """Keys of all rows of the walk."""
-        return set[str | bytes]().union(*(page.keys for page in self.pages.values()))
+        return _keys_of(self.pages.values())
 
     @property
     def exhausted(self) -> bool:
@@ -153,24 +155,40 @@ class Walk:
 
     def _leads_into_walk(self, again: Sequence[TaskPage]) -> bool:
         """Return whether pages lead into the walk without a gap, with the shared rows in the order of the walk."""
-        order = dict.fromkeys(key for page in self.ordered_pages() for key in page.rows)
-        return (
-            bool(again)
-            and not again[-1].keys.isdisjoint(self.keys)
-            and _overlap_in_order(again)
-            and not any(_reordered(order, page.rows) for page in again)
-        )
+        if not again:
+            return False
+        seen = self.keys
+        if again[-1].keys.isdisjoint(seen) or not _overlap_in_order(again):
+            return False
+        order = self._in_order(seen & _keys_of(again))
+        return not any(_reordered(order, page.fingerprints) for page in again)
+
+    def _in_order(self, keys: AbstractSet[str | bytes]) -> Mapping[str, None]:
+        """Return keys of rows of the walk in its order. The walk is read only as far as they are found."""
+        order: dict[str, None] = {}
+        for page in self.ordered_pages():
+            if len(order) == len(keys):
+                break
+            order.update((key, None) for key in page.fingerprints if key in keys)
+        return order
 
     def contradicts(self, earlier: Walk) -> bool:
         """Return whether two rows of one page have changed places since an earlier walk."""
         shared = self.pages.keys() & earlier.pages.keys()
-        return any(_reordered(earlier.pages[offset].rows, self.pages[offset].rows) for offset in shared)
+        return any(_reordered(earlier.pages[offset].fingerprints, self.pages[offset].fingerprints) for offset in shared)
+
+
+def _keys_of(pages: Iterable[TaskPage]) -> set[str | bytes]:
+    """Return the keys of all rows of pages."""
+    return set[str | bytes]().union(*(part for page in pages for part in page.row_keys))
 
 
 def _overlap_in_order(pages: Iterable[TaskPage]) -> bool:
     """Return whether each page shares rows with the one before, in the same order."""
     pairs = pairwise(pages)
-    return not any(one.keys.isdisjoint(other.keys) or _reordered(one.rows, other.rows) for one, other in pairs)
+    return not any(
+        one.keys.isdisjoint(other.keys) or _reordered(one.fingerprints, other.fingerprints) for one, other in pairs
+    )
 
 
 def _largest_total(pages: Iterable[TaskPage]) -> int | None:
@@ -179,16 +197,21 @@ def _largest_total(pages: Iterable[TaskPage]) -> int | None:
 
 
 def _reordered(before: Mapping[str, object], after: Mapping[str, object]) -> bool:
-    return [key for key in before if key in after] != [key for key in after if key in before]
+    """Return whether keys that both have are in another order in one of them."""
+    shared = before.keys() & after.keys()
+    # Nearly always the last keys of one are the first of the other: then no key needs to be looked at by itself.
+    if [*before][-len(shared) :] == [*after][: len(shared)]:
+        return False
+    return [key for key in before if key in shared] != [key for key in after if key in shared]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True)
 class WalkResult:
     """The result of one or more walks over the same list."""
 
-    walks: list[Walk] = field(default_factory=list)
+    walks: Sequence[Walk]
 
-    @property
+    @cached_property
     def total(self) -> int | None:
         """Number of rows that the API states; None if it states none."""
         return self.walks[-1].target_total
@@ -200,14 +223,14 @@ class WalkResult:
             if walk.head:
                 yield from walk.head.ordered_pages()
 
-    @property
+    @cached_property
     def complete(self) -> bool:
         """Whether everything that the API listed was read.
 
         The distinct rows reach the total, and the last walk is gapless; or the list has no order and its total did not
         change.
         """
-        if self.total is None or len(set[str | bytes]().union(*(page.keys for page in self.pages()))) < self.total:
+        if self.total is None or len(_keys_of(self.pages())) < self.total:
             return False
         if self.total == 0:
             # A failing service may also show an empty list: it has to do so twice.

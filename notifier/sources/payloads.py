@@ -7,11 +7,13 @@ only identified and hashed at first; `parse_task` decodes it when its task is ne
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from hashlib import sha256
+from typing import NamedTuple, TypeGuard, cast
 
 import msgspec
 
@@ -46,23 +48,49 @@ RowBytes = bytes | msgspec.Raw
 """A row as received."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class RowKeys(NamedTuple):
+    """What identifies the rows of one page."""
+
+    fingerprints: Mapping[str, bytes]
+    """Digest of each row by job_id, in the order of the page; of two rows with one id, the later."""
+    unreadable: frozenset[bytes]
+    """Digests of rows without a usable job_id."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskPage:
     """One page of the list, with undecoded rows."""
 
-    rows: Mapping[str, RowBytes]
-    """Rows as received by job_id, in the order of the page; of two rows with one id, the later."""
-    fingerprints: Mapping[str, bytes]
-    """Digest of each row, by job_id."""
-    unreadable: frozenset[bytes]
-    """Digests of rows without a usable job_id."""
+    row_keys: RowKeys
     total: int | None
     """Size of the list as stated by the page; None if absent, or smaller than the page itself."""
+    read_rows: Callable[[], Mapping[str, RowBytes]] = field(default=dict, compare=False)
+    """Returns the rows as received, by job_id."""
+
+    @property
+    def fingerprints(self) -> Mapping[str, bytes]:
+        """Digest of each row with an id; see `RowKeys`."""
+        return self.row_keys.fingerprints
+
+    @property
+    def unreadable(self) -> frozenset[bytes]:
+        """Digest of each row without one; see `RowKeys`."""
+        return self.row_keys.unreadable
 
     @property
     def keys(self) -> AbstractSet[str | bytes]:
         """Keys of all rows: the id, or the digest of a row without one."""
-        return self.rows.keys() | self.unreadable if self.unreadable else self.rows.keys()
+        fingerprints, unreadable = self.row_keys
+        return fingerprints.keys() | unreadable if unreadable else fingerprints.keys()
+
+    @cached_property
+    def rows(self) -> Mapping[str, RowBytes]:
+        """The rows as received, by job_id."""
+        return self.read_rows()
+
+
+Decode = Callable[[bytes], TaskPage]
+"""Decodes the body of a reply. Raises ValueError for anything but a page of a task list."""
 
 
 # ---- a page ----
@@ -73,7 +101,7 @@ class _Page(msgspec.Struct):
     total_count: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-class _Key(msgspec.Struct):
+class _Key(msgspec.Struct, gc=False):
     job_id: str | int | None = None
 
 
@@ -83,6 +111,8 @@ class _Keys(msgspec.Struct):
 
 _decode_page = msgspec.json.Decoder(_Page).decode
 _decode_keys = msgspec.json.Decoder(_Keys).decode
+_decode_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_row_keys = msgspec.json.Decoder(list[_Key]).decode
 _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -91,13 +121,63 @@ def decode_page(body: bytes) -> TaskPage:
 
     One bad row does not affect the others: when the fast decoder refuses the page, a tolerant one takes over.
     """
+    split = split_page(body)
+    if page := split and split.decode():
+        return page
     try:
         return _build_page(*_decode_fast(body))
     except _UNDECODABLE:
         return _build_page(*_decode_tolerantly(body))
 
 
-_Parts = tuple[Sequence[RowBytes], Iterable[object], object]
+@dataclass(frozen=True, slots=True)
+class SplitPage:
+    """A page whose rows have not been decoded yet."""
+
+    encoded: memoryview
+    """What was received in the place of the rows. It is one JSON array, or no page decodes from it."""
+    total_count: object
+    """Unchecked."""
+
+    def decode(self) -> TaskPage | None:
+        """Return the page; None where its rows are not to be read in this way, or where there are none."""
+        try:
+            rows, ids = _decode_rows(self.encoded), [key.job_id for key in _decode_row_keys(self.encoded)]
+        except _UNDECODABLE:
+            return None
+        return _build_page(rows, ids, self.total_count) if rows else None
+
+    def with_keys(self, row_keys: RowKeys) -> TaskPage:
+        """Return the page, of which it is known what `decode` finds in its rows."""
+        total = _count(self.total_count, at_least=len(row_keys.fingerprints) + len(row_keys.unreadable))
+        return TaskPage(row_keys=row_keys, total=total, read_rows=self._read_rows)
+
+    def _read_rows(self) -> Mapping[str, RowBytes]:
+        page = self.decode()
+        return page.rows if page else {}
+
+
+def split_page(body: bytes) -> SplitPage | None:
+    """Separate the rows of a page from the rest of it, which alone is decoded. None for a page of another shape.
+
+    The rest is decoded with an empty array in the place of all that is between the first `[` and the last `]`. If that
+    array is the value of `tasks`, so is what it stands for, provided that this is one array.
+    """
+    start, end = body.find(b"["), body.rfind(b"]") + 1
+    if not 0 <= start < end:
+        return None
+    try:
+        page = _decode_page(b"%b[]%b" % (body[:start], body[end:]))
+    except _UNDECODABLE:
+        return None
+    return SplitPage(memoryview(body)[start:end], _total_count(page)) if page.tasks == [] else None
+
+
+def _total_count(page: _Page) -> object:
+    return None if page.total_count is msgspec.UNSET else msgspec.json.decode(page.total_count)
+
+
+_Parts = tuple[Sequence[RowBytes], Sequence[object], object]
 """The rows, the job_id of each, and total_count, all unchecked."""
 
 
@@ -107,8 +187,7 @@ def _decode_fast(body: bytes) -> _Parts:
         raise ValueError("the answer has neither tasks nor total_count")
     if not page.tasks:
         _raise_if_error(_decode_json(body))
-    total = None if page.total_count is msgspec.UNSET else msgspec.json.decode(page.total_count)
-    return page.tasks or (), (key.job_id for key in _decode_keys(body).tasks or ()), total
+    return page.tasks or (), [key.job_id for key in _decode_keys(body).tasks or ()], _total_count(page)
 
 
 def _decode_tolerantly(body: bytes) -> _Parts:
@@ -177,18 +256,26 @@ def _integer(text: str) -> int | None:
     return int(text) if len(text) <= _MAX_INTEGER_DIGITS else None
 
 
-def _build_page(raws: Sequence[RowBytes], ids: Iterable[object], total_count: object) -> TaskPage:
-    rows: dict[str, RowBytes] = {}
-    fingerprints: dict[str, bytes] = {}
-    unreadable: set[bytes] = set()
-    for value, raw in zip(ids, raws, strict=True):
-        digest = sha256(raw).digest()[:_DIGEST_SIZE]
-        if job_id := _usable_id(value):
-            rows[job_id], fingerprints[job_id] = raw, digest
-        else:
-            unreadable.add(digest)
+def _build_page(raws: Sequence[RowBytes], ids: Sequence[object], total_count: object) -> TaskPage:
+    digests = [sha256(raw).digest()[:_DIGEST_SIZE] for raw in raws]
+    usable = ids if _are_plain(ids) else [_usable_id(value) for value in ids]
+    rows = {job_id: raw for job_id, raw in zip(usable, raws, strict=True) if job_id}
+    fingerprints = {job_id: digest for job_id, digest in zip(usable, digests, strict=True) if job_id}
+    unreadable = frozenset(digest for job_id, digest in zip(usable, digests, strict=True) if not job_id)
     total = _count(total_count, at_least=len(rows) + len(unreadable))
-    return TaskPage(rows=rows, fingerprints=fingerprints, unreadable=frozenset(unreadable), total=total)
+    return TaskPage(row_keys=RowKeys(fingerprints, unreadable), total=total, read_rows=lambda: rows)
+
+
+def _are_plain(ids: Sequence[object]) -> TypeGuard[Sequence[str]]:
+    """Return whether each id is usable as it is. One look at all of them together is cheap."""
+    try:
+        together = "".join(cast("Sequence[str]", ids))
+    except TypeError:
+        return False
+    if not together.isprintable() or " " in together:
+        return False
+    lengths = [*map(len, cast("Sequence[str]", ids))]
+    return 0 not in lengths and max(lengths, default=0) <= MAX_NAME_LENGTH
 
 
 def _usable_id(value: object) -> str | None:

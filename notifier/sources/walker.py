@@ -29,16 +29,19 @@ class Walker:
 
         Raises SourceError when the first page of a walk cannot be read, or any page for a permanent reason.
         """
-        listing = WalkResult()
-        while len(listing.walks) < walks:
+        done: list[Walk] = []
+        while True:
             walk = await self._walk(read_page)
-            listing.walks.append(walk)
-            if walk.offset_unit == "record" and walk.gapless and not listing.complete:
+            listing = WalkResult((*done, walk))
+            if not listing.complete and walk.offset_unit == "record" and walk.gapless:
                 await _read_head(walk, read_page)
+                listing = WalkResult((*done, walk))
+            done.append(walk)
             if listing.complete or walk.cut_short:
-                break
+                return listing
             self._detected = None
-        return listing
+            if len(done) >= walks:
+                return listing
 
     async def _walk(self, read_page: ReadPage) -> Walk:
         first = await read_page(0)
@@ -70,8 +73,9 @@ async def _read_ahead(walk: Walk, read_page: ReadPage) -> None:
             if offset is None:
                 return
             page = await _read_into(walk, read_page, offset)
-            barren = 0 if page and page.keys - seen else barren + 1
+            before = len(seen)
             seen.update(page.keys if page else ())
+            barren = 0 if len(seen) > before else barren + 1
 
     results = await asyncio.gather(*(read_some() for _ in range(PAGES_IN_FLIGHT)), return_exceptions=True)
     for failure in filter(None, results):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from notifier.core.errors import CredentialsRejected, SourceError, SourceUnreachable
 from notifier.sources.paging import MAX_LIST_PAGES, OffsetUnit, Walk, WalkResult, detect_offset_unit, stride
-from notifier.sources.payloads import TaskPage
+from notifier.sources.payloads import RowKeys, TaskPage
 from notifier.sources.walker import MAX_BARREN_PAGES, PAGES_IN_FLIGHT, Walker
 
 Offset = Literal["record", "page", "page0"]
@@ -22,8 +22,7 @@ Change = Callable[[list[str]], None]
 
 
 def page_of(rows: Sequence[str], total: int | None) -> TaskPage:
-    raw = {row: row.encode() for row in rows}
-    return TaskPage(rows=raw, fingerprints=raw, unreadable=frozenset(), total=total)
+    return TaskPage(row_keys=RowKeys({row: row.encode() for row in rows}, frozenset()), total=total)
 
 
 @dataclass
@@ -64,7 +63,7 @@ async def listing_of(source: Cloud, walks: int = 4) -> WalkResult:
 
 
 def seen(listing: WalkResult) -> set[str]:
-    return {row for page in listing.pages() for row in page.rows}
+    return {row for page in listing.pages() for row in page.fingerprints}
 
 
 # ---- a list that stands still ----
@@ -158,7 +157,7 @@ async def test_without_a_total_nothing_is_complete_and_the_walk_ends() -> None:
 
     async def read(offset: int) -> TaskPage:
         page = await source.read(offset)
-        return page_of(list(page.rows), None)
+        return page_of(list(page.fingerprints), None)
 
     listing = await Walker(limit=10, paging="auto").read(read, 1)
     assert seen(listing) == set(source.rows)

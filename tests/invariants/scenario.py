@@ -46,7 +46,7 @@ from notifier.poll import PollReport, poll_once
 from notifier.ports import CheckResult, DeliveryFilter, EventFilter, RenderRequest, TaskFilter
 from notifier.sources.gaussdb import GaussDBSource, TaskQuery
 from notifier.sources.gaussdb_settings import GaussDBSettings
-from notifier.sources.payloads import TaskPage
+from notifier.sources.payloads import Decode, TaskPage, decode_page
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.queries import Queries
 from notifier.store.sqlite import sqlite_module
@@ -137,8 +137,8 @@ class ScriptedSource(GaussDBSource):
         self.latest: Snapshot | None = None
         self._long = long
 
-    async def list_page(self, query: TaskQuery, offset: int = 0) -> TaskPage:
-        return self.view.page(query, offset)
+    async def list_page(self, query: TaskQuery, offset: int = 0, decode: Decode = decode_page) -> TaskPage:
+        return decode(self.view.page(query, offset))
 
     async def fetch(self, scope: Scope) -> Snapshot:
         self.latest = None

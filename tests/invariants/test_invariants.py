@@ -36,7 +36,6 @@ from notifier.core.events import EventType
 from notifier.core.model import TaskStatus
 from notifier.ports import EventFilter, TaskFilter
 from notifier.sources.gaussdb import TaskQuery
-from notifier.sources.payloads import TaskPage, decode_page
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
@@ -301,9 +300,9 @@ class RawScreen(ListView):
 
     rows: tuple[Any, ...] = ()
 
-    def page(self, query: TaskQuery, offset: int) -> TaskPage:
+    def page(self, query: TaskQuery, offset: int) -> bytes:
         page = self.rows[offset : offset + query.limit]
-        return decode_page(json.dumps({"tasks": page, "total_count": len(self.rows)}).encode())
+        return json.dumps({"tasks": page, "total_count": len(self.rows)}).encode()
 
 
 @examples(20)

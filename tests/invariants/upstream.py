@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from notifier.core.errors import CredentialsRejected, SourceUnreachable
 from notifier.sources.gaussdb import TaskQuery
-from notifier.sources.payloads import TaskPage, decode_page
 
 RUNNING, COMPLETED, FAILED = "Running", "Completed", "Failed"
 ODD = ("Pending", "Canceled", "unlisted", "progress:25|running", "执行中", "")
@@ -188,7 +187,7 @@ class ListView:
         """Reset: a poll may scan twice and keep only the second scan."""
         self.shown, self.began, self.asked = {}, False, ""
 
-    def page(self, query: TaskQuery, offset: int) -> TaskPage:
+    def page(self, query: TaskQuery, offset: int) -> bytes:
         """Answer a request. Raises SourceError if the fault demands it."""
         number, self.requests = self.requests, self.requests + 1
         if query.status != self.asked:
@@ -200,7 +199,7 @@ class ListView:
         self._track_listed({job.job_id for job in asked_for})
         start = max(offset - 1, 0) * query.limit if self.by_pages else offset
         page = asked_for[start : start + query.limit]
-        return decode_page(self._body(page, len(asked_for), self._fault(number)))
+        return self._body(page, len(asked_for), self._fault(number))
 
     def _track_listed(self, listed: set[str]) -> None:
         self.throughout = self.throughout & listed if self.began else listed
