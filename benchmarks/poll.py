@@ -1,7 +1,11 @@
-"""One poll of a long task list, beside fetching and decoding alone and beside the official SDK's bare listing.
+"""Polls of a task list, beside fetching and decoding alone on bare aiohttp and beside the official SDK's bare listing.
 
 All of them read the same bytes from the same local server, in turn, in one run; what counts is the ratios. The server
-is a process of its own and answers from memory, so that it is the reader that is measured.
+is a process of its own and answers from memory, so that it is the reader that is measured. Seconds of CPU are those of
+this process, threads included. The SDK is a development dependency: `make .venv/.dev` installs it.
+
+During the first poll, which records every task, others go on: what they wait for a transaction, and for the loop, is
+measured too.
 
     python benchmarks/poll.py [--tasks 1000 10000 100000] [--rounds 5] [--delay-ms 0]
 """
@@ -18,14 +22,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
+from email.utils import formatdate
 from pathlib import Path
+from typing import NamedTuple, cast
 from urllib.parse import parse_qs, urlsplit
 
+import aiohttp
 import msgspec
 
+from notifier.cli import event_loop
 from notifier.clock import SystemClock
 from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
@@ -40,6 +49,9 @@ AK, SK = "QTWAOYTTINDUT2QVKYUC", "MFyfvK41ba2giqM7Uio6PznpdUKGpownRZlmVmHc"  # t
 PAGE = 100
 UNLIMITED = 1_000_000_000
 RULES = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(hours=1), calls_per_minute=UNLIMITED)
+BYSTANDER_PAUSE = 0.02
+"""Time between two transactions of somebody else, in seconds."""
+FIRST, FETCHED, LISTED = "first poll (baseline)", "fetch and decode alone", "official SDK, listing alone"
 ROUTING = RoutingConfig(
     routes=(Route(name="failures", channels=("dba",)),), policies={"dba": ChannelPolicy(name="dba")}
 )
@@ -70,6 +82,7 @@ class Pages:
     """The list, its rows rendered once."""
 
     def __init__(self, tasks: int) -> None:
+        self.date = formatdate(usegmt=True).encode()
         self.versions = [0] * tasks
         self.rows = [json.dumps(row(n, 0)).encode() for n in range(tasks)]
 
@@ -82,7 +95,8 @@ class Pages:
     def answer(self, offset: int) -> bytes:
         rows = b", ".join(self.rows[offset : offset + PAGE])
         body = b'{"tasks": [%b], "total_count": %d}' % (rows, len(self.rows))
-        return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        head = b"HTTP/1.1 200 OK\r\nDate: %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        return head % (self.date, len(body)) + body
 
 
 class Server(asyncio.Protocol):
@@ -94,8 +108,7 @@ class Server(asyncio.Protocol):
         self.buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -103,7 +116,10 @@ class Server(asyncio.Protocol):
             request, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
             target = urlsplit(request.split(b" ", 2)[1].decode())
             answer = self._answer(target.path, parse_qs(target.query))
-            asyncio.get_running_loop().call_later(self.delay, self.transport.write, answer)
+            if self.delay:
+                asyncio.get_running_loop().call_later(self.delay, self.transport.write, answer)
+            else:
+                self.transport.write(answer)
 
     def _answer(self, path: str, query: Mapping[str, list[str]]) -> bytes:
         if path.startswith("/touch/"):
@@ -154,7 +170,7 @@ class _Page(msgspec.Struct):
     total_count: int
 
 
-async def fetch_and_decode(http: HttpClient, url: str, tasks: int) -> int:
+async def fetch_and_decode(session: aiohttp.ClientSession, url: str, tasks: int) -> int:
     """Read all pages, eight in flight, into plain structs: what no poll can do without."""
     decode = msgspec.json.Decoder(_Page).decode
     offsets = iter(range(0, tasks, PAGE))
@@ -162,9 +178,8 @@ async def fetch_and_decode(http: HttpClient, url: str, tasks: int) -> int:
 
     async def read() -> None:
         for offset in offsets:
-            target = f"{url}/v3/{PROJECT}/tasks?limit={PAGE}&offset={offset}"
-            reply = await http.exchange("GET", target, deadline=30, max_bytes=20_000_000)
-            found.extend(decode(reply.body).tasks)
+            async with session.get(f"{url}/v3/{PROJECT}/tasks?limit={PAGE}&offset={offset}") as reply:
+                found.extend(decode(await reply.read()).tasks)
 
     await asyncio.gather(*(read() for _ in range(8)))
     return len(found)
@@ -208,17 +223,58 @@ async def poll(source: GaussDBSource, store: SqlStore) -> PollReport:
     return report
 
 
-async def timed(work: Callable[[], Awaitable[object]]) -> float:
-    started = time.perf_counter()
+class Cost(NamedTuple):
+    """What something took, in seconds."""
+
+    passed: float
+    cpu: float
+
+
+async def timed(work: Callable[[], Awaitable[object]]) -> Cost:
+    started, cpu = time.perf_counter(), time.process_time()
     await work()
-    return time.perf_counter() - started
+    return Cost(time.perf_counter() - started, time.process_time() - cpu)
 
 
-async def measure(tasks: int, rounds: int, delay_ms: float) -> dict[str, list[float]]:
-    """Return seconds by what was done, a list over the rounds; in each round everything takes its turn."""
-    seconds: dict[str, list[float]] = {}
+@dataclass
+class Bystander:
+    """Somebody else who uses the database and the loop meanwhile; how long it had to wait, in seconds."""
+
+    transaction: float = 0.0
+    """The longest wait for a transaction of its own."""
+    loop: float = 0.0
+    """The longest time by which the loop was late."""
+
+    async def go_on(self, store: SqlStore) -> None:
+        while True:
+            started = time.perf_counter()
+            await asyncio.sleep(BYSTANDER_PAUSE)
+            woken = time.perf_counter()
+            self.loop = max(self.loop, woken - started - BYSTANDER_PAUSE)
+            await store.transact(lambda tx: tx.credentials.state("bystander"))
+            self.transaction = max(self.transaction, time.perf_counter() - woken)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The results for a list of one size."""
+
+    costs: Mapping[str, Sequence[Cost]]
+    bystander: Bystander
+    memory_mb: float
+    """Resident memory of this process after the first poll and the first unchanged one, less that before them."""
+
+
+def resident_mb() -> float:
+    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+async def measure(tasks: int, rounds: int, delay_ms: float) -> Measured:
+    """Return the costs of what was done, one for each round; in each round everything takes its turn."""
+    costs: dict[str, list[Cost]] = {}
     with server_of(tasks, delay_ms) as url, tempfile.TemporaryDirectory() as folder:
         http = HttpClient()
+        session = aiohttp.ClientSession()
         store = open_store(f"sqlite:///{Path(folder) / 'bench.db'}", exclusive=True)
         source = source_of(url, http)
 
@@ -231,10 +287,15 @@ async def measure(tasks: int, rounds: int, delay_ms: float) -> dict[str, list[fl
         async def unchanged() -> None:
             assert (await poll(source, store)).changed == 0
 
-        seconds["first poll (baseline)"] = [await timed(lambda: poll(source, store))]
+        before, bystander = resident_mb(), Bystander()
+        going_on = asyncio.create_task(bystander.go_on(store))
+        costs[FIRST] = [await timed(lambda: poll(source, store))]
+        going_on.cancel()
+        await unchanged()
+        memory_mb = resident_mb() - before
         works: dict[str, Callable[[], Awaitable[object]]] = {
-            "fetch and decode alone": lambda: fetch_and_decode(http, url, tasks),
-            "official SDK, listing alone": lambda: asyncio.to_thread(sdk_listing, url, tasks),
+            FETCHED: lambda: fetch_and_decode(session, url, tasks),
+            LISTED: lambda: asyncio.to_thread(sdk_listing, url, tasks),
             "poll, 0 % changed": unchanged,
             "poll, 1 % changed": changed,
         }
@@ -244,18 +305,32 @@ async def measure(tasks: int, rounds: int, delay_ms: float) -> dict[str, list[fl
         for _ in range(rounds):
             for name, work in works.items():
                 await touch() if work is changed else None
-                seconds.setdefault(name, []).append(await timed(work))
+                costs.setdefault(name, []).append(await timed(work))
         await store.aclose()
+        await session.close()
         await http.aclose()
-    return seconds
+    return Measured(costs=costs, bystander=bystander, memory_mb=memory_mb)
 
 
-def report(tasks: int, seconds: Mapping[str, list[float]]) -> None:
-    base = statistics.median(seconds["fetch and decode alone"])
-    print(f"\n{tasks:,} tasks\n{'':30}{'median s':>10}{'tasks/s':>12}{'x fetch and decode':>20}")
-    for name, values in seconds.items():
-        median = statistics.median(values)
-        print(f"{name:30}{median:>10.3f}{tasks / median:>12,.0f}{median / base:>20.2f}")
+def report(tasks: int, measured: Measured) -> None:
+    medians = {
+        name: Cost(*(statistics.median(values) for values in zip(*costs, strict=True)))
+        for name, costs in measured.costs.items()
+    }
+    base, sdk = medians[FETCHED], medians[LISTED]
+    print(f"\n{tasks:,} tasks (medians; times of fetch and decode; times faster than the SDK)")
+    print(f"{'':30}{'s':>9}{'(spread)':>16}{'CPU s':>9}{'x decode':>10}{'CPU':>7}{'SDK x':>9}{'CPU':>7}")
+    for name, (passed, cpu) in medians.items():
+        seconds = [cost.passed for cost in measured.costs[name]]
+        print(
+            f"{name:30}{passed:>9.3f}{f'{min(seconds):.3f}-{max(seconds):.3f}':>16}{cpu:>9.3f}"
+            f"{passed / base.passed:>10.2f}{cpu / base.cpu:>7.2f}{sdk.passed / passed:>9.2f}{sdk.cpu / cpu:>7.2f}"
+        )
+    print(
+        f"during the first poll another transaction waited {measured.bystander.transaction * 1000:.0f} ms at most, and"
+        f" the loop was late by {measured.bystander.loop * 1000:.0f} ms at most; memory grew by"
+        f" {measured.memory_mb:.0f} MB"
+    )
 
 
 def main() -> None:
@@ -266,12 +341,12 @@ def main() -> None:
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve is not None:
-        asyncio.run(serve_pages(arguments.serve, arguments.delay_ms / 1000))
+        event_loop.run(serve_pages(arguments.serve, arguments.delay_ms / 1000))
         return
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "HOME"):  # the SDK heeds them
         os.environ.pop(name, None)
     for tasks in arguments.tasks:
-        report(tasks, asyncio.run(measure(tasks, arguments.rounds, arguments.delay_ms)))
+        report(tasks, event_loop.run(measure(tasks, arguments.rounds, arguments.delay_ms)))
 
 
 if __name__ == "__main__":
