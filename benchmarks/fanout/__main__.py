@@ -1,19 +1,22 @@
-"""How fast events that a system accepted are received: ours beside task queues, an alert manager and a bare outbox.
+"""How fast accepted events reach their receivers: ours beside task queues, an alert manager and a bare outbox.
 
-All of them send the same events of about 700 bytes to the same receivers, in turn, in one run; what counts is the
-ratios. The receivers are a process of their own. Every event is told to each receiver once.
+All systems send the same events of about 700 bytes to the same receivers. In each round they take turns, so the ratios
+count more than the figures. The receivers are a process of their own. Each receiver gets every event once.
 
-burst     all events at once to one receiver: events/s is from the first submission to the last arrival;
-          "draining" is what was not yet received at the last acknowledgement, over the time that it took from there
-paced     100 events a second, each submitted by itself: milliseconds from its acknowledgement to its arrival, and
-          from its submission
-hanging   ten receivers share the events; one reads and never answers. Events/s of the nine until all of theirs are
-          received; who does not get there in time is shown with what arrived over the whole time
+burst     all events at once to one receiver. Events/s: from the first submission to the last arrival. Draining/s:
+          from the last acknowledgement to the last arrival
+paced     100 events a second, each submitted by itself. Milliseconds from its acknowledgement, and from its
+          submission, to its arrival
+hanging   ten receivers share the events, and one of them reads and never answers. Events/s of the other nine, beside
+          their events/s when all ten answer
 
-    python benchmarks/fanout [--only ours,celery] [--events 5000] [--mode burst,paced,hanging] [--rounds 3]
+A CPU second is one of the whole system, its database included. It hardly depends on what else the machine does.
 
-Redis and Alertmanager are Debian's packages redis-server and prometheus-alertmanager; the Python peers come by
-`make bench-peers`. Who is not installed is left out.
+    python benchmarks/fanout [--only ours,alertmanager] [--mode burst,paced,hanging] [--events 5000] [--rounds 3]
+    python benchmarks/fanout --mode burst --only ours-postgresql,pgqueuer
+
+Redis and Alertmanager are Debian's packages redis-server and prometheus-alertmanager; `make bench-peers` installs the
+Python peers. A system that is not installed is left out.
 """
 
 from __future__ import annotations
@@ -21,11 +24,10 @@ from __future__ import annotations
 import argparse
 import os
 import pstats
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,15 +37,20 @@ import services
 import work
 from systems import SYSTEMS, Submitter, System
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+from figures import Measure, Report, add_arguments
+
 RECEIVERS = 10
+"""Receivers of the mode `hanging`."""
 WARM_UP = 50
-"""Events that are sent before anything is measured: it also tells that everything is up."""
+"""Events that are sent before the measurement. Their arrival proves that all processes work."""
 FIRST = 1_000_000
-"""The number of the first event that counts."""
+"""Number of the first event that is measured."""
 
 
 class Receivers:
-    """The process that is sent to."""
+    """The process that receives events."""
 
     def __init__(self, process: Any, count: int) -> None:  # noqa: ANN401 - a Popen of text
         self._process = process
@@ -64,66 +71,56 @@ def receivers(count: int, folder: Path) -> Iterator[Receivers]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What one system did in one run."""
+class Mode:
+    """A way of sending events."""
 
-    rate: float
-    """Events a second, from the first submission to the last arrival."""
-    draining: float | None
-    """Events a second after the last acknowledgement; None when all had arrived by then."""
-    accepting: float
-    per_cpu: float
-    """Events a second of processor time of the whole system, its database included: it hardly depends on the load."""
-    latencies: Sequence[float] = ()
-    """Milliseconds from acknowledgement to arrival, sorted."""
-    from_submission: Sequence[float] = ()
-    expected: int
-    received: int
-    duplicates: int
-    size: int
-    load: float
-    """Of the machine, just before."""
+    receivers: int = 1
+    hanging: bool = False
+    """Whether the last receiver never answers."""
+    paced: bool = False
 
-    @property
-    def complete(self) -> bool:
-        return self.received == self.expected
+    def job(self, options: argparse.Namespace) -> work.Job:
+        if self.paced:
+            return work.Job(first=FIRST, count=round(options.rate * options.seconds), rate=options.rate)
+        return work.Job(first=FIRST, count=options.events // self.receivers, batch=options.batch)
 
 
-def run(system: System, mode: str, options: argparse.Namespace) -> Result:
+BURST, PACED = Mode(), Mode(paced=True)
+HANGING, ALL_ANSWER = Mode(receivers=RECEIVERS, hanging=True), Mode(receivers=RECEIVERS)
+
+Result = dict[str, float]
+"""The values of one system in one round, by the name of the measure. One without a value is absent."""
+
+
+def run(system: System, mode: Mode, options: argparse.Namespace) -> Result:
     """Measure one system once."""
-    count = RECEIVERS if mode == "hanging" else 1
     with tempfile.TemporaryDirectory(prefix="fanout-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         load = os.getloadavg()[0]
-        with receivers(count, folder) as target:
+        with receivers(mode.receivers, folder) as target:
             place = work.Place(urls=target.urls, folder=name, profile=options.profile or "")
             try:
                 with system.running(place) as submitter:
-                    return _measure(submitter, target, mode, load, options)
+                    return _measure(submitter, target, mode, options) | {"load": load}
             except Exception:
                 for log in sorted(folder.glob("*.log")):
                     print(f"-- {log.name}\n{log.read_text(errors='replace')[-3000:]}", file=sys.stderr)
                 raise
 
 
-def _measure(submitter: Submitter, target: Receivers, mode: str, load: float, options: argparse.Namespace) -> Result:
+def _measure(submitter: Submitter, target: Receivers, mode: Mode, options: argparse.Namespace) -> Result:
     submitter.submit(work.Job(first=0, count=WARM_UP, batch=options.batch))
     target.ask(first=0, count=WARM_UP, seconds=options.limit)
-    if mode == "hanging":
+    if mode.hanging:
         target.ask(hang=True)
-    jobs: Mapping[str, work.Job] = {
-        "burst": work.Job(first=FIRST, count=options.events, batch=options.batch),
-        "paced": work.Job(first=FIRST, count=round(options.rate * options.seconds), rate=options.rate),
-        "hanging": work.Job(first=FIRST, count=options.events // RECEIVERS, batch=options.batch),
-    }
-    job = jobs[mode]
+    job = mode.job(options)
     used = submitter.cpu_seconds()
     submitted = submitter.submit(job)
     report = target.ask(first=job.first, count=job.count, seconds=options.limit)
     until, used = time.monotonic_ns(), submitter.cpu_seconds() - used
-    ports = report["arrived"][:-1] if mode == "hanging" else report["arrived"]
+    ports = report["arrived"][: max(1, mode.receivers - 1)]  # the same nine of ten whether or not the last one hangs
     arrivals = [(int(number) - job.first, when) for port in ports for number, when in port.items()]
-    return judge(submitted, arrivals, until, expected=job.count * len(ports), used=used, report=report, load=load)
+    return judge(submitted, arrivals, until, expected=job.count * len(ports), used=used, repeats=report["duplicates"])
 
 
 def judge(
@@ -133,87 +130,104 @@ def judge(
     *,
     expected: int,
     used: float,
-    report: Mapping[str, Any],
-    load: float,
+    repeats: int,
 ) -> Result:
-    """Work out the figures; `arrivals` are (position of the event, nanoseconds)."""
+    """Return the values of one round; `arrivals` are (position of the event, nanoseconds)."""
     begin, acknowledged = submitted.submitted[0], submitted.accepted[-1]
     end = max(when for _, when in arrivals) if len(arrivals) == expected else until
     late = sum(when > acknowledged for _, when in arrivals)
-    per_event = expected / len(submitted.accepted)
-    return Result(
-        rate=len(arrivals) / (end - begin) * 1e9,
-        draining=late / (end - acknowledged) * 1e9 if late else None,
-        per_cpu=len(arrivals) / max(used, 0.01),  # the clock of the kernel ticks in hundredths
-        accepting=len(submitted.accepted) * per_event / (acknowledged - begin) * 1e9,
-        latencies=sorted((when - submitted.accepted[n]) / 1e6 for n, when in arrivals),
-        from_submission=sorted((when - submitted.submitted[n]) / 1e6 for n, when in arrivals),
-        expected=expected,
-        received=len(arrivals),
-        duplicates=report["duplicates"],
-        size=report["size"],
-        load=load,
-    )
+    used = max(used, 0.01)  # the kernel counts in hundredths of a second
+    latencies = sorted((when - submitted.accepted[n]) / 1e6 for n, when in arrivals)
+    whole = sorted((when - submitted.submitted[n]) / 1e6 for n, when in arrivals)
+    draining = {"draining/s": late / (end - acknowledged) * 1e9} if late else {}
+    return {
+        "events/s": len(arrivals) / (end - begin) * 1e9,
+        "events a CPU s": len(arrivals) / used,
+        "µs CPU an event": used / max(len(arrivals), 1) * 1e6,
+        "accepted/s": expected / (acknowledged - begin) * 1e9,
+        "p50 ms": _quantile(latencies, 0.5),
+        "p95 ms": _quantile(latencies, 0.95),
+        "p99 ms": _quantile(latencies, 0.99),
+        "from submission: p50 ms": _quantile(whole, 0.5),
+        "from submission: p99 ms": _quantile(whole, 0.99),
+        "lost": expected - len(arrivals),
+        "repeats": repeats,
+    } | draining
 
 
-# ---- what is shown ----
-
-
-def show_rates(results: Mapping[str, Sequence[Result]]) -> None:
-    head = ("events/s", "least-most", "x ours", "draining/s", "accepted/s", "a cpu second")
-    ours = _median(result.rate for result in results.get("ours", ()))
-    rows = {}
-    for name, runs in results.items():
-        rates = [result.rate for result in runs]
-        rows[name] = (
-            f"{_median(rates):,.0f}",
-            f"{min(rates):,.0f}-{max(rates):,.0f}",
-            f"{_median(rates) / ours:.2f}",
-            f"{_median(result.draining for result in runs if result.draining is not None):,.0f}",
-            f"{_median(result.accepting for result in runs):,.0f}",
-            f"{_median(result.per_cpu for result in runs):,.0f}",
-        )
-    table(head, rows, results)
-
-
-def show_latencies(results: Mapping[str, Sequence[Result]]) -> None:
-    head = ("p50 ms", "p95", "p99", "x ours' p50", "submitted: p50", "p99")
-    ours = _median(_share(result.latencies, 0.5) for result in results.get("ours", ()))
-    rows = {}
-    for name, runs in results.items():
-        accepted = [_median(_share(result.latencies, share) for result in runs) for share in (0.5, 0.95, 0.99)]
-        submitted = [_median(_share(result.from_submission, share) for result in runs) for share in (0.5, 0.99)]
-        figures = (*accepted, accepted[0] / ours, *submitted)
-        rows[name] = tuple(f"{figure:.2f}" for figure in figures)
-    table(head, rows, results)
-
-
-def table(head: Sequence[str], rows: Mapping[str, Sequence[str]], results: Mapping[str, Sequence[Result]]) -> None:
-    """Print the rows and, after them, what says how far they can be trusted. What there is no figure for is nan."""
-    print(" " * 18 + "".join(f"{cell:>15}" for cell in (*head, "received", "repeats", "load")))
-    for name, row in rows.items():
-        runs = results[name]
-        repeats, load = sum(result.duplicates for result in runs), _median(result.load for result in runs)
-        print(f"{name:18}" + "".join(f"{cell:>15}" for cell in (*row, _received(runs), repeats, f"{load:.1f}")))
-
-
-def _received(runs: Sequence[Result]) -> str:
-    worst = min(runs, key=lambda run: run.received)
-    return "all" if worst.complete else f"{worst.received:,}/{worst.expected:,}"
-
-
-def _median(values: Iterable[float]) -> float:
-    return statistics.median([*values] or [float("nan")])
-
-
-def _share(values: Sequence[float], share: float) -> float:
+def _quantile(values: Sequence[float], share: float) -> float:
     return values[min(len(values) - 1, int(len(values) * share))] if values else float("nan")
 
 
-def show_profiles(folder: Path) -> None:
-    for path in sorted(folder.glob("*.prof")):
-        print(f"\n== {path}")
-        pstats.Stats(str(path)).sort_stats("tottime").print_stats(30)
+# ---- modes ----
+
+
+def measured(modes: Mapping[str, Mode], systems: Sequence[System], options: argparse.Namespace) -> Mapping[str, Any]:
+    """Return the values of every system by measure, one a round. A measure of a second mode begins with its name."""
+    found: dict[str, dict[str, list[float]]] = {system.name: {} for system in systems}
+    for _ in range(options.rounds):
+        for system in systems:
+            for prefix, mode in modes.items():
+                for measure, value in run(system, mode, options).items():
+                    found[system.name].setdefault(prefix + measure, []).append(value)
+    return found
+
+
+def faithful(load: str = "load") -> Sequence[Measure]:
+    """Return the columns that show how far the others can be trusted."""
+    return Measure(name="lost"), Measure(name="repeats"), Measure(name=load, digits=1)
+
+
+def show_burst(systems: Sequence[System], options: argparse.Namespace, report: Report) -> None:
+    rows = measured({"": BURST}, systems, options)
+    on_postgres = {system.name for system in systems if system.store == "postgres"}
+    for title, names, peers in (
+        ("burst", rows.keys() - on_postgres, ("alertmanager", "raw-outbox")),
+        ("burst on PostgreSQL", on_postgres, ("pgqueuer", "procrastinate")),
+    ):
+        measures = (
+            Measure(name="events/s", peers=peers),
+            Measure(name="events a CPU s", peers=peers[:1]),
+            Measure(name="µs CPU an event"),
+            Measure(name="draining/s"),
+            Measure(name="accepted/s"),
+            *faithful(),
+        )
+        if names:
+            chosen = {name: values for name, values in rows.items() if name in names}
+            report.table(f"{title}: {options.events:,} events at once to one receiver", chosen, measures)
+
+
+def show_paced(systems: Sequence[System], options: argparse.Namespace, report: Report) -> None:
+    measures = (
+        Measure(name="p50 ms", digits=2, peers=("raw-outbox",)),
+        Measure(name="p95 ms", digits=2),
+        Measure(name="p99 ms", digits=2),
+        Measure(name="from submission: p50 ms", digits=2),
+        Measure(name="from submission: p99 ms", digits=2),
+        Measure(name="µs CPU an event"),
+        *faithful(),
+    )
+    title = f"paced: {options.rate:g} events a second for {options.seconds:g} s, from acknowledgement to arrival"
+    report.table(title, measured({"": PACED}, systems, options), measures)
+
+
+def show_hanging(systems: Sequence[System], options: argparse.Namespace, report: Report) -> None:
+    rows = measured({"": HANGING, "all answer: ": ALL_ANSWER}, systems, options)
+    for values in rows.values():
+        pairs = zip(values["events/s"], values["all answer: events/s"], strict=True)
+        values["of that"] = [hanging / answering for hanging, answering in pairs]
+    measures = (
+        Measure(name="events/s"),
+        Measure(name="all answer: events/s"),
+        Measure(name="of that", digits=2),
+        Measure(name="events a CPU s"),
+        *faithful(),
+    )
+    report.table(f"hanging: {options.events:,} events to ten receivers, of which one never answers", rows, measures)
+
+
+MODES = {"burst": show_burst, "paced": show_paced, "hanging": show_hanging}
 
 
 # ---- the command ----
@@ -222,20 +236,18 @@ def show_profiles(folder: Path) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="names of systems, with commas: " + ", ".join(s.name for s in SYSTEMS))
-    parser.add_argument("--mode", default="burst,paced,hanging")
+    parser.add_argument("--mode", default=",".join(MODES))
     parser.add_argument("--events", type=int, default=5_000, help="of a burst, over all receivers")
-    parser.add_argument("--batch", type=int, default=1_000_000, help="events a submission, of those who take many")
+    parser.add_argument("--batch", type=int, default=1_000_000, help="events in one submission")
     parser.add_argument("--rate", type=float, default=100.0, help="events a second, paced")
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long, paced")
+    parser.add_argument("--seconds", type=float, default=10.0, help="duration, paced")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds to wait for arrivals")
-    parser.add_argument("--rounds", type=int, default=1, help="in each round every system takes its turn")
-    parser.add_argument(
-        "--profile", metavar="FOLDER", help="profile ours, the last run of it, which slows it; writes and shows *.prof"
-    )
+    parser.add_argument("--profile", metavar="FOLDER", help="profile ours, which slows it; writes and shows *.prof")
+    add_arguments(parser)
     return parser.parse_args()
 
 
-def chosen(only: str | None) -> Sequence[System]:
+def chosen_systems(only: str | None) -> Sequence[System]:
     names = only.split(",") if only else [system.name for system in SYSTEMS]
     unknown = set(names) - {system.name for system in SYSTEMS}
     if unknown:
@@ -243,29 +255,28 @@ def chosen(only: str | None) -> Sequence[System]:
     return [system for system in SYSTEMS if system.name in names]
 
 
+def show_profiles(folder: Path) -> None:
+    for path in sorted(folder.glob("*.prof")):
+        print(f"\n== {path}")
+        pstats.Stats(str(path)).sort_stats("tottime").print_stats(30)
+
+
 def main() -> None:
     options = arguments()
-    shown = {"burst": show_rates, "paced": show_latencies, "hanging": show_rates}
     modes = options.mode.split(",")
-    if set(modes) - shown.keys():
-        sys.exit(f"--mode: choose from {', '.join(shown)}")
+    if set(modes) - MODES.keys():
+        sys.exit(f"--mode: choose from {', '.join(MODES)}")
     if options.profile:
         options.profile = str(Path(options.profile).resolve())
         Path(options.profile).mkdir(parents=True, exist_ok=True)
-    absent = {system.name: why for system in chosen(options.only) if (why := system.missing())}
-    present = [system for system in chosen(options.only) if system.name not in absent]
-    for system in present:
-        print(f"{system.name:18}{system.configuration}")
-    for name, why in absent.items():
-        print(f"{name:18}left out: {why}")
+    systems = chosen_systems(options.only)
+    absent = {system.name: why for system in systems if (why := system.missing())}
+    present = [system for system in systems if system.name not in absent]
+    for system in systems:
+        print(f"{system.name:18}{absent.get(system.name, system.configuration)}", flush=True)
+    report = Report("fanout", options.json)
     for mode in modes:
-        results: dict[str, list[Result]] = {}
-        for _ in range(options.rounds):
-            for system in present:
-                results.setdefault(system.name, []).append(run(system, mode, options))
-        sizes = sorted({result.size for runs in results.values() for result in runs})
-        print(f"\n{mode}: bodies of {sizes[0] if sizes else 0:,} to {sizes[-1] if sizes else 0:,} bytes")
-        shown[mode](results)
+        MODES[mode](present, options, report)
     if options.profile:
         show_profiles(Path(options.profile))
 

@@ -1,9 +1,10 @@
-"""Receivers of webhooks in a process of their own, as lean as they can be: what is measured is the sender.
+"""Receivers of webhooks, a process of their own with little work for each request.
 
-Each has a port. All count distinct events and note when each arrived first, by the monotonic clock, which on Linux is
-the same in every process. From a moment on the last one may hang: it accepts, reads, and never answers.
+Each receiver has a port. It records when each event arrived first, by the monotonic clock, which on Linux is the same
+in every process. The last receiver can be made to hang: then it accepts and reads requests and never answers.
 
-Started with the number of receivers it writes their ports in one line, then answers commands, a JSON object a line.
+The argument is the number of receivers. The process writes their ports in one line, then it reads commands and writes
+answers, each a JSON object in a line.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 
 AFTERMATH = 0.5
-"""Seconds to wait for repeats after everything has arrived."""
+"""Time to wait for repeats after everything has arrived, in seconds."""
 
 
 @dataclass(slots=True)
 class Received:
-    """What came to one port."""
+    """The events of one port."""
 
     hangs: bool = False
     arrived: dict[int, int] = field(default_factory=dict)
-    """Event number to nanoseconds."""
+    """Time of the first arrival by event number, in nanoseconds."""
     duplicates: int = 0
     size: int = 0
-    """Bytes of the last body."""
+    """Size of the last body, in bytes."""
 
     def note(self, body: bytes) -> None:
         now = time.monotonic_ns()
@@ -46,7 +47,7 @@ class Received:
 
 
 class Connection(asyncio.Protocol):
-    """Takes POSTs with a Content-Length, one after the other."""
+    """Receives POST requests that have a Content-Length."""
 
     def __init__(self, received: Received) -> None:
         self.received = received
@@ -71,13 +72,13 @@ class Connection(asyncio.Protocol):
 
 
 async def collect(ports: list[Received], first: int, count: int, seconds: float) -> dict[str, Any]:
-    """Wait until every port that answers has `count` events from number `first` on, or the time is over."""
+    """Wait until every port that answers has `count` events from number `first` on, for at most `seconds`."""
     until = time.monotonic() + seconds
 
     def missing() -> bool:
         return any(sum(number >= first for number in port.arrived) < count for port in ports if not port.hangs)
 
-    while missing() and time.monotonic() < until:  # noqa: ASYNC110 - a look now and then costs the senders least
+    while missing() and time.monotonic() < until:  # noqa: ASYNC110 - a check at every arrival would cost more
         await asyncio.sleep(0.2)
     await asyncio.sleep(AFTERMATH)
     return {

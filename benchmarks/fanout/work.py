@@ -1,6 +1,6 @@
-"""What every system under test is given to do, and the conversation with the process that does it.
+"""The jobs of a system under test, and the protocol between the benchmark and the process that does them.
 
-Standard library only: this runs on the project's interpreter and on the peers'.
+It imports the standard library only, because it runs on the interpreters of the project and of the peers.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 TIMEOUT = 10
-"""Seconds that everybody waits for a receiver's answer."""
+"""Time that every system waits for the answer of a receiver, in seconds."""
 
 CONCURRENCY = 64
-"""Requests that everybody who can say so has in flight to one receiver."""
+"""Requests in flight to one receiver, of every system with such a setting."""
 
 FAIL_REASON = (
     "The quota of vCPUs is not enough: 96 are needed for this specification, 64 are left in the project. "
@@ -28,16 +28,16 @@ FAIL_REASON = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a system runs: handed to each of its processes in the environment."""
+    """The surroundings of a system. Each of its processes gets them in the environment."""
 
     urls: Sequence[str]
-    """The receivers; every event goes to each of them."""
+    """URLs of the receivers. Every event goes to each of them."""
     folder: str
-    """Its own, empty at the start."""
+    """A folder for the files of the system, empty at the start."""
     store: str = ""
-    """The URL of the database that was started for it."""
+    """URL of the database that was started for the system; empty for none."""
     profile: str = ""
-    """A folder for profiles, or nothing."""
+    """A folder for profiles; empty for none."""
 
     def environment(self) -> dict[str, str]:
         return os.environ | {"FANOUT": json.dumps(asdict(self))}
@@ -49,31 +49,31 @@ def place() -> Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Events to submit: numbers from `first` on."""
+    """Events to submit. Their numbers begin with `first`."""
 
     first: int
     count: int
     rate: float | None = None
-    """Events a second, each submitted by itself at its own time; None for as fast as can be."""
+    """Events a second, each submitted by itself at its own time; None for a burst."""
     batch: int = 1_000_000
-    """Events that are handed over at once in a burst, by those who can."""
+    """Most events of one submission in a burst."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """When each event was handed over and when that was acknowledged: nanoseconds of the monotonic clock."""
+    """When each event was submitted and when it was acknowledged, in nanoseconds of the monotonic clock."""
 
     submitted: Sequence[int]
     accepted: Sequence[int]
 
 
 def job_id(number: int) -> str:
-    """Return what the receiver finds in a body, whoever wrapped it."""
+    """Return the job id of an event. The receiver searches every body for it."""
     return f"bench-{number:08d}"
 
 
 def body(number: int) -> bytes:
-    """Return an event as our own webhook channel writes it, for those who have no format of their own."""
+    """Return an event in the format of our webhook channel, for systems without a format of their own."""
     task = {
         "job_id": job_id(number),
         "name": "CreateGaussDBV5Instance",
@@ -100,11 +100,11 @@ def body(number: int) -> bytes:
 
 
 Accept = Callable[[Sequence[int]], Awaitable[None]]
-"""Takes events by their numbers, each for every receiver; returns when that is acknowledged."""
+"""Submits events by their numbers, each for every receiver. Returns when they are acknowledged."""
 
 
 async def serve(accept: Accept, *, at_once: int = 1_000_000) -> None:
-    """Say that we are ready, then do jobs until the conversation ends. `at_once` bounds what `accept` is given."""
+    """Report that the system is ready, then do jobs until stdin ends. `accept` gets at most `at_once` events."""
     print("ready", flush=True)
     while asked := await asyncio.to_thread(sys.stdin.readline):
         print(json.dumps(asdict(await _do(Job(**json.loads(asked)), accept, at_once))), flush=True)
@@ -130,12 +130,12 @@ def _batches(job: Job, at_once: int) -> Iterator[Sequence[int]]:
 
 
 def line(value: object) -> str:
-    """Write a line of the conversation."""
+    """Return a message of the protocol."""
     return json.dumps(value) + "\n"
 
 
-def answer(said: str) -> Any:  # noqa: ANN401 - JSON
-    """Read a line of the conversation; nothing means that the other process ended."""
-    if not said:
+def answer(message: str) -> Any:  # noqa: ANN401 - JSON
+    """Return the content of a message. An empty one means that the other process has ended."""
+    if not message:
         raise RuntimeError("the process ended; its log is in the folder of the run")
-    return json.loads(said)
+    return json.loads(message)

@@ -1,4 +1,4 @@
-"""The systems under test: each is a module here that runs as processes of its own, configured as well as we can."""
+"""The systems under test. Each is a module here that runs as processes of its own, with its fastest settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PEERS_PYTHON = str(Path(__file__).parents[3] / ".venv-peers" / "bin" / "python")
 
 
 class Submitter:
-    """The process that events are handed to; for some it is the whole system."""
+    """The process that accepts events. For some systems it is the whole system."""
 
     def __init__(self, process: subprocess.Popen[str], others: Sequence[int]) -> None:
         self._pids = [process.pid, *others]
@@ -30,36 +30,36 @@ class Submitter:
             raise RuntimeError("the system did not come up; its log is in the folder of the run")
 
     def submit(self, job: work.Job) -> work.Submitted:
-        """Hand over the events of a job and return when each was accepted."""
+        """Submit the events of a job and return when each was accepted."""
         self._in.write(work.line(asdict(job)))
         self._in.flush()
         return work.Submitted(**work.answer(self._out.readline()))
 
     def cpu_seconds(self) -> float:
-        """Return what the whole system has used so far, its database included."""
+        """Return the processor time of the whole system so far, its database included."""
         return services.cpu_seconds(self._pids)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
-    """A system under test: what it needs and how it is run."""
+    """A system under test: what it needs and how it runs."""
 
     name: str
     configuration: str
     module: str
     python: str = OWN_PYTHON
     imports: str = ""
-    """What must be there to import."""
+    """A module that its interpreter must have."""
     program: str = ""
-    """What must be there to run."""
+    """A program that must be installed."""
     store: Literal["", "redis", "postgres"] = ""
     install: bool = False
-    """Whether the module makes its tables when told `install`."""
+    """Whether the module creates its tables when its argument is `install`."""
     workers: Sequence[Sequence[str]] = ()
-    """The arguments of the interpreter, for each process besides the one that submits."""
+    """Arguments of the interpreter for each process besides the one that submits."""
 
     def missing(self) -> str | None:
-        """Return why it cannot be run here, and the remedy."""
+        """Return why it cannot run here, with the remedy; None where it can."""
         if not Path(self.python).exists():
             return "the peers are not installed: make bench-peers"
         if self.imports and subprocess.run([self.python, "-c", f"import {self.imports}"], check=False).returncode:
@@ -71,7 +71,7 @@ class System:
 
     @contextmanager
     def running(self, place: work.Place) -> Iterator[Submitter]:
-        """Start everything, and end it."""
+        """Run all of its processes."""
         folder = Path(place.folder)
         log = folder / f"{self.name}.log"
         with ExitStack() as stack:

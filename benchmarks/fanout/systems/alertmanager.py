@@ -87,7 +87,7 @@ async def run(place: work.Place) -> None:
 
             await work.serve(accept)
     finally:
-        process.kill()  # what it would wait for at a stop are notifications that nobody answers
+        process.kill()  # a stop would wait for notifications that nobody answers
         process.wait()
 
 

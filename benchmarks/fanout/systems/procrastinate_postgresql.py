@@ -1,4 +1,4 @@
-"""procrastinate on PostgreSQL: told `install` it makes its tables, told `worker` it works, else it submits."""
+"""procrastinate on PostgreSQL: `install` creates its tables, `worker` runs its worker, no argument submits."""
 
 from __future__ import annotations
 

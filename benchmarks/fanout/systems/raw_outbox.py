@@ -1,4 +1,4 @@
-"""The least that is durable: a SQLite table, written before acknowledging and marked after sending, and aiohttp."""
+"""The least that is durable: a SQLite table, written before the acknowledgement and marked after sending."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Outbox:
 
 
 class Sender:
-    """Workers that share one queue, filled from the table; what they sent is marked many at a time."""
+    """Workers that share one queue, filled from the table. Sent rows are marked many at a time."""
 
     def __init__(self, outbox: Outbox, session: aiohttp.ClientSession) -> None:
         self.outbox = outbox
