@@ -72,9 +72,8 @@ def cpu_seconds(roots: Iterable[int]) -> float:
             fields = path.read_text().rpartition(")")[2].split()
             pid = int(path.parent.name)
             parents[pid] = int(fields[1])
-            used[pid] = sum(map(int, fields[11:15])) / os.sysconf(
-                "SC_CLK_TCK"
-            )  # its own and that of its ended children
+            ticks = sum(map(int, fields[11:15]))  # its own and those of its ended children
+            used[pid] = ticks / os.sysconf("SC_CLK_TCK")
     ours = set(roots)
     while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
         ours |= more
