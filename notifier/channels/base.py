@@ -127,5 +127,10 @@ def stored_body(delivery: Delivery) -> Body:
 
 def encode_json(value: object) -> bytes:
     """Return a value as JSON, encoded for sending."""
-    # A lone surrogate cannot be encoded. Sources remove them, but a channel must not depend on that.
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    import msgspec  # noqa: PLC0415 - reading settings must not load it
+
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:  # a lone surrogate; sources remove them, but a channel must not depend on that
+        plain = msgspec.to_builtins(value)
+        return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from notifier.channels.templates import DIGEST
 from notifier.wording.marks import without_marks
 from notifier.wording.sanitize import one_line
@@ -29,6 +27,8 @@ def message_type(request: RenderRequest) -> str:
 
 def facts(request: RenderRequest, context: ChannelContext) -> dict[str, Any]:
     """Return what templates see: the envelope, and `headline`, one line for people that says what, where and why."""
+    import msgspec  # noqa: PLC0415 - reading settings must not load it
+
     formatter = context.formatter
     if request.digest:
         headline = SummaryFormatter(formatter).describe(request).push
@@ -91,7 +91,7 @@ def _event(message: Message) -> dict[str, Any]:
 
 def _explained(message: Message) -> dict[str, Any]:
     """Return what we know beyond the API. Every key is always there; its value is null where nothing is known."""
-    event, explanation, why = message.event, message.explanation, message.headline.why
+    event, explanation, why = message.event, message.explanation, message.why
     sentence = without_marks(message.sentence)
     return {
         "summary": message.localizer.text("headline.title_why", title=sentence, why=why) if why else sentence,

@@ -8,7 +8,6 @@ from notifier.chat.ports import ChatTx
 from notifier.chat.reports import ReplyFormatter
 from notifier.chat.requests import MUTE_LENGTHS, ButtonAction, ChatReply, ClickRequest, CommandRequest
 from notifier.core.commands import Change, MuteInstance, SubscribeTask, UnmuteInstance
-from notifier.core.durations import parse_duration
 from notifier.core.model import Event
 from notifier.core.people import Mute, Person
 
@@ -130,7 +129,7 @@ def _over(later: Event, fmt: ReplyFormatter) -> ChatReply:
 def _mute_event(tx: ChatTx, event: Event, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply:
     length, found = click.button.argument, None
     if event.task and length in MUTE_LENGTHS:
-        found = people.mute_task(tx, event.task, parse_duration(length), click.person)
+        found = people.mute_task(tx, event.task, MUTE_LENGTHS[length], click.person)
     if found is None:
         return fmt.refusal("click.unnamed")
     mute, is_new = found

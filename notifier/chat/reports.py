@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from notifier.chat.requests import MUTE_LENGTHS, Button, ButtonAction, ChatReply, ReplyButton, ReplyRow
 from notifier.core.causes import CauseCatalogue, error_code
 from notifier.core.commands import USAGE
-from notifier.core.durations import parse_duration
 from notifier.core.events import EventType
 from notifier.core.health import HealthFinding, HealthReport
 from notifier.core.identity import Subject
@@ -282,18 +281,14 @@ def _task_buttons(
         yield ReplyButton(button=Button(ButtonAction.UNMUTE, event_id), label=text("button.unmute"))
     elif stored.task.instance_id or stored.task.instance_name:
         options = [
-            (Button(ButtonAction.MUTE, event_id, one), text("button.mute_for", length=_length(one, fmt)))
-            for one in MUTE_LENGTHS
+            (Button(ButtonAction.MUTE, event_id, one), text("button.mute_for", length=fmt.localizer.duration(length)))
+            for one, length in MUTE_LENGTHS.items()
         ]
         yield ReplyButton(button=Button(ButtonAction.MUTE), label=text("button.mute"), options=options)
     if message.console_url:
         yield ReplyButton(button=Button(ButtonAction.CONSOLE), label=text("button.console"), url=message.console_url)
     if message.runbook_url:
         yield ReplyButton(button=Button(ButtonAction.RUNBOOK), label=text("button.runbook"), url=message.runbook_url)
-
-
-def _length(written: str, fmt: ReplyFormatter) -> str:
-    return fmt.localizer.duration(parse_duration(written))
 
 
 def _known_cause(task: Task, fmt: ReplyFormatter) -> Iterator[str]:

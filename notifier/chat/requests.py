@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from notifier.core.durations import parse_duration
 from notifier.core.people import Person
 
 
@@ -30,8 +31,8 @@ class ButtonAction(StrEnum):
     """Post a reply for everybody in the channel."""
 
 
-MUTE_LENGTHS = ("30m", "2h", "8h", "1d")
-"""Durations that the menu MUTE offers."""
+MUTE_LENGTHS = {written: parse_duration(written) for written in ("30m", "2h", "8h", "1d")}
+"""Durations that the menu MUTE offers, as buttons write them."""
 
 _PAGE_ACTIONS = (ButtonAction.PAGE_BEFORE, ButtonAction.PAGE_AFTER)
 _WITH_ARGUMENT = (ButtonAction.MUTE, ButtonAction.SHARE, *_PAGE_ACTIONS)

@@ -61,12 +61,12 @@ class Localizer:
         local = self._local(moment)
         if local is None:
             return moment.isoformat()
-        return self.text("pattern.zoned", time=self._formatted(local, "when"), zone=_offset(local))
+        return self.text("pattern.zoned", time=self._day_and_time(local), zone=_offset(local))
 
     def day_and_time(self, moment: datetime) -> str:
         """Return a time of day with its date: `14 Nov 09:22:05`. For readers whose time zone is ours."""
         local = self._local(moment)
-        return moment.isoformat() if local is None else self._formatted(local, "when")
+        return moment.isoformat() if local is None else self._day_and_time(local)
 
     def clock(self, moment: datetime, *, seconds: bool = True) -> str:
         """Return a time of day: `09:22:05`, or `09:22` without seconds."""
@@ -83,10 +83,9 @@ class Localizer:
         except OverflowError:
             return None
 
-    def _formatted(self, local: datetime, pattern: str) -> str:
-        from babel.dates import format_datetime  # noqa: PLC0415 - its data takes longer to load than all the rest
-
-        return format_datetime(local, self.text(f"pattern.{pattern}"), tzinfo=self.timezone, locale=self.language)
+    def _day_and_time(self, local: datetime) -> str:
+        month = self.text(f"pattern.month.{local.month}")
+        return self.text("pattern.when", day=local.day, month=month, clock=str(local)[11:19])
 
     # -- lengths --
 

@@ -53,7 +53,17 @@ class Fact:
 
 
 class Message:
-    """An event in words, before any markup. Each part is put into words when a channel first reads it."""
+    """An event in words, before any markup. What few channels show is put into words when they read it."""
+
+    operation: str
+    """Plain name of the operation: `Flavor change`. Empty for an event about a source, a channel or the store."""
+    subject: str
+    """Plain name of the instance, the source or the channel. Empty where the API gives none."""
+    reason: str
+    """Why, as the API or a receiver wrote it: untrusted plain text of several lines, at most REASON_LIMIT characters.
+    Empty where none was given."""
+    explanation: Explanation
+    """What is known about the reason that the API gave."""
 
     def __init__(self, formatter: EventFormatter, event: Event, routing: DeliveryRouting, job: str = "") -> None:
         """`job` stands for the job id where the usual short one would not do."""
@@ -63,6 +73,21 @@ class Message:
         self.severity: Severity = routing.severity or event.severity
         self._formatter = formatter
         self._job = job
+        if task := event.task:
+            self.operation = formatter.localizer.task_label(task.name)
+            self.subject = one_line(task.instance_name or "") or one_line(task.instance_id or "")
+            self.reason = plain(task.fail_reason) if task.fail_reason else self._own_reason()
+            self.explanation = formatter.causes.explain(task.fail_reason)
+        else:
+            self.operation = ""
+            self.subject = one_line(event.source or event.channel)
+            self.reason = self._own_reason() if event.type.traits.bad_news else ""
+            self.explanation = formatter.causes.explain(None)
+
+    def _own_reason(self) -> str:
+        """Return a reason that the notifier wrote."""
+        detail = self.event.detail
+        return capitalised(plain(self.localizer.reason(detail))) if detail else ""
 
     @property
     def emoji(self) -> str:
@@ -71,19 +96,19 @@ class Message:
 
     # -- what happened to what --
 
-    @cached_property
+    @property
     def headline(self) -> Headline:
         """What happened, to what, where, why and when, in one line."""
-        return Headline(self, self._formatter)
+        return Headline(self)
 
-    @cached_property
+    @property
     def sentence(self) -> str:
         """What happened to what, with marks: `Flavor change failed on ‹prod-orders-01›`."""
         if not self.subject or self.event.task is None:
             return self.clause
         return self.localizer.text("sentence.on", clause=self.clause, subject=quoted(self.subject))
 
-    @cached_property
+    @property
     def clause(self) -> str:
         """`sentence` without the instance, with marks: `Flavor change failed`."""
         return self.clause_about(self._shown_operation)
@@ -101,23 +126,10 @@ class Message:
         """The state in one plain word, for a badge: `failed`."""
         return self.localizer.text(f"verb.{self.state.name}")
 
-    @cached_property
-    def operation(self) -> str:
-        """Plain name of the operation: `Flavor change`. Empty for an event about a source, a channel or the store."""
-        return self.localizer.task_label(self.event.task.name) if self.event.task else ""
-
     @property
     def known(self) -> bool:
         """False where `operation` is not ours but the API's name of an operation without a phrase."""
         return self.event.task is None or self.event.task.name in OPERATIONS
-
-    @cached_property
-    def subject(self) -> str:
-        """Plain name of the instance, the source or the channel. Empty where the API gives none."""
-        task = self.event.task
-        if task is None:
-            return one_line(self.event.source or self.event.channel)
-        return one_line(task.instance_name or "") or one_line(task.instance_id or "")
 
     @cached_property
     def environment(self) -> str:
@@ -187,28 +199,15 @@ class Message:
     # -- why --
 
     @cached_property
-    def reason(self) -> str:
-        """Why, as the API or a receiver wrote it: untrusted plain text of several lines. Empty where none was given.
-
-        At most REASON_LIMIT characters.
-        """
-        event = self.event
-        if event.task is None and not event.type.traits.bad_news:
-            return ""
-        if event.task and event.task.fail_reason:
-            return plain(event.task.fail_reason)
-        return capitalised(plain(self.localizer.reason(event.detail or "")))
+    def why(self) -> str:
+        """The reason in short, with its error code: `VM not active in time (DBS.280277)`. Empty where none is known."""
+        return self._formatter.short_reason(self.reason, self.explanation) if self.reason else ""
 
     @property
     def reason_note(self) -> str:
         """Sentence that stands in for the missing reason of a failure. Empty otherwise."""
         lacks_reason = self.event.type is EventType.TASK_FAILED and not self.reason
         return self.localizer.text("message.no_reason") if lacks_reason else ""
-
-    @cached_property
-    def explanation(self) -> Explanation:
-        """What is known about the reason."""
-        return self._formatter.causes.explain(self.event.task.fail_reason if self.event.task else None)
 
     @property
     def meaning(self) -> str:
@@ -418,20 +417,12 @@ class Message:
 class Headline:
     """What happened, to what, where, why and when, in one line of plain text.
 
-    The parts are joined for push texts, mail subjects, titles of tickets and lines of lists. Names come first. Each is
-    put into words when a channel first reads it.
+    The parts are joined for push texts, mail subjects, titles of tickets and lines of lists. Names come first.
     """
 
-    def __init__(self, message: Message, formatter: EventFormatter) -> None:
+    def __init__(self, message: Message) -> None:
         self._message = message
-        self._formatter = formatter
         self._localizer = message.localizer
-
-    @cached_property
-    def why(self) -> str:
-        """The reason in short, with its error code: `VM not active in time (DBS.280277)`. Empty where none is known."""
-        reason = self._message.reason
-        return self._formatter.short_reason(reason, self._message.explanation) if reason else ""
 
     @property
     def push(self) -> str:
@@ -440,8 +431,8 @@ class Headline:
         push = self._clause
         if message.subject and message.event.task:
             push = localizer.text("headline.subject", subject=message.subject, clause=push)
-        if self.why:
-            push = localizer.text("headline.why", head=push, why=self.why)
+        if message.why:
+            push = localizer.text("headline.why", head=push, why=message.why)
         if message.event.task:
             push = localizer.text("headline.time", head=push, time=self._time)
         if message.environment:
@@ -473,17 +464,18 @@ class Headline:
         """Fits a list that shows the state by itself: `prod-orders-01 · Flavor change · VM not active in time (…)`."""
         message = self._message
         about = (message.subject, message.operation) if message.event.task else (self._clause,)
-        return " · ".join(filter(None, (*about, self.why)))
+        return " · ".join(filter(None, (*about, message.why)))
 
     @property
     def preheader(self) -> str:
         """Continues `title`: why, when and how bad."""
-        parts = (self.why, self._time, *self._message.conditions, *self._message.notes)
+        message = self._message
+        parts = (message.why, self._time, *message.conditions, *message.notes)
         shown = [capitalised(without_marks(part)) for part in parts if part]
         separator = self._localizer.text("headline.preheader_separator")
         return self._localizer.text("headline.preheader", parts=separator.join(part.rstrip(".。") for part in shown))
 
-    @cached_property
+    @property
     def _clause(self) -> str:
         message = self._message
         within = message.event.task is not None and message.known and bool(message.subject)

@@ -34,6 +34,8 @@ def plain(text: str, limit: int = REASON_LIMIT) -> str:
 
 def one_line(text: str, limit: int = NAME_LIMIT) -> str:
     """Return text that is safe to show within a line, at most `limit` characters long."""
+    if text.isprintable() and "  " not in text:  # nearly always: its only white space is the blank
+        return cut(text.strip(), limit)
     return cut(" ".join(strip_controls(text).split()), limit)
 
 

@@ -24,7 +24,7 @@ from notifier.cli import event_loop
 from notifier.cli.commands import COMMANDS, CommandEntry
 from notifier.cli.root import app
 
-HEAVY = ("httpx", "sqlalchemy", "aiohttp", "pydantic", "slack_sdk", "jinja2", "uvicorn", "babel", "alembic")
+HEAVY = ("httpx", "sqlalchemy", "aiohttp", "pydantic", "slack_sdk", "jinja2", "uvicorn", "alembic")
 
 
 def notifier(*args: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:

@@ -63,7 +63,7 @@ KINDS = installed_kinds()
 REMOTE = [kind for kind in KINDS if sample_of(kind).remote]
 HTTP = [kind for kind in KINDS if sample_of(kind).http is not None]
 
-HEAVY = {"aiohttp", "aiosmtplib", "babel", "httpx", "jinja2", "msgspec", "rich", "slack_sdk", "sqlalchemy", "structlog"}
+HEAVY = {"aiohttp", "aiosmtplib", "httpx", "jinja2", "msgspec", "rich", "slack_sdk", "sqlalchemy", "structlog"}
 """Libraries that only an opened channel, or its store, needs."""
 
 NOWHERE = ("http://127.0.0.1:9", 9)

@@ -113,7 +113,7 @@ def test_a_failure_says_how_bad_it_is_and_what_to_do() -> None:
 
 def test_a_failure_without_a_reason_says_where_to_find_one() -> None:
     message = english(make_event(make_task(fail_reason=None)))
-    assert (message.reason, message.headline.why) == ("", "")
+    assert (message.reason, message.why) == ("", "")
     assert message.reason_note == "The API gave no reason. The console's task center may know more."
     assert not english(failed()).reason_note
 
@@ -307,13 +307,13 @@ def test_a_time_has_its_date_only_where_that_is_another_day() -> None:
 )
 def test_a_reason_in_short_is_its_first_sentence(reason: str, why: str) -> None:
     formatter = replace(FORMATTERS["en"], causes=CauseCatalogue(()))
-    assert formatter.describe(make_event(make_task(fail_reason=reason))).headline.why == why
+    assert formatter.describe(make_event(make_task(fail_reason=reason))).why == why
 
 
 def test_a_long_reason_is_shortened_to_the_words_of_its_cause() -> None:
     long = "the flavor that you have chosen for this operation of yours is sold out in the zone"
-    assert english(make_event(make_task(fail_reason=long))).headline.why != long
-    assert len(english(make_event(make_task(fail_reason=long))).headline.why) <= 60
+    assert english(make_event(make_task(fail_reason=long))).why != long
+    assert len(english(make_event(make_task(fail_reason=long))).why) <= 60
 
 
 def test_what_is_only_inferred_says_usually() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import groupby
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from notifier.channels.templates import FilledTemplate
@@ -314,17 +314,20 @@ def _text_items(items: Iterable[Item]) -> Iterator[str]:
 
 def html_part(content: MailContent, localizer: Localizer) -> str:
     """Return the HTML part. It loads nothing from elsewhere; its links are those of the configuration."""
-    page = _templates().get_template("mail.html.j2")
-    return page.render(mail=content, language=localizer.language, text=localizer.text)
+    return _page().render(mail=content, language=localizer.language, text=localizer.text)
 
 
 @cache
-def _templates() -> Environment:
+def _page() -> Template:
     environment = Environment(
-        loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        auto_reload=False,
     )
     environment.filters |= {"commands": _with_commands, "names": _with_names}
-    return environment
+    return environment.get_template("mail.html.j2")
 
 
 def _with_commands(text: str) -> Markup:

@@ -8,7 +8,8 @@ that its markup is replaced by characters that look alike.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import groupby
+from functools import cached_property
+from itertools import accumulate, groupby, takewhile
 from urllib.parse import quote
 
 from notifier.wording.marks import split_marked
@@ -25,7 +26,7 @@ _COMMAND = re.compile(r"`([^`]*)`")
 _UNSAFE_IN_ADDRESS = re.compile(r"[\s@()<>\[\]\"'`|\\]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Markdown:
     """The Markdown of one server."""
 
@@ -50,15 +51,20 @@ class Markdown:
     def plain(self, text: str, limit: int) -> str:
         """Return a line of at most `limit` characters in which nothing is markup, a mention or a link."""
         line = self.active.sub(rf"\g<0>{ZERO_WIDTH_SPACE}", " ".join(text.split()).replace("`", _BACKTICK))
-        shown: list[str] = []
-        left = limit - 1
-        for char in line:
-            safe = self.replaced.get(char, char)
-            if len(safe) > left:
-                return "".join(shown) + _ELLIPSIS
-            shown.append(safe)
-            left -= len(safe)
-        return "".join(shown)
+        safe = self._replaced(line)
+        return safe if len(safe) < limit else self._replaced(line[: self._fitting(line, limit - 1)]) + _ELLIPSIS
+
+    def _replaced(self, line: str) -> str:
+        return self._markup.sub(lambda found: self.replaced[found[0]], line)
+
+    @cached_property
+    def _markup(self) -> re.Pattern[str]:
+        return re.compile(f"[{re.escape(''.join(self.replaced))}]")
+
+    def _fitting(self, line: str, room: int) -> int:
+        """Return the number of characters that fit once replaced, so that none is cut from its backslash."""
+        sizes = accumulate(len(self.replaced.get(char, char)) for char in line)
+        return sum(1 for _ in takewhile(lambda size: size <= room, sizes))
 
     def block_quote(self, text: str, limit: int) -> str:
         """Return a block quote of at most `limit` characters. No line of it begins a list, a heading or a table."""

@@ -167,7 +167,7 @@ class MessageLayout:
         """Return one event of a digest in one line."""
         environment = message.environment if message.environment != summary.environment else ""
         name = self._code(message.subject) if message.operation and message.subject else ""
-        parts = (name, self._sentence(message.detail), self._plain(environment), self._plain(message.headline.why))
+        parts = (name, self._sentence(message.detail), self._plain(environment), self._plain(message.why))
         job = self._code(message.job) if message.job else ""
         return f"- {_SEPARATOR.join(filter(None, (*parts, job)))}"
 

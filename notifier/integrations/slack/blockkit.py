@@ -5,7 +5,7 @@ Rich text has no markup: what it contains is shown as it is.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import zip_longest
 
@@ -41,7 +41,6 @@ _CELLS = 12
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-_ENTITIES: Mapping[int, str] = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _BACKTICK = "\u02cb"
 """Replaces a backtick, which has no escape."""
 
@@ -50,17 +49,21 @@ _BACKTICK = "\u02cb"
 
 def escape(text: str, limit: int) -> str:
     """Escape mentions, links and entities. The result has at most `limit` characters."""
-    escaped = text.translate(_ENTITIES)
+    escaped = _escaped(text)
     if len(escaped) <= limit:
         return escaped
-    return text[: _fitting(text, limit - 1)].translate(_ENTITIES) + "…"
+    return _escaped(text[: _fitting(text, limit - 1)]) + "…"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _fitting(text: str, limit: int) -> int:
     """Return the number of characters that fit once escaped, so that no entity is cut."""
     used = 0
     for index, char in enumerate(text):
-        used += len(char.translate(_ENTITIES))
+        used += len(_escaped(char))
         if used > limit:
             return index
     return len(text)
@@ -113,6 +116,8 @@ def sentence(text: str, limit: int = SENTENCE_LIMIT, *, bold: bool = False, quot
 
     Quoted parts are formatted by `quote`, times are date tokens. With `bold` the rest is bold, up to a first ` · `.
     """
+    if text.isascii() and not bold:  # no part is marked
+        return escape(text, limit - 1) or "…"
     parts = list(_emphasised(_closed_up(list(split_marked(text))), bold=bold))
     shown = ""
     for part, following in zip_longest(parts, parts[1:]):
@@ -136,7 +141,8 @@ def _closed_up(parts: Sequence[SentencePart]) -> Iterator[SentencePart]:
     dates = [False, *(part.at is not None and part.day for part in parts), False]
     for part, after_date, before_date in zip(parts, dates, dates[2:], strict=False):
         text = _BEFORE_HAN.sub("", part.text) if after_date else part.text
-        yield part._replace(text=_AFTER_HAN.sub("", text) if before_date else text)
+        text = _AFTER_HAN.sub("", text) if before_date else text
+        yield part if text is part.text else part._replace(text=text)
 
 
 def _emphasised(parts: Iterable[SentencePart], *, bold: bool) -> Iterator[SentencePart]:

@@ -12,7 +12,6 @@ from notifier.channels.base import Json
 from notifier.channels.templates import BUILT_IN, FilledTemplate
 from notifier.chat.requests import MUTE_LENGTHS, Button, ButtonAction
 from notifier.core.delivery import Thread
-from notifier.core.durations import parse_duration
 from notifier.core.ids import shorten_id
 from notifier.core.model import Event
 from notifier.core.people import Acknowledgement, Mute
@@ -278,14 +277,11 @@ class _Layout:
         options = (
             (
                 Button(ButtonAction.MUTE, self.event.id, one),
-                self.localizer.text("button.mute_for", length=self._length(one)),
+                self.localizer.text("button.mute_for", length=self.localizer.duration(length)),
             )
-            for one in MUTE_LENGTHS
+            for one, length in MUTE_LENGTHS.items()
         )
         return menu_element(Button(ButtonAction.MUTE), self.localizer.text("button.mute"), options)
-
-    def _length(self, written: str) -> str:
-        return self.localizer.duration(parse_duration(written))
 
     # -- where it is from --
 

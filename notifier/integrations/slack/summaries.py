@@ -256,4 +256,4 @@ def _pieces_by_priority(message: Message) -> Iterator[tuple[str, Style, str]]:
         yield "what", escape if message.known else inline_code, message.operation
     else:
         yield "what", sentence, message.sentence
-    yield "why", literal, message.headline.why
+    yield "why", literal, message.why

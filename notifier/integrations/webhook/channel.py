@@ -6,7 +6,6 @@ from datetime import datetime
 from functools import cached_property
 from urllib.parse import urlsplit
 
-import msgspec
 import structlog
 from standardwebhooks import Webhook
 
@@ -28,13 +27,6 @@ _STANDARD_INSTEAD = f"{JSON}; body=standard"
 """Content type of a stored standard body that replaces one on which the template failed. It is sent as JSON."""
 
 log = structlog.get_logger(__name__)
-
-
-def _json(value: object) -> bytes:
-    try:
-        return msgspec.json.encode(value)
-    except UnicodeEncodeError:  # a lone surrogate; sources remove them, but a body must not depend on that
-        return encode_json(msgspec.to_builtins(value))
 
 
 BODY_TEMPLATE = "body_template"
@@ -69,9 +61,9 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
         try:
             filled = self._fill(request)
         except TemplateFailed:
-            return Body(content=_json(envelope(request, self.context)), content_type=_STANDARD_INSTEAD)
+            return Body(content=encode_json(envelope(request, self.context)), content_type=_STANDARD_INSTEAD)
         if filled is None:
-            return Body(content=_json(envelope(request, self.context)), content_type=JSON)
+            return Body(content=encode_json(envelope(request, self.context)), content_type=JSON)
         return Body(content=filled, content_type=self.settings.content_type)
 
     def render_problem(self, request: RenderRequest) -> str | None:
