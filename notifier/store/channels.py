@@ -1,7 +1,6 @@
 """The state of channels: health, parking, and which failures were announced."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select, update
@@ -15,6 +14,7 @@ from notifier.store import rows, statements
 from notifier.store.delivery_rows import change_deliveries, make_due
 from notifier.store.schema import channels, deliveries
 from notifier.store.session import Session
+from notifier.store.statements import new_values
 
 
 class Channels:
@@ -41,7 +41,7 @@ class Channels:
 
     def save_health(self, channel: str, health: ChannelHealth) -> None:
         """Record the health of a channel."""
-        self._session.execute(update(channels).where(channels.c.name == channel).values(asdict(health)))
+        self._session.execute(statements.SAVE_HEALTH, new_values(rows.health_values(health)) | {"of_name": channel})
 
     def park(self, channel: str, reason: str | None, wait: timedelta | None, now: datetime) -> None:
         """Park a channel with its waiting deliveries; it is probed after `wait`, or never."""

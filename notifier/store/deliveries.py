@@ -18,9 +18,9 @@ from notifier.core.storm_plan import UnsentPart
 from notifier.store import rows, statements
 from notifier.store.channels import Channels
 from notifier.store.delivery_rows import change_deliveries, load_deliveries, load_events, make_due
-from notifier.store.schema import attempts, deliveries, delivery_events, events
+from notifier.store.schema import deliveries, delivery_events, events
 from notifier.store.session import Session, chunks
-from notifier.store.statements import UNSETTLED
+from notifier.store.statements import UNSETTLED, new_values
 
 _REPEATABLE = (DeliveryState.DEAD, DeliveryState.PARKED)
 
@@ -43,8 +43,8 @@ class Deliveries:
         if not planned:
             return
         self._planned_channels |= {one.channel for one in planned if one.state is DeliveryState.PENDING}
-        self._session.execute(deliveries.insert(), [rows.delivery_values(delivery) for delivery in planned])
-        self._session.execute(delivery_events.insert(), list(_members(planned)))
+        self._session.execute(statements.RECORD_DELIVERY, [rows.delivery_values(delivery) for delivery in planned])
+        self._session.execute(statements.RECORD_DELIVERED_EVENT, list(_members(planned)))
         self._session.notify_listeners()
 
     def unsent_parts(self, storm_ids: Collection[str]) -> Mapping[str, UnsentPart]:
@@ -76,7 +76,7 @@ class Deliveries:
             }
             for position, event in enumerate(more, start=unsent.events)
         ]
-        self._session.execute(delivery_events.insert(), values)
+        self._session.execute(statements.RECORD_DELIVERED_EVENT, values)
         return True
 
     def _waits_since(self, seq: int, channel: str, subjects: Collection[str]) -> bool:
@@ -107,16 +107,15 @@ class Deliveries:
     def withheld(self, delivery_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
         """Return the recipients whom an older delivery about the same subject has not reached yet, by delivery."""
         withheld: dict[str, frozenset[str]] = {}
-        for found in self._session.execute_chunks(statements.BLOCKING_RECIPIENTS, delivery_ids):
-            for id_, encoded in found:
-                pending = recipients.pending_addresses(rows.recipients_of(encoded))
-                withheld[id_] = withheld.get(id_, frozenset()) | pending
+        for id_, encoded in self._session.execute(statements.BLOCKING_RECIPIENTS, {"ids": delivery_ids}):
+            pending = recipients.pending_addresses(rows.recipients_of(encoded))
+            withheld[id_] = withheld.get(id_, frozenset()) | pending
         return withheld
 
     def mark_begun(self, claims: Collection[tuple[str, int]], *, begun: bool) -> Collection[str]:
         """Record whether claims have begun to be rendered or sent; return the ids of those that are still held."""
-        marked = self._session.execute_chunks(statements.MARK_BEGUN, claims, "claims", has_begun=begun)
-        return {id_ for found in marked for id_ in found.scalars()}
+        marked = self._session.execute(statements.MARK_BEGUN, {"claims": claims, "has_begun": begun})
+        return set(marked.scalars())
 
     def save_bodies(self, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
         """Store rendered bodies by delivery id; return what is to be sent: the first body that a delivery ever had.
@@ -138,7 +137,7 @@ class Deliveries:
         self._session.insert_isolated(values, store)
         if stored == len(bodies):
             return bodies
-        found = self._session.execute(statements.BODIES, {"ids": list(bodies)})
+        found = self._session.execute(statements.BODIES, {"ids": bodies})
         return {id_: Body(content=content, content_type=type_) for id_, content, type_ in found}
 
     def settle(self, settlements: Sequence[Settlement], now: datetime) -> int:
@@ -149,7 +148,7 @@ class Deliveries:
         applied += sum(self._settle(settlement, now) for settlement in others)
         if settlements:
             values = [rows.attempt_values(settlement.attempt) for settlement in settlements]
-            self._session.execute(self._session.insert(attempts).on_conflict_do_nothing(), values)
+            self._session.execute(statements.RECORD_ATTEMPT, values)
         partly = [settlement for settlement in others if settlement.signal is AttemptSignal.GOOD]
         self._unpark_proven([settlement.delivery_id for settlement in (*delivered, *partly)], now)
         return applied
@@ -170,14 +169,14 @@ class Deliveries:
         values = {
             "state": settlement.state,
             "available_at": now + (settlement.wait or timedelta()),
-            "claimed_by": None,
             "outcome_unknown": settlement.outcome_unknown,
             "reason": settlement.reason,
             # Not the time of the attempt, which a replica's clock gave: this time decides what is announced.
             "settled_at": None if settlement.state in UNSETTLED else now,
         } | rows.recipients_values(settlement.recipients)
         attempt = {"delivery_id": settlement.delivery_id, "number": settlement.attempt.number}
-        channel: str | None = self._session.execute(statements.SETTLE.values(values), attempt).scalar()
+        statement = statements.SETTLE if settlement.recipients is None else statements.SETTLE_WITH_RECIPIENTS
+        channel: str | None = self._session.execute(statement, attempt | new_values(values)).scalar()
         if channel is not None and settlement.parks_channel:
             self._channels.park(channel, settlement.reason, settlement.wait, now)
         return int(channel is not None)
@@ -223,8 +222,7 @@ class Deliveries:
         now = self._session.now()
         waiting = [
             row
-            for found in self._session.execute_chunks(statements.WAITING_PROGRESS, by, "subjects", channel=channel)
-            for row in found
+            for row in self._session.execute(statements.WAITING_PROGRESS, {"channel": channel, "subjects": by})
             if row.event_id != by[row.subject]
         ]
         values = [
@@ -236,10 +234,9 @@ class Deliveries:
 
     def rank_as_failures(self, channel: str, subjects: Collection[str]) -> None:
         """Let unsettled deliveries about these subjects go out with the failures: they hold back newer ones."""
-        chunked = self._session.execute_chunks(statements.HOLDING_BACK, subjects, "subjects", channel=channel)
-        seqs = {seq for found in chunked for seq in found.scalars()}
-        for some in chunks(sorted(seqs)):
-            self._session.execute(statements.RANK_AS_FAILURES, {"seqs": some})
+        seqs = set(self._session.execute(statements.HOLDING_BACK, {"channel": channel, "subjects": subjects}).scalars())
+        if seqs:
+            self._session.execute(statements.RANK_AS_FAILURES, {"seqs": sorted(seqs)})
 
     def retry(self, delivery_ids: Collection[str], now: datetime) -> int:
         """Make dead or parked deliveries pending again with a fresh schedule and return how many.

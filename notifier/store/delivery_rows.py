@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, update
+from sqlalchemy import ColumnElement, update
 
 from notifier.core.delivery import Delivery
 from notifier.core.model import Event
@@ -13,7 +13,7 @@ from notifier.store.schema import deliveries
 from notifier.store.session import Session
 
 
-def load_deliveries(session: Session, found: Sequence[Row[*tuple[Any, ...]]]) -> list[Delivery]:
+def load_deliveries(session: Session, found: Sequence[Any]) -> list[Delivery]:
     """Return the deliveries of rows, each with its events and its storm."""
     carried = load_events(session, [row.id for row in found])
     storms = load_storms(session, {row.storm for row in found if row.storm})
@@ -23,15 +23,14 @@ def load_deliveries(session: Session, found: Sequence[Row[*tuple[Any, ...]]]) ->
 def load_events(session: Session, delivery_ids: Collection[str]) -> Mapping[str, Sequence[Event]]:
     """Return the events of deliveries by the id of the delivery, in their order."""
     carried: dict[str, list[Event]] = {}
-    for result in session.execute_chunks(statements.EVENTS_OF_DELIVERIES, delivery_ids):
-        for delivery_id, facts in result:
-            carried.setdefault(delivery_id, []).append(rows.event_of(facts))
+    for delivery_id, facts in session.execute(statements.EVENTS_OF_DELIVERIES, {"ids": delivery_ids}).tuples():
+        carried.setdefault(delivery_id, []).append(rows.event_of(facts))
     return carried
 
 
 def load_storms(session: Session, ids: Collection[str]) -> Mapping[str, Storm]:
     """Return storms by id."""
-    return {row.id: rows.storm_of(row) for found in session.execute_chunks(statements.STORMS, ids) for row in found}
+    return {row.id: rows.storm_of(row) for row in session.execute(statements.STORMS, {"ids": ids})} if ids else {}
 
 
 def change_deliveries(session: Session, *which: ColumnElement[bool], **values: object) -> int:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from notifier.clock import SteadyTime
@@ -28,7 +28,7 @@ from notifier.core.errors import (
     StoreUnreachable,
 )
 from notifier.settings.database_url import PostgresAddress, SqliteAddress, parse_address
-from notifier.store import files
+from notifier.store import files, statements
 from notifier.store.errors import names_no_database, place_of, translated
 from notifier.store.migrate import HEAD, KNOWN, current, require_current, upgrade
 from notifier.store.polls import FingerprintCache
@@ -48,7 +48,7 @@ from notifier.store.transaction import Transaction
 
 T = TypeVar("T")
 
-Time = Callable[[Connection], datetime]
+Time = Callable[[Session], datetime]
 """Returns the time that all processes on the database agree on."""
 
 READERS = 4
@@ -317,10 +317,9 @@ def _find_file(named: Path, *, create: bool) -> tuple[Path, bool]:
 # ---- PostgreSQL ----
 
 
-def _server_time(connection: Connection) -> datetime:
-    """Ask the server: `now()` would stand still within a transaction."""
-    found: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
-    return found.astimezone(UTC)
+def _server_time(session: Session) -> datetime:
+    found: datetime = session.execute(statements.SERVER_TIME).scalar_one()
+    return found
 
 
 def _open_postgres(address: PostgresAddress, *, migrate: bool, time: Time) -> SqlStore:

@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping, Sequence
 from notifier.core.routing import RoutedEvent
 from notifier.ports import EventsRecorded
 from notifier.store import rows, statements
-from notifier.store.schema import events
 from notifier.store.session import Session
 
 
@@ -18,7 +17,7 @@ class Events:
     def record(self, routed: Sequence[RoutedEvent]) -> EventsRecorded:
         """Insert events; an id that is already there is left as it is."""
         ids = [item.event.id for item in routed]
-        known = {id_ for found in self._session.execute_chunks(statements.KNOWN_EVENTS, ids) for id_ in found.scalars()}
+        known = set(self._session.execute(statements.KNOWN_EVENTS, {"ids": ids}).scalars())
         fresh = [item for item in routed if item.event.id not in known]
         refused = {item.event.id for item in self._session.insert_isolated(fresh, self._insert)}
         return EventsRecorded(
@@ -27,12 +26,11 @@ class Events:
         )
 
     def _insert(self, routed: Sequence[RoutedEvent]) -> None:
-        self._session.execute(events.insert(), [rows.event_values(item) for item in routed])
+        self._session.execute(statements.RECORD_EVENT, [rows.event_values(item) for item in routed])
 
     def occurrences(self, source: str, job_ids: Collection[str]) -> Mapping[str, Collection[str]]:
         """Return the occurrences of the recorded events of tasks, by job id."""
         occurrences: dict[str, set[str]] = {}
-        for found in self._session.execute_chunks(statements.OCCURRENCES, job_ids, source=source):
-            for job_id, occurrence in found:
-                occurrences.setdefault(job_id, set()).add(occurrence)
+        for job_id, occurrence in self._session.execute(statements.OCCURRENCES, {"source": source, "ids": job_ids}):
+            occurrences.setdefault(job_id, set()).add(occurrence)
         return occurrences

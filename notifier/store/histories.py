@@ -35,7 +35,7 @@ class Histories:
                     (instances[row.instance], row.name): _seconds(row.failed_at, row.succeeded_at) for row in found
                 }
         durations = {
-            name: self._session.execute(statements.DURATIONS, {"source": query.source, "name": name}).scalars().all()
+            name: list(self._session.execute(statements.DURATIONS, {"source": query.source, "name": name}).scalars())
             for name in query.operations
         }
         return HistoryFacts(failures=failures, durations=durations, recoveries=recoveries)

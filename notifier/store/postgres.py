@@ -81,6 +81,7 @@ def postgres_engine(address: PostgresAddress, readers: int) -> Engine:
         pool_size=POSTGRES_THREADS + readers,
         max_overflow=0,
         pool_pre_ping=True,
+        paramstyle="format",  # positional, as compiled statements need it
         connect_args=parameters,
     )
     event.listen(engine, "handle_error", _discard_lost)

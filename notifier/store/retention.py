@@ -131,7 +131,7 @@ class Retention:
             if state.name in configured or polled_at > before or pruned >= limit:
                 continue
             some = select(tasks.c.job_id).where(tasks.c.source == state.name).limit(limit - pruned)
-            pruned += self._delete_tasks(state.name, self._session.execute(some).scalars().all())
+            pruned += self._delete_tasks(state.name, list(self._session.execute(some).scalars()))
             if pruned < limit:
                 self._session.execute(delete(sources).where(sources.c.name == state.name))
         return pruned

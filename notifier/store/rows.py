@@ -1,6 +1,6 @@
 """Between rows and values: the only place that knows both."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any, TypeVar
 
@@ -25,6 +25,8 @@ _decode_recipients = msgspec.json.Decoder(tuple[Recipient, ...]).decode
 _decode_routing = msgspec.json.Decoder(DeliveryRouting).decode
 _decode_storm = msgspec.json.Decoder(Storm).decode
 _decode_names = msgspec.json.Decoder(tuple[str, ...]).decode
+
+_NO_ROUTING = DeliveryRouting()
 
 T = TypeVar("T", bound=tuple[Any, ...])
 
@@ -57,14 +59,13 @@ _DELIVERY = tuple(
 )
 
 
-def _fields_of(row: Row[T], names: Iterable[str]) -> dict[str, Any]:
-    found = row._mapping  # noqa: SLF001 - SQLAlchemy's public way to columns by name
-    return {name: found[name] for name in names}
+def _fields_of(row: object, names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in names}
 
 
 def task_values(task: Task) -> dict[str, object]:
     """Return the columns of a task."""
-    return {name: getattr(task, name) for name in _TASK} | {"status": str(task.status), "seconds": _seconds(task)}
+    return _fields_of(task, _TASK) | {"status": str(task.status), "seconds": _seconds(task)}
 
 
 def _seconds(task: Task) -> float | None:
@@ -132,17 +133,17 @@ def delivery_values(delivery: Delivery) -> dict[str, object]:
         "routing": routing_text(delivery.routing),
         "storm": Subject.parse(delivery.subject).storm or None,
     }
-    return {name: getattr(delivery, name) for name in _DELIVERY} | own
+    return _fields_of(delivery, _DELIVERY) | own
 
 
 def routing_text(routing: DeliveryRouting) -> str | None:
     """Return the column of what routes want of a message; None where they want nothing."""
-    return None if routing == DeliveryRouting() else _encode(routing).decode()
+    return None if routing == _NO_ROUTING else _encode(routing).decode()
 
 
 def routing_of(encoded: str | None) -> DeliveryRouting:
     """Read what routes want of a message."""
-    return _decode_routing(encoded) if encoded else DeliveryRouting()
+    return _decode_routing(encoded) if encoded else _NO_ROUTING
 
 
 def copies_text(copies: Sequence[str]) -> str | None:
@@ -172,7 +173,7 @@ def delivery_of(row: Row[T], events: tuple[Event, ...], storm: Storm | None = No
 
 def storm_values(storm: Storm) -> dict[str, object]:
     """Return the columns of a storm."""
-    return {name: getattr(storm, name) for name in _STORM} | {"facts": _encode(storm)}
+    return _fields_of(storm, _STORM) | {"facts": _encode(storm)}
 
 
 def storm_of(row: Row[T]) -> Storm:
@@ -192,7 +193,7 @@ def recipients_values(recipients: tuple[Recipient, ...] | None) -> dict[str, obj
 
 def attempt_values(attempt: Attempt) -> dict[str, object]:
     """Return the columns of an attempt."""
-    return {name: getattr(attempt, name) for name in _ATTEMPT} | {"resolution": attempt.resolution}
+    return _fields_of(attempt, _ATTEMPT) | {"resolution": attempt.resolution}
 
 
 def attempt_of(row: Row[T]) -> Attempt:
@@ -208,6 +209,11 @@ def channel_of(row: Row[T]) -> ChannelState:
 def health_of(row: Row[T]) -> ChannelHealth:
     """Read the health of a channel, or of a budget of edits."""
     return ChannelHealth(**_fields_of(row, _HEALTH))
+
+
+def health_values(health: ChannelHealth) -> dict[str, object]:
+    """Return the columns of the health of a channel, or of a budget of edits."""
+    return _fields_of(health, _HEALTH)
 
 
 def acknowledgement_of(row: Row[T]) -> Acknowledgement:

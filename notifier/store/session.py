@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Executable, Row, Table, update
+from sqlalchemy import Connection, Executable, Table, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from notifier.store import statements
+from notifier.store.compiled import Parameters, Result, form_of
 
 T = TypeVar("T")
-
-Parameters: TypeAlias = "Mapping[str, Any] | Sequence[Mapping[str, Any]]"
 
 CHUNK = 500
 """Values in one IN list. SQLite allows 32,766 parameters; a plan for that many takes longer than several statements."""
@@ -30,26 +29,36 @@ def chunks(values: Collection[T]) -> Iterator[list[T]]:
 class Session:
     """Runs statements on one connection, whose transaction belongs to the caller."""
 
-    def __init__(self, connection: Connection, time: Callable[[Connection], datetime]) -> None:
+    def __init__(self, connection: Connection, time: Callable[[Session], datetime]) -> None:
         """`time` returns the time that everybody who shares the database agrees on."""
         self.connection = connection
-        self.now = partial(time, connection)
+        self.now = partial(time, self)
         self.after_commit: list[Callable[[], None]] = []
         """Steps that the caller takes once the transaction has committed."""
         self._notified = False
+        self._cursor: Any = None
+        """The driver's, for compiled statements."""
 
     @property
     def is_postgresql(self) -> bool:
         """Return whether the database is PostgreSQL, and not SQLite."""
         return self.connection.dialect.name == "postgresql"
 
-    def execute(self, statement: Executable, parameters: Parameters | None = None) -> CursorResult[*tuple[Any, ...]]:
-        """Run a statement once for each mapping of parameters."""
-        return self.connection.execute(statement, parameters)
+    def execute(self, statement: Executable, parameters: Parameters | None = None) -> Result:
+        """Run a statement once for each mapping of parameters.
+
+        One that is marked with `compiled` runs in its compiled form.
+        """
+        form = form_of(statement, self.connection.dialect)
+        if form is None:
+            return self.connection.execute(statement, parameters)
+        if self._cursor is None:
+            self._cursor = self.connection.connection.cursor()
+        return form.execute(self.connection, self._cursor, parameters)
 
     def execute_chunks(
         self, statement: Executable, values: Collection[T], name: str = "ids", **parameters: object
-    ) -> Iterator[CursorResult[*tuple[Any, ...]]]:
+    ) -> Iterator[Result]:
         """Run a statement for a few of the values at a time, which it takes as the list `name`."""
         return (self.execute(statement, parameters | {name: some}) for some in chunks(values))
 
@@ -72,7 +81,7 @@ class Session:
             return [row for value in values for row in self.insert_isolated([value], execute)]
         return []
 
-    def lock_named(self, table: Table, statement: Executable, name: str) -> Row[*tuple[Any, ...]]:
+    def lock_named(self, table: Table, statement: Executable, name: str) -> Any:  # noqa: ANN401 - a row
         """Return the row of a name, which a statement selects and locks. It is inserted where there is none."""
         row = self.execute(statement, {"of_name": name}).one_or_none()
         if row is None:

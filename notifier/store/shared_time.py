@@ -8,11 +8,12 @@ the right times.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, Table, case, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, case, func, literal, or_, update
 from sqlalchemy.dialects.sqlite import insert
 
 from notifier.clock import SteadyTime
 from notifier.core.delivery import DeliveryState
+from notifier.store import statements
 from notifier.store.schema import (
     UtcDateTime,
     channels,
@@ -26,6 +27,7 @@ from notifier.store.schema import (
     sources,
     threads,
 )
+from notifier.store.session import Session
 
 STEP = timedelta(seconds=2)
 """Difference between the system's clock and the database's time from which the clock counts as set."""
@@ -36,19 +38,17 @@ LONGEST_WAIT = timedelta(days=366)
 _MOVED = (sources, channels, edit_budgets, threads, mutes, requests, replicas, credentials)
 """Tables of deadlines and lasting states. Events, attempts and actions keep the time at which they were recorded."""
 
-_READ = select(clock)
-
 
 @dataclass(frozen=True, slots=True)
 class SharedTime:
-    """Returns the time, on a connection."""
+    """Returns the time, in a session."""
 
     writing: bool
     """Whether the transactions write, so that the database's time can follow a system's clock that was set."""
 
-    def __call__(self, connection: Connection) -> datetime:
+    def __call__(self, session: Session) -> datetime:
         """Return the time of all processes on the database."""
-        row = connection.execute(_READ).one_or_none()
+        row, connection = session.execute(statements.TIME).one_or_none(), session.connection
         present = SteadyTime.start()
         if row is None or row.boot != present.boot:  # the first ever, or since the machine started
             if self.writing:

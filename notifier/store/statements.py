@@ -8,7 +8,7 @@ the threads of tasks, and these before the threads of storms. An UPDATE cannot h
 its columns.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from functools import cache
 from typing import Any, Final
@@ -19,6 +19,7 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     Select,
+    Table,
     Update,
     and_,
     bindparam,
@@ -34,16 +35,21 @@ from sqlalchemy import (
     union_all,
     update,
 )
+from sqlalchemy.dialects import postgresql
 
 from notifier.core.credentials import CredentialState
 from notifier.core.delivery import FAILURE_RANK, DeliveryState
 from notifier.core.events import EditUrgency, EventType
 from notifier.core.history import MAX_DURATIONS
 from notifier.core.model import TaskStatus
+from notifier.core.pacing import ChannelHealth
+from notifier.store.compiled import compiled, is_in, is_row_in
 from notifier.store.schema import (
     UtcDateTime,
     acknowledgements,
+    attempts,
     channels,
+    clock,
     credentials,
     deliveries,
     delivery_events,
@@ -63,12 +69,27 @@ FINAL: Final = (DeliveryState.DELIVERED, DeliveryState.SUPPRESSED, DeliveryState
 LISTEN_CHANNEL: Final = "gaussdb_notifier"
 """PostgreSQL's name of the notification that there may be deliveries to make. It has no payload."""
 
-NOTIFY = select(func.pg_notify(LISTEN_CHANNEL, ""))
+NOTIFY = compiled(select(func.pg_notify(LISTEN_CHANNEL, "")))
+
+TIME = compiled(select(clock))
+"""SQLite's time of all processes."""
+
+SERVER_TIME = compiled(select(func.clock_timestamp(type_=UtcDateTime()).label("at")))
+"""PostgreSQL's: `now()` would stand still within a transaction."""
 
 
 def list_parameter(name: str, **how: Any) -> Any:  # noqa: ANN401 - as bindparam
     """Return a parameter for a list of values, which follows IN."""
     return bindparam(name, expanding=True, **how)
+
+
+def recorded(table: Table, *, without: Collection[str] = ()) -> postgresql.Insert:
+    """Return the statement that inserts a row, with a parameter for each column but those that begin with a default.
+
+    SQLite's compiler reads the same form, with its ON CONFLICT.
+    """
+    named = [column.name for column in table.columns if column.identity is None and column.name not in without]
+    return postgresql.insert(table).values({name: bindparam(name) for name in named}).inline()
 
 
 def new_values(values: Mapping[str, object]) -> dict[str, object]:
@@ -78,7 +99,7 @@ def new_values(values: Mapping[str, object]) -> dict[str, object]:
 
 # ---- sources ----
 
-CLAIM_POLL = (
+CLAIM_POLL = compiled(
     update(sources)
     .where(
         sources.c.name == bindparam("source"),
@@ -99,8 +120,8 @@ CLAIM_POLL = (
     .values(claimed_by=bindparam("owner"), claimed_until=bindparam("until"), epoch=sources.c.epoch + 1, retired_at=None)
     .returning(sources, exists(1).where(storms.c.source == sources.c.name, storms.c.ended_at.is_(None)).label("stormy"))
 )
-EPOCH = select(sources.c.epoch).where(sources.c.name == bindparam("source")).with_for_update()
-DUE_SOURCES = (
+EPOCH = compiled(select(sources.c.epoch).where(sources.c.name == bindparam("source")).with_for_update())
+DUE_SOURCES = compiled(
     select(sources.c.name)
     .where(
         or_(sources.c.next_poll_at.is_(None), sources.c.next_poll_at <= bindparam("now")),
@@ -126,8 +147,8 @@ SOURCES_TO_JUDGE = (
     )
     .order_by(sources.c.name)
 )
-CREDENTIAL = select(credentials).where(credentials.c.key == bindparam("key")).with_for_update()
-SAVE_CREDENTIAL = (
+CREDENTIAL = compiled(select(credentials).where(credentials.c.key == bindparam("key")).with_for_update())
+SAVE_CREDENTIAL = compiled(
     update(credentials)
     .where(credentials.c.key == bindparam("of_key"))
     .values({field.name: bindparam(f"new_{field.name}") for field in fields(CredentialState)})
@@ -147,23 +168,27 @@ def record_poll(names: tuple[str, ...]) -> Update:
 TASKS = select(*(column for column in tasks.columns if column.name != "fingerprint"))
 """Every read of recorded tasks starts here: fingerprints are large, and only a poll compares them."""
 
-FINGERPRINTS = select(tasks.c.job_id, tasks.c.fingerprint).where(tasks.c.source == bindparam("source"))
+FINGERPRINTS = compiled(select(tasks.c.job_id, tasks.c.fingerprint).where(tasks.c.source == bindparam("source")))
 RECORDED_TASKS = TASKS.where(tasks.c.source == bindparam("source"), tasks.c.job_id.in_(list_parameter("ids")))
 # A task with a status that we do not know may have ended: an end time says so. Of a row without a status nothing is
 # known.
-RUNNING_TASKS = TASKS.where(
-    tasks.c.source == bindparam("source"),
-    or_(
+RUNNING_TASKS = compiled(
+    TASKS.where(
+        tasks.c.source == bindparam("source"),
+        or_(
+            tasks.c.status == TaskStatus.RUNNING,
+            and_(tasks.c.status == TaskStatus.UNKNOWN, tasks.c.ended_at.is_(None), tasks.c.raw_status != ""),
+        ),
+    )
+)
+UNCHANGED_TASKS = compiled(
+    select(tasks.c.job_id, tasks.c.changed_at).where(
+        tasks.c.source == bindparam("source"),
         tasks.c.status == TaskStatus.RUNNING,
-        and_(tasks.c.status == TaskStatus.UNKNOWN, tasks.c.ended_at.is_(None), tasks.c.raw_status != ""),
-    ),
+        tasks.c.changed_at <= bindparam("before"),
+    )
 )
-UNCHANGED_TASKS = select(tasks.c.job_id, tasks.c.changed_at).where(
-    tasks.c.source == bindparam("source"),
-    tasks.c.status == TaskStatus.RUNNING,
-    tasks.c.changed_at <= bindparam("before"),
-)
-RECORD_MISSING = (
+RECORD_MISSING = compiled(
     update(tasks)
     .where(tasks.c.source == bindparam("of_source"), tasks.c.job_id == bindparam("of_job_id"))
     .values(missing=bindparam("new_missing"), unlisted=bindparam("new_unlisted"))
@@ -230,28 +255,42 @@ DURATIONS = (
 
 # ---- events ----
 
-KNOWN_EVENTS = select(events.c.id).where(events.c.id.in_(list_parameter("ids")))
-OCCURRENCES = select(events.c.job_id, events.c.occurrence).where(
-    events.c.source == bindparam("source"), events.c.job_id.in_(list_parameter("ids"))
+KNOWN_EVENTS = compiled(select(events.c.id).where(is_in(events.c.id, "ids")))
+RECORD_EVENT = compiled(recorded(events))
+OCCURRENCES = compiled(
+    select(events.c.job_id, events.c.occurrence).where(
+        events.c.source == bindparam("source"), is_in(events.c.job_id, "ids")
+    )
 )
-EVENTS_OF_DELIVERIES = (
+EVENTS_OF_DELIVERIES = compiled(
     select(delivery_events.c.delivery_id, events.c.facts)
     .join(events, events.c.id == delivery_events.c.event_id)
-    .where(delivery_events.c.delivery_id.in_(list_parameter("ids")))
+    .where(is_in(delivery_events.c.delivery_id, "ids"))
     .order_by(delivery_events.c.delivery_id, delivery_events.c.position)
 )
 
 # ---- channels ----
 
-CHANNEL = select(channels).where(channels.c.name == bindparam("of_name")).with_for_update()
-EDIT_BUDGET = select(edit_budgets).where(edit_budgets.c.name == bindparam("of_name")).with_for_update()
+CHANNEL = compiled(select(channels).where(channels.c.name == bindparam("of_name")).with_for_update())
+EDIT_BUDGET = compiled(select(edit_budgets).where(edit_budgets.c.name == bindparam("of_name")).with_for_update())
 LOCK_CHANNELS = select(channels.c.name).order_by(channels.c.name).with_for_update()
-PARKED_NAMES = select(channels.c.name).where(channels.c.parked_since.is_not(None))
-PARKED_CHANNELS = (
+SAVE_HEALTH = compiled(
+    update(channels)
+    .where(channels.c.name == bindparam("of_name"))
+    .values({field.name: bindparam(f"new_{field.name}") for field in fields(ChannelHealth)})
+)
+PARKED_NAMES = compiled(select(channels.c.name).where(channels.c.parked_since.is_not(None)))
+PARKED_CHANNELS = compiled(
     select(channels).where(channels.c.parked_since.is_not(None)).order_by(channels.c.name).with_for_update(read=True)
 )
 
 # ---- deliveries ----
+
+RECORD_DELIVERY = compiled(
+    recorded(deliveries, without={"claimed_by", "begun", "body", "content_type", "recipients", "retried_at"})
+)
+RECORD_DELIVERED_EVENT = compiled(recorded(delivery_events))
+RECORD_ATTEMPT = compiled(recorded(attempts).on_conflict_do_nothing())
 
 _older = deliveries.alias("older")
 
@@ -286,7 +325,7 @@ _BLOCKED = or_(
     exists(_older_unsettled(select(1)).where(_BLOCKS).correlate(deliveries)),
     exists(_older_of_storm(select(1)).where(_BLOCKS).correlate(deliveries)),
 )
-DUE_DELIVERIES = (
+DUE_DELIVERIES = compiled(
     select(deliveries.c.seq)
     .where(
         deliveries.c.channel == bindparam("channel"),
@@ -298,25 +337,27 @@ DUE_DELIVERIES = (
     .limit(bindparam("limit"))
     .with_for_update(skip_locked=True)
 )
-_WITHHELD = (deliveries.c.id.in_(list_parameter("ids")), _older.c.recipients.is_not(None))
-BLOCKING_RECIPIENTS = union_all(
-    _older_unsettled(select(deliveries.c.id, _older.c.recipients)).where(*_WITHHELD),
-    _older_of_storm(select(deliveries.c.id, _older.c.recipients)).where(*_WITHHELD),
+_WITHHELD = (is_in(deliveries.c.id, "ids"), _older.c.recipients.is_not(None))
+BLOCKING_RECIPIENTS = compiled(
+    union_all(
+        _older_unsettled(select(deliveries.c.id, _older.c.recipients)).where(*_WITHHELD),
+        _older_of_storm(select(deliveries.c.id, _older.c.recipients)).where(*_WITHHELD),
+    )
 )
 # What holds a failure back goes first too. One that is claimed right now goes out anyway.
-HOLDING_BACK = (
+HOLDING_BACK = compiled(
     select(deliveries.c.seq)
     .join(delivery_events, delivery_events.c.delivery_id == deliveries.c.id)
     .where(
         delivery_events.c.channel == bindparam("channel"),
-        delivery_events.c.subject.in_(list_parameter("subjects")),
+        is_in(delivery_events.c.subject, "subjects"),
         deliveries.c.rank != FAILURE_RANK,
         or_(*(deliveries.c.state == state for state in UNSETTLED)),
     )
     .order_by(deliveries.c.seq)
     .with_for_update(of=deliveries, skip_locked=True)
 )
-RANK_AS_FAILURES = update(deliveries).where(deliveries.c.seq.in_(list_parameter("seqs"))).values(rank=FAILURE_RANK)
+RANK_AS_FAILURES = compiled(update(deliveries).where(is_in(deliveries.c.seq, "seqs")).values(rank=FAILURE_RANK))
 
 # The last message of a storm takes more failures as long as nobody has begun to send it.
 _UNSENT = and_(
@@ -359,12 +400,10 @@ ABANDONED_CLAIM: Final[Mapping[str, Any]] = {
 # A first claim renders the delivery at once. A delivery that was tried and has no body may have killed its renderer: it
 # begins when it is rendered, so that it does not use up the attempts of others.
 _RENDERED_AT_ONCE = and_(deliveries.c.body.is_(None), deliveries.c.attempt == deliveries.c.earlier_attempts)
-_SENT_AT_ONCE = and_(
-    deliveries.c.body.is_not(None), deliveries.c.seq.in_(list_parameter("sent_at_once", type_=Integer))
-)
-CLAIM_DELIVERIES = (
+_SENT_AT_ONCE = and_(deliveries.c.body.is_not(None), is_in(deliveries.c.seq, "sent_at_once"))
+CLAIM_DELIVERIES = compiled(
     update(deliveries)
-    .where(deliveries.c.seq.in_(list_parameter("seqs")))
+    .where(is_in(deliveries.c.seq, "seqs"))
     .values(
         {
             **ABANDONED_CLAIM,
@@ -381,7 +420,7 @@ CLAIM_DELIVERIES = (
 def of_claims() -> tuple[ColumnElement[bool], ...]:
     """Return the conditions that a delivery is still held under one of the claims in the list `claims`."""
     return (
-        tuple_(deliveries.c.id, deliveries.c.attempt).in_(list_parameter("claims")),
+        is_row_in((deliveries.c.id, deliveries.c.attempt), "claims"),
         deliveries.c.claimed_by.is_not(None),
         deliveries.c.state == DeliveryState.PENDING,
     )
@@ -392,26 +431,28 @@ def locked(*which: ColumnElement[bool]) -> Select[Any]:
     return select(deliveries.c.seq).where(*which).order_by(deliveries.c.seq).with_for_update(key_share=True)
 
 
-MARK_BEGUN = (
+MARK_BEGUN = compiled(
     update(deliveries)
     .where(deliveries.c.seq.in_(locked(*of_claims())))
     .values(begun=bindparam("has_begun", type_=Boolean))
     .returning(deliveries.c.id)
 )
-SAVE_BODY = (
+SAVE_BODY = compiled(
     update(deliveries)
     .where(deliveries.c.id == bindparam("delivery_id"), deliveries.c.body.is_(None))
     .values(body=bindparam("new_body"), content_type=bindparam("new_content_type"))
 )
-BODIES = select(deliveries.c.id, deliveries.c.body, deliveries.c.content_type).where(
-    deliveries.c.id.in_(list_parameter("ids")), deliveries.c.body.is_not(None)
+BODIES = compiled(
+    select(deliveries.c.id, deliveries.c.body, deliveries.c.content_type).where(
+        is_in(deliveries.c.id, "ids"), deliveries.c.body.is_not(None)
+    )
 )
 _CURRENT_ATTEMPT = (
     deliveries.c.id == bindparam("delivery_id"),
     deliveries.c.attempt == bindparam("number"),
     deliveries.c.state == DeliveryState.PENDING,
 )
-SETTLE_DELIVERED = (
+SETTLE_DELIVERED = compiled(
     update(deliveries)
     .where(*_CURRENT_ATTEMPT)
     .values(
@@ -424,16 +465,28 @@ SETTLE_DELIVERED = (
         settled_at=bindparam("now"),
     )
 )
-SETTLE = update(deliveries).where(*_CURRENT_ATTEMPT).returning(deliveries.c.channel)
-"""Its values are given by the caller."""
+SETTLE = compiled(
+    update(deliveries)
+    .where(*_CURRENT_ATTEMPT)
+    .values(
+        state=bindparam("new_state"),
+        available_at=bindparam("new_available_at"),
+        claimed_by=None,
+        outcome_unknown=bindparam("new_outcome_unknown"),
+        reason=bindparam("new_reason"),
+        settled_at=bindparam("new_settled_at"),
+    )
+    .returning(deliveries.c.channel)
+)
+SETTLE_WITH_RECIPIENTS = compiled(SETTLE.values(recipients=bindparam("new_recipients")))
 
-WAITING_PROGRESS = (
+WAITING_PROGRESS = compiled(
     select(deliveries.c.id, delivery_events.c.event_id, delivery_events.c.subject)
     .join(delivery_events, delivery_events.c.delivery_id == deliveries.c.id)
     .join(events, events.c.id == delivery_events.c.event_id)
     .where(
         delivery_events.c.channel == bindparam("channel"),
-        delivery_events.c.subject.in_(list_parameter("subjects")),
+        is_in(delivery_events.c.subject, "subjects"),
         deliveries.c.state == DeliveryState.PENDING,
         deliveries.c.attempt == 0,
         ~deliveries.c.digest,
@@ -442,7 +495,7 @@ WAITING_PROGRESS = (
     .order_by(deliveries.c.seq)
     .with_for_update(of=deliveries, skip_locked=True)
 )
-SUPERSEDE = (
+SUPERSEDE = compiled(
     update(deliveries)
     .where(deliveries.c.id == bindparam("delivery_id"))
     .values(state=DeliveryState.SUPERSEDED, reason=bindparam("new_reason"), settled_at=bindparam("now"))
@@ -450,13 +503,13 @@ SUPERSEDE = (
 
 # ---- storms ----
 
-LASTING_STORMS = (
+LASTING_STORMS = compiled(
     select(storms)
     .where(storms.c.source == bindparam("source"), storms.c.ended_at.is_(None))
     .order_by(storms.c.id)
     .with_for_update()
 )
-STORMS = select(storms).where(storms.c.id.in_(list_parameter("ids")))
+STORMS = compiled(select(storms).where(is_in(storms.c.id, "ids")))
 _later = events.alias("later")
 UNCLAIMED_FAILURES = (
     select(events.c.id)
@@ -475,19 +528,23 @@ LOCK_STORM = select(storms).where(storms.c.id == bindparam("id")).with_for_updat
 
 # ---- threads ----
 
-THREAD_REFS = select(threads.c.subject, threads.c.ref).where(
-    threads.c.channel == bindparam("channel"), threads.c.subject.in_(list_parameter("subjects"))
+THREAD_REFS = compiled(
+    select(threads.c.subject, threads.c.ref).where(
+        threads.c.channel == bindparam("channel"), is_in(threads.c.subject, "subjects")
+    )
 )
-LOUD_THREADS = select(threads.c.subject).where(
-    threads.c.channel == bindparam("channel"), threads.c.subject.in_(list_parameter("subjects")), threads.c.loud
+LOUD_THREADS = compiled(
+    select(threads.c.subject).where(
+        threads.c.channel == bindparam("channel"), is_in(threads.c.subject, "subjects"), threads.c.loud
+    )
 )
 COPIES = (
     select(threads.c.copies)
     .where(threads.c.channel == bindparam("channel"), threads.c.subject == bindparam("subject"))
     .with_for_update()
 )
-SUBJECTS_WITH_THREADS = select(threads.c.subject).where(threads.c.subject.in_(list_parameter("subjects"))).distinct()
-DUE_EDITS = (
+SUBJECTS_WITH_THREADS = compiled(select(threads.c.subject).where(is_in(threads.c.subject, "subjects")).distinct())
+DUE_EDITS = compiled(
     select(threads)
     .where(
         threads.c.channel == bindparam("channel"),

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, and_, case, delete, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, or_, select, update
 
 from notifier.core import dispatch
 from notifier.core.delivery import Thread, ThreadUpdate
@@ -79,8 +79,7 @@ class Threads:
         Those channels show an event once it has been delivered to them.
         """
         subjects = {event.subject for event in notified}
-        chunked = self._session.execute_chunks(statements.SUBJECTS_WITH_THREADS, subjects, "subjects")
-        begun = {subject for found in chunked for subject in found.scalars()}
+        begun = set(self._session.execute(statements.SUBJECTS_WITH_THREADS, {"subjects": subjects}).scalars())
         concerned = sorted((event for event in notified if event.subject in begun), key=attrgetter("subject"))
         stored = self._events_by_id([event.id for event in concerned])
         for event in concerned:
@@ -210,7 +209,11 @@ class Threads:
         return claimed
 
     def _thread(
-        self, row: Row[*tuple[Any, ...]], mutes: Sequence[Mute], storms: Mapping[str, Storm], now: datetime
+        self,
+        row: Any,  # noqa: ANN401 - a row
+        mutes: Sequence[Mute],
+        storms: Mapping[str, Storm],
+        now: datetime,
     ) -> Thread:
         event = rows.event_of(row.facts)
         if storm_id := Subject.parse(row.subject).storm:

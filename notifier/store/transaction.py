@@ -23,7 +23,7 @@ from notifier.store.threads import Threads
 class Transaction:
     """All of it happens or none of it. `queries` see what the transaction has written."""
 
-    def __init__(self, connection: Connection, time: Callable[[Connection], datetime], cache: FingerprintCache) -> None:
+    def __init__(self, connection: Connection, time: Callable[[Session], datetime], cache: FingerprintCache) -> None:
         """Compose the parts. The transaction of `connection` belongs to the caller, as does `cache`."""
         session = Session(connection, time)
         self.now = session.now

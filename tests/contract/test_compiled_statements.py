@@ -1,0 +1,250 @@
+"""A compiled statement and SQLAlchemy's own execution of it: the same rows, and the same changes, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from factories import T0, make_delivery, make_event, make_storm, make_task
+from sqlalchemy import Connection, Insert, Update, select, update
+from sqlalchemy.exc import IntegrityError
+
+from notifier.core.delivery import Delivery, DeliveryState
+from notifier.core.events import EventType
+from notifier.core.model import TaskStatus
+from notifier.core.routing import RoutedEvent
+from notifier.store import rows, schema, statements
+from notifier.store.compiled import CompiledStatement, marked
+from notifier.store.engine import SqlStore
+from notifier.store.session import Session
+
+LATER = T0 + timedelta(hours=1)
+
+RUNNING = make_task("running", status=TaskStatus.RUNNING)
+PROGRESS = make_event(RUNNING, type=EventType.TASK_PROGRESSED)
+FAILED, OTHER = make_event(make_task("failed")), make_event(make_task("other"))
+STORM = make_storm()
+
+WAITS = make_delivery(FAILED, attempt=0)
+HELD = make_delivery(OTHER, attempt=2, outcome_unknown=True)
+PROGRESSED = make_delivery(PROGRESS, attempt=0, rank=1)
+SENT_BEFORE = make_delivery(FAILED, channel="mail", attempt=1)
+"""Older than AGAIN, about the same subject: one of its recipients still lacks it."""
+AGAIN = make_delivery(make_event(make_task("failed"), occurrence="again"), channel="mail", attempt=0)
+DELIVERIES = (WAITS, HELD, PROGRESSED, SENT_BEFORE, AGAIN)
+
+HEALTH = {"failures": 3, "good_at": T0, "failing_since": T0, "open_until": None, "paused_until": LATER, "rate_at": T0}
+SETTLED = {
+    "delivery_id": HELD.id,
+    "number": 2,
+    "new_state": DeliveryState.PENDING,
+    "new_available_at": LATER,
+    "new_outcome_unknown": True,
+    "new_reason": "no answer",
+    "new_settled_at": None,
+}
+NEW_EVENT = make_event(make_task("new"))
+NEW_DELIVERY = make_delivery(NEW_EVENT, attempt=0)
+
+PARAMETERS: Mapping[str, Any] = {
+    "NOTIFY": {},
+    "TIME": {},
+    "SERVER_TIME": {},
+    "CLAIM_POLL": {
+        "source": "prod",
+        "owner": "me",
+        "now": LATER,
+        "until": LATER,
+        "latest_start": LATER,
+        "latest_end": LATER,
+        "force": True,
+    },
+    "EPOCH": {"source": "prod"},
+    "DUE_SOURCES": {"now": LATER},
+    "CREDENTIAL": {"key": "k"},
+    "SAVE_CREDENTIAL": {
+        "of_key": "k",
+        "new_rate_at": LATER,
+        "new_paused_until": None,
+        "new_refusal": "no",
+        "new_refused_version": None,
+        "new_refusals": 2,
+    },
+    "FINGERPRINTS": {"source": "prod"},
+    "RUNNING_TASKS": {"source": "prod"},
+    "UNCHANGED_TASKS": {"source": "prod", "before": LATER},
+    "RECORD_MISSING": [
+        {"of_source": "prod", "of_job_id": job_id, "new_missing": 2, "new_unlisted": job_id == "failed"}
+        for job_id in ("running", "failed")
+    ],
+    "KNOWN_EVENTS": {"ids": {FAILED.id, "unknown", OTHER.id}},
+    "RECORD_EVENT": [rows.event_values(RoutedEvent(event=NEW_EVENT, routes=("all",), channels=("dba",)))],
+    "OCCURRENCES": {"source": "prod", "ids": ["failed", "other"]},
+    "EVENTS_OF_DELIVERIES": {"ids": [delivery.id for delivery in DELIVERIES]},
+    "CHANNEL": {"of_name": "dba"},
+    "SAVE_HEALTH": {"of_name": "dba"} | statements.new_values(HEALTH),
+    "EDIT_BUDGET": {"of_name": "token"},
+    "PARKED_NAMES": {},
+    "PARKED_CHANNELS": {},
+    "RECORD_DELIVERY": [rows.delivery_values(NEW_DELIVERY)],
+    "RECORD_DELIVERED_EVENT": [
+        {"delivery_id": HELD.id, "event_id": FAILED.id, "channel": "elsewhere", "subject": "s", "position": 1}
+    ],
+    "RECORD_ATTEMPT": [
+        {"delivery_id": HELD.id, "number": number, "started_at": T0, "finished_at": LATER, "outcome": "retry"}
+        | {"reason": None, "resolution": None, "reply": "HTTP 500"}
+        for number in (1, 2)  # the first is there already
+    ],
+    "DUE_DELIVERIES": {"channel": "dba", "now": LATER, "limit": 10},
+    "BLOCKING_RECIPIENTS": {"ids": [AGAIN.id]},
+    "HOLDING_BACK": {"channel": "dba", "subjects": {PROGRESS.subject}},
+    "RANK_AS_FAILURES": {},
+    "CLAIM_DELIVERIES": {"until": LATER, "owner": "me"},
+    "MARK_BEGUN": {"claims": [(HELD.id, 2), (WAITS.id, 7)], "has_begun": False},
+    "SAVE_BODY": [
+        {"delivery_id": delivery.id, "new_body": b"\x00\xff", "new_content_type": "text/plain"}
+        for delivery in (WAITS, HELD)  # the second has a body
+    ],
+    "BODIES": {"ids": [delivery.id for delivery in DELIVERIES]},
+    "SETTLE_DELIVERED": [
+        {"delivery_id": delivery.id, "number": number, "new_ref": "C:1", "now": LATER}
+        for delivery, number in ((HELD, 2), (WAITS, 7))  # the second is late
+    ],
+    "SETTLE": SETTLED,
+    "SETTLE_WITH_RECIPIENTS": SETTLED | {"new_recipients": "[]"},
+    "WAITING_PROGRESS": {"channel": "dba", "subjects": [PROGRESS.subject]},
+    "SUPERSEDE": [{"delivery_id": PROGRESSED.id, "new_reason": "superseded", "now": LATER}],
+    "LASTING_STORMS": {"source": "prod"},
+    "STORMS": {"ids": [STORM.id]},
+    "THREAD_REFS": {"channel": "dba", "subjects": [FAILED.subject]},
+    "LOUD_THREADS": {"channel": "dba", "subjects": [FAILED.subject]},
+    "SUBJECTS_WITH_THREADS": {"subjects": [FAILED.subject, OTHER.subject]},
+    "DUE_EDITS": {"channel": "dba", "now": LATER, "progress_before": LATER, "limit": 10},
+}
+"""What each statement is run with; the seqs of deliveries are added."""
+
+ONE_DATABASE = {"NOTIFY": "postgresql", "SERVER_TIME": "postgresql", "TIME": "sqlite"}
+
+NAMES = {id(statement): name for name, statement in vars(statements).items()}
+
+
+def _name(statement: object) -> str:
+    return NAMES[id(statement)]
+
+
+@pytest.fixture
+def connection(store: SqlStore) -> Any:
+    """Return a connection to a database with a row for each statement to find; its transaction is rolled back."""
+    with store.writer.connect() as connection, connection.begin() as transaction:
+        _fill(connection)
+        yield connection
+        transaction.rollback()
+
+
+def _fill(connection: Connection) -> None:
+    def put(table: Any, *values: Mapping[str, object]) -> None:
+        for one in values:
+            connection.execute(table.insert().values(one))
+
+    put(schema.clock, {"id": 1, "boot": "b", "at": T0, "seconds": 1.5, "since": T0})
+    put(schema.sources, {"name": "prod", "epoch": 4, "next_poll_at": T0, "last_poll_at": T0, "clock_skew": 0.25})
+    put(schema.credentials, {"key": "k", "rate_at": T0, "refusals": 1})
+    for task in (RUNNING, FAILED.task, OTHER.task):
+        assert task is not None
+        recorded = {"fingerprint": b"\x00\xff", "occurrence": "o", "first_seen_at": T0, "changed_at": T0}
+        put(schema.tasks, rows.task_values(task) | recorded)
+    put(schema.channels, {"name": "dba", "failures": 1, "rate_at": T0}, {"name": "mail", "parked_since": T0})
+    put(schema.edit_budgets, {"name": "token", "good_at": T0})
+    put(schema.storms, rows.storm_values(STORM))
+    for delivery in DELIVERIES:
+        _put_delivery(connection, delivery)
+    changed = update(schema.deliveries)
+    held = {"claimed_by": "you", "body": b"{}", "content_type": "application/json", "begun": False}
+    connection.execute(changed.where(schema.deliveries.c.id == HELD.id).values(held))
+    recipients = '[{"address":"a@b.example","state":"waiting"}]'
+    connection.execute(changed.where(schema.deliveries.c.id == SENT_BEFORE.id).values(recipients=recipients))
+    attempt = {"delivery_id": HELD.id, "number": 1, "started_at": T0, "finished_at": T0, "outcome": "retry"}
+    put(schema.attempts, attempt)
+    shown = {"event_id": FAILED.id, "event_seq": 1, "facts": b"{}", "shown_at": T0, "due_at": T0, "loud": True}
+    put(schema.threads, {"channel": "dba", "subject": FAILED.subject, "ref": "C:1"} | shown)
+
+
+def _put_delivery(connection: Connection, delivery: Delivery) -> None:
+    for event in delivery.events:
+        if not connection.execute(select(schema.events.c.id).where(schema.events.c.id == event.id)).all():
+            routed = RoutedEvent(event=event, routes=("all",), channels=(delivery.channel,))
+            connection.execute(schema.events.insert().values(rows.event_values(routed)))
+    connection.execute(schema.deliveries.insert().values(rows.delivery_values(delivery)))
+    for event in delivery.events:
+        values = {"delivery_id": delivery.id, "event_id": event.id, "channel": delivery.channel, "position": 0}
+        connection.execute(schema.delivery_events.insert().values(values | {"subject": event.subject}))
+
+
+def _parameters(connection: Connection, name: str) -> Any:
+    given = PARAMETERS[name]
+    if name not in {"CLAIM_DELIVERIES", "RANK_AS_FAILURES"}:
+        return given
+    seqs = list(connection.execute(select(schema.deliveries.c.seq)).scalars())
+    return given | ({"seqs": seqs, "sent_at_once": seqs[:2]} if name == "CLAIM_DELIVERIES" else {"seqs": seqs})
+
+
+def _effects(connection: Connection, statement: Any) -> Sequence[Any]:
+    """Return the rows of the table that a statement changes; a rolled back insert has used up a number."""
+    if not isinstance(statement, Update | Insert):
+        return ()
+    found = connection.execute(select(*(one for one in statement.table.columns if one.identity is None)))
+    return sorted(map(repr, found))
+
+
+def _outcome(connection: Connection, statement: Any, result: Any) -> Sequence[Any]:
+    names = [one.name for one in statement.exported_columns]
+    found = [(tuple(row), [getattr(row, name) for name in names]) for row in result] if names else []
+    ordered = "ORDER BY" in str(statement.compile(connection))
+    # SQLAlchemy does not count what it inserts, and on SQLite it counts before all rows have been returned.
+    changed = result.rowcount if isinstance(statement, Update) and not names else None
+    return found if ordered else sorted(found, key=repr), changed, _effects(connection, statement)
+
+
+def test_every_marked_statement_is_compared_here() -> None:
+    assert {_name(statement) for statement in marked() if id(statement) in NAMES} == PARAMETERS.keys()
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_compiled_statement_does_what_sqlalchemy_does(connection: Connection, name: str) -> None:
+    statement, database = getattr(statements, name), connection.dialect.name
+    if ONE_DATABASE.get(name, database) != database:
+        return
+    parameters = _parameters(connection, name)
+    with connection.begin_nested() as undone:
+        expected = _outcome(connection, statement, connection.execute(statement, parameters))
+        undone.rollback()
+    for _ in range(2):  # the first run finds out how columns are converted
+        with connection.begin_nested() as undone:
+            found = _outcome(connection, statement, Session(connection, lambda _: T0).execute(statement, parameters))
+            undone.rollback()
+        assert found == expected or name == "SERVER_TIME"
+    returned, _, effects = expected
+    assert returned or effects != _effects(connection, statement)
+
+
+@pytest.mark.parametrize("count", [0, 1, 40_000])
+def test_a_list_is_one_parameter_however_long(connection: Connection, count: int) -> None:
+    ids = [FAILED.id, *(f"unknown-{number}" for number in range(count))][:count]
+    found = Session(connection, lambda _: T0).execute(statements.KNOWN_EVENTS, {"ids": ids})
+    assert set(found.scalars()) == {FAILED.id} & set(ids)
+
+
+def test_a_refused_value_is_the_exception_of_sqlalchemy(connection: Connection) -> None:
+    (values,) = PARAMETERS["RECORD_EVENT"]
+    again = [values, values]
+    with pytest.raises(IntegrityError), connection.begin_nested():
+        Session(connection, lambda _: T0).execute(statements.RECORD_EVENT, again)
+    assert connection.execute(select(1)).scalar() == 1
+
+
+def test_a_statement_whose_text_depends_on_its_values_is_not_compiled(connection: Connection) -> None:
+    listed = select(schema.events.c.id).where(schema.events.c.id.in_(statements.list_parameter("ids")))
+    with pytest.raises(TypeError, match="is_in"):
+        CompiledStatement(listed, connection.dialect)
