@@ -30,6 +30,8 @@ PARAMETERS: Mapping[str, str] = {
     "CLAIM_POLL": "source owner now until latest_start latest_end force",
     "EPOCH": "source",
     "DUE_SOURCES": "now",
+    "SOURCE_NAMES": "",
+    "SOURCES_TO_JUDGE": "before ahead",
     "CREDENTIAL": "key",
     "SAVE_CREDENTIAL": " ".join(["of_key", *(f"new_{name}" for name in CredentialState.__dataclass_fields__)]),
     "TASKS": "",
