@@ -4,22 +4,23 @@ Long-lived connections, such as Slack's Socket Mode, use `HttpClient.session` un
 """
 
 from notifier.http.addresses import AddressRule, IPNetwork
-from notifier.http.client import HttpClient, Reply, partial_reply
+from notifier.http.client import HttpClient, partial_reply
 from notifier.http.errors import (
     AddressRefused,
     HttpError,
     NoAnswer,
     NotSent,
     ReplyTooLarge,
-    describe_failure,
     describe_handshake_reply,
 )
 from notifier.http.proxies import ProxyException
+from notifier.http.replies import Headers, Reply
 from notifier.http.trust import create_tls_context
 
 __all__ = [
     "AddressRefused",
     "AddressRule",
+    "Headers",
     "HttpClient",
     "HttpError",
     "IPNetwork",
@@ -29,7 +30,6 @@ __all__ = [
     "Reply",
     "ReplyTooLarge",
     "create_tls_context",
-    "describe_failure",
     "describe_handshake_reply",
     "partial_reply",
 ]

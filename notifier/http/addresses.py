@@ -5,10 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from socket import AF_UNSPEC, AddressFamily, inet_aton
-
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
+from socket import inet_aton
 
 from notifier.http.errors import AddressRefused
 
@@ -94,25 +91,3 @@ def parse_literal(host: str) -> IPAddress | None:
         return IPv4Address(inet_aton(host.removesuffix(".")))
     except OSError:
         return None
-
-
-class CheckedResolver(AbstractResolver):
-    """Resolves a name once and refuses it when any of its addresses is refused.
-
-    The checked addresses are the ones connected to: a name server cannot answer a second query differently.
-    """
-
-    def __init__(self, rule: AddressRule) -> None:
-        self._rule = rule
-        self._names = ThreadedResolver()
-
-    async def resolve(self, host: str, port: int = 0, family: AddressFamily = AF_UNSPEC) -> list[ResolveResult]:
-        """Return all addresses, or raise AddressRefused."""
-        found = await self._names.resolve(host, port, family)
-        for result in found:
-            self._rule.check(host, ip_address(result["host"]))
-        return found
-
-    async def close(self) -> None:
-        """Close the resolver."""
-        await self._names.close()

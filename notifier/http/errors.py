@@ -1,20 +1,18 @@
 """The errors of an exchange. Messages name the host, never path or query: the URL of a webhook is a secret."""
 
 import ssl
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Mapping
+from socket import gaierror
 
-import aiohttp
+from notifier.http.replies import Headers
 
-_NONE: Mapping[str, str] = MappingProxyType({})
+_NONE = Headers()
 
 
 class HttpError(Exception):
     """There is no usable reply. The message names the host and contains no path, query or credential."""
 
-    def __init__(
-        self, message: str, *, status: int | None = None, headers: Mapping[str, str] = _NONE, body: bytes = b""
-    ) -> None:
+    def __init__(self, message: str, *, status: int | None = None, headers: Headers = _NONE, body: bytes = b"") -> None:
         super().__init__(message)
         self.status = status
         """HTTP status. Set when the status line arrived: the request was then answered."""
@@ -41,28 +39,6 @@ class ReplyTooLarge(HttpError):
     status: int
 
 
-def describe_failure(cause: BaseException, host: str, proxy: str | None = None, *, passed: bool = True) -> str:
-    """Return the sentence for a connection error.
-
-    Args:
-        cause: the library's error.
-        host: the host that the request was for.
-        proxy: the proxy of the request, if any.
-        passed: whether the proxy may have forwarded the request. Until then only the proxy can have answered.
-    """
-    if proxy is None:
-        return _describe_error(cause, host)
-    if isinstance(cause, aiohttp.ClientHttpProxyError):
-        return describe_proxy_reply(proxy, cause.status, host)
-    # A TLS error behind the proxy is a connector error too; the receiver is to blame for it.
-    broke_off = isinstance(cause, aiohttp.ClientError) and not isinstance(cause, aiohttp.ClientConnectorError)
-    failed_address = f"{getattr(cause, 'host', '')}:{getattr(cause, 'port', None)}"
-    its_own = isinstance(cause, aiohttp.ClientProxyConnectionError) or failed_address == proxy
-    if its_own or (broke_off and not passed):
-        return f"{_describe_error(cause, f'the proxy {proxy}')} on the way to {host}: check network.proxy"
-    return f"{_describe_error(cause, host)} (by the proxy {proxy})"
-
-
 PROXY_STATUSES = frozenset({407, 502, 504, 511})
 """Statuses that proxies answer with; a receiver does not, unless it is a proxy itself."""
 
@@ -81,6 +57,11 @@ _PROXY_REMEDIES: Mapping[int, str] = {
 }
 
 
+def proxy_failure(what: str, host: str) -> str:
+    """Return the sentence for a failure of the proxy itself, from one that names the proxy."""
+    return f"{what} on the way to {host}: check network.proxy"
+
+
 def describe_handshake_reply(status: int, host: str, proxy: str | None = None) -> str:
     """Return the sentence for an HTTP reply to a WebSocket handshake."""
     if proxy and status in PROXY_STATUSES:
@@ -96,27 +77,26 @@ def speaks_tls(host: str) -> str:
     return f"{host} speaks TLS: {USE_HTTPS}"
 
 
-def _describe_error(cause: BaseException, host: str) -> str:
-    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
-        verdict, why = cause.certificate_error, "it does not verify"
-        if isinstance(verdict, ssl.SSLCertVerificationError):
-            why = certificate_problem(verdict)
-        return f"certificate of {host} not accepted ({why})"
-    if isinstance(cause, aiohttp.ClientConnectorSSLError):
-        return f"no TLS with {host} ({_tls_problem(cause)})"
-    if isinstance(cause, aiohttp.ClientConnectorError) and isinstance(cause.os_error, ConnectionRefusedError):
+def describe_connect_error(error: BaseException, host: str) -> str:
+    """Return the sentence for an error while resolving, connecting or agreeing on TLS."""
+    if isinstance(error, ssl.CertificateError):
+        return f"certificate of {host} not accepted ({certificate_problem(error)})"
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS with {host} ({_tls_problem(error)})"
+    if isinstance(error, ConnectionRefusedError):
         return f"connection refused by {host}"
-    text = next((text for kind, text in _PROBLEMS if isinstance(cause, kind)), "connection to {host} lost")
-    return text.format(host=host)
+    return f"no {'address found for' if isinstance(error, gaierror | UnicodeError) else 'connection to'} {host}"
 
 
-_PROBLEMS: Sequence[tuple[type[BaseException], str]] = (
-    (aiohttp.ClientConnectorDNSError, "no address found for {host}"),
-    (UnicodeError, "no address found for {host}"),
-    (aiohttp.ClientConnectorError, "no connection to {host}"),
-    (aiohttp.ClientResponseError, "{host} does not answer in HTTP"),
-)
-"""Sentence by class of error; the first that matches."""
+def not_http(host: str) -> str:
+    """Return the sentence for a peer that answers in another protocol."""
+    return f"{host} does not answer in HTTP"
+
+
+def connection_lost(host: str) -> str:
+    """Return the sentence for a connection that ended before the reply was complete."""
+    return f"connection to {host} lost"
+
 
 _NOT_YET_VALID, _EXPIRED, _OTHER_NAME, _OTHER_ADDRESS = 9, 10, 62, 64
 _OWN_AUTHORITY = "; where an authority of your own issued it, name its file as ca_file there or under network"
@@ -138,8 +118,8 @@ _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"
 """OpenSSL's reasons for an answer in plain text."""
 
 
-def _tls_problem(error: aiohttp.ClientConnectorSSLError) -> str:
-    reason = getattr(error.os_error, "reason", None) or "it ended the handshake"
+def _tls_problem(error: ssl.SSLError) -> str:
+    reason = error.reason or "it ended the handshake"
     if reason in _NOT_TLS:
         return "it answers, but not in TLS: write http:// if that is meant"
     return str(reason).lower().replace("_", " ")

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import aiohttp
-import httpx
-
 from notifier.http.addresses import IPAddress, IPNetwork, equivalent_addresses
+from notifier.http.targets import HttpOrigin, parse_target
 
 ProxyException = str | IPNetwork
 """A host with its subdomains (`example.com`, `.example.com`), `*` for every host, or a network of addresses."""
@@ -16,10 +14,10 @@ ProxyException = str | IPNetwork
 class ProxyRule:
     """The proxy, if any, and the hosts reached without it. This machine is always reached without it."""
 
-    proxy: httpx.Proxy | None = None
+    proxy: HttpOrigin | None = None
     exceptions: tuple[ProxyException, ...] = ()
 
-    def proxy_for(self, host: str, literal: IPAddress | None) -> httpx.Proxy | None:
+    def proxy_for(self, host: str, literal: IPAddress | None) -> HttpOrigin | None:
         """Return the proxy for a host, whose literal address is given if it is one; None to connect directly."""
         if self.proxy is None or _is_this_machine(host, literal):
             return None
@@ -28,13 +26,7 @@ class ProxyRule:
 
 def proxy_rule(url: str | None, exceptions: Sequence[ProxyException]) -> ProxyRule:
     """Return the rule for a proxy's URL, which may contain credentials."""
-    if not url:
-        return ProxyRule()
-    proxy = httpx.Proxy(url)
-    if proxy.auth:
-        # aiohttp turns it into Proxy-Authorization; passing user and password separately is deprecated there.
-        proxy = httpx.Proxy(proxy.url, headers={"Authorization": aiohttp.encode_basic_auth(*proxy.auth)})
-    return ProxyRule(proxy=proxy, exceptions=tuple(exceptions))
+    return ProxyRule(proxy=parse_target(url)[0], exceptions=tuple(exceptions)) if url else ProxyRule()
 
 
 def _is_this_machine(host: str, literal: IPAddress | None) -> bool:

@@ -102,6 +102,11 @@ class TolerantReader:
         """The part of the body that has arrived, without its framing."""
         return bytes(self._body)
 
+    @property
+    def body_size(self) -> int:
+        """Size of that part, in bytes."""
+        return len(self._body)
+
     def feed(self, data: bytes) -> None:
         """Accept more bytes. Raises ValueError when they cannot be an HTTP reply."""
         before = len(self._raw)

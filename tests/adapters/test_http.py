@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from ipaddress import IPv4Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from servers.http import Answer, HttpServer, cut_short, drip, flood, gzip_bomb, raw, reply, reset, silence
 from servers.tls import Certificate, make_certificate
@@ -85,7 +84,6 @@ class TestExchange:
                 await get(http, server.url())
         assert server.connections == 1
 
-    @pytest.mark.parametrize("auth", [None, httpx.Auth()], ids=["aiohttp", "httpx"])
     @pytest.mark.parametrize(
         "target",
         [
@@ -97,12 +95,10 @@ class TestExchange:
             "/a//b/",
         ],
     )
-    async def test_sends_the_path_and_the_query_as_they_are_written(
-        self, http: HttpClient, target: str, auth: httpx.Auth | None
-    ) -> None:
+    async def test_sends_the_path_and_the_query_as_they_are_written(self, http: HttpClient, target: str) -> None:
         async with HttpServer() as server, HttpServer() as proxy, aclosing(HttpClient(proxy=proxy.url())) as other:
-            await get(http, server.url(target), auth=auth)
-            await get(other, f"http://tickets.invalid{target}", auth=auth)
+            await get(http, server.url(target))
+            await get(other, f"http://tickets.invalid{target}")
         assert server.requests[0].target == target
         assert proxy.requests[0].target == f"http://tickets.invalid{target}"
 
@@ -137,28 +133,12 @@ class TestExchange:
         assert [r.headers["authorization"] for r in server.requests] == ["Basic dXNAZXI6cMOkc3M=", "Bearer fake"]
 
     @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "POST"])
-    @pytest.mark.parametrize("auth", [None, httpx.Auth()])
-    async def test_repeats_nothing_when_a_kept_connection_breaks(
-        self, http: HttpClient, method: str, auth: httpx.Auth | None
-    ) -> None:
+    async def test_repeats_nothing_when_a_kept_connection_breaks(self, http: HttpClient, method: str) -> None:
         async with HttpServer(reply(200, b""), reset(), reply()) as server:
-            await http.exchange(method, server.url(), auth=auth, deadline=5, max_bytes=100)
+            await http.exchange(method, server.url(), deadline=5, max_bytes=100)
             with pytest.raises(NoAnswer, match=f"^connection to 127.0.0.1:{server.port} lost$"):
-                await http.exchange(method, server.url(), auth=auth, deadline=5, max_bytes=100)
+                await http.exchange(method, server.url(), deadline=5, max_bytes=100)
         assert (len(server.requests), server.connections) == (2, 1)
-
-    async def test_runs_an_authentication_flow(self, http: HttpClient) -> None:
-        class Signed(httpx.Auth):
-            def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-                request.headers["Authorization"] = "signed"
-                response = yield request
-                if response.status_code == 401:
-                    request.headers["Authorization"] = "signed again"
-                    yield request
-
-        async with HttpServer(reply(401), reply(200)) as server:
-            assert (await get(http, server.url(), auth=Signed())).status == 200
-        assert [request.headers["authorization"] for request in server.requests] == ["signed", "signed again"]
 
 
 class TestLimits:
@@ -276,15 +256,14 @@ class TestTls:
         assert "not accepted" in str(error)
         assert "write the host as the certificate names it" in str(error)
 
-    @pytest.mark.parametrize("auth", [None, httpx.Auth()], ids=["aiohttp", "httpx"])
     async def test_one_user_of_a_client_may_trust_more_than_others(
-        self, http: HttpClient, certificate: Certificate, auth: httpx.Auth | None
+        self, http: HttpClient, certificate: Certificate
     ) -> None:
         trusting = http.with_ca_file(certificate.authority)
         async with HttpServer(tls=certificate.server_context()) as server:
             for _ in range(2):  # what one has connected to is not lent to the other
-                assert (await get(trusting, server.url(), auth=auth)).status == 200
-                assert "not accepted" in str(await failure(http, server.url(), auth=auth))
+                assert (await get(trusting, server.url())).status == 200
+                assert "not accepted" in str(await failure(http, server.url()))
         assert http.with_ca_file(None) is http
 
     async def test_the_system_store_is_trusted_and_a_variable_may_name_it(
@@ -435,17 +414,14 @@ class TestProxy:
         assert request.headers["proxy-authorization"] == "Basic ZmFrZS11c2VyOmZha2UtcGFzcw=="
         assert isinstance(error, NotSent)
 
-    @pytest.mark.parametrize("auth", [None, httpx.Auth()], ids=["aiohttp", "httpx"])
     @pytest.mark.parametrize("scheme", ["http", "https"])
     @pytest.mark.parametrize(
         ("status", "said"),
         [(407, "it wants a user and a password"), (502, "it cannot reach it"), (504, "it cannot reach it")],
     )
-    async def test_what_it_answers_is_its_own(
-        self, auth: httpx.Auth | None, scheme: str, *, status: int, said: str
-    ) -> None:
+    async def test_what_it_answers_is_its_own(self, scheme: str, *, status: int, said: str) -> None:
         async with HttpServer(reply(status)) as proxy, aclosing(HttpClient(proxy=proxy.url())) as http:
-            error = await failure(http, f"{scheme}://tickets.invalid/hook", auth=auth)
+            error = await failure(http, f"{scheme}://tickets.invalid/hook")
         assert isinstance(error, NotSent)
         beginning = f"the proxy 127.0.0.1:{proxy.port} answered HTTP {status} when asked for tickets.invalid: {said}"
         assert str(error).startswith(beginning)
@@ -466,9 +442,8 @@ class TestProxy:
         async with HttpServer(reply(503)) as proxy, aclosing(HttpClient(proxy=proxy.url())) as http:
             assert (await get(http, "http://tickets.invalid/hook")).status == 503
 
-    @pytest.mark.parametrize("auth", [None, httpx.Auth()], ids=["aiohttp", "httpx"])
     @pytest.mark.parametrize("scheme", ["http", "https"])
-    async def test_one_that_cannot_be_reached_is_named(self, auth: httpx.Auth | None, scheme: str) -> None:
+    async def test_one_that_cannot_be_reached_is_named(self, scheme: str) -> None:
         async with HttpServer() as closed:
             pass
         for proxy, said in (
@@ -476,7 +451,7 @@ class TestProxy:
             ("http://proxy.invalid:3128", "no address found for the proxy proxy.invalid:3128 on the way to"),
         ):
             async with aclosing(HttpClient(proxy=proxy)) as http:
-                error = await failure(http, f"{scheme}://tickets.invalid/hook", auth=auth)
+                error = await failure(http, f"{scheme}://tickets.invalid/hook")
             assert isinstance(error, NotSent)
             assert str(error).startswith(said)
             assert str(error).endswith("check network.proxy")
@@ -512,11 +487,10 @@ class TestProxy:
             assert isinstance(await failure(http, metadata.url()), AddressRefused)
         assert (len(metadata.requests), len(proxy.requests)) == (1, 0)
 
-    @pytest.mark.parametrize("auth", [None, httpx.Auth()], ids=["aiohttp", "httpx"])
     @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0x7f000001", "0x7f.1", "[::ffff:127.0.0.1]"])
-    async def test_this_machine_is_reached_without_it(self, host: str, auth: httpx.Auth | None) -> None:
+    async def test_this_machine_is_reached_without_it(self, host: str) -> None:
         async with HttpServer() as proxy, HttpServer() as server, aclosing(HttpClient(proxy=proxy.url())) as http:
-            await get(http, server.url(host=host), auth=auth)
+            await get(http, server.url(host=host))
         assert (len(server.requests), len(proxy.requests)) == (1, 0)
 
     @pytest.mark.parametrize(
@@ -551,12 +525,9 @@ class TestProxy:
 
 
 class TestScheme:
-    @pytest.mark.parametrize("auth", [None, httpx.Auth()], ids=["aiohttp", "httpx"])
-    async def test_http_to_a_port_that_answers_with_an_alert_of_tls(
-        self, http: HttpClient, auth: httpx.Auth | None
-    ) -> None:
+    async def test_http_to_a_port_that_answers_with_an_alert_of_tls(self, http: HttpClient) -> None:
         async with HttpServer(raw(b"\x15\x03\x01\x00\x02\x02\x46")) as server:
-            error = await failure(http, server.url(), auth=auth)
+            error = await failure(http, server.url())
         assert isinstance(error, NotSent)
         assert str(error) == f"127.0.0.1:{server.port} speaks TLS: write https:// instead of http://"
 
@@ -580,8 +551,7 @@ class TestScheme:
             error = await failure(http, server.url())
         assert "write https:// instead of http://" in str(error)
 
-    @pytest.mark.parametrize("auth", [None, httpx.Auth()], ids=["aiohttp", "httpx"])
-    async def test_https_to_a_port_in_the_clear(self, http: HttpClient, auth: httpx.Auth | None) -> None:
+    async def test_https_to_a_port_in_the_clear(self, http: HttpClient) -> None:
         async def in_the_clear(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             writer.close()
@@ -589,7 +559,7 @@ class TestScheme:
         server = await asyncio.start_server(in_the_clear, "127.0.0.1", 0)
         async with server:
             port = server.sockets[0].getsockname()[1]
-            error = await failure(http, f"https://127.0.0.1:{port}/", auth=auth)
+            error = await failure(http, f"https://127.0.0.1:{port}/")
         assert isinstance(error, NotSent)
         assert str(error) == (
             f"no TLS with 127.0.0.1:{port} (it answers, but not in TLS: write http:// if that is meant)"

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from zoneinfo import ZoneInfo
 
-import httpx
 import pytest
 from factories import make_delivery, make_event, make_render_request, open_channel
 from fakes import FakeClock
@@ -20,8 +19,8 @@ from structlog.testing import capture_logs
 from notifier.channels.base import ChannelContext
 from notifier.core.delivery import Delivered, Outcome
 from notifier.http import HttpClient, HttpError, NoAnswer, Reply, ReplyTooLarge, tolerant
+from notifier.http.replies import HEAD_LIMIT
 from notifier.http.tolerant import TolerantReader, read_head
-from notifier.http.wire import HEAD_LIMIT
 from notifier.wording.localizer import Localizer
 
 pytestmark = pytest.mark.both_loops
@@ -40,19 +39,8 @@ async def http() -> AsyncIterator[HttpClient]:
     await client.aclose()
 
 
-@pytest.fixture(params=[None, httpx.Auth()], ids=["aiohttp", "httpx"])
-def auth(request: pytest.FixtureRequest) -> httpx.Auth | None:
-    """Return what makes an exchange take one way or the other."""
-    way: httpx.Auth | None = request.param
-    return way
-
-
-async def post(
-    http: HttpClient, server: HttpServer, auth: httpx.Auth | None = None, *, deadline: float = FOREVER
-) -> Reply:
-    return await http.exchange(
-        "POST", server.url("/hook"), content=b"{}", auth=auth, deadline=deadline, max_bytes=MAX_BYTES
-    )
+async def post(http: HttpClient, server: HttpServer, deadline: float = FOREVER) -> Reply:
+    return await http.exchange("POST", server.url("/hook"), content=b"{}", deadline=deadline, max_bytes=MAX_BYTES)
 
 
 def then_closes(content: bytes) -> Answer:
@@ -123,18 +111,18 @@ UNFRAMED = [
     ],
 )
 async def test_a_reply_that_can_be_understood_is_one(
-    http: HttpClient, auth: httpx.Auth | None, answer: Answer, *, status: int, body: bytes
+    http: HttpClient, answer: Answer, *, status: int, body: bytes
 ) -> None:
     async with HttpServer(answer) as server:
-        got = await post(http, server, auth)
+        got = await post(http, server)
     assert (got.status, got.body) == (status, body)
     assert len(server.requests) == 1
 
 
-async def test_the_headers_of_a_strange_reply_are_read_too(http: HttpClient, auth: httpx.Auth | None) -> None:
+async def test_the_headers_of_a_strange_reply_are_read_too(http: HttpClient) -> None:
     content = b"HTTP/1.1 429 Slow\r\nRetry-After : 7\r\nX-Folded: a\r\n\tb\r\nContent-Length: 0\r\n\r\n"
     async with HttpServer(raw(content)) as server:
-        got = await post(http, server, auth)
+        got = await post(http, server)
     assert (got.headers["retry-after"], got.headers["x-folded"]) == ("7", "a b")
 
 
@@ -154,10 +142,10 @@ async def test_the_headers_of_a_strange_reply_are_read_too(http: HttpClient, aut
 )
 @pytest.mark.parametrize("ending", [then_closes, raw])
 async def test_the_status_counts_when_the_rest_is_lost(
-    http: HttpClient, auth: httpx.Auth | None, ending: Callable[[bytes], Answer], content: bytes
+    http: HttpClient, ending: Callable[[bytes], Answer], content: bytes
 ) -> None:
     async with HttpServer(ending(content)) as server:
-        assert await status_of(post(http, server, auth, deadline=0.2 if ending is raw else FOREVER)) == 200
+        assert await status_of(post(http, server, deadline=0.2 if ending is raw else FOREVER)) == 200
     assert len(server.requests) == 1
 
 
@@ -168,11 +156,11 @@ async def status_of(exchange: Awaitable[Reply]) -> int | None:
         return error.status
 
 
-async def test_what_arrived_of_the_body_comes_with_the_error(http: HttpClient, auth: httpx.Auth | None) -> None:
+async def test_what_arrived_of_the_body_comes_with_the_error(http: HttpClient) -> None:
     content = OK + b"Content-Type: text/x\r\nContent-Length: 100\r\n\r\nonly this"
     async with HttpServer(raw(content)) as server:
         with pytest.raises(NoAnswer) as caught:
-            await post(http, server, auth, deadline=0.2)
+            await post(http, server, deadline=0.2)
     assert (caught.value.status, caught.value.headers["content-type"]) == (200, "text/x")
     assert caught.value.body == b"only this"
 
@@ -180,11 +168,9 @@ async def test_what_arrived_of_the_body_comes_with_the_error(http: HttpClient, a
 @pytest.mark.parametrize(
     "content", [b"", b"HTTP", b"HTTP/1.1 20", b"HTTP/1.1 2000 OK\r\n\r\n", b"220 smtp\r\n\r\n", b"\x15\x03\x03\0\2\2F"]
 )
-async def test_what_holds_no_status_line_leaves_the_outcome_open(
-    http: HttpClient, auth: httpx.Auth | None, content: bytes
-) -> None:
+async def test_what_holds_no_status_line_leaves_the_outcome_open(http: HttpClient, content: bytes) -> None:
     async with HttpServer(then_closes(content)) as server:
-        assert await status_of(post(http, server, auth)) is None
+        assert await status_of(post(http, server)) is None
 
 
 @given(garbage=st.binary(max_size=300), cut=st.integers(0, 300))
@@ -231,7 +217,7 @@ def test_a_head_is_known_before_it_is_whole() -> None:
     assert (found.status, found.fields, found.end) == (200, ((b"X", b"y"),), None)
 
 
-async def test_what_comes_unasked_answers_no_request(http: HttpClient, auth: httpx.Auth | None) -> None:
+async def test_what_comes_unasked_answers_no_request(http: HttpClient) -> None:
     """A second reply on a kept connection would make the next message count as delivered before it is sent."""
     speak, hung_up = asyncio.Event(), asyncio.Event()
 
@@ -250,14 +236,14 @@ async def test_what_comes_unasked_answers_no_request(http: HttpClient, auth: htt
     server = await asyncio.start_server(converse, "127.0.0.1", 0)
     async with server, asyncio.timeout(FOREVER):
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        ask = partial(http.exchange, "POST", url, content=b"{}", auth=auth, deadline=FOREVER, max_bytes=MAX_BYTES)
+        ask = partial(http.exchange, "POST", url, content=b"{}", deadline=FOREVER, max_bytes=MAX_BYTES)
         assert (await ask()).status == 200
         speak.set()
         await hung_up.wait()
         assert (await ask()).status == 500
 
 
-async def test_a_reply_may_come_before_the_request_was_read(http: HttpClient, auth: httpx.Auth | None) -> None:
+async def test_a_reply_may_come_before_the_request_was_read(http: HttpClient) -> None:
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(OK + b"Content-Length: 2\r\n\r\nok")
         await reader.readuntil(b"{}")
@@ -266,7 +252,7 @@ async def test_a_reply_may_come_before_the_request_was_read(http: HttpClient, au
     server = await asyncio.start_server(greet, "127.0.0.1", 0)
     async with server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        got = await http.exchange("POST", url, content=b"{}", auth=auth, deadline=FOREVER, max_bytes=MAX_BYTES)
+        got = await http.exchange("POST", url, content=b"{}", deadline=FOREVER, max_bytes=MAX_BYTES)
     assert (got.status, got.body) == (200, b"ok")
 
 
@@ -337,11 +323,11 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 )
 @pytest.mark.parametrize("size", PIECES)
 async def test_no_reply_costs_more_than_its_limit(
-    http: HttpClient, auth: httpx.Auth | None, answer: Callable[[int], Answer], status: int | None, size: int
+    http: HttpClient, answer: Callable[[int], Answer], status: int | None, size: int
 ) -> None:
     async with HttpServer(answer(size)) as server:
         with pytest.raises(HttpError) as caught:
-            await post(http, server, auth)
+            await post(http, server)
     assert isinstance(caught.value, ReplyTooLarge if status else NoAnswer)
     assert caught.value.status == status
     assert str(caught.value) == f"reply of 127.0.0.1:{server.port} is longer than {MAX_BYTES} bytes"
@@ -366,12 +352,12 @@ def test_a_head_that_comes_byte_by_byte_is_not_read_as_often(monkeypatch: pytest
     assert reader.head.status == 200
 
 
-async def test_a_head_just_below_its_limit_is_read(http: HttpClient, auth: httpx.Auth | None) -> None:
+async def test_a_head_just_below_its_limit_is_read(http: HttpClient) -> None:
     end = b"\r\nContent-Length: 2\r\n\r\n"
     head = OK + b"X: "
     head += b"y" * (HEAD_LIMIT - len(head) - len(end)) + end
     async with HttpServer(raw(head + b"ok")) as server:
-        assert (await post(http, server, auth)).body == b"ok"
+        assert (await post(http, server)).body == b"ok"
 
 
 # ---- what it means for a message ----

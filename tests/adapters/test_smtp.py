@@ -13,8 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from aiohttp.abc import ResolveResult
-from aiohttp.resolver import ThreadedResolver
+from aiohappyeyeballs import AddrInfoType
 from factories import make_delivery, make_render_request
 from fakes import FakeClock
 from servers.smtp import LOST, SILENT, TAKEN_AND_LOST, RawSmtpServer, SmtpServer
@@ -22,7 +21,7 @@ from servers.tls import Certificate, make_certificate
 
 from notifier.channels.base import PROBE_AFTER, ChannelContext
 from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, Retry, Unknown
-from notifier.http import HttpClient
+from notifier.http import HttpClient, sockets
 from notifier.integrations.email.channel import EmailChannel
 from notifier.integrations.email.settings import EmailSettings
 from notifier.integrations.email.smtp import SmtpReply
@@ -356,16 +355,13 @@ class TestLogin:
 # ---- ports, TLS and addresses ----
 
 
-def named(*addresses: str) -> Callable[..., Awaitable[list[ResolveResult]]]:
-    """Return what a resolver does that knows these addresses for every name."""
+def named(*found: str) -> Callable[..., Awaitable[list[AddrInfoType]]]:
+    """Return what finds these addresses for every name."""
 
-    async def resolve(_self: object, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
-        return [
-            ResolveResult(hostname=host, host=one, port=port, family=family or socket.AF_INET, proto=6, flags=0)
-            for one in addresses
-        ]
+    async def find_addresses(_rule: object, _host: str, port: int) -> list[AddrInfoType]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (one, port)) for one in found]
 
-    return resolve
+    return find_addresses
 
 
 class TestConnecting:
@@ -430,7 +426,7 @@ class TestConnecting:
                 one.setblocking(False)  # noqa: FBT003 - the socket's own way
                 one.connect_ex(("127.0.0.2", port))
             async with RawSmtpServer(port=port) as server:
-                monkeypatch.setattr(ThreadedResolver, "resolve", named("127.0.0.2", "127.0.0.1"))
+                monkeypatch.setattr(sockets, "find_addresses", named("127.0.0.2", "127.0.0.1"))
                 got = await outcome(context, server, host="mail.example.com", timeout=timedelta(seconds=40))
             for one in waiting:
                 one.close()

@@ -17,7 +17,8 @@ from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.socket_mode.response import SocketModeResponse
 
 from notifier.chat.ports import BadRequest
-from notifier.http import AddressRefused, HttpError, describe_failure, describe_handshake_reply
+from notifier.http import AddressRefused, HttpError, describe_handshake_reply
+from notifier.http.sessions import describe_failure
 from notifier.ports import CheckResult, Clock
 
 if TYPE_CHECKING:
