@@ -17,8 +17,8 @@ A kill between 4 and 5 is the one that repeats a message: with the same id and t
 import asyncio
 import random
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -171,19 +171,24 @@ class RenderCache:
     def __init__(self, size: int = 1000) -> None:
         self._bodies: OrderedDict[Hashable, Body] = OrderedDict()
         self._size = size
+        self._sharing: dict[Hashable, list[str]] = {}
 
-    def render(self, channel: Channel, delivery: Delivery) -> Body | None:
-        """Return the body of a delivery. None where the channel fails, which must cost that message only."""
-        with suppress(Exception):
-            return self._render(channel, delivery)
+    def renderer(self, channel: Channel) -> Callable[[Delivery], Body | None]:
+        """Return a function that renders the deliveries of a channel. Where the channel fails, it returns None."""
+        alike: list[str] = [] if channel.body_key is None else self._sharing.setdefault(channel.body_key, [])
+        if channel.name not in alike:
+            alike.append(channel.name)
+        return partial(self._render, channel, alike)
+
+    def _render(self, channel: Channel, alike: list[str], delivery: Delivery) -> Body | None:
+        with suppress(Exception):  # a failure must cost that message only
+            request = RenderRequest.of(delivery)
+            return channel.render(request) if len(alike) == 1 else self._shared(channel, id(alike), request)
         return None
 
-    def _render(self, channel: Channel, delivery: Delivery) -> Body:
-        request = RenderRequest.of(delivery)
-        if channel.body_key is None:
-            return channel.render(request)
+    def _shared(self, channel: Channel, group: int, request: RenderRequest) -> Body:
         events = tuple(event.id for event in request.events)
-        key = (channel.body_key, request.digest, events, request.routing, request.storm, request.opens_storm)
+        key = (group, request.digest, events, request.routing, request.storm, request.opens_storm)
         body = self._bodies.get(key) or channel.render(request)
         self._bodies[key] = body
         if len(self._bodies) > self._size:
@@ -312,15 +317,18 @@ class DeliveryWorker:
         self._rng = rng
         self._owner = owner
         self._rules = rules
-        self._cache = cache or RenderCache()
+        self._render = (cache or RenderCache()).renderer(channel)
+        self._start_within = dispatch.start_within(rules.lease, channel.deadline)
+        self._answer_within = rules.lease.total_seconds() * dispatch.SENT_WITHIN
         self._queued: deque[tuple[Delivery, float]] = deque()
+        """Claimed ahead, with the time of the claim: the oldest first."""
         self._in_flight: set[asyncio.Task[None]] = set()
         self._finished: list[Settled] = []
         self._committed: list[Settled] = []
         """Settled, and not reported yet."""
         self._released: list[Claim] = []
-        self._timeouts: set[asyncio.Timeout] = set()
-        self._stopping = False
+        self._cut = False
+        """Whether the attempts in flight are cancelled because the program stops."""
         self._wakeup = asyncio.Event()
         self._work_due = False
         """Whether a step has been asked for since the last one."""
@@ -354,7 +362,7 @@ class DeliveryWorker:
         if self._debounce:
             self._debounce.cancel()
             self._debounce = None
-        self._release_queued(self._is_late)
+        self._release_late()
         committing, self._finished = self._finished, []
         releasing, self._released = self._released, []
         claimed_at = self._clock.monotonic()
@@ -368,7 +376,7 @@ class DeliveryWorker:
         )
         try:
             step = await self._store.transact(
-                lambda tx: _take_step(tx, self.channel, self._owner, self._rules.lease, request)
+                lambda tx: _take_step(tx, self.channel, self._owner, self._rules.lease, request), short=True
             )
         except StoreError:
             # The receivers have answered: a failure of the database must not send them the same message again.
@@ -418,14 +426,12 @@ class DeliveryWorker:
         A cancelled attempt has an unknown outcome, as if its answer had been lost. Raises StoreError when it could not
         be settled within another `settle_timeout` seconds.
         """
-        self._stopping = True
         self._release_queued()
-        end = asyncio.get_running_loop().time() + grace
-        for timeout in self._timeouts:
-            timeout.reschedule(min(timeout.when() or end, end))
+        cut = asyncio.get_running_loop().call_later(grace, self._cut_in_flight)
         if self._in_flight:
             await asyncio.wait(self._in_flight, timeout=grace + settle_timeout / 2)
-        self._cancel_in_flight()  # for a channel that swallows its timeout
+        cut.cancel()
+        self._cancel_in_flight()  # for a channel that swallows its cancellation
         return await self._step_persistently(settle_timeout, claiming=False)
 
     # -- claims that join another transaction --
@@ -495,24 +501,30 @@ class DeliveryWorker:
             self._release_queued()
             self.wake()
         try:
-            ready = await self._with_bodies(step.claimed, step.at_once)
+            await self._set_bodies(step.claimed, step.at_once)
         except StoreError:
             self._released += map(_claim_of, step.claimed)
             raise
-        for delivery in ready[: step.at_once]:
+        for delivery in step.claimed[: step.at_once]:
             self._start(delivery, claimed_at)
-        self._queued.extend((delivery, claimed_at) for delivery in ready[step.at_once :])
+        self._queued.extend((delivery, claimed_at) for delivery in step.claimed[step.at_once :])
 
     def _start(self, delivery: Delivery, claimed_at: float) -> None:
-        work = self._send(delivery, claimed_at)
-        self._in_flight.add(asyncio.create_task(work, name=f"send {self.channel.name}"))
+        self._in_flight.add(asyncio.create_task(self._send(delivery, claimed_at)))
 
-    def _release_queued(self, which: Callable[[float], bool] = lambda _: True) -> None:
-        self._released += [_claim_of(delivery) for delivery, since in self._queued if which(since)]
-        self._queued = deque(item for item in self._queued if not which(item[1]))
+    def _release_queued(self) -> None:
+        self._released += [_claim_of(delivery) for delivery, _ in self._queued]
+        self._queued.clear()
 
-    def _is_late(self, claimed_at: float) -> bool:
-        return dispatch.is_late(self._clock.monotonic() - claimed_at, self._rules.lease, self.channel.deadline)
+    def _release_late(self) -> None:
+        """Release what was queued for so long that it may not begin any more."""
+        latest = self._clock.monotonic() - self._start_within
+        while self._queued and self._queued[0][1] < latest:
+            self._released.append(_claim_of(self._queued.popleft()[0]))
+
+    def _cut_in_flight(self) -> None:
+        self._cut = True
+        self._cancel_in_flight()
 
     def _cancel_in_flight(self) -> None:
         for task in self._in_flight:
@@ -520,7 +532,7 @@ class DeliveryWorker:
 
     # -- bodies --
 
-    async def _with_bodies(self, claimed: Sequence[Delivery], at_once: int) -> Sequence[Delivery]:
+    async def _set_bodies(self, claimed: Sequence[Delivery], at_once: int) -> None:
         """Render what has no body and store that; what is not sent at once is marked as not begun."""
         fresh = [d for d in claimed if d.body is None and not dispatch.attempts_exhausted(d, self._rules.schedule)]
         first = [delivery for delivery in fresh if dispatch.is_first_attempt(delivery)]
@@ -534,11 +546,12 @@ class DeliveryWorker:
                 bodies |= await self._store_bodies([suspect], ())
             await self._store.transact(partial(_begin_only, claims, {*claims[:at_once], *map(_claim_of, first)}))
         if first:
-            bodies |= await self._store_bodies(first, claims[at_once:])
-        return [replace(delivery, body=bodies.get(delivery.id, delivery.body)) for delivery in claimed]
+            bodies |= await self._store_bodies(first, set(claims[at_once:]))
+        for delivery in fresh:
+            delivery.set_body(bodies.get(delivery.id))
 
     async def _store_bodies(self, fresh: Sequence[Delivery], later: Collection[Claim]) -> Mapping[str, Body]:
-        rendered = {delivery.id: self._cache.render(self.channel, delivery) for delivery in fresh}
+        rendered = {delivery.id: self._render(delivery) for delivery in fresh}
         bodies = {id_: body for id_, body in rendered.items() if body is not None}
         unbegun = [claim for claim in map(_claim_of, fresh) if claim in later]
 
@@ -547,20 +560,29 @@ class DeliveryWorker:
                 tx.deliveries.mark_begun(unbegun, begun=False)
             return tx.deliveries.save_bodies(bodies)
 
-        return await self._store.transact(store)
+        return await self._store.transact(store, short=True)
 
     # -- sending --
 
     async def _send(self, delivery: Delivery, claimed_at: float) -> None:
         """Send one message, unless too much of its lease has passed."""
+        held = self._clock.monotonic() - claimed_at
         try:
-            if self._is_late(claimed_at):
+            if held > self._start_within:
                 self._released.append(_claim_of(delivery))
             else:
-                held = self._clock.monotonic() - claimed_at
-                within = self._rules.lease.total_seconds() * dispatch.SENT_WITHIN - held
-                settlement = await self._attempt(delivery, within)
-                self._finished.append((delivery, settlement))  # not in one line: a step meanwhile replaces the list
+                started_at = self._clock.now()
+                outcome, resolution = await self._outcome(delivery, self._answer_within - held)
+                settlement = outbox.settle(
+                    delivery,
+                    outcome,
+                    started_at=started_at,
+                    finished_at=self._clock.now(),
+                    schedule=self._rules.schedule,
+                    chance=self._rng.random(),
+                    resolution=resolution,
+                )
+                self._finished.append((delivery, settlement))
         finally:
             # Before the worker is woken: its step counts the free slots, and this is one.
             self._in_flight.discard(cast("asyncio.Task[None]", asyncio.current_task()))
@@ -569,47 +591,32 @@ class DeliveryWorker:
         elif self._debounce is None:
             self._debounce = asyncio.get_running_loop().call_later(SETTLE_DEBOUNCE, self.wake)
 
-    async def _attempt(self, delivery: Delivery, within: float) -> Settlement:
-        started = self._clock.now()
-        outcome, resolution = await self._outcome(delivery, within)
-        return outbox.settle(
-            delivery,
-            outcome,
-            started_at=started,
-            finished_at=self._clock.now(),
-            schedule=self._rules.schedule,
-            chance=self._rng.random(),
-            resolution=resolution,
-        )
-
     async def _outcome(self, delivery: Delivery, within: float) -> tuple[Outcome, Resolution | None]:
+        """Send one message, which must be answered within this many seconds."""
         if refused := dispatch.refuse(delivery, self._rules.schedule, self.channel.kind):
             return refused, None
         resolution: Resolution | None = None
         try:
-            async with self._timeout(within):
-                if recipients.may_have_arrived(delivery):
+            if recipients.may_have_arrived(delivery):
+                async with asyncio.timeout(within):
                     known, resolution = await self._resolve(delivery)
-                    if known is not None:
-                        return known, resolution
                     if resolution is not Resolution.HELD:
                         delivery = recipients.with_unknown_waiting(delivery)
-                return await self.channel.send(delivery), resolution
+                    outcome = await self.channel.send(delivery) if known is None else known
+            elif self.channel.keeps_deadline and self.channel.deadline <= within:
+                outcome = await self.channel.send(delivery)
+            else:
+                async with asyncio.timeout(within):
+                    outcome = await self.channel.send(delivery)
         except TimeoutError:
-            end = "the program was stopped" if self._stopping else "the claim's lease ends"
-            return Unknown(f"no answer before {end}"), resolution
+            outcome = Unknown("no answer before the claim's lease ends")
+        except asyncio.CancelledError:
+            if not self._cut:
+                raise
+            outcome = Unknown("no answer before the program was stopped")
         except Exception as error:  # noqa: BLE001 - as with rendering; whether it was sent, nobody knows
-            return Unknown(f"the {self.channel.kind} channel failed: {type(error).__name__}"), resolution
-
-    @asynccontextmanager
-    async def _timeout(self, seconds: float) -> AsyncIterator[None]:
-        """Raise TimeoutError after this many seconds, or when a stop comes before."""
-        async with asyncio.timeout(seconds) as timeout:
-            self._timeouts.add(timeout)
-            try:
-                yield
-            finally:
-                self._timeouts.discard(timeout)
+            outcome = Unknown(f"the {self.channel.kind} channel failed: {type(error).__name__}")
+        return outcome, resolution
 
     async def _resolve(self, delivery: Delivery) -> tuple[Outcome | None, Resolution | None]:
         """Find out what became of an earlier attempt; an outcome of None means that it is sent again."""

@@ -119,6 +119,8 @@ class Channel(Protocol):
     """Maximum number of deliveries in flight, each of another subject."""
     deadline: float
     """Maximum time of one `send`, in seconds."""
+    keeps_deadline: bool
+    """Whether `send` ends within `deadline` by itself. Else the worker watches over it."""
     pace: Pace
     """Rate limit of the service, for all replicas together."""
     resend_policy: ResendPolicy

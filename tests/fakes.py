@@ -123,6 +123,7 @@ class FakeChannel:
         self.multi_recipient = False
         self.edit_budget: str | None = None
         self.deadline = 10.0
+        self.keeps_deadline = False
         self.pace = Pace()
         self.resend_policy = resend_policy
         self.on_unknown: Literal["resend", "hold"] = "resend"

@@ -70,6 +70,7 @@ class BaseChannel(ABC, Generic[S]):
     Settings: ClassVar[type[ChannelSettings]]
     """Settings class of the kind. Set where the entry point names this class; see `notifier.channels.kinds`."""
     resend_policy: ResendPolicy = ResendPolicy.UNSAFE
+    keeps_deadline: bool = False
     threads: bool = False
     storm_size: int = 100
     storm_room: int = 1_000_000

@@ -1,10 +1,10 @@
 """The base of channels over HTTP: requests, the meaning of a status or an error, and the reply kept with an attempt."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from notifier.channels.base import PROBE_AFTER, BaseChannel, S
 from notifier.channels.reply_conditions import decompressed
@@ -23,11 +23,11 @@ MAX_REPLY = 64 * 1024
 class HttpChannel(BaseChannel[S]):
     """Base of a channel that posts over HTTP."""
 
-    async def exchange(
+    def exchange(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, content: bytes | None = None
-    ) -> Reply:
-        """Send one request within the deadline of the channel. Raises HttpError."""
-        return await self.context.http.exchange(
+    ) -> Coroutine[Any, Any, Reply]:
+        """Send one request within the deadline of the channel. Raises HttpError when awaited."""
+        return self.context.http.exchange(
             method, url, headers=headers, content=content, deadline=self.deadline, max_bytes=MAX_REPLY
         )
 

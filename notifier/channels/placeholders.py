@@ -8,6 +8,7 @@ from html import escape
 from urllib.parse import quote
 
 _BEGIN, _END = "\ue000", "\ue001"
+_MARK = _BEGIN.encode("utf-8")
 _SPELLINGS: Mapping[str, Callable[[str], str]] = {
     "": str,
     "json": lambda value: json.dumps(value, ensure_ascii=False)[1:-1],
@@ -61,6 +62,10 @@ class Placeholders:
             return _SPELLINGS[spelling](self.secrets[name])
 
         return _PLACEHOLDER.sub(secret_of, text)
+
+    def reveal_bytes(self, content: bytes) -> bytes:
+        """Do the same to UTF-8. Raises MissingSecret."""
+        return self.reveal(content.decode("utf-8")).encode("utf-8") if _MARK in content else content
 
 
 def readable(text: str) -> str:

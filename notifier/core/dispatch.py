@@ -37,6 +37,9 @@ PREFETCH = 4
 """Messages claimed ahead for each one in flight, where a repeat does no harm: a kill while they are rendered leaves
 the outcome of all of them unknown."""
 
+MAX_CLAIMED = 256
+"""Maximum number of deliveries that one step claims: the event loop may wait for its transaction."""
+
 BATCH = 128
 """Number of finished attempts that are settled at once; half of what may be in flight suffices too."""
 
@@ -74,13 +77,13 @@ def plan_step(
 def demand(concurrency: int, policy: ResendPolicy, busy: int) -> int:
     """Return how many deliveries to claim, where `busy` are in flight or queued."""
     ahead = PREFETCH if policy is ResendPolicy.IDEMPOTENT else 0
-    return max(concurrency * (1 + ahead) - busy, 0)
+    return min(max(concurrency * (1 + ahead) - busy, 0), MAX_CLAIMED)
 
 
-def is_late(held: float, lease: timedelta, deadline: float) -> bool:
-    """Return whether too much of a lease has passed for a message to begin. `held` and `deadline` are in seconds."""
+def start_within(lease: timedelta, deadline: float) -> float:
+    """Return for how long after its claim a message may begin, in seconds. `deadline` is that of its channel."""
     seconds = lease.total_seconds()
-    return held > max(seconds * SENT_WITHIN - deadline, seconds * BEGUN_WITHIN)
+    return max(seconds * SENT_WITHIN - deadline, seconds * BEGUN_WITHIN)
 
 
 def settles_at_once(finished: int, queued: int, concurrency: int) -> bool:

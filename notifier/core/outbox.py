@@ -247,6 +247,7 @@ def settle(
 ) -> Settlement:
     """Decide what becomes of a delivery. `chance` is a random number from 0 to 1 for the jitter of the wait."""
     state, wait, reason = _verdict(delivery, outcome, schedule, chance)
+    delivered = outcome if isinstance(outcome, Delivered) else None
     return Settlement(
         delivery_id=delivery.id,
         state=state,
@@ -262,9 +263,9 @@ def settle(
             reply=_storable(outcome.reply),
         ),
         reason=_storable(reason),
-        ref=_storable(outcome.ref) if isinstance(outcome, Delivered) else None,
-        thread=_storable(outcome.thread) if isinstance(outcome, Delivered) else None,
-        copy=_storable(outcome.copy) if isinstance(outcome, Delivered) else None,
+        ref=_storable(delivered.ref) if delivered else None,
+        thread=_storable(delivered.thread) if delivered else None,
+        copy=_storable(delivered.copy) if delivered else None,
         outcome_unknown=isinstance(outcome, Unknown)
         or (delivery.outcome_unknown and resolution is not Resolution.ABSENT),
         signal=_signal(delivery, outcome),
@@ -283,11 +284,9 @@ def _storable_recipients(outcome: Outcome) -> tuple[Recipient, ...] | None:
 
 def _signal(delivery: Delivery, outcome: Outcome) -> AttemptSignal:
     """Return what an attempt proves about the channel: nothing where one addressee refuses what others accept."""
-    if recipients.newly_delivered(delivery, outcome):
+    if isinstance(outcome, Delivered) or recipients.newly_delivered(delivery, outcome):
         return AttemptSignal.GOOD
-    if not isinstance(outcome, Delivered) and outcome.recipients:
-        return AttemptSignal.NONE
-    return signal_of(outcome)
+    return AttemptSignal.NONE if outcome.recipients else signal_of(outcome)
 
 
 def signal_of(outcome: Outcome) -> AttemptSignal:
@@ -304,7 +303,7 @@ def signal_of(outcome: Outcome) -> AttemptSignal:
 
 def _storable(text: str | None) -> str | None:
     """Return text that any database holds: a receiver's words must not undo the settlements of others."""
-    return text and UNSTORABLE.sub("\ufffd", text)[:MAX_STORED_TEXT]
+    return UNSTORABLE.sub("\ufffd", text)[:MAX_STORED_TEXT] if text else text
 
 
 _OUTCOMES: Mapping[type, str] = {

@@ -114,6 +114,8 @@ def _after(
     match signal:
         case AttemptSignal.GOOD:
             fresh = health.good_at is not None and not health.failing_since and now - health.good_at < GOOD_AT_PRECISION
+            if fresh and not health.failures and not health.open_until:
+                return health
             good_at = health.good_at if fresh else now
             return ChannelHealth(rate_at=health.rate_at, paused_until=health.paused_until, good_at=good_at)
         case AttemptSignal.BUSY:

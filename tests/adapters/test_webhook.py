@@ -673,6 +673,30 @@ async def test_a_body_not_compressed_as_it_claims_is_read_raw(context: ChannelCo
         assert (await outcome(context, server)).reply == "HTTP 400: no such field"
 
 
+async def test_each_reply_is_read_by_itself(context: ChannelContext) -> None:
+    """Also one that differs from an earlier one in a header alone, and after more of them than are remembered."""
+    bad, good, packed = b'{"errcode":93000}', b'{"errcode":0}', gzip.compress(b"ok")
+    many = [f"ok {number}".encode() for number in range(40)]
+    replies = [
+        reply(200, good),
+        reply(200, bad),
+        reply(200, good),
+        reply(500, good),
+        reply(200, packed),
+        reply(200, packed, {"Content-Encoding": "gzip"}),
+        reply(200, b"ok", {"Content-Type": "text/html"}),
+        *(reply(200, body) for body in many),
+        reply(200, good),
+    ]
+    async with HttpServer(*replies) as server:
+        channel = make_channel(context, url=server.url())
+        found = [await channel.send(rendered(channel, make_event())) for _ in replies]
+    kinds = [Delivered, Parked, Delivered, Retry, *[Delivered] * (len(replies) - 4)]
+    assert [type(one) for one in found] == kinds
+    shown = ["HTTP 200: (not text)", "HTTP 200: ok", "HTTP 200: ok", *(f"HTTP 200: {body.decode()}" for body in many)]
+    assert [one.reply for one in found[4:-1]] == shown
+
+
 async def test_a_busy_service_pauses_the_channel_as_long_as_it_asks(context: ChannelContext) -> None:
     busy = b'{"errcode":130101,"errmsg":"send too fast"}'
     async with HttpServer(reply(200, busy), reply(200, busy, {"Retry-After": "30"})) as server:

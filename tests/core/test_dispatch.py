@@ -32,11 +32,11 @@ from notifier.core.dispatch import (
     edit_wait,
     is_broadcast,
     is_first_attempt,
-    is_late,
     plan_step,
     refuse,
     resolve,
     settles_at_once,
+    start_within,
     thread_updates,
     with_copy,
 )
@@ -115,7 +115,7 @@ def test_few_finished_attempts_wait_for_others_while_there_is_enough_to_send(
     [(0, 10, False), (38, 10, False), (39, 10, True), (12, 60, False), (13, 60, True)],
 )
 def test_a_message_begins_only_while_its_lease_leaves_time(held: float, deadline: float, *, late: bool) -> None:
-    assert is_late(held, timedelta(seconds=60), deadline) is late
+    assert (held > start_within(timedelta(seconds=60), deadline)) is late
 
 
 @pytest.mark.parametrize(("attempt", "exhausted"), [(4, False), (5, True)])

@@ -179,6 +179,7 @@ class Receiver:
     name: str
     concurrency: int = 2
     deadline: float = 10.0
+    keeps_deadline: bool = False
     pace: Pace = field(default_factory=Pace)
     resend_policy: ResendPolicy = ResendPolicy.IDEMPOTENT
     on_unknown: Literal["resend", "hold"] = "resend"

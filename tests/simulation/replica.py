@@ -152,6 +152,7 @@ class SimulatedChannel:
     pace: Pace
     kind: ClassVar[str] = "simulated"
     deadline: float = 2.0
+    keeps_deadline: bool = False
     on_unknown: Literal["resend", "hold"] = "resend"
     body_key: Hashable | None = None
     digest_above: int | None = 20

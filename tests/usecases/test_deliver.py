@@ -297,9 +297,14 @@ async def test_a_broken_database_leaves_the_message_to_the_next_claim(store: Sql
     assert (await only(store)).state is DeliveryState.DELIVERED
 
 
-async def test_a_silent_channel_is_cut_before_another_may_claim(store: SqlStore, clock: FakeClock) -> None:
+@pytest.mark.parametrize("keeps_deadline", [False, True])
+async def test_a_silent_channel_is_cut_before_another_may_claim(
+    store: SqlStore, clock: FakeClock, *, keeps_deadline: bool
+) -> None:
+    """Also one that ends by itself, where its deadline does not fit into the lease."""
     await put(store, clock, make_event())
     channel = FakeChannel()
+    channel.keeps_deadline = keeps_deadline
 
     async def hang(_: Delivery) -> Outcome:
         await asyncio.Event().wait()
@@ -552,8 +557,12 @@ async def test_one_event_for_channels_that_render_alike_is_rendered_once(store: 
     channels = [FakeChannel("one"), FakeChannel("two"), FakeChannel("other")]
     for channel, key in zip(channels, ("alike", "alike", "different"), strict=True):
         channel.body_key = key
-        await put(store, clock, event, channel=channel.name)
-        worker = DeliveryWorker(channel, store, clock, random.Random(1), owner="me", rules=RULES, cache=cache)
+    workers = [
+        DeliveryWorker(channel, store, clock, random.Random(1), owner="me", rules=RULES, cache=cache)
+        for channel in channels
+    ]
+    for worker in workers:
+        await put(store, clock, event, channel=worker.channel.name)
         await worker.drain()
     assert [channel.rendered for channel in channels] == [1, 0, 1]
     assert channels[0].sent[0].body == channels[1].sent[0].body
@@ -685,12 +694,14 @@ async def test_a_delivery_claimed_ahead_is_rendered_first_and_begins_later(store
     assert await pending(store) == 0
 
 
+@pytest.mark.parametrize("keeps_deadline", [False, True])
 @pytest.mark.parametrize("resend_policy", ResendPolicy)
 async def test_a_stop_cuts_silent_receivers_and_leaves_them_unknown(
-    store: SqlStore, clock: FakeClock, resend_policy: ResendPolicy
+    store: SqlStore, clock: FakeClock, resend_policy: ResendPolicy, *, keeps_deadline: bool
 ) -> None:
     await put(store, clock, *make_events(10))
     channel = BlockingChannel(concurrency=2, resend_policy=resend_policy)
+    channel.keeps_deadline = keeps_deadline
     worker = worker_of(channel, store, clock)
     await worker.step()
     await asyncio.sleep(0)

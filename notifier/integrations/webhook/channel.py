@@ -1,13 +1,13 @@
 """The webhook channel: a signed POST of the Standard Webhooks 1.0.0 envelope, or of a body made by a template."""
 
+import hmac
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import cached_property
 from urllib.parse import urlsplit
 
 import structlog
-from standardwebhooks import Webhook
 
 from notifier.channels.base import PROBE_AFTER, ChannelContext, encode_json, stored_body
 from notifier.channels.envelope import envelope, facts, message_type
@@ -17,7 +17,7 @@ from notifier.channels.reply_conditions import ParsedReply
 from notifier.channels.reply_rules import known_outcome
 from notifier.channels.templates import TemplateFailed, template_key
 from notifier.core.delivery import Body, Delivered, Delivery, Outcome, Parked, ResendPolicy, Retry, Unknown
-from notifier.http import HttpError
+from notifier.http import HttpError, Reply
 from notifier.integrations.webhook.body_template import Renderer
 from notifier.integrations.webhook.settings import JSON, WebhookSettings
 from notifier.ports import CheckResult, RenderRequest
@@ -25,6 +25,12 @@ from notifier.settings.types import is_loopback
 
 _STANDARD_INSTEAD = f"{JSON}; body=standard"
 """Content type of a stored standard body that replaces one on which the template failed. It is sent as JSON."""
+
+_ReplyKey = tuple[int, bytes, str | None, str | None]
+"""Status, body, Content-Type and Content-Encoding: all that a successful outcome depends on."""
+
+_MAX_KNOWN_REPLIES, _MAX_KNOWN_REPLY = 16, 1024
+"""Maximum number of replies whose meaning is remembered, and maximum size of one, in bytes."""
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +52,7 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
     """Posts to one URL."""
 
     kind = "webhook"
+    keeps_deadline = True
     resend_policy = ResendPolicy.IDEMPOTENT
 
     def __init__(self, settings: WebhookSettings, context: ChannelContext) -> None:
@@ -55,6 +62,10 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
         self._placeholders = Placeholders(placed)
         sources = ((key, one.template.source) for key, one in self._renderers.items())
         self.body_key = (self.kind, context.formatter, *sources, *sorted(placed.items()), settings.content_type)
+        self._url = settings.url.get_secret_value()
+        self._own_headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
+        self._keys = [b64decode(secret.partition("_")[2] + "==") for secret in settings.signing_secrets]
+        self._known_replies: dict[_ReplyKey, Delivered] = {}
 
     def render(self, request: RenderRequest) -> Body:
         """Return the body, with placeholders for secrets: the template's, or the standard one where that fails."""
@@ -88,7 +99,12 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
     async def send(self, delivery: Delivery) -> Outcome:
         """Post the stored body, signed for this attempt."""
         body, now = self._revealed(delivery), self.context.clock.now()
-        outcome = await self._attempt(delivery.id, body, now)
+        try:
+            headers = self._headers(delivery.id, body, now)
+            reply = await self.exchange("POST", self._url, headers=headers, content=body.content)
+            outcome = self._outcome_of_reply(reply, now)
+        except HttpError as error:
+            outcome = self.with_reply(self._outcome_of_error(error, now), error)
         replaced = stored_body(delivery).content_type == _STANDARD_INSTEAD
         return self._with_template_failure(outcome, delivery) if replaced else outcome
 
@@ -114,15 +130,21 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
     def _reveal(self, body: Body) -> Body:
         if body.content_type == _STANDARD_INSTEAD:
             return replace(body, content_type=JSON)
-        return replace(body, content=self._placeholders.reveal(body.content.decode("utf-8")).encode("utf-8"))
+        content = self._placeholders.reveal_bytes(body.content)
+        return body if content is body.content else replace(body, content=content)
 
-    async def _attempt(self, delivery_id: str, body: Body, now: datetime) -> Outcome:
-        try:
-            headers = self._headers(delivery_id, body, now)
-            reply = await self.exchange("POST", self._url, headers=headers, content=body.content)
-        except HttpError as error:
-            return self.with_reply(self._outcome_of_error(error, now), error)
-        return self.with_reply(self._outcome(ParsedReply(reply.status, reply.headers, reply.body), now), reply)
+    def _outcome_of_reply(self, reply: Reply, now: datetime) -> Outcome:
+        """Return what a complete reply means. Receivers thank for most messages in the same words: read them once."""
+        headers = reply.headers
+        key = (reply.status, reply.body, headers.get("content-type"), headers.get("content-encoding"))
+        if known := self._known_replies.get(key):
+            return known
+        outcome = self.with_reply(self._outcome(ParsedReply(reply.status, headers, reply.body), now), reply)
+        if isinstance(outcome, Delivered) and len(reply.body) <= _MAX_KNOWN_REPLY:
+            if len(self._known_replies) == _MAX_KNOWN_REPLIES:
+                self._known_replies.clear()
+            self._known_replies[key] = outcome
+        return outcome
 
     def _outcome(self, reply: ParsedReply, now: datetime) -> Outcome:
         success = self.settings.success
@@ -147,24 +169,14 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
             return Unknown(str(error))
         return self._outcome(reply, now)
 
-    @property
-    def _url(self) -> str:
-        return self.settings.url.get_secret_value()
-
-    @cached_property
-    def _own_headers(self) -> Mapping[str, str]:
-        return {name: value.get_secret_value() for name, value in self.settings.headers.items()}
-
-    @cached_property
-    def _signers(self) -> Sequence[Webhook]:
-        return [Webhook(secret) for secret in self.settings.signing_secrets]
-
-    def _headers(self, delivery_id: str, body: Body, now: datetime) -> dict[str, str]:
-        signed = {"webhook-id": delivery_id, "webhook-timestamp": str(int(now.timestamp()))}
-        if self._signers:
-            text = body.content.decode("utf-8")
-            signed["webhook-signature"] = " ".join(signer.sign(delivery_id, now, text) for signer in self._signers)
-        return {**self._own_headers, **signed, "content-type": body.content_type}
+    def _headers(self, delivery_id: str, body: Body, now: datetime) -> Mapping[str, str]:
+        timestamp = str(int(now.timestamp()))
+        headers = {**self._own_headers, "webhook-id": delivery_id, "webhook-timestamp": timestamp}
+        if self._keys:
+            signed = f"{delivery_id}.{timestamp}.".encode() + body.content
+            headers["webhook-signature"] = " ".join(_signature(key, signed) for key in self._keys)
+        headers["content-type"] = body.content_type
+        return headers
 
     async def check(self) -> Sequence[CheckResult]:
         """Ask the receiver for its headers. Only a message proves that it accepts messages."""
@@ -188,6 +200,11 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
             return ()
         exposed = bool(self.settings.headers or parts.username)
         return [_check_result("others can read what is sent", ok=not exposed, remedy="use https", proven=False)]
+
+
+def _signature(key: bytes, signed: bytes) -> str:
+    """Return a signature of Standard Webhooks 1.0.0, of id, timestamp and body with dots between them."""
+    return f"v1,{b64encode(hmac.digest(key, signed, 'sha256')).decode()}"
 
 
 _TAKES_POSTS = frozenset({405, 501})
