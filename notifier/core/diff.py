@@ -132,7 +132,8 @@ def diff(
     rows = {job_id: snapshot.parse(job_id) for job_id in changed}
     for job_id, task in rows.items():
         after, found = compare(recorded.get(job_id), task, rules)
-        updates |= {job_id: after} if after else {}
+        if after:
+            updates[job_id] = after
         transitions += found
     missing = _count_missing(snapshot, running, rules)
     unlisted = [

@@ -253,7 +253,7 @@ def decide_poll(batch: PollBatch, known: KnownTasks, source: PolledSource, routi
         events=outbox.with_subscribers(route_events(events, routing.routes), known.subscribers),
         updates={
             job_id: TaskWrite(
-                recorded=replace(row, occurrence=repeated.get(job_id, row.occurrence)),
+                recorded=replace(row, occurrence=repeated[job_id]) if job_id in repeated else row,
                 fingerprint=batch.snapshot.fingerprints[job_id] if row.task.raw_status else b"",
             )
             for job_id, row in changes.updates.items()
