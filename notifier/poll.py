@@ -2,7 +2,8 @@
 
 1. Claim the right to poll: the database decides who polls.
 2. Scan the list. No transaction is open during that.
-3. In one transaction: read what is recorded, let `notifier.core.polling` decide, and write the decision.
+3. Compare it with what is recorded. In one transaction: read the tasks that differ, let `notifier.core.polling` decide,
+   and write the decision.
 
 A kill before 3 commits changes nothing; a kill after it loses nothing. Where very much has changed, as in a first poll,
 3 takes a transaction for each batch of rows, so that nobody else waits long for the database. Each of them is
@@ -74,9 +75,6 @@ class PollRecords(Protocol):
 
     def fingerprints(self, claim: PollClaim) -> Mapping[str, bytes]:
         """Return job_id to fingerprint of every recorded task of the source."""
-
-    def unchanged_tasks(self, source: str, before: datetime) -> Mapping[str, datetime]:
-        """Return the running tasks of a source that were last seen to change at or before a time, and when that was."""
 
     def recorded_tasks(self, source: str, job_ids: Collection[str]) -> Mapping[str, RecordedTask]:
         """Return those of the tasks that are recorded."""
@@ -274,7 +272,7 @@ async def poll_once(
     `recording` runs the transactions that record what was found and plan deliveries; None runs them in the store.
     """
     try:
-        started = await store.transact(lambda tx: _start(tx, source, owner, rules, force=force))
+        started = await store.transact(lambda tx: _start(tx, source, owner, rules, force=force), short=True)
     except SourceConflict as error:
         return PollReport(source=source.name, polled=True, error=error)
     if isinstance(started, PollReport):
@@ -349,7 +347,7 @@ async def _holding(
     try:
         while not (await asyncio.wait({scanning}, timeout=lease.total_seconds() / 3))[0]:
             with suppress(StoreError):  # a renewal that fails is tried again; whether the claim held, the fence decides
-                if not await store.transact(lambda tx: tx.polls.renew(claim, tx.now() + lease)):
+                if not await store.transact(lambda tx: tx.polls.renew(claim, tx.now() + lease), short=True):
                     return None
         return scanning.result()
     finally:
@@ -400,25 +398,30 @@ class _Recorder:
 
     async def run(self, transact: Transact[PollTx]) -> PollReport:
         """Record it in as few transactions as its size allows. Raises StoreError; what is written then stays."""
-        progress, batches = await transact(self._begin)
+        known = self.claim.fingerprints
+        if known is None:
+            known = await transact(self._read_fingerprints)
+        if known is None:
+            return self._report(None)
+        # Outside of a transaction: a long list takes milliseconds to compare.
+        batches = polling.split_batches(self.source.snapshot, known, quiet=self.source.reading.quiet_new)
+        progress: _Progress | None = _Progress()
         for batch in batches:
             if progress is not None:
-                progress = await transact(partial(self._continue, batch, progress))
+                short = len(batch.changed) <= polling.SHORT_BATCH_ROWS
+                progress = await transact(partial(self._record_current, batch, progress), short=short)
         return self._report(progress)
 
-    def _begin(self, tx: PollTx) -> tuple[_Progress | None, Sequence[PollBatch]]:
-        """Record everything, or nothing yet and return the batches to record it in."""
-        if not tx.polls.claim_is_current(self.claim):
-            return None, ()
-        batches = polling.split_batches(self.source.snapshot, tx.polls.fingerprints(self.claim))
-        if len(batches) > 1:
-            return _Progress(), batches
-        return self._record(tx, batches[0], _Progress()), ()
+    def _read_fingerprints(self, tx: PollTx) -> Mapping[str, bytes] | None:
+        return tx.polls.fingerprints(self.claim) if tx.polls.claim_is_current(self.claim) else None
 
-    def _continue(self, batch: PollBatch, progress: _Progress, tx: PollTx) -> _Progress | None:
-        if not tx.polls.renew(self.claim, tx.now() + self.source.rules.lease):
-            return None
-        return self._record(tx, batch, progress)
+    def _record_current(self, batch: PollBatch, progress: _Progress, tx: PollTx) -> _Progress | None:
+        """Record a batch and prolong the claim until the next one; return None where it is ours no longer."""
+        if batch.last:
+            ours = tx.polls.claim_is_current(self.claim)
+        else:
+            ours = tx.polls.renew(self.claim, tx.now() + self.source.rules.lease)
+        return self._record(tx, batch, progress) if ours else None
 
     def _record(self, tx: PollTx, batch: PollBatch, progress: _Progress) -> _Progress:
         now = tx.now()
@@ -442,8 +445,8 @@ class _Recorder:
         changed = tx.polls.recorded_tasks(name, batch.changed)
         running = tx.queries.running_tasks(name) if batch.last else {}
         unchanged = (
-            tx.polls.unchanged_tasks(name, self.source.snapshot.taken_at - rules.stalled_after)
-            if batch.last and rules.stalled_after is not None and state.baseline_at is not None
+            polling.unchanged_since(running, self.source.snapshot.taken_at - rules.stalled_after)
+            if rules.stalled_after is not None and state.baseline_at is not None
             else {}
         )
         quiet = self.source.reading.quiet_new
@@ -567,5 +570,5 @@ async def _record_failure(
                 key, credentials.after_failure(known, rules.credential, now, error, trial=started.trial)
             )
 
-    await store.transact(record)
+    await store.transact(record, short=True)
     return PollReport(source=claim.state.name, polled=True, error=error)

@@ -231,6 +231,8 @@ class PollClaim:
     """The name under which its history was recorded until now; None where that has not changed."""
     stormy: bool = False
     """Whether storms of the source may not have ended. No other poll can begin one while the claim is current."""
+    fingerprints: Mapping[str, bytes] | None = field(default=None, compare=False, repr=False)
+    """Fingerprint of every recorded task by job id; None where this process does not know them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from notifier.core.diff import (
     stalled,
 )
 from notifier.core.errors import CredentialsRejected, PermissionDenied, RequestRejected, SourceError
-from notifier.core.model import Event, Scope, Snapshot, SourceOrigin, SourceState, Transition
+from notifier.core.model import Event, Scope, Snapshot, SourceOrigin, SourceState, TaskStatus, Transition
 from notifier.core.people import Mute
 from notifier.core.routing import RoutedEvent, RoutingConfig, route_events
 from notifier.core.storm_plan import StormContext, failures_of, plan_storms
@@ -34,6 +34,10 @@ from notifier.core.storms import Storm
 
 BATCH_ROWS = 200
 """Rows recorded in one transaction, at most: about 40 ms of work, during which nobody else can write to SQLite."""
+QUIET_BATCH_ROWS = 1_000
+"""Likewise in a quiet baseline, whose rows make no events."""
+SHORT_BATCH_ROWS = 20
+"""Rows that are recorded in a few milliseconds at most."""
 
 ACTIVE_SCAN_CALLS = 2
 """Calls that a scan of the active tasks takes."""
@@ -194,8 +198,12 @@ class PollDecision:
         return [update for job_id, update in self.updates.items() if job_id not in refused]
 
 
-def split_batches(snapshot: Snapshot, known: Mapping[str, bytes]) -> Sequence[PollBatch]:
-    """Return what to record in the order in which it was shown; the last batch may be empty."""
+def split_batches(snapshot: Snapshot, known: Mapping[str, bytes], *, quiet: bool = False) -> Sequence[PollBatch]:
+    """Return what to record in the order in which it was shown; the last batch may be empty.
+
+    In a quiet baseline the batches are larger.
+    """
+    rows = QUIET_BATCH_ROWS if quiet else BATCH_ROWS
     found: list[PollBatch] = []
     before: set[str] = set()
     for shown in (*snapshot.earlier, snapshot):
@@ -204,8 +212,8 @@ def split_batches(snapshot: Snapshot, known: Mapping[str, bytes]) -> Sequence[Po
         changed += (before & shown.fingerprints.keys()).difference(changed)
         before.update(changed)
         found += [
-            PollBatch(snapshot=shown, changed=changed[start : start + BATCH_ROWS], last=False)
-            for start in range(0, len(changed), BATCH_ROWS)
+            PollBatch(snapshot=shown, changed=changed[start : start + rows], last=False)
+            for start in range(0, len(changed), rows)
         ]
     if not found or found[-1].snapshot is not snapshot:
         found.append(PollBatch(snapshot=snapshot, changed=(), last=False))
@@ -221,6 +229,15 @@ def may_have_events(
     """
     changed = [job_id for job_id in batch.changed if not quiet or job_id in recorded]
     return {*changed, *unchanged, *(job_id for job_id in running if job_id not in batch.snapshot.fingerprints)}
+
+
+def unchanged_since(running: Mapping[str, RecordedTask], before: datetime) -> Mapping[str, datetime]:
+    """Return the running tasks that last changed at or before a time, and when that was."""
+    return {
+        job_id: row.changed_at
+        for job_id, row in running.items()
+        if row.task.status is TaskStatus.RUNNING and row.changed_at is not None and row.changed_at <= before
+    }
 
 
 def diff_rules(state: SourceState, snapshot: Snapshot, rules: PollRules) -> DiffRules:

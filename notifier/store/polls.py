@@ -67,6 +67,11 @@ class FingerprintCache:
         """Keep what is recorded while a claim is held."""
         self._kept[claim.state.name] = (claim.epoch, fingerprints)
 
+    def follow(self, claim: PollClaim) -> None:
+        """Keep under a claim what is kept from the one before it."""
+        if (fingerprints := self.get(claim)) is not None:
+            self.put(claim, fingerprints)
+
     def update(self, claim: PollClaim, fresh: Mapping[str, bytes]) -> None:
         """Add what was recorded under a claim, once it is committed."""
         epoch, fingerprints = self._kept.get(claim.state.name, (None, {}))
@@ -111,7 +116,10 @@ class Polls:
             row = self._session.execute(statements.CLAIM_POLL, parameters).one_or_none()
         if row is None:
             return None
-        return PollClaim(epoch=row.epoch, at=now, state=rows.source_of(row), stormy=bool(row.stormy))
+        claim = PollClaim(epoch=row.epoch, at=now, state=rows.source_of(row), stormy=bool(row.stormy))
+        # Nobody records anything under another claim before this one is out of date, and that is checked by its epoch.
+        self._session.after_commit.append(partial(self._cache.follow, claim))
+        return replace(claim, fingerprints=self._cache.get(claim))
 
     def _insert(self, source: str) -> bool:
         """Record a source; return False when it was recorded already."""
@@ -161,7 +169,13 @@ class Polls:
         }
         fresh = kept | {"region": region, "project_id": project_id}
         self._session.execute(update(sources).where(sources.c.name == state.name).values(fresh))
-        return replace(claim, state=state, renamed_from=renamed_from, stormy=claim.stormy or renamed_from is not None)
+        return replace(
+            claim,
+            state=state,
+            renamed_from=renamed_from,
+            stormy=claim.stormy or renamed_from is not None,
+            fingerprints=self._cache.get(claim),
+        )
 
     def retire_sources(self, names: Collection[str], now: datetime) -> None:
         """Record that sources are no longer configured, so that their tasks no longer count as running.
@@ -235,11 +249,6 @@ class Polls:
     def _select_fingerprints(self, source: str) -> dict[str, bytes]:
         found = self._session.execute(statements.FINGERPRINTS, {"source": source})
         return {job_id: fingerprint for job_id, fingerprint in found}  # noqa: C416 - dict() of rows is slower
-
-    def unchanged_tasks(self, source: str, before: datetime) -> Mapping[str, datetime]:
-        """Return the running tasks of a source that last changed at or before a time, and when that was."""
-        found = self._session.execute(statements.UNCHANGED_TASKS, {"source": source, "before": before})
-        return {row.job_id: row.changed_at for row in found}
 
     def recorded_tasks(self, source: str, job_ids: Collection[str]) -> Mapping[str, RecordedTask]:
         """Return those of the tasks that are recorded."""

@@ -181,13 +181,6 @@ RUNNING_TASKS = compiled(
         ),
     )
 )
-UNCHANGED_TASKS = compiled(
-    select(tasks.c.job_id, tasks.c.changed_at).where(
-        tasks.c.source == bindparam("source"),
-        tasks.c.status == TaskStatus.RUNNING,
-        tasks.c.changed_at <= bindparam("before"),
-    )
-)
 RECORD_MISSING = compiled(
     update(tasks)
     .where(tasks.c.source == bindparam("of_source"), tasks.c.job_id == bindparam("of_job_id"))

@@ -38,7 +38,6 @@ PARAMETERS: Mapping[str, str] = {
     "FINGERPRINTS": "source",
     "RECORDED_TASKS": "source ids",
     "RUNNING_TASKS": "source",
-    "UNCHANGED_TASKS": "source before",
     "RECORD_MISSING": "of_source of_job_id new_missing new_unlisted",
     "FAILURES_BY_ID": "source instances apart_from since",
     "FAILURES_BY_NAME": "source instances apart_from since",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from factories import T0, make_event, make_task
@@ -27,6 +27,7 @@ from notifier.core.polling import (
     pause_after,
     plan_deliveries,
     split_batches,
+    unchanged_since,
 )
 from notifier.core.routing import ChannelPolicy, RoutedEvent, RoutingConfig
 
@@ -92,7 +93,8 @@ class PolledList:
     def _apply(self, batch: PollBatch, source: PolledSource) -> None:
         changed = {id_: self.tasks[id_] for id_ in batch.changed if id_ in self.tasks}
         running = {id_: row for id_, row in self.tasks.items() if not row.task.status.terminal}
-        unchanged = self._unchanged(running.values())
+        stalled_after = self.rules.stalled_after
+        unchanged = unchanged_since(running, self.now - stalled_after) if stalled_after else {}
         concerned = may_have_events(batch, changed, running, unchanged, quiet=source.reading.quiet_new)
         known = KnownTasks(
             changed=changed,
@@ -111,13 +113,6 @@ class PolledList:
             self.fingerprints[row.task.job_id] = update.fingerprint
         for id_, count in decision.missing.items():
             self.tasks[id_] = replace(self.tasks[id_], missing=count, unlisted=id_ in decision.unlisted)
-
-    def _unchanged(self, running: Iterable[RecordedTask]) -> dict[str, datetime]:
-        if self.rules.stalled_after is None:
-            return {}
-        long_ago = self.now - self.rules.stalled_after
-        since = {row.task.job_id: row.changed_at for row in running if row.changed_at}
-        return {id_: at for id_, at in since.items() if at <= long_ago}
 
 
 def types(polls: Iterable[Iterable[Event]]) -> list[list[EventType]]:

@@ -455,6 +455,7 @@ class Dies(Exception):
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(polling, "BATCH_ROWS", 10)
+    monkeypatch.setattr(polling, "QUIET_BATCH_ROWS", 10)
     return 10
 
 

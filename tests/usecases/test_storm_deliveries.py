@@ -338,7 +338,7 @@ class DyingStore:
         return await self.store.transact(fn, short=short)
 
 
-@pytest.mark.parametrize("survives", range(6))
+@pytest.mark.parametrize("survives", range(5))
 async def test_a_poll_that_is_killed_between_batches_loses_and_repeats_nothing(
     store: SqlStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, survives: int
 ) -> None:
