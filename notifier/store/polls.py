@@ -10,7 +10,7 @@ from sqlalchemy import delete, exists, func, literal, select, update
 from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.errors import SourceConflict
 from notifier.core.identity import Subject
-from notifier.core.model import Scope, Snapshot, SourceState, Task, TaskStatus
+from notifier.core.model import Scope, Snapshot, SourceState, TaskStatus
 from notifier.ports import PollClaim
 from notifier.store import rows, statements
 from notifier.store.schema import (
@@ -252,40 +252,23 @@ class Polls:
 
     def recorded_tasks(self, source: str, job_ids: Collection[str]) -> Mapping[str, RecordedTask]:
         """Return those of the tasks that are recorded."""
-        return {
-            row.job_id: rows.recorded_of(row)
-            for found in self._session.execute_chunks(statements.RECORDED_TASKS, job_ids, source=source)
-            for row in found
-        }
+        found = self._session.execute(statements.RECORDED_TASKS, {"source": source, "ids": job_ids})
+        return {row.job_id: rows.recorded_of(row) for row in found}
 
     def record_tasks(self, claim: PollClaim, writes: Sequence[TaskWrite], now: datetime) -> Sequence[str]:
         """Insert or update tasks; return the ids of those that the database refused: one cannot block the rest."""
         if not writes:
             return []
-        source = claim.state.name
-        values = [
-            rows.task_values(write.recorded.task)
-            | {
-                "source": source,
-                "fingerprint": write.fingerprint,
-                "occurrence": write.recorded.occurrence,
-                "missing": write.recorded.missing,
-                "unlisted": write.recorded.unlisted,
-                "first_seen_at": now,
-                "changed_at": write.recorded.changed_at or _changed_at(write.recorded.task, now),
-            }
-            for write in writes
-        ]
-        insert = self._session.insert(tasks)
-        kept = ("source", "job_id", "first_seen_at", "events_pruned")
-        changed = {column.name: insert.excluded[column.name] for column in tasks.columns if column.name not in kept}
-        statement = insert.on_conflict_do_update(index_elements=["source", "job_id"], set_=changed)
-        refused = self._session.insert_isolated(values, lambda some: self._session.execute(statement, some))
-        fresh = {str(value["job_id"]): write.fingerprint for value, write in zip(values, writes, strict=True)}
-        for value in refused:
-            del fresh[str(value["job_id"])]
+        refused = {
+            write.recorded.task.job_id for write in self._session.insert_isolated(writes, partial(self._write, now))
+        }
+        written = (write for write in writes if write.recorded.task.job_id not in refused)
+        fresh = {write.recorded.task.job_id: write.fingerprint for write in written}
         self._session.after_commit.append(partial(self._cache.update, claim, fresh))
-        return [str(value["job_id"]) for value in refused]
+        return [*refused]
+
+    def _write(self, now: datetime, writes: Sequence[TaskWrite]) -> None:
+        self._session.execute(statements.RECORD_TASK, [rows.written_values(write, now) for write in writes])
 
     def record_missing(self, source: str, missing: Mapping[str, int], unlisted: Collection[str]) -> None:
         """Set how many complete polls in a row lacked each task, and whether it counts as unlisted."""
@@ -300,25 +283,24 @@ class Polls:
         self, claim: PollClaim, snapshot: Snapshot, now: datetime, next_poll_at: datetime, refused: int = 0
     ) -> None:
         """Record a good poll and its refused rows; release the claim. The first complete full one is the baseline."""
-        changed: dict[str, object] = {
+        state, full = claim.state, snapshot.scope is Scope.FULL
+        complete = full and snapshot.complete
+        lately_refused = (refused, (state.refused_since or now) if refused else None)
+        if not refused and not full:  # an active scan leaves out rows that may still be refused
+            lately_refused = (state.refused_rows, state.refused_since)
+        empty_since = None if snapshot.fingerprints else state.empty_since or snapshot.taken_at
+        polled = {
             "last_poll_at": now,
-            "clock_skew": None if snapshot.skew is None else snapshot.skew.total_seconds(),
-            "last_error": None,
-            "failing_since": None,
-            "failures": 0,
             "next_poll_at": next_poll_at,
+            "clock_skew": None if snapshot.skew is None else snapshot.skew.total_seconds(),
+            "refused_rows": lately_refused[0],
+            "refused_since": lately_refused[1],
+            "last_full_calls": snapshot.calls if full else state.last_full_calls,
+            "last_full_at": snapshot.taken_at if complete else state.last_full_at,
+            "empty_since": empty_since if complete else state.empty_since,
+            "baseline_at": state.baseline_at or (snapshot.taken_at if complete else None),
         }
-        if refused or snapshot.scope is Scope.FULL:  # an active scan leaves out rows that may still be refused
-            changed["refused_rows"] = refused
-            changed["refused_since"] = (claim.state.refused_since or now) if refused else None
-        if snapshot.scope is Scope.FULL:
-            changed["last_full_calls"] = snapshot.calls
-            if snapshot.complete:
-                changed["empty_since"] = None if snapshot.fingerprints else claim.state.empty_since or snapshot.taken_at
-                changed["last_full_at"] = snapshot.taken_at
-                changed["baseline_at"] = claim.state.baseline_at or snapshot.taken_at
-        statement = statements.record_poll(tuple(changed))
-        self._session.execute(statement, new_values(changed) | {"source": claim.state.name})
+        self._session.execute(statements.RECORD_POLL, new_values(polled) | {"source": state.name})
 
     def record_failure(self, claim: PollClaim, error: str, next_poll_at: datetime) -> None:
         """Record a failed poll and release the claim."""
@@ -359,8 +341,3 @@ class Polls:
             ).where(*listed)
         ).one()
         return dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public way to columns by name
-
-
-def _changed_at(task: Task, now: datetime) -> datetime:
-    """Return when a task became as it is. A task that ended last month is not new because we see it only now."""
-    return task.ended_at if task.status.terminal and task.ended_at else now

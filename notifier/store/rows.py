@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -9,7 +10,7 @@ from sqlalchemy import Row
 
 from notifier.core.credentials import CredentialState
 from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState, Recipient, Resolution
-from notifier.core.diff import RecordedTask
+from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.health_facts import Replica, Role
 from notifier.core.identity import Subject
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus
@@ -66,6 +67,25 @@ def _fields_of(row: object, names: Sequence[str]) -> dict[str, Any]:
 def task_values(task: Task) -> dict[str, object]:
     """Return the columns of a task."""
     return _fields_of(task, _TASK) | {"status": str(task.status), "seconds": _seconds(task)}
+
+
+def written_values(write: TaskWrite, now: datetime) -> dict[str, object]:
+    """Return the columns of a task that a poll records."""
+    recorded = write.recorded
+    return {
+        **task_values(recorded.task),
+        "fingerprint": write.fingerprint,
+        "occurrence": recorded.occurrence,
+        "missing": recorded.missing,
+        "unlisted": recorded.unlisted,
+        "first_seen_at": now,
+        "changed_at": recorded.changed_at or _changed_at(recorded.task, now),
+    }
+
+
+def _changed_at(task: Task, now: datetime) -> datetime:
+    """Return when a task became as it is. A task that ended last month is not new because we see it only now."""
+    return task.ended_at if task.status.terminal and task.ended_at else now
 
 
 def _seconds(task: Task) -> float | None:

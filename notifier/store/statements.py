@@ -10,7 +10,6 @@ its columns.
 
 from collections.abc import Collection, Mapping
 from dataclasses import fields
-from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -20,7 +19,6 @@ from sqlalchemy import (
     Integer,
     Select,
     Table,
-    Update,
     and_,
     bindparam,
     case,
@@ -155,13 +153,27 @@ SAVE_CREDENTIAL = compiled(
 )
 
 
-@cache
-def record_poll(names: tuple[str, ...]) -> Update:
-    """Return the statement that sets these columns of a source and releases its claim."""
-    changed: dict[str, object] = {name: bindparam(f"new_{name}") for name in names}
-    released = {"polled_by": sources.c.claimed_by, "claimed_by": None, "claimed_until": None}
-    return update(sources).where(sources.c.name == bindparam("source")).values(changed | released)
-
+POLLED: Final = (
+    "last_poll_at",
+    "next_poll_at",
+    "clock_skew",
+    "refused_rows",
+    "refused_since",
+    "last_full_calls",
+    "last_full_at",
+    "empty_since",
+    "baseline_at",
+)
+"""Columns of a source that a good poll sets."""
+RECORD_POLL = compiled(
+    update(sources)
+    .where(sources.c.name == bindparam("source"))
+    .values(
+        {name: bindparam(f"new_{name}") for name in POLLED}
+        | {"last_error": None, "failing_since": None, "failures": 0}
+        | {"polled_by": sources.c.claimed_by, "claimed_by": None, "claimed_until": None}
+    )
+)
 
 # ---- tasks ----
 
@@ -169,7 +181,7 @@ TASKS = select(*(column for column in tasks.columns if column.name != "fingerpri
 """Every read of recorded tasks starts here: fingerprints are large, and only a poll compares them."""
 
 FINGERPRINTS = compiled(select(tasks.c.job_id, tasks.c.fingerprint).where(tasks.c.source == bindparam("source")))
-RECORDED_TASKS = TASKS.where(tasks.c.source == bindparam("source"), tasks.c.job_id.in_(list_parameter("ids")))
+RECORDED_TASKS = compiled(TASKS.where(tasks.c.source == bindparam("source"), is_in(tasks.c.job_id, "ids")))
 # A task with a status that we do not know may have ended: an end time says so. Of a row without a status nothing is
 # known.
 RUNNING_TASKS = compiled(
@@ -179,6 +191,17 @@ RUNNING_TASKS = compiled(
             tasks.c.status == TaskStatus.RUNNING,
             and_(tasks.c.status == TaskStatus.UNKNOWN, tasks.c.ended_at.is_(None), tasks.c.raw_status != ""),
         ),
+    )
+)
+_NEW_TASK = recorded(tasks, without={"events_pruned"})
+RECORD_TASK = compiled(
+    _NEW_TASK.on_conflict_do_update(
+        index_elements=["source", "job_id"],
+        set_={
+            column.name: _NEW_TASK.excluded[column.name]
+            for column in tasks.columns
+            if column.name not in {"source", "job_id", "first_seen_at", "events_pruned"}
+        },
     )
 )
 RECORD_MISSING = compiled(

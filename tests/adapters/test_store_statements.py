@@ -34,10 +34,12 @@ PARAMETERS: Mapping[str, str] = {
     "SOURCES_TO_JUDGE": "before ahead",
     "CREDENTIAL": "key",
     "SAVE_CREDENTIAL": " ".join(["of_key", *(f"new_{name}" for name in CredentialState.__dataclass_fields__)]),
+    "RECORD_POLL": " ".join(["source", *(f"new_{name}" for name in statements.POLLED)]),
     "TASKS": "",
     "FINGERPRINTS": "source",
     "RECORDED_TASKS": "source ids",
     "RUNNING_TASKS": "source",
+    "RECORD_TASK": COLUMNS["tasks"].replace(" events_pruned", ""),
     "RECORD_MISSING": "of_source of_job_id new_missing new_unlisted",
     "FAILURES_BY_ID": "source instances apart_from since",
     "FAILURES_BY_NAME": "source instances apart_from since",
@@ -115,13 +117,6 @@ def test_a_statement_takes_these_parameters(name: str, dialect: Dialect) -> None
     assert str(compiled)
     named = {key for key, parameter in compiled.binds.items() if not parameter.unique}
     assert named == set(PARAMETERS[name].split())
-
-
-@pytest.mark.parametrize("dialect", DIALECTS, ids=["sqlite", "postgresql"])
-def test_a_poll_is_recorded_by_columns(dialect: Dialect) -> None:
-    compiled = statements.record_poll(("last_error", "failures")).compile(dialect=dialect)
-    named = {key for key, parameter in compiled.binds.items() if not parameter.unique}
-    assert named == {"source", "new_last_error", "new_failures"}
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)

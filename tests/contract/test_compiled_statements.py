@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Insert, Update, select, update
 from sqlalchemy.exc import IntegrityError
 
 from notifier.core.delivery import Delivery, DeliveryState
+from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.events import EventType
 from notifier.core.model import TaskStatus
 from notifier.core.routing import RoutedEvent
@@ -45,6 +46,17 @@ SETTLED = {
     "new_reason": "no answer",
     "new_settled_at": None,
 }
+POLLED = {
+    "last_poll_at": LATER,
+    "next_poll_at": LATER,
+    "clock_skew": -1.5,
+    "refused_rows": 1,
+    "refused_since": T0,
+    "last_full_calls": 12,
+    "last_full_at": LATER,
+    "empty_since": None,
+    "baseline_at": T0,
+}
 NEW_EVENT = make_event(make_task("new"))
 NEW_DELIVERY = make_delivery(NEW_EVENT, attempt=0)
 
@@ -74,7 +86,12 @@ PARAMETERS: Mapping[str, Any] = {
     },
     "FINGERPRINTS": {"source": "prod"},
     "RUNNING_TASKS": {"source": "prod"},
-    "UNCHANGED_TASKS": {"source": "prod", "before": LATER},
+    "RECORD_POLL": {"source": "prod"} | statements.new_values(POLLED),
+    "RECORDED_TASKS": {"source": "prod", "ids": {"running", "failed", "unknown"}},
+    "RECORD_TASK": [
+        rows.written_values(TaskWrite(recorded=RecordedTask(task=task, occurrence="o"), fingerprint=b"\x00f"), LATER)
+        for task in (make_task("failed"), make_task("new"))  # the first is there already
+    ],
     "RECORD_MISSING": [
         {"of_source": "prod", "of_job_id": job_id, "new_missing": 2, "new_unlisted": job_id == "failed"}
         for job_id in ("running", "failed")
