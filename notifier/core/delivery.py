@@ -1,11 +1,10 @@
 """A delivery of events to one channel: its state, its attempts, their outcomes, and the message that shows a task."""
 
-import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from notifier.core.model import NAMESPACE, Event
+from notifier.core.model import Event, id_of
 from notifier.core.people import Acknowledgement, Mute
 from notifier.core.routing import DeliveryRouting
 from notifier.core.storms import Storm
@@ -13,7 +12,7 @@ from notifier.core.storms import Storm
 
 def delivery_id(channel: str, *event_ids: str) -> str:
     """Return the id of the delivery of these events to this channel; it is also the idempotency key."""
-    return str(uuid.uuid5(NAMESPACE, "\x1f".join((channel, *event_ids))))
+    return id_of("\x1f".join((channel, *event_ids)))
 
 
 FAILURE_RANK, USUAL_RANK = 0, 1

@@ -5,6 +5,7 @@ Frozen and keyword-only. Times are timezone-aware and are passed in.
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,18 @@ from notifier.core.severity import Severity
 
 NAMESPACE = uuid.UUID("6d0c2a52-7f0b-5d43-9d1c-0f5c7f2f8a11")
 """The uuid5 namespace of event and delivery ids. Changing it would change every id."""
+
+_NAMESPACE_SHA1 = hashlib.sha1(NAMESPACE.bytes, usedforsecurity=False)
+_VARIANT = {digit: f"{int(digit, 16) & 0b0011 | 0b1000:x}" for digit in "0123456789abcdef"}
+"""The digit of a UUID whose two highest bits name the variant of RFC 9562."""
+
+
+def id_of(name: str) -> str:
+    """Return the uuid5 of a name in our namespace, as text. `uuid.uuid5` takes four times as long."""
+    sha1 = _NAMESPACE_SHA1.copy()
+    sha1.update(name.encode())
+    digits = sha1.hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:32]}"
 
 
 class TaskStatus(StrEnum):
@@ -235,7 +248,7 @@ def event_id(source: str, job_id: str, occurrence: str) -> str:
     Never derived from a local counter: after restoring a backup, a counter would give an old id to a new event
     and receivers would drop it as a repeat.
     """
-    return str(uuid.uuid5(NAMESPACE, f"{source}\x1f{job_id}\x1f{occurrence}"))
+    return id_of(f"{source}\x1f{job_id}\x1f{occurrence}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from notifier.core.identity import DirectChannel
 from notifier.core.model import Event, SourceOrigin, Transition, event_id
 from notifier.core.pacing import AttemptSignal
 from notifier.core.people import Mute
-from notifier.core.routing import ChannelPolicy, DeliveryRouting, RoutedEvent, RoutingConfig, routing_on
+from notifier.core.routing import ChannelPolicy, DeliveryRouting, RoutedEvent, RoutesOfChannel, RoutingConfig
 
 
 def task_event(transition: Transition, origin: SourceOrigin) -> Event:
@@ -122,7 +122,7 @@ def sort_out(
     by_channel: dict[str, list[RoutedEvent]] = {}
     suppressed: list[Delivery] = []
     for item in routed:
-        mute = muted_by(item.event, mutes, now)
+        mute = muted_by(item.event, mutes, now) if mutes else None
         for channel in item.channels:
             if mute and not DirectChannel.parse(channel):
                 suppressed.append(_suppressed(channel, item.event, mute, now))
@@ -141,13 +141,14 @@ def plan_sent(
     """Yield the deliveries of the events of each channel; `before` counts those of earlier batches of a poll."""
     state = dict.fromkeys(parked, DeliveryState.PARKED)
     for channel, items in by_channel.items():
+        routes = RoutesOfChannel(channel, routing.routes)
         for batch in _batches(items, _after(before.get(channel, 0), routing.policies.get(channel), channel)):
             yield new_delivery(
                 channel,
                 [item.event for item in batch],
                 state.get(channel, DeliveryState.PENDING),
                 now,
-                routing=routing_on(channel, batch, routing.routes),
+                routing=routes.routing_of(batch),
             )
 
 

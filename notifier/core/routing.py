@@ -228,8 +228,16 @@ def explain_fields(fields: Mapping[str, str], routes: Iterable[Route]) -> list[R
     return verdicts
 
 
+def _failed_matcher(route: Route, fields: Mapping[str, str]) -> Matcher | None:
+    """Return the first matcher of a route that the fields of an event do not satisfy; None where it takes the event."""
+    for matcher in route.match:
+        if not fits(matcher, fields):
+            return matcher
+    return None
+
+
 def _judge(route: Route, fields: Mapping[str, str]) -> RouteVerdict:
-    failed = next((matcher for matcher in route.match if not fits(matcher, fields)), None)
+    failed = _failed_matcher(route, fields)
     if failed is None:
         return RouteVerdict(route=route, matched=True)
     return RouteVerdict(route=route, matched=False, failed_matcher=failed, actual=_value(failed, fields))
@@ -246,16 +254,38 @@ def route_events(events: Iterable[Event], routes: Sequence[Route]) -> tuple[Rout
 
 
 def routing_on(channel: str, items: Sequence[RoutedEvent], routes: Iterable[Route]) -> DeliveryRouting:
-    """Return what the routes of these events that lead to a channel want of one message about all of them.
+    """Return what the routes of these events that lead to a channel want of one message about all of them."""
+    return RoutesOfChannel(channel, routes).routing_of(items)
+
+
+class RoutesOfChannel:
+    """What the routes that lead to a channel want of its messages.
 
     A route sets the severity of the events that it took and of no others. An event that is not loud mentions nobody.
     """
-    leading = [route for route in routes if channel in route.channels]
-    found = [_routing_of(item, [route for route in leading if route.name in item.routes]) for item in items]
-    # An event whose severity no route sets counts with its own, so that a digest hides none.
-    own = [one.severity or item.event.severity for one, item in zip(found, items, strict=True)]
-    together = functools.reduce(DeliveryRouting.joined, found, DeliveryRouting())
-    return replace(together, severity=worst(own) if together.severity else None)
+
+    def __init__(self, channel: str, routes: Iterable[Route]) -> None:
+        self._routes = [route for route in routes if channel in route.channels]
+        self._known: dict[tuple[tuple[str, ...], Severity, bool], DeliveryRouting] = {}
+        """By all that it depends on: the routes of an event, its own severity, and whether it calls somebody."""
+
+    def routing_of(self, items: Sequence[RoutedEvent]) -> DeliveryRouting:
+        """Return what they want of one message about all of these events."""
+        found = [self._of_one(item) for item in items]
+        if len(found) == 1:
+            return found[0]
+        # An event whose severity no route sets counts with its own, so that a digest hides none.
+        own = [one.severity or item.event.severity for one, item in zip(found, items, strict=True)]
+        together = functools.reduce(DeliveryRouting.joined, found, DeliveryRouting())
+        return replace(together, severity=worst(own) if together.severity else None)
+
+    def _of_one(self, item: RoutedEvent) -> DeliveryRouting:
+        event = item.event
+        key = (item.routes, event.severity, event.calls_somebody)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = _routing_of(item, [route for route in self._routes if route.name in item.routes])
+        return known
 
 
 def _routing_of(item: RoutedEvent, routes: Sequence[Route]) -> DeliveryRouting:
@@ -264,13 +294,22 @@ def _routing_of(item: RoutedEvent, routes: Sequence[Route]) -> DeliveryRouting:
     severity = worst(set_by) if set_by else None
     mentions = item.event.calls_somebody and (severity or item.event.severity).loud
     return DeliveryRouting(
-        routes=tuple(route.name for route in routes),
+        routes=tuple(dict.fromkeys(route.name for route in routes)),
         severity=severity,
         mention=tuple(dict.fromkeys(who for route in routes for who in route.mention)) if mentions else (),
     )
 
 
 def _routed(event: Event, routes: Sequence[Route]) -> RoutedEvent:
-    verdicts = explain_routes(event, routes)
-    names = tuple(verdict.route.name for verdict in verdicts if verdict.matched)
-    return RoutedEvent(event=event, routes=names, channels=channels_of(verdicts))
+    fields = fields_of(event) if any(route.match for route in routes) else {}
+    taking = []
+    for route in routes:
+        if _failed_matcher(route, fields) is None:
+            taking.append(route)
+            if route.stop:
+                break
+    return RoutedEvent(
+        event=event,
+        routes=tuple(route.name for route in taking),
+        channels=tuple(dict.fromkeys(channel for route in taking for channel in route.channels)),
+    )

@@ -8,14 +8,13 @@ plans the deliveries.
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from notifier.core.causes import error_code
 from notifier.core.ids import shorten_ids
-from notifier.core.model import NAMESPACE, Event
+from notifier.core.model import Event, id_of
 from notifier.core.people import Acknowledgement
 
 
@@ -73,7 +72,7 @@ class Storm:
 
 def storm_id(channel: str, first_event_id: str) -> str:
     """Return the id of the storm of a channel that begins with this event."""
-    return str(uuid.uuid5(NAMESPACE, f"storm\x1f{channel}\x1f{first_event_id}"))
+    return id_of(f"storm\x1f{channel}\x1f{first_event_id}")
 
 
 def happened(event: Event) -> datetime:

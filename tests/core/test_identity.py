@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 import notifier
 from notifier.core.identity import DirectChannel, MessageRef, Subject
+from notifier.core.model import NAMESPACE, id_of
 
 CONFIGURED = st.from_regex(r"[a-z0-9][a-z0-9_-]*", fullmatch=True)
 """Names of sources and channels, as the configuration allows them."""
@@ -78,3 +80,8 @@ def test_no_other_module_writes_these_prefixes() -> None:
     prefix = re.compile(rf"""["']({Subject.CHANNEL_PREFIX}|{DirectChannel.PREFIX})(?! )""")
     modules = {path for path in package.rglob("*.py") if prefix.search(path.read_text())}
     assert modules == {package / "core" / "identity.py"}
+
+
+@given(name=st.text(st.characters(exclude_categories=["Cs"])))
+def test_the_id_of_a_name_is_its_uuid5(name: str) -> None:
+    assert id_of(name) == str(uuid.uuid5(NAMESPACE, name))

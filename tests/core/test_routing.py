@@ -6,9 +6,21 @@ import re
 
 import pytest
 from factories import make_alert, make_event, make_gap, make_task
+from hypothesis import given
+from hypothesis import strategies as st
 
 from notifier.core.model import Event
-from notifier.core.routing import FIELDS, Matcher, Route, channels_of, explain_routes, fields_of, fits, parse_matcher
+from notifier.core.routing import (
+    FIELDS,
+    Matcher,
+    Route,
+    channels_of,
+    explain_routes,
+    fields_of,
+    fits,
+    parse_matcher,
+    route_events,
+)
 
 FAILURE = make_event(environment="production", labels=(("team", "payments"),))
 
@@ -94,6 +106,20 @@ def test_every_matching_route_applies_until_one_has_stop() -> None:
     assert channels_of(verdicts) == ("a", "c")
     assert [(v.matched, v.skipped_by) for v in verdicts] == [(True, None), (False, None), (True, None), (False, "c")]
     assert (verdicts[1].failed_matcher, verdicts[1].actual) == (routes[1].match[0], "task.failed")
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["", "status=failed", "type=task.started", "name=~Create.*"]), st.booleans()),
+        max_size=5,
+    )
+)
+def test_an_event_goes_where_the_explanation_says(rules: list[tuple[str, bool]]) -> None:
+    routes = [route(f"channel-{n}", *filter(None, [text]), stop=stop) for n, (text, stop) in enumerate(rules)]
+    verdicts = explain_routes(FAILURE, routes)
+    (found,) = route_events([FAILURE], routes)
+    assert found.channels == channels_of(verdicts)
+    assert found.routes == tuple(verdict.route.name for verdict in verdicts if verdict.matched)
 
 
 def test_a_channel_of_two_routes_is_notified_once() -> None:
