@@ -1,6 +1,7 @@
 """Answers requests from any chat: queries from the store, changes through `notifier.chat.actions`."""
 
-from collections.abc import Callable, Collection, Mapping
+import asyncio
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
@@ -65,6 +66,8 @@ class ChatResponder:
         self._clock = clock
         self._rules = rules
         self._wake = wake
+        self._queued: dict[Hashable, asyncio.Future[ChatReply]] = {}
+        """The replies whose read has not begun, by what was asked for."""
 
     async def answer(
         self, request: CommandRequest | ClickRequest, language: Language, may_change: PermissionCheck
@@ -80,19 +83,19 @@ class ChatResponder:
         )
         try:
             if isinstance(request, CommandRequest):
-                return await self._handle_command(request, fmt, may_change)
-            return await self._handle_click(request, fmt, may_change)
+                return await self._handle_command(request, language, fmt, may_change)
+            return await self._handle_click(request, language, fmt, may_change)
         except StoreError:
             return fmt.refusal("refused.store")
 
     async def _handle_command(
-        self, request: CommandRequest, fmt: ReplyFormatter, may_change: PermissionCheck
+        self, request: CommandRequest, language: Language, fmt: ReplyFormatter, may_change: PermissionCheck
     ) -> ChatReply | None:
         command = commands.parse_command(request.text)
         if isinstance(command, commands.Mistake):
             return fmt.mistake(command.key, command.given, command.meant)
         if isinstance(command, Query):
-            return await self._store.read(lambda q: self._query(q, command, fmt))
+            return await self._read((command, language), lambda q: self._query(q, command, fmt))
         if command.restricted and not await may_change():
             return fmt.refusal("refused.right")
         reply = await self._change(lambda tx: actions.perform_command(tx, command, request, fmt))
@@ -103,7 +106,7 @@ class ChatResponder:
         return reply
 
     async def _handle_click(
-        self, click: ClickRequest, fmt: ReplyFormatter, may_change: PermissionCheck
+        self, click: ClickRequest, language: Language, fmt: ReplyFormatter, may_change: PermissionCheck
     ) -> ChatReply | None:
         button = click.button
         if len(button.value) > MAX_BUTTON_VALUE:
@@ -111,10 +114,32 @@ class ChatResponder:
         if button.action in (ButtonAction.CONSOLE, ButtonAction.RUNBOOK):
             return None
         if button.action in _QUERIES:
-            return await self._store.read(lambda q: self._query_of(q, button, fmt))
+            return await self._read((button, language), lambda q: self._query_of(q, button, fmt))
         if not await may_change():
             return fmt.refusal("refused.right")
         return await self._change(lambda tx: actions.perform_click(tx, click, fmt, self._rules.live))
+
+    async def _read(self, asked: Hashable, query: Callable[[ChatReads], ChatReply]) -> ChatReply:
+        """Return the reply to a query, read once for everybody who asks the same before the read begins.
+
+        When something fails, many people ask the same at once. Somebody who asks after the read began may know of
+        something newer, and gets a read of their own.
+        """
+
+        def begin(q: ChatReads) -> ChatReply:
+            self._queued.pop(asked, None)
+            return query(q)
+
+        def end(reply: asyncio.Future[ChatReply]) -> None:
+            if self._queued.get(asked) is reply:  # the database could not be read at all
+                del self._queued[asked]
+            if not reply.cancelled():
+                reply.exception()  # retrieved, even where nobody waits any more
+
+        if (queued := self._queued.get(asked)) is None:
+            queued = self._queued[asked] = asyncio.ensure_future(self._store.read(begin))
+            queued.add_done_callback(end)
+        return await asyncio.shield(queued)
 
     async def _change(self, perform: Callable[[ChatTx], ChatReply | None]) -> ChatReply | None:
         reply = await self._store.transact(perform)

@@ -44,7 +44,7 @@ from notifier.wording.localizer import Localizer
 from notifier.wording.marks import without_marks
 from notifier.wording.phrases import Language
 
-ALICE, BOB = Person(id="U0ALICE", name="alice"), Person(id="U0BOB", name="bob")
+PEOPLE = ALICE, BOB = Person(id="U0ALICE", name="alice"), Person(id="U0BOB", name="bob")
 FAILED = make_task("fa11ed-1", instance_name="gauss-orders", instance_id="in-1", ended_at=START)
 RUNNING = make_task(
     "ca11ed-1",
@@ -538,6 +538,91 @@ async def test_an_unavailable_store_is_reported_in_words(chat: ChatHarness, stor
         assert not answer.ok
         assert "database does not answer" in answer.title
     store.__class__ = SqlStore
+
+
+# ---- many at once ----
+
+
+async def test_equal_queries_that_wait_are_read_once(
+    chat: ChatHarness, store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free, reads, read = asyncio.Event(), 0, store.read
+
+    async def held(fn: Callable[[Queries], T]) -> T:
+        nonlocal reads
+        reads += 1
+        await free.wait()
+        return await read(fn)
+
+    monkeypatch.setattr(store, "read", held)
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(chat.type(text, person)) for text in ("failed 24h", "running") for person in PEOPLE]
+        chinese = group.create_task(
+            chat.responder.answer(CommandRequest(text="running", person=BOB), "zh", chat.allowed)
+        )
+        await yielded()
+        free.set()
+    titles = [task.result().title for task in asked]
+    assert titles == ["1 task failed in the last 24 h"] * len(PEOPLE) + ["1 task running"] * len(PEOPLE)
+    assert (found := chinese.result())
+    assert not found.title.isascii()
+    assert reads == 3
+
+
+async def test_a_query_after_a_read_began_is_read_by_itself(
+    chat: ChatHarness, store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, free, read = asyncio.Event(), asyncio.Event(), store.read
+
+    async def slow(fn: Callable[[Queries], T]) -> T:
+        result = await read(fn)
+        begun.set()
+        await free.wait()
+        return result
+
+    monkeypatch.setattr(store, "read", slow)
+    early = asyncio.create_task(chat.type("mutes"))
+    await begun.wait()
+    monkeypatch.setattr(store, "read", read)
+    await chat.type("mute gauss-orders 2h")
+    late = await chat.type("mutes")
+    free.set()
+    assert ((await early).title, late.title) == ("No instance is muted", "Muted instances: 1")
+
+
+async def test_a_read_that_one_person_leaves_goes_on_for_the_others(
+    chat: ChatHarness, store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free, read = asyncio.Event(), store.read
+
+    async def held(fn: Callable[[Queries], T]) -> T:
+        await free.wait()
+        return await read(fn)
+
+    monkeypatch.setattr(store, "read", held)
+    leaves, stays = (asyncio.create_task(chat.type("failed 24h", person)) for person in PEOPLE)
+    await yielded()
+    leaves.cancel()
+    free.set()
+    assert (await stays).title == "1 task failed in the last 24 h"
+
+
+async def test_a_database_that_answers_again_is_read_again(
+    chat: ChatHarness, store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unreachable(_: Callable[[Queries], T]) -> T:
+        raise StoreUnreachable("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "read", unreachable)
+        assert not (await chat.type("failed 24h")).ok
+    assert (await chat.type("failed 24h")).ok
+
+
+async def yielded() -> None:
+    """Let the tasks that were created run until they wait."""
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 # ---- words ----

@@ -5,9 +5,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
+from notifier.channels.base import encode_json
 from notifier.chat.endpoints import InvalidRequest, parse_form, post_route, raw_header, read_body
 from notifier.chat.ports import BadRequest, Responder
 from notifier.chat.requests import CommandRequest
@@ -55,4 +56,5 @@ class MattermostRoutes:
 
         reply = await self.responder.answer(command, self.language, may_change)
         # Mattermost takes an empty body for an error.
-        return JSONResponse({} if reply is None else reply_message(reply, self.language))
+        message = {} if reply is None else reply_message(reply, self.language)
+        return Response(encode_json(message), media_type="application/json")

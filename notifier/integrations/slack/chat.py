@@ -22,7 +22,7 @@ from notifier.wording.sanitize import one_line
 
 ANSWER_TIMEOUT = 2.5
 """Maximum time for a direct answer, in seconds; Slack waits for three. A later one is posted to the response_url."""
-MAX_RUNNING = 100
+MAX_RUNNING = 2_000
 """Maximum number of requests being answered. Without a limit, a blocked database would collect them without end."""
 REPLY_TIMEOUT = 10.0
 """Maximum time to post a reply to a response_url, in seconds."""

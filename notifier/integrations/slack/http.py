@@ -6,10 +6,10 @@ from hashlib import sha256
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from notifier.channels.base import Json
+from notifier.channels.base import Json, encode_json
 from notifier.chat.endpoints import InvalidRequest, parse_form, post_route, raw_header, read_body
 from notifier.chat.ports import BadRequest
 from notifier.integrations.slack import signature
@@ -36,7 +36,10 @@ class SlackRoutes:
 
     async def _command(self, request: Request) -> Response:
         form, replay_key = await self._authenticated(request)
-        return JSONResponse(await self.handler.command(form, replay_key)) if replay_key else Response()
+        if not replay_key:
+            return Response()
+        message = await self.handler.command(form, replay_key)
+        return Response(encode_json(message), media_type="application/json")
 
     async def _interaction(self, request: Request) -> Response:
         form, replay_key = await self._authenticated(request)
