@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Loop = TypeVar("Loop", bound=asyncio.AbstractEventLoop)
 
@@ -98,10 +98,9 @@ class Asked:
         assert self.process.stdout
         return self.process.stdout.readline()
 
-    def ask(self) -> Sequence[float]:
+    def ask(self) -> Any:  # noqa: ANN401 - what the process prints
         self.process.send_signal(signal.SIGUSR1)
-        answer: Sequence[float] = json.loads(self.read())
-        return answer
+        return json.loads(self.read())
 
 
 @contextmanager
@@ -120,25 +119,36 @@ def serving(tasks: int) -> Iterator[tuple[Asked, int]]:
 
 
 class LagProbe:
-    """Asks to be called at intervals and keeps how late that happens; answers SIGUSR1 with the lags since the last."""
+    """Asks to be called at intervals and keeps how late that happens; answers SIGUSR1 with the lags since the last.
+
+    On a busy machine most of a lag is time in which the process was not allowed to run. So the probe also keeps how
+    much of each lag the process can have computed itself.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._lags: list[float] = []
-        self._due = time.monotonic()
+        self._own: list[float] = []
+        self._due, self._used = time.monotonic(), time.process_time()
         loop.call_soon(self._look)
         loop.add_signal_handler(signal.SIGUSR1, self._report)
 
     def _look(self) -> None:
-        now = time.monotonic()
+        now, used = time.monotonic(), time.process_time()
         self._lags.append(now - self._due)
-        self._due = now + PROBE_INTERVAL
+        self._own.append(min(now - self._due, used - self._used))
+        self._due, self._used = now + PROBE_INTERVAL, used
         self._loop.call_later(PROBE_INTERVAL, self._look)
 
     def _report(self) -> None:
-        lags, self._lags = sorted(self._lags), []
-        at = [lags[min(len(lags) - 1, int(share * len(lags)))] if lags else 0.0 for share in (0.5, 0.99, 1)]
-        print(json.dumps(at), flush=True)
+        print(json.dumps([_percentiles(self._lags), _percentiles(self._own)]), flush=True)
+        self._lags, self._own = [], []
+
+
+def _percentiles(values: Sequence[float]) -> Sequence[float]:
+    """Return the median, the 99th percentile and the maximum; zeros where there are no values."""
+    found = sorted(values) or [0.0]
+    return [found[int(share * (len(found) - 1))] for share in (0.5, 0.99, 1)]
 
 
 def probed(new_loop: Callable[[], Loop]) -> Callable[[], Loop]:
@@ -238,7 +248,7 @@ def configuration(sources: int, port: int, every: int, channels: str = "[{name: 
 def running(command: Sequence[str], folder: str) -> Iterator[tuple[Asked, float]]:
     """Run a service in a folder; yield it once it has started, and the seconds that took."""
     log = Path(folder) / "log"
-    with log.open("ab") as errors:
+    with log.open("wb") as errors:
         began = time.monotonic()
         with subprocess.Popen(
             command,
@@ -265,8 +275,10 @@ def shares(now: Usage, before: Usage) -> str:
 
 
 def lag(probe: Asked) -> str:
-    p50, p99, most = (1000 * seconds for seconds in probe.ask())
-    return f"loop lag p50 {p50:.1f}, p99 {p99:.1f}, max {most:.1f} ms"
+    waited, computed = (
+        f"p50 {1000 * p50:.1f}, p99 {1000 * p99:.1f}, max {1000 * most:.1f} ms" for p50, p99, most in probe.ask()
+    )
+    return f"loop lag {waited} (own computing: {computed})"
 
 
 # ---- what is measured ----
@@ -309,10 +321,10 @@ def started(which: str, folder: str, server: Asked, sources: int) -> Iterator[As
 
 def watch(name: str, polling: Asked, server: Asked, sources: int, arguments: argparse.Namespace) -> float:
     """Print what a process costs for a while; return the CPU seconds of one poll."""
-    calls, before = server.ask()[0], usage(polling.process.pid)
+    calls, before = int(server.ask()[0]), usage(polling.process.pid)
     time.sleep(arguments.seconds)
     now = usage(polling.process.pid)
-    calls = server.ask()[0] - calls
+    calls = int(server.ask()[0]) - calls
     wanted = sources * (now.at - before.at) / arguments.every
     each = (now.cpu - before.cpu) / max(calls, 1)
     print(f"  {name}: {shares(now, before)}, {now.mib} MiB, {lag(polling)}")

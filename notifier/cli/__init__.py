@@ -16,6 +16,7 @@ def main() -> None:
     """Run the command line. Characters that the terminal's encoding lacks are escaped."""
     startup.open_standard_descriptors()
     startup.handle_early_signals(sys.argv[1:])
+    startup.stop_collecting_garbage()
     for stream in (sys.stdout, sys.stderr):
         if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
             reconfigure(errors="backslashreplace")

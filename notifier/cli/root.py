@@ -23,7 +23,7 @@ from notifier.cli import EXIT_BROKEN_PIPE
 from notifier.cli.commands import COMMANDS, Invocation, load
 from notifier.cli.help_format import ReadableGroup
 from notifier.cli.parameters import convert_plainly
-from notifier.cli.startup import discard_stdout
+from notifier.cli.startup import collect_garbage_again, discard_stdout
 from notifier.core.errors import NotifierError
 
 
@@ -55,7 +55,9 @@ class CommandGroup(ReadableGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's own types are private
         """Return the name, the loaded command in place of its line in the overview, and the remaining arguments."""
         name, command, rest = super().resolve_command(ctx, args)
-        return (name, load(self._commands_by_name[name]), rest) if name else (name, command, rest)
+        loaded = load(self._commands_by_name[name]) if name else command
+        collect_garbage_again()
+        return name, loaded, rest
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own types are private
         """Run the command; an error becomes one message and an exit code."""

@@ -1,6 +1,7 @@
 """`notifier run`: the service under one configuration after the other, until the process is asked to stop."""
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -121,6 +122,7 @@ class ReloadingService:
     async def _serve_one(self, config: Config) -> tuple[Summary, Config]:
         """Serve with one configuration; return what was done and the configuration that follows."""
         async with open_app(config, exclusive=writes_data(self._roles), expect_new=True) as app:
+            self._leave_out_of_collections()
             if self._first_started_at is None and writes_data(self._roles):
                 self._first_started_at = await app.store.transact(lambda tx: tx.now())
             reloading = asyncio.create_task(self._reload(config))
@@ -129,6 +131,13 @@ class ReloadingService:
                 return summary, reloading.result() if reloading.done() else config
             finally:
                 reloading.cancel()
+
+    def _leave_out_of_collections(self) -> None:
+        """Let no search for garbage look at what lasts as long as this configuration: each would hold up the loop."""
+        if self._last_working is not None:
+            gc.unfreeze()
+            gc.collect()
+        gc.freeze()
 
     async def _serve(self, app: App, reloading: asyncio.Task[Config]) -> Summary:
         replaced = asyncio.Event()

@@ -4,8 +4,10 @@
    printed text would end up in a database file.
 2. It installs signal handlers. A service may be asked to stop or to reload while it is still being imported, and the
    first process of a container ignores every signal that it has no handler for.
+3. It turns off the search for garbage while the program is imported, in which every sixth second would go into it.
 """
 
+import gc
 import io
 import os
 import signal
@@ -59,3 +61,14 @@ def _exit_as_signalled(number: int, _frame: FrameType | None) -> None:
 
 def _count_hangup(number: int, _frame: FrameType | None) -> None:
     early_hangups.append(number)
+
+
+def stop_collecting_garbage() -> None:
+    """Search for no garbage until `collect_garbage_again`: what is imported lasts."""
+    gc.disable()
+
+
+def collect_garbage_again() -> None:
+    """Search for garbage from now on, but not among all that there is now: every search would take longer for it."""
+    gc.freeze()
+    gc.enable()

@@ -179,7 +179,7 @@ class Config(Settings):
             for credential, rates in by_credential.items()
         }
 
-    @property
+    @cached_property
     def expected(self) -> Expected:
         """The configured parts that health is judged against."""
         return Expected(

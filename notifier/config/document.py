@@ -18,9 +18,12 @@ from notifier.settings.interpolated import InterpolatedStr
 Path = tuple[str | int, ...]
 """Keys and indexes from the top of a document: ("channels", 1, "port")."""
 
-_LIMIT = 200_000
-"""Maximum number of values in a document, each use of an alias counted: nested aliases grow exponentially. Ten thousand
-sources have about a hundred thousand values."""
+_ALWAYS_READ = 20_000
+"""Number of values that a document of any size may have, each use of an alias counted."""
+_SHORTEST_VALUE = 4
+"""Characters that a value takes at least where it means anything: a key, a colon, a space and a character."""
+_LIMIT = 1_000_000
+"""Maximum number of values of a document. Fifty thousand sources have fewer."""
 _LARGE = 65_536
 """Size in characters from which the fast parser is tried first. The other one has precise errors and takes seconds."""
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
@@ -56,12 +59,12 @@ def dotted(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class YamlDocument:
-    """The data of a text, the positions of its values and keys, and the problems of reading it."""
+    """The data of a text, its values and keys with their positions, and the problems of reading it."""
 
     data: object = None
     problems: tuple[Problem, ...] = ()
-    values: Mapping[Path, Place] = field(default_factory=dict)
-    keys: Mapping[Path, Place] = field(default_factory=dict)
+    values: Mapping[Path, yaml.Node] = field(default_factory=dict)
+    keys: Mapping[Path, yaml.Node] = field(default_factory=dict)
     borrowed: Mapping[Path, tuple[EnvironmentValue, ...]] = field(default_factory=dict)
     """The environment values in each text; they must not be shown."""
 
@@ -70,7 +73,8 @@ class YamlDocument:
         first, second = (self.keys, self.values) if on_key or path not in self.values else (self.values, self.keys)
         while path and path not in first and path not in second:
             path = path[:-1]
-        return first.get(path) or second.get(path) or Place()
+        node = first.get(path) or second.get(path)
+        return _place_of(node.start_mark) if node else Place()
 
 
 # ---- environment ----
@@ -133,10 +137,11 @@ def parse(
 
     `environ` replaces `${NAME}`; with None, references are left as they are. `remedy` is for an empty text.
     """
+    limit = _values_allowed(text)
     try:
         node = _compose(text)
         if node is not None:
-            return _Reader(environ).document(node)
+            return _Reader(environ, limit).document(node)
         what = f"the file is empty. {remedy}"
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two for impossible escapes
         return YamlDocument(problems=(_syntax_problem(error, text),))
@@ -144,14 +149,22 @@ def parse(
         what = "is nested too deeply."
     except _TooLargeError:
         what = (
-            f"has more than {_LIMIT:,} values, each use of an alias counted. "
+            f"has more than {limit:,} values, each use of an alias counted. "
             "Use fewer aliases, or split the sources over several services."
         )
     return YamlDocument(problems=(Problem(what=what, place=Place()),))
 
 
+def _values_allowed(text: str) -> int:
+    """Return how many values a text may have, each use of an alias counted.
+
+    It follows the length of the text, for only nested aliases, which grow exponentially, make many values of few words.
+    """
+    return min(max(_ALWAYS_READ, len(text) // _SHORTEST_VALUE), _LIMIT)
+
+
 class _TooLargeError(Exception):
-    """The document has more values than `_LIMIT`."""
+    """The document has more values than its text may have."""
 
 
 class _AnchorError(yaml.MarkedYAMLError):
@@ -183,7 +196,7 @@ def _names(pairs: Iterable[tuple[yaml.Node, yaml.Node]]) -> set[str]:
 
 
 def _is_merge(key: yaml.Node) -> bool:
-    return isinstance(key, yaml.ScalarNode) and key.value == "<<" and key.style is None
+    return key.value == "<<" and isinstance(key, yaml.ScalarNode) and key.style is None
 
 
 def _place_of(mark: yaml.Mark) -> Place:
@@ -193,11 +206,13 @@ def _place_of(mark: yaml.Mark) -> Place:
 class _Reader:
     """Turns the nodes of one document into data."""
 
-    def __init__(self, environ: Mapping[str, str] | None) -> None:
+    def __init__(self, environ: Mapping[str, str] | None, limit: int) -> None:
+        """Replace references by `environ`, where given; read at most `limit` values."""
         self._environ = environ
+        self._limit = limit
         self._problems: list[Problem] = []
-        self._values: dict[Path, Place] = {}
-        self._keys: dict[Path, Place] = {}
+        self._values: dict[Path, yaml.Node] = {}
+        self._keys: dict[Path, yaml.Node] = {}
         self._borrowed: dict[Path, tuple[EnvironmentValue, ...]] = {}
         self._open: set[int] = set()
 
@@ -211,12 +226,12 @@ class _Reader:
         self._problems.append(Problem(what=what, place=_place_of(node.start_mark), path=path))
 
     def _read(self, node: yaml.Node, path: Path) -> object:
-        self._values[path] = _place_of(node.start_mark)
+        self._values[path] = node
         if node.tag not in _TAGS:
             self._add_problem(node, path, "a value cannot start with !. Put it in quotes.")
         elif id(node) in self._open:
             self._add_problem(node, path, "refers to itself.")
-        elif len(self._values) > _LIMIT:
+        elif len(self._values) > self._limit:
             raise _TooLargeError
         elif isinstance(node, yaml.ScalarNode):
             return self._text(node, path)
@@ -240,15 +255,18 @@ class _Reader:
             if inner == path:
                 self._add_problem(key, path, "a key must be text. Put a value that starts with { or [ in quotes.")
             elif inner in self._keys:
-                self._add_problem(key, inner, f"is given twice; the first is on line {self._keys[inner].line}.")
+                first = _place_of(self._keys[inner].start_mark)
+                self._add_problem(key, inner, f"is given twice; the first is on line {first.line}.")
             else:
-                self._keys[inner] = _place_of(key.start_mark)
+                self._keys[inner] = key
                 found[key.value] = self._read(value, inner)
         return found
 
     def _pairs(self, node: yaml.MappingNode, path: Path) -> list[tuple[yaml.Node, yaml.Node]]:
         """Return keys and values, merged ones last: keys beside `<<` take precedence."""
         own = [pair for pair in node.value if not _is_merge(pair[0])]
+        if len(own) == len(node.value):
+            return own
         taken = _names(own)
         for key, value in node.value:
             for part in self._merged(key, value, path) if _is_merge(key) else ():
@@ -272,6 +290,8 @@ class _Reader:
         if node.style is None and node.value in _NULLS:
             return None
         if self._environ is None:
+            return str(node.value)
+        if "${" not in node.value:
             return str(node.value)
         filled = substitute(node.value, self._environ)
         for what in filled.problems:

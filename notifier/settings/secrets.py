@@ -2,7 +2,8 @@
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -38,12 +39,13 @@ def _is_secret(annotation: object) -> bool:
     return annotation is SecretStr
 
 
-def secret_keys(cls: type[BaseModel]) -> list[str]:
+@cache
+def secret_keys(cls: type[BaseModel]) -> Sequence[str]:
     """Return the keys of a settings class that hold one secret each."""
     return [field.alias or name for name, field in cls.model_fields.items() if _is_secret(field.annotation)]
 
 
-def read_twins(keys: list[str], data: Mapping[str, Any], directory: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def read_twins(keys: Sequence[str], data: Mapping[str, Any], directory: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the data with secret files read and blank secrets removed, and the errors of files by secret."""
     values, wrong = dict(data), dict[str, str]()
     for key in keys:

@@ -1,6 +1,7 @@
 """Find the kinds of sources: the settings class of each, and the class that reads it."""
 
 from collections.abc import Mapping
+from functools import cache
 from pkgutil import resolve_name
 from typing import Any
 
@@ -17,10 +18,15 @@ def settings_class(kind: str) -> type[SourceSettings]:
     if kind not in SOURCES:
         remedy = did_you_mean(kind, SOURCES, otherwise="Known kinds")
         raise ConfigurationError(f"unknown source kind {kind!r}. {remedy}")
-    settings: type[SourceSettings] = resolve_name(SOURCES[kind])
+    settings: type[SourceSettings] = _resolve(SOURCES[kind])
     return settings
 
 
 def source_class(settings: SourceSettings) -> Any:  # noqa: ANN401 - the constructors of the kinds differ
     """Import and return the class that reads such a source."""
-    return resolve_name(settings.source_class)
+    return _resolve(settings.source_class)
+
+
+@cache
+def _resolve(place: str) -> Any:  # noqa: ANN401 - a class of any kind
+    return resolve_name(place)

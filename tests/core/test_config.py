@@ -507,7 +507,7 @@ def test_a_huge_file_and_a_huge_document_are_refused(tmp_path: Path) -> None:
     bomb = "\n".join(["a: &a [x]", *layers])
     assert complaints(bomb) == [
         (
-            "n.yaml:1:1: has more than 200,000 values, each use of an alias counted. "
+            "n.yaml:1:1: has more than 20,000 values, each use of an alias counted. "
             "Use fewer aliases, or split the sources over several services."
         )
     ]
@@ -704,4 +704,18 @@ def test_a_large_file_is_read_like_a_small_one(monkeypatch: pytest.MonkeyPatch, 
     text = with_sources(1000).replace(was, becomes)
     fast = document.parse(text, {})
     monkeypatch.setattr(document, "_LARGE", len(text) + 1)
-    assert document.parse(text, {}) == fast
+    plain = document.parse(text, {})
+    assert (plain.data, plain.problems, plain.borrowed) == (fast.data, fast.problems, fast.borrowed)
+    assert (plain.values.keys(), plain.keys.keys()) == (fast.values.keys(), fast.keys.keys())
+    for on_key in (False, True):
+        assert [plain.place(path, on_key=on_key) for path in plain.values] == [
+            fast.place(path, on_key=on_key) for path in plain.values
+        ]
+
+
+def test_a_long_file_may_use_its_aliases_often() -> None:
+    """What a text of its length can hold is read, with aliases or without."""
+    usual = "usual: &usual {region: cn-north-4, poll_every: 30s, labels: {team: a, cost: b, tier: c, site: d}}"
+    sources = [f"- {{<<: *usual, name: source-number-{n:05}, purpose: one of thousands}}" for n in range(4000)]
+    found = document.parse("\n".join([usual, "sources:", *sources]), {})
+    assert (found.problems, len(found.values) > 30_000) == ((), True)
