@@ -1,26 +1,26 @@
-"""Requests to a webhook: our one way out, beside httpx and aiohttp bare.
+"""Requests to a webhook: our HTTP client beside bare aiohttp and bare httpx.
 
-All of them post the same body to the same local receiver, in turn, in one run; what counts is the ratios. The receiver
-is a process of its own and answers without a look, so that it is the sender that is measured.
+All of them post the same body to the same local receiver, in turn, in every round; what counts is the CPU time of a
+request and its ratio. The receiver is a process of its own, so the time is the sender's.
 
-    python benchmarks/exchange.py [--requests 3000] [--in-flight 32] [--rounds 5]
+    python benchmarks/exchange.py [--requests 3000] [--in-flight 32] [--rounds 5] [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import NamedTuple, cast
+from typing import cast
 
 import aiohttp
 import httpx
 import uvloop
+from figures import Measure, Report, add_arguments
 
 from notifier.http import HttpClient
 
@@ -107,16 +107,18 @@ async def bare_aiohttp(url: str) -> AsyncIterator[Send]:
 
 
 WAYS = {"bare aiohttp": bare_aiohttp, "HttpClient.exchange": ours, "bare httpx": bare_httpx}
+SLOWEST = "bare httpx"
+"""Gets a tenth of the requests, or it would take most of the time."""
+MEASURES = [
+    Measure(name="µs CPU", digits=1, peers=["bare aiohttp"]),
+    Measure(name="requests/s", peers=["bare aiohttp"]),
+]
+
+Costs = dict[str, dict[str, list[float]]]
 
 
-class Cost(NamedTuple):
-    """Seconds a request."""
-
-    elapsed: float
-    cpu: float
-
-
-async def cost_of(send: Send, requests: int, in_flight: int) -> Cost:
+async def measure_way(send: Send, requests: int, in_flight: int) -> tuple[float, float]:
+    """Return the CPU time of a request in microseconds, and the requests in a second."""
     left = iter(range(requests))
 
     async def work() -> None:
@@ -125,43 +127,40 @@ async def cost_of(send: Send, requests: int, in_flight: int) -> Cost:
 
     started, cpu = time.perf_counter(), time.process_time()
     await asyncio.gather(*(work() for _ in range(in_flight)))
-    return Cost((time.perf_counter() - started) / requests, (time.process_time() - cpu) / requests)
+    elapsed, cpu = time.perf_counter() - started, time.process_time() - cpu
+    return cpu / requests * 1e6, requests / elapsed
 
 
-async def measure(url: str, requests: int, in_flight: int, rounds: int) -> Mapping[str, list[Cost]]:
-    """Return what a request cost by way, a list over the rounds; in each round every way takes its turn."""
-    costs: dict[str, list[Cost]] = {name: [] for name in WAYS}
+async def measure(url: str, requests: int, in_flight: int, rounds: int) -> Costs:
+    """Measure every way in every round; a round before them warms up."""
+    costs: Costs = {name: {measure.name: [] for measure in MEASURES} for name in WAYS}
     for number in range(rounds + 1):
         for name, way in WAYS.items():
+            share = requests if number and name != SLOWEST else requests // 10
             async with way(url) as send:
-                await cost_of(send, in_flight, in_flight)  # connects
-                # The first round warms up.
-                found = await cost_of(send, requests if number else requests // 10, in_flight)
-            costs[name] += [found] if number else []
+                await measure_way(send, in_flight, in_flight)  # connects
+                found = await measure_way(send, share, in_flight)
+            if number:
+                for values, value in zip(costs[name].values(), found, strict=True):
+                    values.append(value)
     return costs
-
-
-def report(loop: str, costs: Mapping[str, list[Cost]]) -> None:
-    cpu = {name: statistics.median(cost.cpu for cost in found) for name, found in costs.items()}
-    print(f"\n{loop}\n{'':24}{'requests/s':>12}{'µs CPU':>10}{'x bare aiohttp':>16}")
-    for name, found in costs.items():
-        rate = 1 / statistics.median(cost.elapsed for cost in found)
-        print(f"{name:24}{rate:>12,.0f}{cpu[name] * 1e6:>10.0f}{cpu[name] / cpu['bare aiohttp']:>16.2f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=3_000)
     parser.add_argument("--in-flight", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--receive", action="store_true", help=argparse.SUPPRESS)
+    add_arguments(parser, rounds=5)
     arguments = parser.parse_args()
     if arguments.receive:
         uvloop.run(receive())
         return
-    for loop, factory in {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}.items():
+    report = Report("exchange", arguments.json)
+    for loop, factory in {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}.items():
         with receiver() as url, asyncio.Runner(loop_factory=factory) as runner:
-            report(loop, runner.run(measure(url, arguments.requests, arguments.in_flight, arguments.rounds)))
+            costs = runner.run(measure(url, arguments.requests, arguments.in_flight, arguments.rounds))
+        report.table(f"{loop}: a request, {arguments.in_flight} in flight", costs, MEASURES)
 
 
 if __name__ == "__main__":
