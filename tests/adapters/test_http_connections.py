@@ -15,7 +15,7 @@ import pytest
 from servers.http import Answer, HttpServer, raw, reply, reset, silence
 from servers.tls import Certificate, make_certificate
 
-from notifier.http import HttpClient, HttpError, NoAnswer, NotSent, Reply, ReplyTooLarge, connections
+from notifier.http import HttpClient, HttpError, NoAnswer, NotSent, Reply, ReplyTooLarge, connections, sockets
 from notifier.http.connections import SWEEP_INTERVAL, ConnectionPool
 
 pytestmark = pytest.mark.both_loops
@@ -430,7 +430,7 @@ class TestHappyEyeballs:
 
         async with HttpServer(tls=certificate.server_context()) as server:
             broken = await asyncio.start_server(hang_up, "127.0.0.2", server.port)
-            find = connections.find_addresses
+            find = sockets.find_addresses
 
             async def two(rule: Any, host: str, port: int, *, guard: bool) -> Any:
                 return [

@@ -416,16 +416,12 @@ async def test_a_wait_that_slack_asks_for_is_kept(
 
 
 @asynccontextmanager
-async def sent_to(
-    url: str, transport: SocketModeTransport, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[None]:
+async def sent_to(url: str, transport: SocketModeTransport, slack: SlackServer) -> AsyncIterator[None]:
     """Let Slack name an address that leads to no connection, and wait until another one is asked for."""
-    monkeypatch.setattr(socket, "CONNECT_TIMEOUT", 0.2)
     slack.faults.append(Fault(body={"ok": True, "url": url}))
     running = asyncio.create_task(transport.run())
     try:
         await slack.until(lambda: asked(slack) >= 2)
-        monkeypatch.setattr(socket, "CONNECT_TIMEOUT", 30)
         yield
     finally:
         running.cancel()
@@ -445,12 +441,11 @@ async def test_an_unreachable_address_is_reported_and_replaced(
     transport: SocketModeTransport,
     slack: SlackServer,
     records: io.StringIO,
-    monkeypatch: pytest.MonkeyPatch,
     *,
     url: str,
     reason: str,
 ) -> None:
-    async with sent_to(url, transport, slack, monkeypatch):
+    async with sent_to(url, transport, slack):
         await slack.connected.wait()
     record = log_records(records)[0]
     assert record["event"] == NOT_CONNECTED
@@ -467,36 +462,29 @@ async def test_certificates_are_verified_as_everywhere(
     handler: Recorder,
     clock: FakeClock,
     records: io.StringIO,
-    monkeypatch: pytest.MonkeyPatch,
     *,
     certificate: Certificate,
     known: bool,
     reason: str,
 ) -> None:
-    http = HttpClient(ca_file=certificate.authority if known else None)
-    transport = SocketModeTransport(
-        handler, WebApi(http=http, url=slack.api_url, token=APP_TOKEN), clock, ping_every=PING_INTERVAL
-    )
     async with (
         HttpServer(reply(403), tls=certificate.server_context()) as server,
-        sent_to(server.url("/x").replace("http", "ws"), transport, slack, monkeypatch),
+        aclosing(HttpClient(ca_file=certificate.authority if known else None)) as http,
     ):
-        pass
+        transport = SocketModeTransport(handler, WebApi(http=http, url=slack.api_url, token=APP_TOKEN), clock)
+        async with sent_to(server.url("/x").replace("http", "ws"), transport, slack):
+            pass
     assert log_records(records)[0]["reason"].startswith(reason)
-    await http.aclose()
 
 
 async def test_the_rule_about_addresses_holds_here_too(
-    slack: SlackServer, handler: Recorder, clock: FakeClock, records: io.StringIO, monkeypatch: pytest.MonkeyPatch
+    slack: SlackServer, handler: Recorder, clock: FakeClock, records: io.StringIO
 ) -> None:
-    http = HttpClient(deny=[ip_network("127.0.0.2/32")])
-    transport = SocketModeTransport(
-        handler, WebApi(http=http, url=slack.api_url, token=APP_TOKEN), clock, ping_every=PING_INTERVAL
-    )
-    async with sent_to("ws://127.0.0.2/x", transport, slack, monkeypatch):
-        pass
+    async with aclosing(HttpClient(deny=[ip_network("127.0.0.2/32")])) as http:
+        transport = SocketModeTransport(handler, WebApi(http=http, url=slack.api_url, token=APP_TOKEN), clock)
+        async with sent_to("ws://127.0.0.2/x", transport, slack):
+            pass
     assert log_records(records)[0]["reason"] == "127.0.0.2 refused: 127.0.0.2 is an address that network.deny lists"
-    await http.aclose()
 
 
 async def test_socket_mode_switched_off_is_reported_and_retried_later(
@@ -564,7 +552,6 @@ async def test_the_configured_proxy_is_gone_by_and_named(
         refused.put_nowait(None)
 
     monkeypatch.setattr(socket, "_open", elsewhere)
-    monkeypatch.setattr(socket, "CONNECT_TIMEOUT", 0.05)
     async with HttpServer(refuse) as proxy, aclosing(HttpClient(proxy=proxy.url(""))) as http:
         api = WebApi(http=http, url=slack.api_url, token=APP_TOKEN)
         running = asyncio.create_task(SocketModeTransport(handler, api, clock).run())

@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 OPEN_TIMEOUT = 10.0
 """Maximum time to ask Slack for an address, in seconds."""
 CONNECT_TIMEOUT = 15.0
-"""Maximum time to connect, in seconds. Each address is good for one connection: a new one is asked for then."""
+"""Maximum time of an attempt to connect, and minimum time from one that fails to the next, in seconds.
+
+Each address is good for one connection, so another one is asked for then."""
 PING_INTERVAL = 5.0
 """Time between pings, in seconds. A connection is lost after four of them without an answer."""
 CLOSE_TIMEOUT = 1.0
@@ -191,6 +194,8 @@ class _Client(SocketModeClient):
         """Reason of the last failure that was logged; None once it is connected."""
         self._failure = ""
         """Reason why the current attempt to connect fails, as far as it is known."""
+        self._attempt = asyncio.timeout(None)
+        """Ends the current attempt to connect."""
 
     async def use_http_client(self) -> None:
         """Connect through our HTTP client: the library's session ignores our address rules and certificates."""
@@ -230,15 +235,19 @@ class _Client(SocketModeClient):
         return url
 
     async def connect(self) -> None:
-        """Connect to the address of `issue_new_wss_url`. Raises ConnectionNotOpened."""
-        host = _host(self.wss_uri or "")
+        """Connect to the address of `issue_new_wss_url`. Raises ConnectionNotOpened.
+
+        The library would try the same address again and again; it is good for one connection.
+        """
+        host, begun = _host(self.wss_uri or ""), self._clock.monotonic()
         self._failure = f"no connection to {host} within {CONNECT_TIMEOUT:g} s"
         try:
             self.proxy = self._api.http.proxy_url_for(host)
-            async with asyncio.timeout(CONNECT_TIMEOUT):
+            async with asyncio.timeout(CONNECT_TIMEOUT) as self._attempt:
                 await super().connect()  # type: ignore[no-untyped-call]  # as above
         except (AddressRefused, TimeoutError) as cause:
-            error = ConnectionNotOpened(str(cause) or self._failure, _NETWORK_REMEDY)
+            wait = begun + CONNECT_TIMEOUT - self._clock.monotonic()
+            error = ConnectionNotOpened(str(cause) or self._failure, _NETWORK_REMEDY, wait=max(wait, 0.0))
             self._fail(error)
             raise error from None
         finally:
@@ -252,13 +261,22 @@ class _Client(SocketModeClient):
     ) -> None:
         status, host = answered.response.status, str(answered.url.host)
         self._failure = describe_handshake_reply(status, host, self._proxy_name)
+        if status != HTTPStatus.SWITCHING_PROTOCOLS:
+            self._end_attempt()
 
     async def _on_request_error(
         self, _session: aiohttp.ClientSession, _context: object, failed: aiohttp.TraceRequestExceptionParams
     ) -> None:
         cause, host = failed.exception, str(failed.url.host)
+        if isinstance(cause, asyncio.CancelledError):  # the attempt took too long, or the service stops
+            return
         is_ours = isinstance(cause, HttpError)
         self._failure = str(cause) if is_ours else describe_failure(cause, host, self._proxy_name)
+        self._end_attempt()
+
+    def _end_attempt(self) -> None:
+        if not self._attempt.expired():
+            self._attempt.reschedule(asyncio.get_running_loop().time())
 
     @property
     def _proxy_name(self) -> str | None:
