@@ -46,7 +46,7 @@ class InstantStore:
     async def transact(self, fn: Callable[[Transaction], T], *, short: bool = False) -> T:  # noqa: ARG002 - there are no threads
         await asyncio.sleep(0)
         (result,) = self._store._transact([fn])
-        return result  # type: ignore[return-value]  # of the one function given
+        return result
 
     async def read(self, fn: Callable[[Queries], T]) -> T:
         await asyncio.sleep(0)

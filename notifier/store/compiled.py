@@ -148,7 +148,7 @@ class CompiledStatement:
         self._sql = str(form)
         self._dialect = dialect
         self._binds = [_Bind(form.binds[name], dialect) for name in form.positiontup]
-        self._columns: Sequence[ColumnElement[Any]] = list(statement.exported_columns)
+        self._columns: Sequence[ColumnElement[Any]] = list(getattr(statement, "exported_columns", ()))
         names = [column.name for column in self._columns]
         row: Any = namedtuple("Row", names)  # type: ignore[misc]  # noqa: PYI024 - their number is known here alone
         self._make: _Process = row._make

@@ -1,7 +1,7 @@
 """Opening the database: connections, the one-service lock of SQLite, schema version, and `transact` and `read`.
 
-SQLite has one writer thread and `BEGIN IMMEDIATE`: a transaction that reads and then writes would otherwise fail at
-once, whatever the busy timeout says. Its journal is WAL only where the library is free of the WAL-reset bug.
+SQLite has one writer and `BEGIN IMMEDIATE`: a transaction that reads and then writes would otherwise fail at once,
+whatever the busy timeout says. Its journal is WAL only where the library is free of the WAL-reset bug.
 """
 
 import asyncio
@@ -9,9 +9,10 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,8 +44,9 @@ from notifier.store.postgres import (
 from notifier.store.queries import Queries
 from notifier.store.session import Session
 from notifier.store.shared_time import SharedTime, begin
-from notifier.store.sqlite import backup, quick_check, sqlite_engine
+from notifier.store.sqlite import backup, quick_check, sqlite_engine, sqlite_module, wal_is_safe
 from notifier.store.transaction import Transaction
+from notifier.store.writing import PooledWriter, SqliteWriter, WouldWait, Writer
 
 T = TypeVar("T")
 
@@ -79,8 +81,8 @@ class SqlStore:
         writer: Engine,
         reader: Engine,
         *,
+        writing: Writer,
         times: tuple[Time, Time],
-        threads: int,
         lock: files.ServiceLock | None = None,
         file: Path | None = None,
         created: bool = False,
@@ -89,6 +91,7 @@ class SqlStore:
         """Use `open_store`; it decides what is passed here."""
         self.writer = writer
         self._reader = reader
+        self._writing = writing
         self._time, self._time_of_reads = times
         self._lock = lock
         self.created = created
@@ -97,28 +100,34 @@ class SqlStore:
         self._listening = listening
         self._cache = FingerprintCache()
         self._waiting: deque[_Request] = deque()
-        self._batches = threads == 1
+        threads = 1 if writing.serial else POSTGRES_THREADS
         self._writers = ThreadPoolExecutor(threads, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
 
     @property
     def serial(self) -> bool:
         """Whether no two transactions on the database ever run beside each other: SQLite."""
-        return self._batches
+        return self._writing.serial
 
     @property
     def place(self) -> str:
         """The file of the database, or its host and name, as messages name it."""
         return place_of(self.writer.url)
 
-    async def transact(self, fn: Callable[[Transaction], T], *, short: bool = False) -> T:  # noqa: ARG002 - all run in a thread
-        """Run `fn` in one write transaction in a store thread. Raises StoreError.
+    async def transact(self, fn: Callable[[Transaction], T], *, short: bool = False) -> T:
+        """Run `fn` in one write transaction. Raises StoreError.
 
         A caller waits for its end even when it is cancelled. Nothing can stop the transaction in its thread, and it
         must not claim afterwards what a stop has released.
         With one writer, the requests that arrive during a commit share the next transaction, and so one commit. Then
         `fn` may run twice, so it must do nothing but read and write through its transaction.
+        A short one runs on the event loop's thread where it has to wait for nothing, neither an earlier request nor
+        another process nor a slow disk: see `notifier.store.writing`.
         """
+        if short and not self._waiting:
+            with suppress(WouldWait):
+                (result,) = self._transact([fn], here=True)
+                return result
         request = _Request(fn)
         self._waiting.append(request)
         self._writers.submit(self._serve)
@@ -158,8 +167,7 @@ class SqlStore:
         if self._file is None:
             raise StoreError("only a database in a file can be copied")
         copy = Path(f"{self._file}.rescued-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
-        # Through the writer's open connection: a new one would open the other file.
-        await asyncio.get_running_loop().run_in_executor(self._writers, backup, self.writer, copy)
+        await asyncio.get_running_loop().run_in_executor(self._writers, self._writing.copy, copy)
         return copy
 
     async def aclose(self) -> None:
@@ -170,6 +178,7 @@ class SqlStore:
         """Do the same as `aclose`, outside an event loop."""
         for executor in (self._writers, self._readers):
             executor.shutdown(wait=True)
+        self._writing.close()
         for engine in {self.writer, self._reader}:
             engine.dispose()
         if self._lock is not None:
@@ -177,28 +186,29 @@ class SqlStore:
             self._lock = None
 
     def _serve(self) -> None:
-        most = BATCH_LIMIT if self._batches else 1
-        if requests := [self._waiting.popleft() for _ in range(min(len(self._waiting), most))]:
-            self._answer(requests)
+        most = BATCH_LIMIT if self.serial else 1
+        with self._writing.turn():  # before requests leave the queue: while there are any, none overtakes them
+            requests = [self._waiting.popleft() for _ in range(min(len(self._waiting), most))]
+            answers = self._answers(requests) if requests else ()
+        for answer in answers:
+            answer()
 
-    def _answer(self, requests: Sequence[_Request]) -> None:
+    def _answers(self, requests: Sequence[_Request]) -> Sequence[Callable[[], None]]:
+        """Run requests, and return the steps that give each its result."""
         try:
             results = self._transact([request.fn for request in requests])
         except BaseException as error:  # noqa: BLE001 - it is the caller's
             if len(requests) == 1 or isinstance(error.__cause__, OperationalError):  # each of them would fail alike
-                for request in requests:
-                    request.result.set_exception(error)
-            else:  # One of them failed, and none has changed anything: run each by itself.
-                for request in requests:
-                    self._answer([request])
-        else:
-            for request, result in zip(requests, results, strict=True):
-                request.result.set_result(result)
+                return [partial(request.result.set_exception, error) for request in requests]
+            # One of them failed, and none has changed anything: run each by itself.
+            return [answer for request in requests for answer in self._answers([request])]
+        return [partial(request.result.set_result, result) for request, result in zip(requests, results, strict=True)]
 
-    def _transact(self, fns: Sequence[Callable[[Transaction], object]]) -> Sequence[object]:
-        """Run functions in one transaction. Raises StoreError."""
+    def _transact(self, fns: Sequence[Callable[[Transaction], T]], *, here: bool = False) -> Sequence[T]:
+        """Run functions in one transaction. Raises StoreError, and WouldWait `here` on the event loop's thread."""
         after_commit: list[Callable[[], None]] = []
-        with translated(self.writer.url), self.writer.begin() as connection:
+        begin = self._writing.begin_here if here else self._writing.begin
+        with translated(self.writer.url), begin() as connection:
             results = []
             for fn in fns:
                 tx = Transaction(connection, self._time, self._cache)
@@ -259,7 +269,7 @@ def _open_sqlite(named: Path, *, exclusive: bool, create: bool, time: Time | Non
         held = undo.enter_context(closing(files.ServiceLock(path))) if exclusive else None
         if exclusive:
             files.protect(path)
-        writer = sqlite_engine(path, begin="BEGIN IMMEDIATE", pool_size=1)
+        writer = sqlite_engine(path, begin="BEGIN IMMEDIATE", pool_size=2)  # one connection stays with transactions
         undo.callback(writer.dispose)
         reader = sqlite_engine(path, begin="BEGIN", pool_size=READERS)
         undo.callback(reader.dispose)
@@ -276,7 +286,8 @@ def _open_sqlite(named: Path, *, exclusive: bool, create: bool, time: Time | Non
                     begin(connection, SteadyTime.start())
         undo.pop_all()
     times = (time, time) if time else (SharedTime(writing=True), SharedTime(writing=False))
-    return SqlStore(writer, reader, times=times, threads=1, lock=held, file=path, created=created)
+    writing = SqliteWriter(writer, wal=wal_is_safe(sqlite_module().sqlite_version_info))
+    return SqlStore(writer, reader, writing=writing, times=times, lock=held, file=path, created=created)
 
 
 def _require_no_earlier_service(path: Path, found: str | None) -> None:
@@ -334,7 +345,7 @@ def _open_postgres(address: PostgresAddress, *, migrate: bool, time: Time) -> Sq
         undo.pop_all()
     reader = engine.execution_options(isolation_level="REPEATABLE READ")
     parameters = postgres_parameters(address) | {"application_name": f"{APPLICATION} listening"}
-    return SqlStore(engine, reader, times=(time, time), threads=POSTGRES_THREADS, listening=parameters)
+    return SqlStore(engine, reader, writing=PooledWriter(engine), times=(time, time), listening=parameters)
 
 
 def _connected(address: PostgresAddress) -> Engine:
@@ -361,7 +372,8 @@ def copy_database(url: str, target: Path) -> None:
     path, _ = _find_file(address.path, create=False)
     engine = sqlite_engine(path, begin="BEGIN", pool_size=1)
     try:
-        backup(engine, target)
+        with translated(engine.url), engine.connect() as connection:
+            backup(connection, target)
     finally:
         engine.dispose()
 

@@ -70,15 +70,17 @@ class Session:
         """Write rows so that one that the database refuses costs only itself; return the refused rows."""
         if not values:
             return []
+        self.execute(statements.SAVEPOINT)
         try:
-            with self.connection.begin_nested():
-                execute(values)
+            execute(values)
         except (DBAPIError, UnicodeEncodeError) as error:
             if not _row_is_to_blame(error):
                 raise
+            self.execute(statements.ROLL_BACK)
             if len(values) == 1:
                 return values
             return [row for value in values for row in self.insert_isolated([value], execute)]
+        self.execute(statements.RELEASE)
         return []
 
     def lock_named(self, table: Table, statement: Executable, name: str) -> Any:  # noqa: ANN401 - a row

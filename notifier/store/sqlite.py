@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 
 from notifier.core.errors import ConfigurationError, StoreUnreachable
+from notifier.store.compiled import CompiledStatement
 from notifier.store.errors import BUSY_SECONDS, damaged, translated
 from notifier.store.files import create, identity_of, require_same
 
@@ -62,9 +63,11 @@ def sqlite_engine(path: Path, *, begin: str, pool_size: int) -> Engine:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
+    statement = CompiledStatement(text(begin), engine.dialect)
+
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        statement.execute(connection, connection.connection.cursor(), None)
 
     return engine
 
@@ -75,10 +78,10 @@ def quick_check(engine: Engine) -> None:
         _require_sound(connection.execute(text(_CHECK)).scalar(), engine.url)
 
 
-def backup(engine: Engine, target: Path) -> None:
-    """Copy a database, which may be in use, as it is at one moment, to a new file that its owner alone can read.
+def backup(connection: Connection, target: Path) -> None:
+    """Copy the database of a connection, which may be in use, as it is at one moment, to a new file.
 
-    The copy is checked. Raises StoreError, and ConfigurationError where the target exists.
+    Its owner alone can read it. The copy is checked. Raises StoreError, and ConfigurationError where the target exists.
     """
     module = sqlite_module()
     try:
@@ -88,9 +91,9 @@ def backup(engine: Engine, target: Path) -> None:
     if not new:
         raise ConfigurationError(f"{target} exists already, and nothing is overwritten: name a new file")
     try:
-        with translated(engine.url), engine.connect() as connection, closing(module.connect(str(target))) as copy:
+        with translated(connection.engine.url), closing(module.connect(str(target))) as copy:
             connection.connection.driver_connection.backup(copy)  # type: ignore[union-attr]  # SQLite's own
-            _require_sound(copy.execute(_CHECK).fetchone()[0], engine.url)
+            _require_sound(copy.execute(_CHECK).fetchone()[0], connection.engine.url)
     except BaseException as error:
         target.unlink()
         if isinstance(error, module.Error):

@@ -29,6 +29,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    text,
     tuple_,
     union_all,
     update,
@@ -71,6 +72,11 @@ NOTIFY = compiled(select(func.pg_notify(LISTEN_CHANNEL, "")))
 
 TIME = compiled(select(clock))
 """SQLite's time of all processes."""
+
+SAVEPOINT, RELEASE, ROLL_BACK = (
+    compiled(text(f"{command} before_rows")) for command in ("SAVEPOINT", "RELEASE SAVEPOINT", "ROLLBACK TO SAVEPOINT")
+)
+"""What keeps a row that is refused from ending the transaction."""
 
 SERVER_TIME = compiled(select(func.clock_timestamp(type_=UtcDateTime()).label("at")))
 """PostgreSQL's: `now()` would stand still within a transaction."""

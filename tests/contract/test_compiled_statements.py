@@ -225,7 +225,8 @@ def _outcome(connection: Connection, statement: Any, result: Any) -> Sequence[An
 
 
 def test_every_marked_statement_is_compared_here() -> None:
-    assert {_name(statement) for statement in marked() if id(statement) in NAMES} == PARAMETERS.keys()
+    of_rows = {_name(statement) for statement in marked() if id(statement) in NAMES}
+    assert of_rows - {"SAVEPOINT", "RELEASE", "ROLL_BACK"} == PARAMETERS.keys()
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

@@ -88,7 +88,7 @@ class SimulatedStore:
         if self.world.happens(COMMITTED_UNANSWERED):
             raise StoreUnreachable("the connection was lost during the commit")
         await self.process.step()
-        return result  # type: ignore[return-value]  # of the one function given
+        return result
 
     async def read(self, fn: Callable[[Queries], T]) -> T:
         await self._arrive()

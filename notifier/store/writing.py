@@ -1,0 +1,198 @@
+"""The connections through which a process writes, and where its transactions run.
+
+With SQLite there is one such connection, and it stays open. A short transaction takes less time on it than handing it
+to a thread and back does, during which the event loop and the thread would also wait for each other at each row. So it
+runs on the event loop's thread, unless that would have to wait: for another transaction, for another process, or for a
+slow disk.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Engine, RootTransaction
+from sqlalchemy.exc import DBAPIError
+
+from notifier.core.errors import StoreError
+from notifier.store.errors import BUSY_SECONDS, translated
+from notifier.store.sqlite import backup
+
+DISK_LIMIT = 0.001
+"""Time that a commit may wait for the disk on the event loop's thread, in seconds, on average."""
+DISK_RETRY = 1.0
+"""Time after which a short transaction tries again whether the disk is fast, in seconds."""
+_WEIGHT = 1 / 8
+"""Weight of the latest commit in the average."""
+
+
+class WouldWait(Exception):
+    """A transaction would have to wait before it begins. It has changed nothing."""
+
+
+class DiskSpeed:
+    """Decides by the latest commits whether the event loop may wait for the disk."""
+
+    def __init__(self) -> None:
+        self._average = 0.0
+        self._next_try = 0.0
+
+    def is_fast(self, now: float) -> bool:
+        """Return whether the next commit on the event loop's thread is likely to be short; `now` is monotonic."""
+        return self._average <= DISK_LIMIT or now >= self._next_try
+
+    def record(self, waited: float, now: float) -> None:
+        """Take in how long a commit on the event loop's thread waited, in seconds.
+
+        A single slow one, when the journal is copied into the database, counts for no more than twice the limit.
+        """
+        self._average += (min(waited, 2 * DISK_LIMIT) - self._average) * _WEIGHT
+        self._next_try = now + DISK_RETRY
+
+
+class Writer(Protocol):
+    """Gives the transactions that write their connections."""
+
+    @property
+    def serial(self) -> bool:
+        """Return whether one transaction runs at a time."""
+
+    def turn(self) -> AbstractContextManager[object]:
+        """Wait until a transaction of this process may begin. Its connection is used within this."""
+
+    def begin(self) -> AbstractContextManager[Connection]:
+        """Begin a transaction, in a turn. It is committed at the end, and rolled back after an exception."""
+
+    def begin_here(self) -> AbstractContextManager[Connection]:
+        """Begin one on the event loop's thread, without a turn. Raises WouldWait where it has to wait for anything."""
+
+    def copy(self, target: Path) -> None:
+        """Copy the database as its open connection has it. Raises StoreError."""
+
+    def close(self) -> None:
+        """Release the connections."""
+
+
+class PooledWriter:
+    """Writes beside each other, each on a connection of the pool: PostgreSQL."""
+
+    serial = False
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def turn(self) -> AbstractContextManager[object]:
+        """Return at once."""
+        return nullcontext()
+
+    def begin(self) -> AbstractContextManager[Connection]:
+        """Begin a transaction."""
+        return self._engine.begin()
+
+    def begin_here(self) -> AbstractContextManager[Connection]:
+        """Raise WouldWait: each statement waits for the server."""
+        raise WouldWait
+
+    def copy(self, target: Path) -> None:
+        """Raise StoreError."""
+        raise StoreError(f"only a database in a file can be copied to {target}")
+
+    def close(self) -> None:
+        """Leave the connections to the pool."""
+
+
+class SqliteWriter:
+    """Writes one after the other on one connection, which stays open."""
+
+    serial = True
+
+    def __init__(self, engine: Engine, *, wal: bool) -> None:
+        """`wal`: whether the journal is a write-ahead log. With the other kind a commit waits for readers."""
+        self._engine = engine
+        self._wal = wal
+        self._turn = threading.Lock()
+        self._connection: Connection | None = None
+        self._patience = BUSY_SECONDS
+        self._disk = DiskSpeed()
+
+    def turn(self) -> AbstractContextManager[object]:
+        """Wait until no other transaction of this process runs."""
+        return self._turn
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Begin a transaction, in a turn. It waits for another process for up to BUSY_SECONDS."""
+        connection = self._open()
+        self._set_patience(connection, BUSY_SECONDS)
+        with self._closing_after_failure(), connection.begin():
+            yield connection
+
+    @contextmanager
+    def begin_here(self) -> Iterator[Connection]:
+        """Begin one on the event loop's thread, without a turn. Raises WouldWait where it has to wait for anything."""
+        if not self._turn.acquire(blocking=False):
+            raise WouldWait
+        try:
+            connection = self._connection
+            if connection is None or not self._wal or not self._disk.is_fast(time.monotonic()):
+                raise WouldWait
+            with self._closing_after_failure(), self._begin_at_once(connection) as transaction:
+                yield connection
+                began, computed = time.monotonic(), time.thread_time()
+                transaction.commit()
+                ended = time.monotonic()
+                self._disk.record(ended - began - (time.thread_time() - computed), ended)
+        finally:
+            self._turn.release()
+
+    def _begin_at_once(self, connection: Connection) -> RootTransaction:
+        self._set_patience(connection, 0)
+        try:
+            return connection.begin()
+        except DBAPIError as error:  # another process writes, or the file cannot be used: a thread finds out which
+            raise WouldWait from error
+
+    def _set_patience(self, connection: Connection, seconds: int) -> None:
+        """Set how long SQLite waits for a lock of another process. In a write-ahead log only a beginning waits."""
+        if seconds != self._patience:
+            _driver(connection).execute(f"PRAGMA busy_timeout={1000 * seconds}")
+            self._patience = seconds
+
+    @contextmanager
+    def _closing_after_failure(self) -> Iterator[None]:
+        """Close the connection where a transaction could be neither committed nor rolled back."""
+        try:
+            yield
+        except BaseException:
+            if self._connection and (self._connection.invalidated or _driver(self._connection).in_transaction):
+                self.close()
+            raise
+
+    def copy(self, target: Path) -> None:
+        """Copy the database to a new file. Raises StoreError.
+
+        The connection is the open one: a new one would lead to another file, where the first was replaced.
+        """
+        with self._turn, translated(self._engine.url):
+            backup(self._open(), target)
+
+    def _open(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+            self._patience = BUSY_SECONDS
+        return self._connection
+
+    def close(self) -> None:
+        """Close the connection, and with it what it could not roll back."""
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
+
+
+def _driver(connection: Connection) -> Any:  # noqa: ANN401 - SQLite's own connection
+    return connection.connection.driver_connection
