@@ -29,7 +29,6 @@ _HANDLER = "notifier"
 _URL_LOGGERS = (
     "aiohttp",
     "alembic",
-    "apscheduler",
     "httpcore",
     "httpcore2",
     "httpx",

@@ -35,6 +35,9 @@ log = structlog.get_logger("notifier")
 HOUSEKEEPING_INTERVAL = 5
 """Time between two runs of the monitor and of the other housekeeping jobs, in seconds."""
 
+DUE_JOB = "due"
+"""Name of the job that polls the sources that are due."""
+
 PRUNE_INTERVAL = 3600
 """Time between two prunes, in seconds."""
 
@@ -177,7 +180,7 @@ class Service:
             self.polling.spread()
             self.monitoring.polling_since = await self.app.store.transact(lambda tx: tx.now())
         scheduler = self._scheduler()
-        scheduler.start()
+        scheduler.start(DUE_JOB)
         loops = [asyncio.create_task(work, name=name) for name, work in self.delivering.loops().items()]
         try:
             await self._announce()
@@ -187,7 +190,6 @@ class Service:
             self.monitoring.start()
             interval = min(HOUSEKEEPING_INTERVAL, supervisor.interval) if supervisor else HOUSEKEEPING_INTERVAL
             while not await wait_until_set(stop, interval):
-                scheduler.correct()
                 if supervisor and (self.monitoring.alive or not writes_data(self.roles)):
                     supervisor.alive()
         finally:
@@ -198,9 +200,9 @@ class Service:
             await self.release()
 
     def _scheduler(self) -> Scheduler:
-        scheduler = Scheduler(self.jobs, self.app.clock)
+        scheduler = Scheduler(self.jobs)
         if Role.POLL in self.roles:
-            scheduler.every(self.polling.interval, "due", self.polling.poll_due)
+            scheduler.every(self.polling.interval, DUE_JOB, self.polling.poll_due)
         if Role.DELIVER in self.roles:
             scheduler.every(HOUSEKEEPING_INTERVAL, "unpark", self.delivering.unpark_due)
             scheduler.every(HOUSEKEEPING_INTERVAL, "direct", self.delivering.deliver_direct)
