@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from servers.fork_server import ForkServer
 from timeouts import HANG_TIMEOUT
 
 from chaos.cloud import PROJECT, Cloud
-from chaos.fork_server import ForkServer
 from chaos.killer import COMMAND, KEPT, Killer, Program
 from chaos.ledger import Ledger, LedgerLimits, reconcile
 from chaos.oracle import SINGLES, Key, Oracle, WorldPace
@@ -69,7 +69,8 @@ class Harness:
         self.oracle = Oracle(plan.seed, plan.pace)
         self.cloud = Cloud(self.oracle, self.wakeup, plan.seed, faults=plan.faults)
         self.receiver = Receiver(self.wakeup, plan.seed, plan.profiles)
-        self.fork_server = ForkServer([plan.variant] if plan.variant else [])
+        mistake = f"from chaos import mistakes; mistakes.apply_mistake({plan.variant!r})" if plan.variant else "pass"
+        self.fork_server = ForkServer(os.environ, mistake)
         self.programs = [
             Program(
                 index=index,
@@ -223,7 +224,7 @@ class Harness:
     async def close(self) -> None:
         for program in self.programs:
             await program.kill()
-        await self.fork_server.close()
+        self.fork_server.close()
         self.cloud.close()
         await self.receiver.close()
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from servers.fork_server import ForkedProcess, ForkServer
 from timeouts import HANG_TIMEOUT
 
 from chaos.cloud import Cloud
-from chaos.fork_server import ForkedProcess, ForkServer
 from chaos.ledger import Disturbance
 from chaos.receiver import Receiver
 from chaos.wire import Wakeup
@@ -43,9 +43,14 @@ class Program:
 
     async def start(self) -> None:
         arguments = ["run", "-c", str(self.config)]
-        self.process = await (
-            self.fork_server.start(arguments, self.log) if self.fork_server else self._execute(arguments)
-        )
+        if self.fork_server:
+            self.process = await asyncio.to_thread(self._fork, self.fork_server, arguments)
+        else:
+            self.process = await self._execute(arguments)
+
+    def _fork(self, server: ForkServer, arguments: Sequence[str]) -> ForkedProcess:
+        with self.log.open("ab") as log:
+            return server.start(arguments, stderr=log.fileno())
 
     async def _execute(self, arguments: Sequence[str]) -> Process:
         with self.log.open("ab") as log:

@@ -62,7 +62,8 @@ async def damaged(folder: Path, copies: int) -> list[tuple[int, str]]:
             config = plan.folder / f"copy-{number}.yaml"
             config.write_text(json.dumps(document | {"store": {"url": f"sqlite:///{copy}"}}), encoding="utf-8")
             log = plan.folder / f"copy-{number}.log"
-            child = await harness.fork_server.start(["poll", "-c", str(config)], log)
+            with log.open("ab") as stderr:
+                child = harness.fork_server.start(["poll", "-c", str(config)], stderr=stderr.fileno())
             found.append((await child.wait(), log.read_text()))
     return found
 

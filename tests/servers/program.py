@@ -1,14 +1,20 @@
-"""The program as a process of its own: run to its end, run beside a test, or run as a service that is watched."""
+"""The program as a process of its own: run to its end, run beside a test, or run as a service that is watched.
+
+A fork server starts it in milliseconds. `running` starts a new interpreter.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from threading import Timer
 from types import TracebackType
@@ -16,6 +22,7 @@ from typing import IO, Self
 
 from timeouts import HANG_TIMEOUT
 
+from servers.fork_server import ForkServer
 from servers.moments import Moments
 
 COMMAND = [sys.executable, "-c", "from notifier.cli import main; main()"]
@@ -27,18 +34,22 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, "COLUMNS": "100", **(more or {})}
 
 
+@cache
+def fork_server() -> ForkServer:
+    """Return the server that all tests of this process share."""
+    server = ForkServer(environment())
+    atexit.register(server.close)
+    return server
+
+
 def completed(*args: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, with nothing on its stdin."""
-    return subprocess.run(  # noqa: S603 - our own program
-        [*COMMAND, *args],
-        cwd=cwd,
-        env=environment(env),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=HANG_TIMEOUT,
-        check=False,
-    )
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = fork_server().start(args, stdout=out.fileno(), stderr=err.fileno(), cwd=cwd, env=environment(env))
+        code = process.wait_for(HANG_TIMEOUT)
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(args, code, out.read(), err.read())
 
 
 @contextmanager
@@ -85,19 +96,19 @@ class Program:
         self._moments = moments
 
     async def __aenter__(self) -> Self:
-        self._process = await asyncio.create_subprocess_exec(
-            *COMMAND,
-            "run",
-            "-c",
-            str(self._config),
-            *self._options,
-            env=environment(),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        log = await asyncio.to_thread(self._start)
+        self._lines = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(self._lines), log)
         self._listening = asyncio.create_task(self._listen())
         return self
+
+    def _start(self) -> IO[bytes]:
+        """Start it and return its stderr."""
+        reading, writing = os.pipe()
+        with os.fdopen(writing, "wb") as stderr:
+            command = ("run", "-c", str(self._config), *self._options)
+            self._process = fork_server().start(command, stderr=stderr.fileno())
+        return os.fdopen(reading, "rb")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -128,8 +139,7 @@ class Program:
         assert all(text in self.log for text in texts), self.log
 
     async def _listen(self) -> None:
-        assert self._process.stderr
-        async for line in self._process.stderr:
+        async for line in self._lines:
             self.log += line.decode()
             await self._moments.happen("log")
         await self._moments.happen("end")
