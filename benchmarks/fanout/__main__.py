@@ -9,10 +9,12 @@ paced     100 events a second, each submitted by itself. Milliseconds from its a
           submission, to its arrival
 hanging   ten receivers share the events, and one of them reads and never answers. Events/s of the other nine, beside
           their events/s when all ten answer
+rate      channels of each kind with 2, 20 and 100 messages a second configured: what they reach after their burst.
+          The other systems have no rates
 
 A CPU second is one of the whole system, its database included. It hardly depends on what else the machine does.
 
-    python benchmarks/fanout [--only ours,alertmanager] [--mode burst,paced,hanging] [--events 5000] [--rounds 3]
+    python benchmarks/fanout [--only ours,alertmanager] [--mode burst,paced,hanging,rate] [--events 5000] [--rounds 3]
     python benchmarks/fanout --mode burst --only ours-postgresql,pgqueuer
 
 Redis and Alertmanager are Debian's packages redis-server and prometheus-alertmanager; `make bench-peers` installs the
@@ -33,6 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import rates
 import services
 import work
 from systems import SYSTEMS, Submitter, System
@@ -227,7 +230,20 @@ def show_hanging(systems: Sequence[System], options: argparse.Namespace, report:
     report.table(f"hanging: {options.events:,} events to ten receivers, of which one never answers", rows, measures)
 
 
-MODES = {"burst": show_burst, "paced": show_paced, "hanging": show_hanging}
+RATES = (2, 20, 100)
+"""Configured messages a second."""
+
+
+def show_rate(_: Sequence[System], options: argparse.Namespace, report: Report) -> None:
+    rounds = [rates.rates_reached(RATES, concurrency=4, seconds=options.seconds / 3) for _ in range(options.rounds)]
+    rows = {kind: {rate: [reached[kind][rate] for reached in rounds] for rate in rounds[0][kind]} for kind in rounds[0]}
+    measures = [Measure(name=f"{rate}/s", digits=1) for rate in RATES]
+    report.table(
+        f"rate: messages a second of our channels, with bursts of {rates.BURST}, by their rate", rows, measures
+    )
+
+
+MODES = {"burst": show_burst, "paced": show_paced, "hanging": show_hanging, "rate": show_rate}
 
 
 # ---- the command ----

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import timedelta
+from heapq import heappop, heappush
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,7 +23,7 @@ from notifier.channels.base import BaseChannel
 from notifier.channels.settings import ChannelSettings
 from notifier.core.delivery import Delivered, Delivery, Outcome, ResendPolicy
 from notifier.core.routing import RoutedEvent
-from notifier.deliver import DeliveryRules, DeliveryWorker
+from notifier.deliver import SETTLE_DEBOUNCE, DeliveryRules, DeliveryWorker
 from notifier.http import HttpClient
 from notifier.store.engine import open_store
 from notifier.store.transaction import Transaction
@@ -39,20 +41,20 @@ def path(tmp_path: Path, sqlite_template: Path) -> Path:
     return path
 
 
-def times_of_sending(kind: str, path: Path, **changes: Any) -> Sequence[float]:
+def times_of_sending(kind: str, path: Path, *, takes: float = TAKES, **changes: Any) -> Sequence[float]:
     """Return when each of COUNT messages began, in virtual seconds after the first one."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        began = runner.run(_send_all(kind, path, changes))
+        began = runner.run(_send_all(kind, path, takes, changes))
     return [time - began[0] for time in began]
 
 
-async def _send_all(kind: str, path: Path, changes: dict[str, Any]) -> Sequence[float]:
+async def _send_all(kind: str, path: Path, takes: float, changes: dict[str, Any]) -> Sequence[float]:
     clock = VirtualClock()
     async with aclosing(HttpClient()) as http, aclosing(open_store(f"sqlite:///{path}", now=clock.now)) as database:
         store = InstantStore(database)
         await store.transact(plan)
         channel = make_channel(kind, make_context(http), **changes)
-        began = answer_at_once(channel)
+        began = answer_after(channel, takes)
         worker = DeliveryWorker(channel, store, clock, Random(1), owner="me", rules=RULES)
         while len(began) < COUNT:
             await worker.wait(await worker.step())
@@ -69,13 +71,13 @@ def plan(tx: Transaction) -> None:
     )
 
 
-def answer_at_once(channel: BaseChannel[ChannelSettings]) -> list[float]:
+def answer_after(channel: BaseChannel[ChannelSettings], takes: float) -> list[float]:
     """Replace what goes over the wire: here it is the pace that counts."""
     began: list[float] = []
 
     async def send(_: Delivery) -> Outcome:
         began.append(asyncio.get_running_loop().time())
-        await asyncio.sleep(TAKES)
+        await asyncio.sleep(takes)
         return Delivered()
 
     channel.send = send  # type: ignore[method-assign, assignment]
@@ -106,3 +108,49 @@ def test_the_rate_that_the_service_bears_is_reached(kind: str, path: Path) -> No
 def test_without_a_rate_every_place_is_always_taken(path: Path, concurrency: int) -> None:
     began = times_of_sending("mattermost", path, rate=None, concurrency=concurrency)
     assert began == pytest.approx([n // concurrency * TAKES for n in range(COUNT)], abs=0.001)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What bounds a channel."""
+
+    rate: int
+    burst: int
+    takes: float
+    concurrency: int
+
+    def earliest_times(self) -> Sequence[float]:
+        """Return when each of COUNT messages may begin at the earliest."""
+        slots, on_time, times = [0.0] * self.concurrency, 0.0, []
+        for _ in range(COUNT):
+            begins = max(heappop(slots), on_time - (self.burst - 1) / self.rate)
+            on_time = max(on_time, begins) + 1 / self.rate
+            heappush(slots, begins + self.takes)
+            times.append(begins)
+        return times
+
+
+LIMITS = (
+    Limits(rate=20, burst=1, takes=0.2, concurrency=8),
+    Limits(rate=20, burst=5, takes=0.2, concurrency=2),
+    Limits(rate=5, burst=3, takes=0.7, concurrency=4),
+    Limits(rate=50, burst=10, takes=0.01, concurrency=1),
+    Limits(rate=50, burst=20, takes=0.1, concurrency=8),
+    Limits(rate=300, burst=50, takes=0.002, concurrency=64),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("prefetching", [False, True])
+@pytest.mark.parametrize("limits", LIMITS)
+def test_rate_burst_and_concurrency_are_made_full_use_of(
+    kind: str, path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits, *, prefetching: bool
+) -> None:
+    resend_policy = ResendPolicy.IDEMPOTENT if prefetching else ResendPolicy.UNSAFE
+    monkeypatch.setattr(BaseChannel, "resend_policy", property(lambda _: resend_policy, lambda *_: None))
+    changes: dict[str, Any] = {"rate": f"{limits.rate}/s", "burst": limits.burst, "concurrency": limits.concurrency}
+    began = times_of_sending(kind, path, takes=limits.takes, **changes)
+    # What is claimed ahead goes out with the next step, which may wait for others that have finished.
+    spare = SETTLE_DEBOUNCE if prefetching else 0.0
+    for actual, earliest in zip(began, limits.earliest_times(), strict=True):
+        assert earliest - 0.001 <= actual <= earliest + 0.001 + spare

@@ -6,9 +6,10 @@ import asyncio
 import cProfile
 import json
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import work
@@ -33,12 +34,16 @@ FEW = 20
 CREATED, ENDED = datetime(2026, 1, 15, 8, 17, tzinfo=UTC), datetime(2026, 1, 15, 8, 29, 20, tzinfo=UTC)
 
 
-def config_of(place: work.Place) -> Config:
-    """Return a configuration with a signed webhook to every receiver; its one source is never there."""
+def webhooks(place: work.Place) -> Sequence[Mapping[str, object]]:
+    """Return a signed webhook to every receiver."""
+    hook = {"kind": "webhook", "secret": SECRET, "concurrency": work.CONCURRENCY, "timeout": f"{work.TIMEOUT}s"}
+    return [hook | {"name": f"receiver-{n}", "url": url} for n, url in enumerate(place.urls)]
+
+
+def config_of(place: work.Place, channels: Sequence[Mapping[str, object]]) -> Config:
+    """Return a configuration in which every event goes to each of the channels; its one source is never there."""
     auth = {"kind": "aksk", "access_key": "unused", "secret_key": "unused"}
     source = {"name": "prod", "kind": "gaussdb", "region": "local", "endpoint": "http://127.0.0.1:9", "auth": auth}
-    hook = {"kind": "webhook", "secret": SECRET, "concurrency": work.CONCURRENCY, "timeout": f"{work.TIMEOUT}s"}
-    channels = [hook | {"name": f"receiver-{n}", "url": url} for n, url in enumerate(place.urls)]
     document = {
         "store": {"url": place.store or f"sqlite:///{place.folder}/notifier.db", "migrate": True},
         "sources": [source | {"project_id": PROJECT, "poll_every": "1h"}],
@@ -77,25 +82,27 @@ def event_of(number: int, now: datetime) -> Event:
     )
 
 
+async def accept(service: Service, numbers: Sequence[int]) -> None:
+    """Record the events of these numbers and plan their deliveries, as a poll does."""
+    app = service.app
+    routing, now = app.routing, app.clock.now()
+    routed = route_events([event_of(number, now) for number in numbers], routing.routes)
+
+    def record(tx: Transaction) -> None:
+        recorded = tx.events.record(routed)
+        tx.deliveries.record(outbox.plan(recorded.new, routing, tx.channels.parked(), now))
+
+    await service.delivering.plan(record, short=len(numbers) < FEW)
+
+
 async def run(place: work.Place) -> None:
     logs.configure("warning", "json", sys.stderr)
-    async with open_app(config_of(place), exclusive=not place.store) as app:
-        service, stop, routing = Service(app), asyncio.Event(), app.routing
-
-        async def accept(numbers: Sequence[int]) -> None:
-            now = app.clock.now()
-            routed = route_events([event_of(number, now) for number in numbers], routing.routes)
-
-            def record(tx: Transaction) -> None:
-                told = tx.events.record(routed)
-                tx.deliveries.record(outbox.plan(told.new, routing, tx.channels.parked(), now))
-
-            await service.delivering.plan(record, short=len(numbers) < FEW)
-
+    async with open_app(config_of(place, webhooks(place)), exclusive=not place.store) as app:
+        service, stop = Service(app), asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(service.run(stop))
             async with profiled(app.store, place.profile):
-                await work.serve(accept)
+                await work.serve(partial(accept, service))
             stop.set()
 
 
