@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from sqlalchemy import Connection, Engine, RootTransaction
 from sqlalchemy.exc import DBAPIError
@@ -116,7 +116,7 @@ class SqliteWriter:
         self._wal = wal
         self._turn = threading.Lock()
         self._connection: Connection | None = None
-        self._patience = BUSY_SECONDS
+        self._patience: int | None = None
         self._disk = DiskSpeed()
 
     def turn(self) -> AbstractContextManager[object]:
@@ -128,7 +128,7 @@ class SqliteWriter:
         """Begin a transaction, in a turn. It waits for another process for up to BUSY_SECONDS."""
         connection = self._open()
         self._set_patience(connection, BUSY_SECONDS)
-        with self._closing_after_failure(), connection.begin():
+        with self._returned_after_failure(), connection.begin():
             yield connection
 
     @contextmanager
@@ -140,7 +140,8 @@ class SqliteWriter:
             connection = self._connection
             if connection is None or not self._wal or not self._disk.is_fast(time.monotonic()):
                 raise WouldWait
-            with self._closing_after_failure(), self._begin_at_once(connection) as transaction:
+            transaction = self._begin_at_once(connection)
+            with self._returned_after_failure(), transaction:
                 yield connection
                 began, computed = time.monotonic(), time.thread_time()
                 transaction.commit()
@@ -159,18 +160,29 @@ class SqliteWriter:
     def _set_patience(self, connection: Connection, seconds: int) -> None:
         """Set how long SQLite waits for a lock of another process. In a write-ahead log only a beginning waits."""
         if seconds != self._patience:
-            _driver(connection).execute(f"PRAGMA busy_timeout={1000 * seconds}")
+            connection.connection.cursor().execute(f"PRAGMA busy_timeout={1000 * seconds}")
             self._patience = seconds
 
     @contextmanager
-    def _closing_after_failure(self) -> Iterator[None]:
-        """Close the connection where a transaction could be neither committed nor rolled back."""
+    def _returned_after_failure(self) -> Iterator[None]:
+        """Give the connection back to the pool after an exception, without a transaction.
+
+        SQLAlchemy counts one as ended whose commit failed. SQLite ends it only after some failures, as a full disk.
+        """
         try:
             yield
         except BaseException:
-            if self._connection and (self._connection.invalidated or _driver(self._connection).in_transaction):
-                self.close()
+            self._undo()
+            self.close()
             raise
+
+    def _undo(self) -> None:
+        if self._connection is None or self._connection.invalidated:
+            return
+        try:
+            self._connection.connection.rollback()
+        except self._engine.dialect.loaded_dbapi.Error as error:  # only the end of the connection undoes it
+            self._connection.invalidate(error)
 
     def copy(self, target: Path) -> None:
         """Copy the database to a new file. Raises StoreError.
@@ -183,16 +195,11 @@ class SqliteWriter:
     def _open(self) -> Connection:
         if self._connection is None:
             self._connection = self._engine.connect()
-            self._patience = BUSY_SECONDS
+            self._patience = None
         return self._connection
 
     def close(self) -> None:
-        """Close the connection, and with it what it could not roll back."""
+        """Give the connection back to the pool."""
         if self._connection is not None:
-            self._connection.invalidate()
             self._connection.close()
             self._connection = None
-
-
-def _driver(connection: Connection) -> Any:  # noqa: ANN401 - SQLite's own connection
-    return connection.connection.driver_connection

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import threading
-from collections.abc import AsyncIterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
-from notifier.core.errors import StoreError
+from notifier.core.errors import StoreError, StoreUnreachable
+from notifier.store import statements
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.sqlite import sqlite_engine, sqlite_module, wal_is_safe
 from notifier.store.transaction import Transaction
@@ -196,3 +198,51 @@ async def test_a_slow_disk_sends_short_transactions_to_the_thread(opened: SqlSto
     short = _add("short")
     await opened.transact(short, short=True)
     assert short.thread == "store-write_0"
+
+
+# ---- commits that fail ----
+
+
+def _break_a_reference(tx: Transaction) -> None:
+    """Write what the database refuses only when it is committed."""
+    session = tx.queries._session
+    session.execute(text("PRAGMA defer_foreign_keys=ON"))
+    session.execute(
+        statements.RECORD_DELIVERED_EVENT,
+        [dict.fromkeys(("delivery_id", "event_id", "channel"), "none") | {"subject": "", "position": 0}],
+    )
+
+
+@contextmanager
+def _full_disk(path: Path) -> Iterator[None]:
+    """Let no file of this process become larger than the database is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def _write_much(tx: Transaction) -> None:
+    for number in range(2000):
+        tx.channels.health(f"channel-{number}" * 20)
+
+
+@pytest.mark.parametrize("short", [True, False])
+async def test_a_refused_commit_leaves_a_connection_that_works(opened: SqlStore, *, short: bool) -> None:
+    for _ in range(2):
+        with pytest.raises(StoreError, match="FOREIGN KEY"):
+            await opened.transact(_break_a_reference, short=short)
+        await opened.transact(_add("next"), short=short)
+    assert await names(opened) == ["first", "next"]
+
+
+@pytest.mark.parametrize("short", [True, False])
+async def test_a_full_disk_leaves_a_connection_that_works(opened: SqlStore, tmp_path: Path, *, short: bool) -> None:
+    with _full_disk(tmp_path / "notifier.db"):
+        for _ in range(2):
+            with pytest.raises(StoreUnreachable, match="cannot be written"):
+                await opened.transact(_write_much, short=short)
+    await opened.transact(_add("next"), short=short)
+    assert await names(opened) == ["first", "next"]
