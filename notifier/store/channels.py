@@ -79,8 +79,7 @@ class Channels:
 
     def unpark_due(self, now: datetime) -> Sequence[str]:
         """Unpark every channel whose probe time has come and return their names."""
-        due = select(channels.c.name).where(channels.c.probe_at <= now).order_by(channels.c.name)
-        names = list(self._session.execute(due).scalars())
+        names = list(self._session.execute(statements.DUE_PROBES, {"now": now}).scalars())
         for name in names:
             self.unpark(name, now)
         return names

@@ -12,7 +12,6 @@ from notifier.core.diff import RecordedTask
 from notifier.core.events import EventType
 from notifier.core.health import FUTURE_TOLERANCE
 from notifier.core.health_facts import HealthFacts
-from notifier.core.identity import DirectChannel
 from notifier.core.model import ChannelState, SourceState, TaskStatus
 from notifier.core.people import Acknowledgement, Action, Mute
 from notifier.core.routing import RoutedEvent
@@ -26,7 +25,6 @@ from notifier.store.schema import (
     acknowledgements,
     actions,
     attempts,
-    channels,
     deliveries,
     events,
     mutes,
@@ -88,13 +86,13 @@ class Queries:
         return HealthFacts(
             at=self.now(),
             channels=self.channels(),
-            backlogs=health.backlogs(self._session.connection),
-            replicas=health.reported(self._session.connection),
+            backlogs=health.backlogs(self._session),
+            replicas=health.reported(self._session),
         )
 
     def channels(self) -> Sequence[ChannelState]:
         """Return what is recorded about channels, by name."""
-        return [rows.channel_of(row) for row in self._session.execute(select(channels).order_by(channels.c.name))]
+        return [rows.channel_of(row) for row in self._session.execute(statements.CHANNELS)]
 
     def tasks(self, wanted: TaskFilter) -> Sequence[StoredTask]:
         """Return tasks, the most recently changed first."""
@@ -262,9 +260,7 @@ class Queries:
 
     def direct_channels(self) -> Sequence[str]:
         """Return the names of channels to one person that have something to send."""
-        pending = (deliveries.c.state == DeliveryState.PENDING, deliveries.c.channel.startswith(DirectChannel.PREFIX))
-        statement = select(deliveries.c.channel).where(*pending).distinct().order_by(deliveries.c.channel)
-        return list(self._session.execute(statement).scalars())
+        return list(self._session.execute(statements.DIRECT_CHANNELS).scalars())
 
     def ledger(self) -> Ledger:
         """Count every pair of event and channel."""

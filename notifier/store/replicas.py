@@ -26,13 +26,11 @@ class Replicas:
 
     def report(self, replica: Replica) -> None:
         """Record the state of a process. A new process replaces others that ended long ago."""
-        values = rows.replica_values(replica)
         if replica.seen_at == replica.started_at:
             stopped = and_(replicas.c.stopped_at.is_not(None), replicas.c.seen_at < replica.seen_at - STOPPED_KEPT)
             old = or_(stopped, replicas.c.seen_at < replica.seen_at - SILENT_KEPT)
             self._session.execute(delete(replicas).where(old))
-        insert = self._session.insert(replicas).values(values)
-        self._session.execute(insert.on_conflict_do_update(index_elements=["owner"], set_=values))
+        self._session.execute(statements.REPORT_REPLICA, rows.replica_values(replica))
 
     def release_claims(self, owner: str | None, now: datetime) -> None:
         """Release the claims of an owner, or of anybody; the outcome of deliveries that had begun is unknown then."""

@@ -36,6 +36,7 @@ _TASK = tuple(field.name for field in fields(Task) if field.name != "status")
 _SOURCE = tuple(field.name for field in fields(SourceState) if field.name not in {"tasks", "running"})
 _ACKNOWLEDGEMENT = tuple(field.name for field in fields(Acknowledgement))
 _ACTION = tuple(field.name for field in fields(Action) if field.name != "verb")
+_REPLICA = tuple(field.name for field in fields(Replica) if field.name != "roles")
 _ATTEMPT = tuple(field.name for field in fields(Attempt) if field.name != "resolution")
 _HEALTH = tuple(field.name for field in fields(ChannelHealth))
 _CREDENTIAL = tuple(field.name for field in fields(CredentialState))
@@ -253,9 +254,8 @@ def replica_values(replica: Replica) -> dict[str, object]:
 
 def replica_of(row: Row[T]) -> Replica:
     """Read a process; a role that this version does not know is left out."""
-    found = dict(row._mapping)  # noqa: SLF001 - as above
-    roles = tuple(Role(name) for name in found.pop("roles").split(",") if name in list(Role))
-    return Replica(roles=roles, **found)
+    roles = tuple(Role(name) for name in row.roles.split(",") if name in list(Role))
+    return Replica(roles=roles, **_fields_of(row, _REPLICA))
 
 
 def action_values(action: Action) -> dict[str, object]:

@@ -40,6 +40,7 @@ from notifier.core.credentials import CredentialState
 from notifier.core.delivery import FAILURE_RANK, DeliveryState
 from notifier.core.events import EditUrgency, EventType
 from notifier.core.history import MAX_DURATIONS
+from notifier.core.identity import DirectChannel
 from notifier.core.model import TaskStatus
 from notifier.core.pacing import ChannelHealth
 from notifier.store.compiled import compiled, is_in, is_row_in
@@ -54,6 +55,7 @@ from notifier.store.schema import (
     delivery_events,
     edit_budgets,
     events,
+    replicas,
     sources,
     storms,
     tasks,
@@ -133,9 +135,9 @@ DUE_SOURCES = compiled(
     )
     .order_by(sources.c.next_poll_at, sources.c.name)
 )
-SOURCE_NAMES = select(sources.c.name)
+SOURCE_NAMES = compiled(select(sources.c.name))
 # Every source that `core.health.judge_source` or `core.alerts` may have something about, and few others.
-SOURCES_TO_JUDGE = (
+SOURCES_TO_JUDGE = compiled(
     select(sources)
     .where(
         or_(
@@ -301,12 +303,48 @@ SAVE_HEALTH = compiled(
     .where(channels.c.name == bindparam("of_name"))
     .values({field.name: bindparam(f"new_{field.name}") for field in fields(ChannelHealth)})
 )
+CHANNELS = compiled(select(channels).order_by(channels.c.name))
+DUE_PROBES = compiled(select(channels.c.name).where(channels.c.probe_at <= bindparam("now")).order_by(channels.c.name))
 PARKED_NAMES = compiled(select(channels.c.name).where(channels.c.parked_since.is_not(None)))
 PARKED_CHANNELS = compiled(
     select(channels).where(channels.c.parked_since.is_not(None)).order_by(channels.c.name).with_for_update(read=True)
 )
 
+# ---- processes ----
+
+REPLICAS = compiled(select(replicas).order_by(replicas.c.started_at, replicas.c.owner))
+_NEW_REPLICA = recorded(replicas)
+REPORT_REPLICA = compiled(
+    _NEW_REPLICA.on_conflict_do_update(
+        index_elements=["owner"],
+        set_={column.name: _NEW_REPLICA.excluded[column.name] for column in replicas.columns if column.name != "owner"},
+    )
+)
+
 # ---- deliveries ----
+
+
+def _backlog(state: DeliveryState, moment: ColumnElement[Any], *which: ColumnElement[bool]) -> Select[Any]:
+    """Count the deliveries of each channel in a state, and return the first and the last of a time of theirs."""
+    counted = (func.count().label("count"), func.min(moment).label("first"), func.max(moment).label("last"))
+    found = select(deliveries.c.channel, deliveries.c.state, *counted).where(deliveries.c.state == state, *which)
+    return found.group_by(deliveries.c.channel, deliveries.c.state)
+
+
+# A retried delivery has waited since then, any other since it was planned.
+BACKLOGS = compiled(
+    union_all(
+        _backlog(DeliveryState.PENDING, func.coalesce(deliveries.c.retried_at, deliveries.c.created_at)),
+        _backlog(DeliveryState.PARKED, deliveries.c.created_at),
+        _backlog(DeliveryState.DEAD, deliveries.c.settled_at, deliveries.c.dismissed_at.is_(None)),
+    )
+)
+DIRECT_CHANNELS = compiled(
+    select(deliveries.c.channel)
+    .where(deliveries.c.state == DeliveryState.PENDING, deliveries.c.channel.startswith(DirectChannel.PREFIX))
+    .distinct()
+    .order_by(deliveries.c.channel)
+)
 
 RECORD_DELIVERY = compiled(
     recorded(deliveries, without={"claimed_by", "begun", "body", "content_type", "recipients", "retried_at"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,8 @@ from sqlalchemy.exc import IntegrityError
 from notifier.core.delivery import Delivery, DeliveryState
 from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.events import EventType
+from notifier.core.health_facts import Replica, Role
+from notifier.core.identity import DirectChannel
 from notifier.core.model import TaskStatus
 from notifier.core.routing import RoutedEvent
 from notifier.store import rows, schema, statements
@@ -34,7 +37,9 @@ PROGRESSED = make_delivery(PROGRESS, attempt=0, rank=1)
 SENT_BEFORE = make_delivery(FAILED, channel="mail", attempt=1)
 """Older than AGAIN, about the same subject: one of its recipients still lacks it."""
 AGAIN = make_delivery(make_event(make_task("failed"), occurrence="again"), channel="mail", attempt=0)
-DELIVERIES = (WAITS, HELD, PROGRESSED, SENT_BEFORE, AGAIN)
+IN_PERSON = make_delivery(FAILED, channel=f"{DirectChannel.PREFIX}U0123ABCD", attempt=0)
+DELIVERIES = (WAITS, HELD, PROGRESSED, SENT_BEFORE, AGAIN, IN_PERSON)
+PROCESS = Replica(owner="host:1:a", roles=(Role.POLL,), started_at=T0, seen_at=T0, chat_error="none")
 
 HEALTH = {"failures": 3, "good_at": T0, "failing_since": T0, "open_until": None, "paused_until": LATER, "rate_at": T0}
 SETTLED = {
@@ -75,6 +80,8 @@ PARAMETERS: Mapping[str, Any] = {
     },
     "EPOCH": {"source": "prod"},
     "DUE_SOURCES": {"now": LATER},
+    "SOURCE_NAMES": {},
+    "SOURCES_TO_JUDGE": {"before": LATER, "ahead": LATER},
     "CREDENTIAL": {"key": "k"},
     "SAVE_CREDENTIAL": {
         "of_key": "k",
@@ -103,8 +110,14 @@ PARAMETERS: Mapping[str, Any] = {
     "CHANNEL": {"of_name": "dba"},
     "SAVE_HEALTH": {"of_name": "dba"} | statements.new_values(HEALTH),
     "EDIT_BUDGET": {"of_name": "token"},
+    "CHANNELS": {},
+    "DUE_PROBES": {"now": LATER},
     "PARKED_NAMES": {},
     "PARKED_CHANNELS": {},
+    "REPLICAS": {},
+    "REPORT_REPLICA": rows.replica_values(replace(PROCESS, seen_at=LATER)),
+    "BACKLOGS": {},
+    "DIRECT_CHANNELS": {},
     "RECORD_DELIVERY": [rows.delivery_values(NEW_DELIVERY)],
     "RECORD_DELIVERED_EVENT": [
         {"delivery_id": HELD.id, "event_id": FAILED.id, "channel": "elsewhere", "subject": "s", "position": 1}
@@ -172,7 +185,9 @@ def _fill(connection: Connection) -> None:
         assert task is not None
         recorded = {"fingerprint": b"\x00\xff", "occurrence": "o", "first_seen_at": T0, "changed_at": T0}
         put(schema.tasks, rows.task_values(task) | recorded)
-    put(schema.channels, {"name": "dba", "failures": 1, "rate_at": T0}, {"name": "mail", "parked_since": T0})
+    put(schema.channels, {"name": "dba", "failures": 1, "rate_at": T0})
+    put(schema.channels, {"name": "mail", "parked_since": T0, "probe_at": T0})
+    put(schema.replicas, rows.replica_values(PROCESS))
     put(schema.edit_budgets, {"name": "token", "good_at": T0})
     put(schema.storms, rows.storm_values(STORM))
     for delivery in DELIVERIES:
