@@ -346,10 +346,14 @@ def measure_idle(arguments: argparse.Namespace) -> None:
         (Path(folder) / "notifier.yaml").write_text(text, encoding="utf-8")
         with running(PROGRAM, folder) as (service, elapsed):
             time.sleep(SETTLING)
+            first = usage(service.process.pid)
+            print(f"first start, which creates the database: after {elapsed:.2f} s, {first.mib} MiB")
+        with running(PROGRAM, folder) as (service, elapsed):
+            time.sleep(SETTLING)
             before = usage(service.process.pid)
             time.sleep(arguments.seconds)
             now = usage(service.process.pid)
-            print(f"idle: {shares(now, before)}, {now.mib} MiB; started after {elapsed:.2f} s")
+            print(f"restart: after {elapsed:.2f} s; idle {shares(now, before)}, {now.mib} MiB")
 
 
 def main() -> None:
