@@ -12,7 +12,7 @@ from notifier import logs
 from simulation.mistakes import MISTAKES, Mistake
 from simulation.run import Run, make_template, repeat_command, simulate
 
-SEEDS = 100
+SEEDS = 40
 """Lives of the suite; `.ci/run` goes on from there."""
 SHARE = 20
 """Seeds of one test, so that processes that run the suite share the work."""
