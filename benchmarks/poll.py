@@ -1,13 +1,13 @@
 """Polls of a task list, beside fetching and decoding alone on bare aiohttp and beside the official SDK's bare listing.
 
-All of them read the same bytes from the same local server, in turn, in one run; what counts is the ratios. The server
-is a process of its own and answers from memory, so that it is the reader that is measured. Seconds of CPU are those of
-this process, threads included. The SDK is a development dependency: `make .venv/.dev` installs it.
+All of them read the same bytes from the same local server and take turns in each round, so the ratios count more than
+the figures. The server is a process of its own that answers from memory. CPU seconds are those of the reading process
+and its threads.
 
-During the first poll, which records every task, others go on: what they wait for a transaction, and for the loop, is
-measured too.
+The first poll records every task, each time in a new database. Beside it somebody else uses the same event loop and
+database: the longest wait for a transaction, and the longest delay of the loop, are columns too.
 
-    python benchmarks/poll.py [--tasks 1000 10000 100000] [--rounds 5] [--delay-ms 0]
+    python benchmarks/poll.py [--tasks 1000 10000 100000] [--rounds 3] [--delay-ms 0]
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ import asyncio
 import json
 import os
 import random
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import formatdate
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import msgspec
+from figures import Measure, Report, Rows, add_arguments
 
 from notifier.cli import event_loop
 from notifier.clock import SystemClock
@@ -51,7 +51,11 @@ UNLIMITED = 1_000_000_000
 RULES = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(hours=1), calls_per_minute=UNLIMITED)
 BYSTANDER_PAUSE = 0.02
 """Time between two transactions of somebody else, in seconds."""
-FIRST, FETCHED, LISTED = "first poll (baseline)", "fetch and decode alone", "official SDK, listing alone"
+FETCHED, LISTED = "fetch and decode", "SDK's listing"
+UNCHANGED, CHANGED_POLL, FIRST = "poll, 0 % changed", "poll, 1 % changed", "first poll"
+ORDER = (FETCHED, LISTED, UNCHANGED, CHANGED_POLL, FIRST)
+CHANGED = 0.01
+"""Share of the tasks that change before a poll that is to find changes."""
 ROUTING = RoutingConfig(
     routes=(Route(name="failures", channels=("dba",)),), policies={"dba": ChannelPolicy(name="dba")}
 )
@@ -223,27 +227,20 @@ async def poll(source: GaussDBSource, store: SqlStore) -> PollReport:
     return report
 
 
-class Cost(NamedTuple):
-    """What something took, in seconds."""
-
-    passed: float
-    cpu: float
-
-
-async def timed(work: Callable[[], Awaitable[object]]) -> Cost:
+async def timed(work: Callable[[], Awaitable[object]]) -> dict[str, float]:
     started, cpu = time.perf_counter(), time.process_time()
     await work()
-    return Cost(time.perf_counter() - started, time.process_time() - cpu)
+    return {"s": time.perf_counter() - started, "CPU s": time.process_time() - cpu}
 
 
 @dataclass
 class Bystander:
-    """Somebody else who uses the database and the loop meanwhile; how long it had to wait, in seconds."""
+    """Somebody else who uses the database and the event loop. It records its longest waits, in seconds."""
 
     transaction: float = 0.0
-    """The longest wait for a transaction of its own."""
+    """The longest wait for a transaction."""
     loop: float = 0.0
-    """The longest time by which the loop was late."""
+    """The longest delay of a timer."""
 
     async def go_on(self, store: SqlStore) -> None:
         while True:
@@ -255,98 +252,114 @@ class Bystander:
             self.transaction = max(self.transaction, time.perf_counter() - woken)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """The results for a list of one size."""
-
-    costs: Mapping[str, Sequence[Cost]]
-    bystander: Bystander
-    memory_mb: float
-    """Resident memory of this process after the first poll and the first unchanged one, less that before them."""
-
-
 def resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-async def measure(tasks: int, rounds: int, delay_ms: float) -> Measured:
-    """Return the costs of what was done, one for each round; in each round everything takes its turn."""
-    costs: dict[str, list[Cost]] = {}
-    with server_of(tasks, delay_ms) as url, tempfile.TemporaryDirectory() as folder:
-        http = HttpClient()
-        session = aiohttp.ClientSession()
-        store = open_store(f"sqlite:///{Path(folder) / 'bench.db'}", exclusive=True)
-        source = source_of(url, http)
+class Readers:
+    """Everything that reads the list, with what it keeps between two polls."""
 
-        async def touch() -> None:
-            await http.exchange("GET", f"{url}/touch/0.01", deadline=30, max_bytes=100)
+    def __init__(self, url: str, tasks: int, folder: Path) -> None:
+        self._url, self._tasks, self._folder = url, tasks, folder
+        self._http = HttpClient()
+        self._session = aiohttp.ClientSession()
+        self._store, self._source = self._new("kept.db")
 
-        async def changed() -> None:
-            assert (await poll(source, store)).changed == round(tasks * 0.01)
+    def _new(self, name: str) -> tuple[SqlStore, GaussDBSource]:
+        store = open_store(f"sqlite:///{self._folder / name}", exclusive=True)
+        return store, source_of(self._url, self._http)
 
-        async def unchanged() -> None:
-            assert (await poll(source, store)).changed == 0
+    async def aclose(self) -> None:
+        await self._store.aclose()
+        await self._session.close()
+        await self._http.aclose()
 
-        before, bystander = resident_mb(), Bystander()
+    async def first(self, number: int) -> dict[str, float]:
+        """Poll into a new database, beside somebody else who uses it."""
+        store, source = self._new(f"first-{number}.db")
+        bystander = Bystander()
         going_on = asyncio.create_task(bystander.go_on(store))
-        costs[FIRST] = [await timed(lambda: poll(source, store))]
+        found = await timed(lambda: poll(source, store))
         going_on.cancel()
-        await unchanged()
-        memory_mb = resident_mb() - before
-        works: dict[str, Callable[[], Awaitable[object]]] = {
-            FETCHED: lambda: fetch_and_decode(session, url, tasks),
-            LISTED: lambda: asyncio.to_thread(sdk_listing, url, tasks),
-            "poll, 0 % changed": unchanged,
-            "poll, 1 % changed": changed,
-        }
-        for work in works.values():
-            await touch() if work is changed else None
-            await work()  # a warm-up
-        for _ in range(rounds):
-            for name, work in works.items():
-                await touch() if work is changed else None
-                costs.setdefault(name, []).append(await timed(work))
+        await asyncio.wait({going_on})
         await store.aclose()
-        await session.close()
-        await http.aclose()
-    return Measured(costs=costs, bystander=bystander, memory_mb=memory_mb)
+        waits = {"others wait ms": bystander.transaction * 1000, "loop late ms": bystander.loop * 1000}
+        return found | waits | {"µs CPU a task": found["CPU s"] / self._tasks * 1e6}
+
+    async def growth(self) -> float:
+        """Poll for the first time and again, and return by how much the memory of this process grew, in MB."""
+        before = resident_mb()
+        await poll(self._source, self._store)
+        await self.unchanged()
+        return resident_mb() - before
+
+    async def fetched(self) -> None:
+        await fetch_and_decode(self._session, self._url, self._tasks)
+
+    async def listed(self) -> None:
+        await asyncio.to_thread(sdk_listing, self._url, self._tasks)
+
+    async def touch(self) -> None:
+        await self._http.exchange("GET", f"{self._url}/touch/{CHANGED}", deadline=30, max_bytes=100)
+
+    async def changed(self) -> None:
+        assert (await poll(self._source, self._store)).changed == round(self._tasks * CHANGED)
+
+    async def unchanged(self) -> None:
+        assert (await poll(self._source, self._store)).changed == 0
 
 
-def report(tasks: int, measured: Measured) -> None:
-    medians = {
-        name: Cost(*(statistics.median(values) for values in zip(*costs, strict=True)))
-        for name, costs in measured.costs.items()
-    }
-    base, sdk = medians[FETCHED], medians[LISTED]
-    print(f"\n{tasks:,} tasks (medians; times of fetch and decode; times faster than the SDK)")
-    print(f"{'':30}{'s':>9}{'(spread)':>16}{'CPU s':>9}{'x decode':>10}{'CPU':>7}{'SDK x':>9}{'CPU':>7}")
-    for name, (passed, cpu) in medians.items():
-        seconds = [cost.passed for cost in measured.costs[name]]
-        print(
-            f"{name:30}{passed:>9.3f}{f'{min(seconds):.3f}-{max(seconds):.3f}':>16}{cpu:>9.3f}"
-            f"{passed / base.passed:>10.2f}{cpu / base.cpu:>7.2f}{sdk.passed / passed:>9.2f}{sdk.cpu / cpu:>7.2f}"
-        )
-    print(
-        f"during the first poll another transaction waited {measured.bystander.transaction * 1000:.0f} ms at most, and"
-        f" the loop was late by {measured.bystander.loop * 1000:.0f} ms at most; memory grew by"
-        f" {measured.memory_mb:.0f} MB"
-    )
+async def measure(tasks: int, rounds: int, delay_ms: float) -> Rows:
+    """Return what each reader cost. The round before the first is a warm-up."""
+    rows: dict[str, dict[str, list[float]]] = {}
+    with server_of(tasks, delay_ms) as url, tempfile.TemporaryDirectory() as folder:
+        readers = Readers(url, tasks, Path(folder))
+        rows[UNCHANGED] = {"MB grown": [await readers.growth()]}
+        works: dict[str, Callable[[], Awaitable[object]]] = {
+            FETCHED: readers.fetched,
+            LISTED: readers.listed,
+            UNCHANGED: readers.unchanged,
+            CHANGED_POLL: readers.changed,
+        }
+        for number in range(rounds + 1):
+            found: dict[str, dict[str, float]] = {}
+            for name, work in works.items():
+                await readers.touch() if work == readers.changed else None
+                found[name] = await timed(work)
+            found[FIRST] = await readers.first(number) if number else {}
+            for name, values in found.items() if number else ():
+                for measure, value in values.items():
+                    rows.setdefault(name, {}).setdefault(measure, []).append(value)
+        await readers.aclose()
+    return rows
+
+
+MEASURES = (
+    Measure(name="s", digits=3, peers=(FETCHED, LISTED)),
+    Measure(name="CPU s", digits=3, peers=(FETCHED, LISTED)),
+    Measure(name="µs CPU a task", digits=1),
+    Measure(name="others wait ms"),
+    Measure(name="loop late ms"),
+    Measure(name="MB grown"),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, nargs="+", default=[1_000, 10_000, 100_000])
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--delay-ms", type=float, default=0.0, help="time that the server waits before it answers")
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    add_arguments(parser)
     arguments = parser.parse_args()
     if arguments.serve is not None:
         event_loop.run(serve_pages(arguments.serve, arguments.delay_ms / 1000))
         return
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "HOME"):  # the SDK heeds them
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "HOME"):  # the SDK reads them
         os.environ.pop(name, None)
+    report = Report("poll", arguments.json)
     for tasks in arguments.tasks:
-        report(tasks, event_loop.run(measure(tasks, arguments.rounds, arguments.delay_ms)))
+        rows = event_loop.run(measure(tasks, arguments.rounds, arguments.delay_ms))
+        report.table(f"{tasks:,} tasks", {name: rows[name] for name in ORDER}, MEASURES)
 
 
 if __name__ == "__main__":
