@@ -73,11 +73,9 @@ class Exchange:
         origin, proxy = self.origin, self.proxy
         if origin.scheme == "https":
             return ConnectionKey(origin.host, origin.port, self.tls, self.guard, proxy)
-        return (
-            ConnectionKey(origin.host, origin.port, None, self.guard, None)
-            if proxy is None
-            else self._key_of_proxy(proxy)
-        )
+        if proxy is not None:
+            return self._key_of_proxy(proxy)
+        return ConnectionKey(origin.host, origin.port, None, self.guard)
 
     def _key_of_proxy(self, proxy: HttpOrigin) -> ConnectionKey:
         # The configuration names the proxy, so a literal address of it is not checked.

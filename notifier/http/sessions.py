@@ -19,6 +19,7 @@ from notifier.http.errors import (
     not_http,
     proxy_failure,
 )
+from notifier.http.replies import HEAD_LIMIT
 
 
 class CheckedResolver(AbstractResolver):
@@ -43,7 +44,7 @@ class CheckedResolver(AbstractResolver):
 def open_session(
     rule: AddressRule, tls: ssl.SSLContext, headers: Mapping[str, str], trace: aiohttp.TraceConfig
 ) -> aiohttp.ClientSession:
-    """Return a session without aiohttp's additions: no cookies, no timeouts, no decoding."""
+    """Return a session without aiohttp's additions: no cookies, no timeouts, no decoding, no small limits."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=tls, resolver=CheckedResolver(rule), use_dns_cache=False),
         headers=headers,
@@ -51,6 +52,9 @@ def open_session(
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(),
         auto_decompress=False,
+        max_line_size=HEAD_LIMIT,
+        max_field_size=HEAD_LIMIT,
+        max_headers=HEAD_LIMIT // 4,  # as many as fit in
     )
 
 

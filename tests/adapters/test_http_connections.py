@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import ssl
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from ipaddress import ip_network
@@ -482,6 +483,21 @@ class TestTunnels:
                 assert (got.status, got.body) == (200, b"ok")
         assert [request.target for request in server.requests] == ["/hook"] * 3
         assert requests == ["CONNECT tickets.example.:443 HTTP/1.1\r\nHost: tickets.example.:443\r\n\r\n"]
+
+    async def test_a_proxy_may_speak_tls_itself(self, certificate: Certificate, tmp_path: Path) -> None:
+        if sys.version_info < (3, 12, 2) and isinstance(asyncio.get_running_loop(), asyncio.SelectorEventLoop):
+            pytest.skip("asyncio could not abort TLS inside TLS")
+        receivers = make_certificate(tmp_path, "tickets.example")
+        async with (
+            HttpServer(tls=receivers.server_context()) as server,
+            serving(tunnel_to(server.port, []), certificate.server_context()) as proxy,
+            aclosing(HttpClient(proxy=proxy, ca_file=certificate.authority)) as http,
+        ):
+            trusting = http.with_ca_file(receivers.authority)
+            assert (await ask(trusting, "https://tickets.example/hook")).status == 200
+            error = await failure(http, "https://tickets.example/hook")
+            assert isinstance(error, NotSent)
+            assert str(error).startswith("certificate of tickets.example not accepted (")
 
     async def test_a_wrong_certificate_is_the_receivers(self, certificate: Certificate) -> None:
         async with (
