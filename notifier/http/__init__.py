@@ -15,6 +15,7 @@ from notifier.http.errors import (
 )
 from notifier.http.proxies import ProxyException
 from notifier.http.replies import Headers, Reply
+from notifier.http.targets import parse_target
 from notifier.http.trust import create_tls_context
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "ReplyTooLarge",
     "create_tls_context",
     "describe_handshake_reply",
+    "parse_target",
     "partial_reply",
 ]

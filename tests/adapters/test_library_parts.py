@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import inspect
-from importlib.metadata import requires
+import sys
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
 from typing import Any
 
 import h11
@@ -17,6 +19,9 @@ import slack_sdk.socket_mode.aiohttp as socket_mode
 import uvicorn.protocols.http.h11_impl as uvicorn_http
 import uvicorn.server
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import notifier
 
 CLASSES: dict[str, tuple[type, set[str]]] = {
     "slack_sdk.socket_mode.aiohttp.SocketModeClient": (
@@ -90,3 +95,25 @@ def test_h11_reports_the_state_of_a_connection() -> None:
 def test_a_library_with_such_parts_is_bounded(library: str) -> None:
     declared = {found.name: found for found in map(Requirement, requires("gaussdb-notifier") or ())}
     assert any(bound.operator == "<" for bound in declared[library].specifier)
+
+
+PARTS_OF_DECLARED = {"markupsafe": "jinja2", "pydantic_core": "pydantic"}
+"""Modules that come with a library that is declared."""
+
+
+def test_every_library_that_the_program_imports_is_declared() -> None:
+    """What only the tests install would be missing from an installed program."""
+    declared = {found.name for found in map(Requirement, requires("gaussdb-notifier") or ())}
+    owners = packages_distributions()
+    for path in Path(notifier.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            else:
+                continue
+            tops = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"notifier"}
+            for top in tops:
+                known = {canonicalize_name(name) for name in owners.get(PARTS_OF_DECLARED.get(top, top), [])}
+                assert known & declared, f"{path.name} imports {top}"

@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import httpx
 import structlog
 
 from notifier.channels.base import Json, encode_json
@@ -13,7 +12,7 @@ from notifier.chat.ports import ActionDenied, BadRequest, Responder
 from notifier.chat.requests import Button, ChatReply, ClickRequest, CommandRequest
 from notifier.core.identity import MessageRef
 from notifier.core.people import Person
-from notifier.http import HttpClient, HttpError
+from notifier.http import AddressRefused, HttpClient, HttpError, parse_target
 from notifier.integrations.slack.api import MAX_API_REPLY
 from notifier.integrations.slack.replies import reply_message
 from notifier.integrations.slack.users import UserDirectory
@@ -214,12 +213,12 @@ def _ids(*values: object) -> frozenset[str]:
 def _is_response_url(url: str, hosts: Collection[str]) -> bool:
     """Return whether a reply may be posted there. Parsed as `HttpClient` parses it, so that both see the same host."""
     try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
+        origin, _ = parse_target(url)
+    except AddressRefused:
         return False
-    if parsed.host in RESPONSE_HOSTS:
-        return parsed.scheme == "https" and parsed.port is None and not parsed.userinfo
-    return parsed.host in hosts and parsed.scheme in ("http", "https")
+    if origin.host in RESPONSE_HOSTS:
+        return (origin.scheme, origin.port, origin.authorization) == ("https", 443, None)
+    return origin.host in hosts
 
 
 def _field(form: Mapping[str, Any], name: str, *, empty: bool = False) -> str:
