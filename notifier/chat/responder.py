@@ -94,6 +94,8 @@ class ChatResponder:
         command = commands.parse_command(request.text)
         if isinstance(command, commands.Mistake):
             return fmt.mistake(command.key, command.given, command.meant)
+        if isinstance(command, commands.Help):
+            return reports.help_text(fmt)
         if isinstance(command, Query):
             return await self._read((command, language), lambda q: self._query(q, command, fmt))
         if command.restricted and not await may_change():
@@ -192,7 +194,7 @@ class ChatResponder:
             case commands.Status(ignored=ignored):
                 health = lookup.health_report(q, self._rules.expected)
                 reply = reports.with_ignored(ignored, reports.status(health, fmt), fmt)
-            case _:
+            case _:  # the button of a reply that was not read from the store
                 reply = reports.help_text(fmt)
         return reply
 

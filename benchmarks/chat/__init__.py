@@ -1,0 +1,1 @@
+"""Chats that answer slash commands: see commands.py."""
