@@ -9,6 +9,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 WORKERS ?= 3
+ROUNDS ?= 3
+BENCH ?= fanout poll many_sources commands exchange
+BENCH_fanout := --only ours,ours-postgresql,alertmanager,raw-outbox,pgqueuer
+BENCH_many_sources := --sources 5000 --seconds 60 --rounds 1
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -61,10 +65,12 @@ simulation: $(VENV)/.dev ## run seeded disasters in virtual time (ARGS="--seeds 
 chaos: $(VENV)/.dev ## kill the program at random and compare its messages with the truth (ARGS="--kills 1000 --seed 7")
 	@PYTHONPATH=tests $(BIN)/python -W ignore -m chaos.run $(ARGS)
 
-bench: $(VENV)/.dev ## run every benchmark (takes minutes)
-	@set -e; for script in benchmarks/*.py benchmarks/fanout; do echo "== $$script"; $(BIN)/python "$$script"; done
+bench: $(VENV)/.dev ## run all benchmarks, then print the goals (half an hour; BENCH="poll startup" for some of them)
+	@$(foreach name,$(BENCH),echo "== $(name)" && $(BIN)/python $(wildcard benchmarks/$(name) benchmarks/$(name).py) \
+		--rounds $(ROUNDS) $(BENCH_$(name)) --json build/bench/$(name).json &&) true
+	@$(BIN)/python benchmarks/goals.py build/bench
 
-bench-peers: $(PEERS)/.done ## install what benchmarks/fanout compares with, apart from everything else
+bench-peers: $(PEERS)/.done ## install the Python peers of the benchmarks, apart from everything else
 
 sbom: $(AUDIT)/.done ## write a bill of materials of the program (CycloneDX) to dist/sbom.json
 	@mkdir -p dist

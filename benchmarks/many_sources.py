@@ -3,9 +3,12 @@
 The service is a process of its own, started as people start it, and so is the local server that answers every list from
 memory. Each source has its own key and a list of finished tasks that does not change, which is what nearly all polls of
 a day see. The peer is what a cron job with a loop would do: as many requests a minute on bare aiohttp, each answer
-decoded and thrown away. It runs after each service, on the same event loop.
+decoded and dropped. It runs after the service, on the same kind of event loop.
 
-    python benchmarks/many_sources.py [--sources 1000 5000] [--tasks 20] [--every 60] [--seconds 120]
+On a busy machine most of a lag is time in which other processes run. "own p99" is the part of the lags in which the
+process can have computed itself.
+
+    python benchmarks/many_sources.py [--sources 1000 5000] [--tasks 20] [--every 60] [--seconds 120] [--rounds 1]
     python benchmarks/many_sources.py --idle [--seconds 60]
 """
 
@@ -21,20 +24,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+from figures import Measure, Report, Rows, add_arguments
 
 Loop = TypeVar("Loop", bound=asyncio.AbstractEventLoop)
 
 PROGRAM = (sys.executable, "-c", "from notifier.cli import main; main()", "run")
 PROBED = (sys.executable, "-c", "from many_sources import run_probed; run_probed()", "run")
 PROBE_INTERVAL = 0.02
-"""Time between two looks of the probe at the clock of its event loop, in seconds."""
+"""Time between two checks of the event loop's clock, in seconds."""
 SETTLING = 10
-"""Time that an idle service gets to end what it does at a start, in seconds."""
+"""Time after a start before a measurement, in seconds."""
 TICKS = os.sysconf("SC_CLK_TCK")
 FOLDER = Path(__file__).parent
 
@@ -130,15 +135,15 @@ class LagProbe:
         self._lags: list[float] = []
         self._own: list[float] = []
         self._due, self._used = time.monotonic(), time.process_time()
-        loop.call_soon(self._look)
+        loop.call_soon(self._check)
         loop.add_signal_handler(signal.SIGUSR1, self._report)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now, used = time.monotonic(), time.process_time()
         self._lags.append(now - self._due)
         self._own.append(min(now - self._due, used - self._used))
         self._due, self._used = now + PROBE_INTERVAL, used
-        self._loop.call_later(PROBE_INTERVAL, self._look)
+        self._loop.call_later(PROBE_INTERVAL, self._check)
 
     def _report(self) -> None:
         print(json.dumps([_percentiles(self._lags), _percentiles(self._own)]), flush=True)
@@ -268,68 +273,81 @@ def running(command: Sequence[str], folder: str) -> Iterator[tuple[Asked, float]
                 process.terminate()
 
 
-def shares(now: Usage, before: Usage) -> str:
-    """Return the shares of a core since an earlier moment."""
-    cpu, loop = ((getattr(now, name) - getattr(before, name)) / (now.at - before.at) for name in ("cpu", "loop"))
-    return f"{cpu:.1%} of a core (loop {loop:.1%}, store's threads {cpu - loop:.1%})"
+def shares(now: Usage, before: Usage) -> dict[str, float]:
+    """Return the shares of a core since an earlier moment, in per cent, and the memory."""
+    elapsed = now.at - before.at
+    cpu, loop = (now.cpu - before.cpu) / elapsed * 100, (now.loop - before.loop) / elapsed * 100
+    return {"% of a core": cpu, "loop %": loop, "threads %": cpu - loop, "MiB": now.mib}
 
 
-def lag(probe: Asked) -> str:
-    waited, computed = (
-        f"p50 {1000 * p50:.1f}, p99 {1000 * p99:.1f}, max {1000 * most:.1f} ms" for p50, p99, most in probe.ask()
-    )
-    return f"loop lag {waited} (own computing: {computed})"
+def lag(probe: Asked) -> dict[str, float]:
+    """Return the lags since the last call: of the event loop, and what of them the process may have computed itself."""
+    waited, computed = ([1000 * value for value in values] for values in probe.ask())
+    return {"lag p50 ms": waited[0], "lag p99 ms": waited[1], "lag max ms": waited[2], "own p99 ms": computed[1]}
 
 
 # ---- what is measured ----
 
+BARE = "bare aiohttp"
+MEASURES = (
+    Measure(name="start s", digits=2),
+    Measure(name="start CPU s", digits=2),
+    Measure(name="first poll s", digits=2),
+    Measure(name="each polled s"),
+    Measure(name="% of a core", digits=1, peers=(BARE,)),
+    Measure(name="loop %", digits=1),
+    Measure(name="threads %", digits=1),
+    Measure(name="MiB"),
+    Measure(name="lag p50 ms", digits=1),
+    Measure(name="lag p99 ms", digits=1),
+    Measure(name="lag max ms", digits=1),
+    Measure(name="own p99 ms", digits=1),
+    Measure(name="ms CPU a poll", digits=2, peers=(BARE,)),
+    Measure(name="% of due polls"),
+)
 
-def measure(arguments: argparse.Namespace, sources: int) -> None:
+
+def measure(arguments: argparse.Namespace, sources: int) -> Mapping[str, Mapping[str, float]]:
     """Measure the service with this many sources, started for the first time and again, and then the peer."""
-    print(f"{sources} sources, each polled every {arguments.every} s")
     with serving(arguments.tasks) as (server, port), tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "notifier.yaml").write_text(configuration(sources, port, arguments.every), encoding="utf-8")
-        with started("first start", folder, server, sources):
+        with started(folder, server, sources) as (_, first):
             pass
-        with started("restart", folder, server, sources) as service:
-            ours = watch("service", service, server, sources, arguments)
+        with started(folder, server, sources) as (service, again):
+            ours = watch(service, server, sources, arguments)
         command = [sys.executable, __file__, "--peer", str(port), str(sources), str(arguments.every)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             time.sleep(SETTLING)
             Asked(process).ask()
-            bare = watch("bare aiohttp", Asked(process), server, sources, arguments)
+            bare = watch(Asked(process), server, sources, arguments)
             process.terminate()
-        print(f"  {ours / bare:.1f} times the CPU of the bare requests")
+        return {"first start": first, "restart": again, "service": ours, BARE: bare}
 
 
 @contextmanager
-def started(which: str, folder: str, server: Asked, sources: int) -> Iterator[Asked]:
-    """Start the service and yield it once it has polled each source. Print what that takes."""
+def started(folder: str, server: Asked, sources: int) -> Iterator[tuple[Asked, dict[str, float]]]:
+    """Start the service; yield it once it has polled each source, and what that took."""
     (before, _), began = server.ask(), time.monotonic()
     with running(PROBED, folder) as (service, elapsed):
         at_start = usage(service.process.pid)
         while not (first := server.ask()[1]):
             time.sleep(0.01)
-        print(f"  {which}: after {elapsed:.2f} s ({at_start.cpu:.2f} s of CPU), first poll after {first - began:.2f} s")
         while server.ask()[0] - before < sources:
             time.sleep(1)
         now = usage(service.process.pid)
-        found = f"{shares(now, at_start)}, {now.mib} MiB, {lag(service)}"
-        print(f"    {now.at - began:.0f} s until each was polled: {found}")
-        yield service
+        times = {"start s": elapsed, "start CPU s": at_start.cpu, "first poll s": first - began}
+        yield service, times | {"each polled s": now.at - began} | shares(now, at_start) | lag(service)
 
 
-def watch(name: str, polling: Asked, server: Asked, sources: int, arguments: argparse.Namespace) -> float:
-    """Print what a process costs for a while; return the CPU seconds of one poll."""
+def watch(polling: Asked, server: Asked, sources: int, arguments: argparse.Namespace) -> dict[str, float]:
+    """Return what a process costs for a while."""
     calls, before = int(server.ask()[0]), usage(polling.process.pid)
     time.sleep(arguments.seconds)
     now = usage(polling.process.pid)
     calls = int(server.ask()[0]) - calls
     wanted = sources * (now.at - before.at) / arguments.every
-    each = (now.cpu - before.cpu) / max(calls, 1)
-    print(f"  {name}: {shares(now, before)}, {now.mib} MiB, {lag(polling)}")
-    print(f"    {1000 * each:.2f} ms a poll, {calls / wanted:.0%} of the polls that were due")
-    return each
+    polls = {"ms CPU a poll": (now.cpu - before.cpu) / max(calls, 1) * 1000, "% of due polls": calls / wanted * 100}
+    return shares(now, before) | lag(polling) | polls
 
 
 IDLE_CHANNELS = (
@@ -339,21 +357,27 @@ IDLE_CHANNELS = (
 )
 
 
-def measure_idle(arguments: argparse.Namespace) -> None:
+def measure_idle(arguments: argparse.Namespace) -> Mapping[str, Mapping[str, float]]:
     """Measure the service with one source, a Slack channel and a webhook, and nothing to send."""
     with serving(arguments.tasks) as (_, port), tempfile.TemporaryDirectory() as folder:
         text = configuration(1, port, 30, IDLE_CHANNELS.format(port=port))
         (Path(folder) / "notifier.yaml").write_text(text, encoding="utf-8")
-        with running(PROGRAM, folder) as (service, elapsed):
-            time.sleep(SETTLING)
-            first = usage(service.process.pid)
-            print(f"first start, which creates the database: after {elapsed:.2f} s, {first.mib} MiB")
-        with running(PROGRAM, folder) as (service, elapsed):
-            time.sleep(SETTLING)
-            before = usage(service.process.pid)
-            time.sleep(arguments.seconds)
-            now = usage(service.process.pid)
-            print(f"restart: after {elapsed:.2f} s; idle {shares(now, before)}, {now.mib} MiB")
+        found = {}
+        for name in ("first start", "restart"):
+            with running(PROGRAM, folder) as (service, elapsed):
+                time.sleep(SETTLING)
+                before = usage(service.process.pid)
+                time.sleep(arguments.seconds)
+                found[name] = {"start s": elapsed} | shares(usage(service.process.pid), before)
+        return found
+
+
+def rows(rounds: Sequence[Mapping[str, Mapping[str, float]]]) -> Rows:
+    """Return the values of all rounds."""
+    return {
+        name: {measure: [values[name][measure] for values in rounds] for measure in found}
+        for name, found in rounds[0].items()
+    }
 
 
 def main() -> None:
@@ -362,7 +386,8 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=20, help="tasks in each list")
     parser.add_argument("--every", type=int, default=60, help="seconds between two polls of a source")
     parser.add_argument("--seconds", type=int, default=120, help="how long to measure")
-    parser.add_argument("--idle", action="store_true", help="measure one source with nothing to do instead")
+    parser.add_argument("--idle", action="store_true", help="measure only one source with nothing to do")
+    add_arguments(parser, rounds=1)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--peer", type=int, nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -370,11 +395,13 @@ def main() -> None:
         asyncio.run(serve(arguments.tasks))
     elif arguments.peer:
         run_peer(*arguments.peer)
-    elif arguments.idle:
-        measure_idle(arguments)
     else:
-        for sources in arguments.sources:
-            measure(arguments, sources)
+        report = Report("many_sources", arguments.json)
+        for sources in () if arguments.idle else arguments.sources:
+            found = [measure(arguments, sources) for _ in range(arguments.rounds)]
+            report.table(f"{sources:,} sources: each polled every {arguments.every} s", rows(found), MEASURES)
+        found = [measure_idle(arguments) for _ in range(arguments.rounds)]
+        report.table("idle: one source", rows(found), MEASURES)
 
 
 if __name__ == "__main__":
