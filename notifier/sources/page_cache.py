@@ -12,8 +12,8 @@ class PageCache:
     """Keeps what identifies the rows of the pages of the last scan, by the digest of their bytes.
 
     A page proves the same whether its rows were decoded or recognised: equal bytes have equal keys in an equal order,
-    and everything else of a page, its total above all, is decoded each time. It keeps the keys and no rows: about 60
-    bytes for each task, as its strings and digests are those that the store compares with.
+    and everything else of a page, its total above all, is decoded each time. It keeps the keys and no rows: about 200
+    bytes for each task, and no more while a list that has changed is read.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,11 @@ class PageCache:
     def scan(self) -> Iterator[Decode]:
         """Yield a function that decodes a page; see `decode_page`. After a scan that ended well its pages are kept."""
         shown: dict[bytes, RowKeys] = {}
-        yield partial(self._decode, shown)
+        try:
+            yield partial(self._decode, shown)
+        except BaseException:
+            self._known |= shown
+            raise
         self._known = shown
 
     def _decode(self, shown: dict[bytes, RowKeys], body: bytes) -> TaskPage:
@@ -31,9 +35,12 @@ class PageCache:
         if split is None:
             return decode_page(body)
         digest = sha256(split.encoded).digest()
-        known = shown.get(digest) or self._known.get(digest)
+        known = shown.get(digest) or self._known.pop(digest, None)
         page = split.with_keys(known) if known else split.decode()
         if page is None:
             return decode_page(body)
+        if not known and self._known:
+            # Pages come in the order of the list: the first one left is what this page, or one before it, used to be.
+            del self._known[next(iter(self._known))]
         shown[digest] = page.row_keys
         return page

@@ -21,7 +21,7 @@ from notifier.sources import payloads
 from notifier.sources.gaussdb import GaussDBSource, TaskQuery
 from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.sources.page_cache import PageCache
-from notifier.sources.payloads import Decode, RowKeys, TaskPage, decode_page, split_page
+from notifier.sources.payloads import Decode, TaskPage, decode_page, split_page
 
 PAGE_SIZE = 5
 SETTINGS = GaussDBSettings.model_validate(
@@ -166,24 +166,40 @@ def test_only_pages_of_the_last_scan_are_kept() -> None:
         with cache.scan() as decode:
             for row in rows:
                 decode(body([{"job_id": row}]))
-    kept: list[RowKeys] = list(cache._known.values())
-    assert [list(keys.fingerprints) for keys in kept] == [["c"]]
+    assert kept(cache) == [["c"]]
 
 
-def test_a_scan_that_fails_keeps_the_pages_of_the_one_before() -> None:
+def kept(cache: PageCache) -> list[list[str]]:
+    return [list(keys.fingerprints) for keys in cache._known.values()]
+
+
+def test_a_scan_that_fails_keeps_the_pages_that_it_read() -> None:
     cache = PageCache()
     with cache.scan() as decode:
-        decode(body([{"job_id": "a"}]))
-    before = dict(cache._known)
+        for row in ("a", "b", "c"):
+            decode(body([{"job_id": row}]))
 
     def fail() -> None:
         with cache.scan() as decode:
-            decode(body([{"job_id": "b"}]))
+            for row in ("x", "b"):
+                decode(body([{"job_id": row}]))
             raise SourceUnreachable
 
     with pytest.raises(SourceUnreachable):
         fail()
-    assert cache._known == before
+    assert kept(cache) == [["c"], ["x"], ["b"]]
+
+
+def test_a_page_that_changed_replaces_the_one_it_was() -> None:
+    cache = PageCache()
+    with cache.scan() as decode:
+        for row in ("a", "b", "c"):
+            decode(body([{"job_id": row}]))
+    with cache.scan() as decode:
+        for row, left in (("new", ["b", "c"]), ("b", ["c"]), ("c", []), ("more", [])):
+            decode(body([{"job_id": row}]))
+            assert kept(cache) == [[one] for one in left]
+    assert kept(cache) == [["new"], ["b"], ["c"], ["more"]]
 
 
 def test_another_body_with_equal_rows_is_not_taken_for_a_page() -> None:
