@@ -16,6 +16,8 @@ class Events:
 
     def record(self, routed: Sequence[RoutedEvent]) -> EventsRecorded:
         """Insert events; an id that is already there is left as it is."""
+        if not routed:
+            return EventsRecorded(new=(), refused=())
         ids = [item.event.id for item in routed]
         known = set(self._session.execute(statements.KNOWN_EVENTS, {"ids": ids}).scalars())
         fresh = [item for item in routed if item.event.id not in known]
@@ -30,6 +32,8 @@ class Events:
 
     def occurrences(self, source: str, job_ids: Collection[str]) -> Mapping[str, Collection[str]]:
         """Return the occurrences of the recorded events of tasks, by job id."""
+        if not job_ids:
+            return {}
         occurrences: dict[str, set[str]] = {}
         for job_id, occurrence in self._session.execute(statements.OCCURRENCES, {"source": source, "ids": job_ids}):
             occurrences.setdefault(job_id, set()).add(occurrence)

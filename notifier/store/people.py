@@ -3,9 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import Executable, delete
 
 from notifier.core.people import Acknowledgement, Action, Mute, Subscription
 from notifier.store import rows, statements
@@ -81,23 +80,18 @@ class People:
 
     def subscribers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         """Return who subscribed to the end of tasks, by job id."""
-        wanted = select(subscriptions.c.job_id, subscriptions.c.person).where(subscriptions.c.source == source)
-        return self._by_job_id(wanted, job_ids)
+        return self._by_job_id(statements.SUBSCRIBERS, source, job_ids)
 
     def pop_subscribers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         """Delete the subscriptions to tasks, and return who subscribed, by job id."""
-        popped = (
-            delete(subscriptions)
-            .where(subscriptions.c.source == source)
-            .returning(subscriptions.c.job_id, subscriptions.c.person)
-        )
-        return self._by_job_id(popped, job_ids)
+        return self._by_job_id(statements.POP_SUBSCRIBERS, source, job_ids)
 
-    def _by_job_id(self, statement: Any, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:  # noqa: ANN401 - SELECT or DELETE
+    def _by_job_id(self, statement: Executable, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
+        if not job_ids:
+            return {}
         people: dict[str, list[str]] = {}
-        for some in chunks(job_ids):
-            for job_id, person in self._session.execute(statement.where(subscriptions.c.job_id.in_(some))):
-                people.setdefault(job_id, []).append(person)
+        for job_id, person in self._session.execute(statement, {"source": source, "ids": job_ids}):
+            people.setdefault(job_id, []).append(person)
         return {job_id: sorted(people[job_id]) for job_id in sorted(people)}
 
     def record_action(self, action: Action) -> None:

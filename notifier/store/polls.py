@@ -252,6 +252,8 @@ class Polls:
 
     def recorded_tasks(self, source: str, job_ids: Collection[str]) -> Mapping[str, RecordedTask]:
         """Return those of the tasks that are recorded."""
+        if not job_ids:
+            return {}
         found = self._session.execute(statements.RECORDED_TASKS, {"source": source, "ids": job_ids})
         return {row.job_id: rows.recorded_of(row) for row in found}
 

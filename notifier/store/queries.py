@@ -27,7 +27,6 @@ from notifier.store.schema import (
     attempts,
     deliveries,
     events,
-    mutes,
     sources,
     tasks,
     threads,
@@ -220,8 +219,7 @@ class Queries:
 
     def mutes(self, now: datetime) -> Sequence[Mute]:
         """Return the mutes that are in force, those that end first first."""
-        statement = select(mutes).where(mutes.c.until > now).order_by(mutes.c.until, mutes.c.instance)
-        return [rows.mute_of(row) for row in self._session.execute(statement)]
+        return [rows.mute_of(row) for row in self._session.execute(statements.MUTES, {"now": now})]
 
     def acknowledgement(self, event_id: str) -> Acknowledgement | None:
         """Return who acknowledged an event."""

@@ -35,6 +35,7 @@ T = TypeVar("T", bound=tuple[Any, ...])
 _TASK = tuple(field.name for field in fields(Task) if field.name != "status")
 _SOURCE = tuple(field.name for field in fields(SourceState) if field.name not in {"tasks", "running"})
 _ACKNOWLEDGEMENT = tuple(field.name for field in fields(Acknowledgement))
+_MUTE = tuple(field.name for field in fields(Mute))
 _ACTION = tuple(field.name for field in fields(Action) if field.name != "verb")
 _REPLICA = tuple(field.name for field in fields(Replica) if field.name != "roles")
 _ATTEMPT = tuple(field.name for field in fields(Attempt) if field.name != "resolution")
@@ -244,7 +245,7 @@ def acknowledgement_of(row: Row[T]) -> Acknowledgement:
 
 def mute_of(row: Row[T]) -> Mute:
     """Read a mute."""
-    return Mute(**row._mapping)  # noqa: SLF001 - as above
+    return Mute(**_fields_of(row, _MUTE))
 
 
 def replica_values(replica: Replica) -> dict[str, object]:

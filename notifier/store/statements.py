@@ -55,9 +55,11 @@ from notifier.store.schema import (
     delivery_events,
     edit_budgets,
     events,
+    mutes,
     replicas,
     sources,
     storms,
+    subscriptions,
     tasks,
     threads,
 )
@@ -620,6 +622,20 @@ CLAIM_EDITS = (
     .where(threads.c.channel == bindparam("of_channel"), threads.c.subject.in_(list_parameter("subjects")))
     .values(due_at=bindparam("until"))
 )
+
+# ---- people ----
+
+SUBSCRIBERS = compiled(
+    select(subscriptions.c.job_id, subscriptions.c.person).where(
+        subscriptions.c.source == bindparam("source"), is_in(subscriptions.c.job_id, "ids")
+    )
+)
+POP_SUBSCRIBERS = compiled(
+    delete(subscriptions)
+    .where(subscriptions.c.source == bindparam("source"), is_in(subscriptions.c.job_id, "ids"))
+    .returning(subscriptions.c.job_id, subscriptions.c.person)
+)
+MUTES = compiled(select(mutes).where(mutes.c.until > bindparam("now")).order_by(mutes.c.until, mutes.c.instance))
 
 # ---- retention ----
 

@@ -151,6 +151,9 @@ PARAMETERS: Mapping[str, Any] = {
     "THREAD_REFS": {"channel": "dba", "subjects": [FAILED.subject]},
     "LOUD_THREADS": {"channel": "dba", "subjects": [FAILED.subject]},
     "SUBJECTS_WITH_THREADS": {"subjects": [FAILED.subject, OTHER.subject]},
+    "SUBSCRIBERS": {"source": "prod", "ids": ["running", "failed", "unknown"]},
+    "POP_SUBSCRIBERS": {"source": "prod", "ids": ["running", "unknown"]},
+    "MUTES": {"now": T0},
     "DUE_EDITS": {"channel": "dba", "now": LATER, "progress_before": LATER, "limit": 10},
 }
 """What each statement is run with; the seqs of deliveries are added."""
@@ -188,6 +191,9 @@ def _fill(connection: Connection) -> None:
     put(schema.channels, {"name": "dba", "failures": 1, "rate_at": T0})
     put(schema.channels, {"name": "mail", "parked_since": T0, "probe_at": T0})
     put(schema.replicas, rows.replica_values(PROCESS))
+    for person in ("me", "you"):
+        put(schema.subscriptions, {"source": "prod", "job_id": "running", "person": person, "created_at": T0})
+    put(schema.mutes, {"instance": "i", "name": "gauss", "until": LATER, "by": "me", "created_at": T0})
     put(schema.edit_budgets, {"name": "token", "good_at": T0})
     put(schema.storms, rows.storm_values(STORM))
     for delivery in DELIVERIES:

@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 import pytest
 from factories import T0, make_task
 from fakes import FakeClock, FakeSource
+from sqlalchemy import Executable
 
 from notifier.core import polling
+from notifier.core.credentials import Credential
 from notifier.core.delivery import DeliveryState, Parked
 from notifier.core.errors import SourceConflict, SourceUnreachable
 from notifier.core.events import EventType
@@ -22,10 +24,13 @@ from notifier.core.outbox import settle, task_event
 from notifier.core.people import Subscription
 from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, Route, RoutingConfig, route_events
-from notifier.poll import PollReport, poll_once
+from notifier.poll import PollReport, _StartedPoll, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, TaskFilter
+from notifier.store import statements
+from notifier.store.compiled import Parameters, Result
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.histories import Histories
+from notifier.store.session import Session
 from notifier.store.transaction import Transaction
 
 T = TypeVar("T")
@@ -59,6 +64,48 @@ async def test_the_first_poll_is_a_quiet_baseline(store: SqlStore, source: FakeS
     report = await poll(source, store)
     assert (report.baseline, report.changed, report.events, report.deliveries) == (True, 5, (), 0)
     assert (await poll(source, store)).changed == 0
+
+
+async def test_an_unchanged_poll_takes_these_statements_and_no_other(
+    store: SqlStore, source: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = replace(RULES, credential=Credential(key="k", calls_per_minute=60), stalled_after=timedelta(hours=1))
+    source.tasks = [RUNNING, OTHER]
+    for _ in range(2):
+        await poll(source, store, rules)
+    names = {id(statement): name for name, statement in vars(statements).items()}
+    ran: list[str | None] = []
+    execute = Session.execute
+
+    def traced(self: Session, statement: Executable, parameters: Parameters | None = None) -> Result:
+        ran.append(names.get(id(statement)))
+        return execute(self, statement, parameters)
+
+    monkeypatch.setattr(Session, "execute", traced)
+    assert (await poll(source, store, rules)).changed == 0
+    assert ran == [
+        *("CLAIM_POLL", "CREDENTIAL", "SAVE_CREDENTIAL"),
+        *("EPOCH", "RUNNING_TASKS", "CREDENTIAL", "RECORD_POLL"),
+    ]
+
+
+async def test_what_was_pruned_during_a_poll_is_recorded_by_the_next(store: SqlStore, source: FakeSource) -> None:
+    """The comparison is made outside of transactions, with what was recorded when the poll was claimed."""
+    source.tasks = [OTHER]
+    await poll(source, store)
+
+    class Pruned:
+        async def transact(self, fn: Callable[[Transaction], T], *, short: bool = False) -> T:
+            found = await store.transact(fn, short=short)
+            if isinstance(found, _StartedPoll):
+                await store.transact(lambda tx: tx.retention._delete_tasks("prod", ["other"]))
+            return found
+
+        read = store.read
+
+    report = await poll_once(source, Pruned(), owner="me", rules=RULES, routing=ROUTING, force=True)
+    assert (report.changed, report.succeeded) == (0, True)
+    assert (await poll(source, store)).changed == 1
 
 
 @pytest.mark.parametrize("reason", ["a lone surrogate \ud83d", "a byte \ud800 more"])
