@@ -12,14 +12,34 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from itertools import repeat
 from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar
 
 import msgspec
-from sqlalchemy import Boolean, Column, ColumnElement, Connection, Dialect, Text, TypeDecorator, bindparam, tuple_
+from sqlalchemy import (
+    BindParameter,
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Insert,
+    LargeBinary,
+    Text,
+    TypeDecorator,
+    Update,
+    bindparam,
+    cast,
+    column,
+    func,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
@@ -145,10 +165,14 @@ class CompiledStatement:
         form: SQLCompiler = statement.compile(dialect=dialect)
         if form.post_compile_params or form.positiontup is None:
             raise TypeError(f"no text of its own (give a list with is_in), or no positional parameters: {form}")
+        self._statement = statement
         self._sql = str(form)
         self._dialect = dialect
         self._binds = [_Bind(form.binds[name], dialect) for name in form.positiontup]
         self._columns: Sequence[ColumnElement[Any]] = list(getattr(statement, "exported_columns", ()))
+        self._types = {bind.key: bind.type for bind in form.binds.values() if bind.required}
+        # Nothing is prepared on PostgreSQL: the server would parse and plan a change again for each set of parameters.
+        self._takes_rows = dialect.name == "postgresql" and isinstance(statement, Insert | Update) and not self._columns
         names = [column.name for column in self._columns]
         row: Any = namedtuple("Row", names)  # type: ignore[misc]  # noqa: PYI024 - their number is known here alone
         self._make: _Process = row._make
@@ -159,6 +183,8 @@ class CompiledStatement:
 
         `cursor` is one of the driver's, on that connection. Raises SQLAlchemy's DBAPIError.
         """
+        if self._takes_rows and isinstance(parameters, Sequence):
+            return self._of_rows.execute(connection, cursor, {"rows": parameters})
         try:
             if isinstance(parameters, Sequence):
                 cursor.executemany(self._sql, zip(*(bind.values(parameters) for bind in self._binds), strict=False))
@@ -168,6 +194,10 @@ class CompiledStatement:
         except self._dialect.loaded_dbapi.Error as error:
             raise self._translated(error, connection) from error
         return _Rows(found, self._make, cursor.rowcount)
+
+    @cached_property
+    def _of_rows(self) -> CompiledStatement:
+        return CompiledStatement(_of_rows(self._statement, self._types), self._dialect)
 
     def _fetch(self, cursor: Any) -> Sequence[Any]:  # noqa: ANN401 - the driver's
         if self._processes is None:  # the first time: what becomes of a column may depend on the driver's type of it
@@ -230,6 +260,29 @@ class _Bind:
         return map(self._process, values) if self._process else values
 
 
+# ---- rows ----
+
+
+def _of_rows(statement: Insert | Update, types: Mapping[str, TypeEngine[Any]]) -> Any:  # noqa: ANN401 - as it is
+    """Return the change that takes all sets of parameters at once, as the list `rows`. Its names have these types."""
+    columns = [column(name, Text() if isinstance(type_, LargeBinary) else type_) for name, type_ in types.items()]
+    listed = func.jsonb_to_recordset(cast(bindparam("rows", type_=_ListOfRows()), postgresql.JSONB))
+    given = listed.table_valued(*columns).render_derived("given", with_types=True)
+    values = {
+        name: func.decode(given.c[name], "base64") if isinstance(type_, LargeBinary) else given.c[name]
+        for name, type_ in types.items()
+    }
+    if isinstance(statement, Update):
+        return visitors.replacement_traverse(statement, {}, partial(_value_of, values))
+    whole = postgresql.insert(statement.table).from_select(list(types), select(*values.values()))
+    whole._post_values_clause = statement._post_values_clause  # noqa: SLF001 - its ON CONFLICT, found nowhere else
+    return whole
+
+
+def _value_of(values: Mapping[str, ColumnElement[Any]], element: object, **_: object) -> ColumnElement[Any] | None:
+    return values.get(element.key) if isinstance(element, BindParameter) and element.required else None
+
+
 # ---- lists ----
 
 
@@ -252,13 +305,13 @@ class _ListOf(TypeDecorator[Collection[Any]]):
         return items if dialect.name == "postgresql" else msgspec.json.encode(items).decode()
 
 
-class _ListOfRows(TypeDecorator[Collection[tuple[Any, ...]]]):
+class _ListOfRows(TypeDecorator[Collection[Any]]):
     """A list of rows as one parameter: JSON."""
 
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: Collection[tuple[Any, ...]] | None, dialect: Dialect) -> str:  # noqa: ARG002 - for all
+    def process_bind_param(self, value: Collection[Any] | None, dialect: Dialect) -> str:  # noqa: ARG002 - for all
         return msgspec.json.encode(list(value or ())).decode()
 
 
