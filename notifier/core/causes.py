@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 
-from notifier.core.patterns import Search
+from notifier.core.patterns import Search, SearchTable
 
 EXPLAINED_LENGTH = 4_000
 """Maximum length of a reason that is explained, in characters; the rest of a longer one is ignored."""
@@ -113,7 +113,8 @@ class CauseCatalogue:
         """The first cause that matches wins. `code_texts` has what the official table says about a code."""
         self.causes = tuple(causes)
         self._code_texts = dict(code_texts or {})
-        self._searches = tuple((Search(cause.match), cause) for cause in self.causes if cause.match)
+        self._searched = tuple(cause for cause in self.causes if cause.match)
+        self._searches = SearchTable([Search(cause.match) for cause in self._searched])
         self._by_code: dict[str, tuple[str, Cause | None]] = {
             code.casefold(): (code, None) for code in self._code_texts
         }
@@ -136,7 +137,8 @@ class CauseCatalogue:
         code, cause = next((found for found in known if found[1]), (None, None))
         if cause is None:
             code = error_code(reason) or next((code for code, _ in known), None)
-            cause = next((cause for search, cause in self._searches if search.found_in(reason)), None)
+            at = self._searches.first_found(reason)
+            cause = None if at is None else self._searched[at]
         return Explanation(code=code, cause=cause, code_text=self._unsaid(code, reason) if code else {})
 
     def _unsaid(self, code: str, reason: str) -> Mapping[str, str]:

@@ -8,7 +8,7 @@ refused with a remedy. Where there is no build of it, Python's own engine serves
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 try:
     import re2
@@ -26,6 +26,10 @@ MAX_REPETITIONS = 3
 
 _MEMORY = 2 << 20
 """Bytes for one compiled pattern, which bounds the work for each character."""
+_TABLE_MEMORY = 8 << 20
+"""Bytes for the patterns of a `SearchTable`, all together. The built-in causes take a third of it."""
+_PROBE = "\x00probe"
+"""What the automaton of a table searches for as well, behind everything else, to prove that it works."""
 
 
 class Pattern(Protocol):
@@ -73,13 +77,48 @@ class Search:
         text = _searchable(text)
         return any(pattern.search(text) for pattern in self._patterns)
 
+    @property
+    def joined(self) -> str:
+        """All alternatives as one expression. Empty for none."""
+        return "|".join(f"(?:{alternative})" for alternative in self.alternatives)
+
     @cached_property
     def _patterns(self) -> Sequence[Pattern]:
         if re2 is None:
             return [_backtracking(alternative, searched=True) for alternative in self.alternatives]
         # One automaton for all alternatives reads the text once.
-        joined = "|".join(f"(?:{alternative})" for alternative in self.alternatives)
-        return [_linear(joined, case_sensitive=False)] if joined else []
+        return [_linear(self.joined, case_sensitive=False)] if self.alternatives else []
+
+
+class SearchTable:
+    """Searches in order. One automaton for all of them reads a text once, however many there are."""
+
+    def __init__(self, searches: Sequence[Search]) -> None:
+        """Each search has an alternative."""
+        self._searches = tuple(searches)
+
+    def first_found(self, text: str) -> int | None:
+        """Return the position of the first search that finds something in the text; None where none does."""
+        if self._set is None:
+            return next((at for at, search in enumerate(self._searches) if search.found_in(text)), None)
+        at: int = min(self._set.Match(_searchable(text)) or (), default=len(self._searches))
+        return at if at < len(self._searches) else None
+
+    @cached_property
+    def _set(self) -> Any:  # noqa: ANN401 - re2 has no type for it
+        """The automaton; None where there is none for the platform, or where the searches are too many for one."""
+        if re2 is None:
+            return None
+        found = re2.Set.SearchSet(_options(case_sensitive=False, memory=_TABLE_MEMORY))
+        try:
+            for search in self._searches:
+                found.Add("".join(_translated(search.joined)))
+            probe = found.Add(_PROBE)
+            found.Compile()
+        except re2.error:
+            return None
+        # With too little memory a set finds nothing, and does not say so.
+        return found if probe in (found.Match(_PROBE) or ()) else None
 
 
 def _searchable(text: str) -> str:
@@ -93,16 +132,20 @@ def _compiled(pattern: str) -> Pattern:
 
 
 def _linear(pattern: str, *, case_sensitive: bool = True) -> Pattern:
-    options = re2.Options()
-    options.dot_nl, options.log_errors, options.max_mem = True, False, _MEMORY
-    options.case_sensitive = case_sensitive
     try:
-        compiled: Pattern = re2.compile("".join(_translated(pattern)), options)
+        compiled: Pattern = re2.compile("".join(_translated(pattern)), _options(case_sensitive=case_sensitive))
     except re2.error as error:
         text = error.args[0]
         why = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
         raise _refused(pattern, f"{why}. Write it more simply") from error
     return compiled
+
+
+def _options(*, case_sensitive: bool, memory: int = _MEMORY) -> Any:  # noqa: ANN401 - re2's
+    options = re2.Options()
+    options.dot_nl, options.log_errors, options.max_mem = True, False, memory
+    options.case_sensitive = case_sensitive
+    return options
 
 
 def _refused(pattern: str, why: str) -> ValueError:

@@ -191,3 +191,32 @@ def test_no_search_takes_more_than_linear_time(letter: str) -> None:
     search = patterns.Search([r"(a+)+b", "(a|aa)+b", ".*a.*a.*a.*b", r"x{0,60}.{0,60}y", "(.*)(.*)(.*)b"])
     search.check()
     assert not search.found_in(letter * patterns.MAX_TEXT_LENGTH)
+
+
+# ---- many searches ----
+
+
+@given(alternatives=st.lists(st.lists(PATTERNS, min_size=1, max_size=2), max_size=4), text=st.text(LETTERS, max_size=8))
+def test_a_table_finds_the_first_search_that_finds(alternatives: Sequence[Sequence[str]], text: str) -> None:
+    searches = [patterns.Search(some) for some in alternatives]
+    first = next((at for at, search in enumerate(searches) if search.found_in(text)), None)
+    table = patterns.SearchTable(searches)
+    assert table.first_found(text) == first
+    assert table._set is not None
+
+
+def test_a_table_that_is_too_large_is_searched_one_by_one() -> None:
+    table = patterns.SearchTable([patterns.Search([f"fault {n}:.{{0,200}}again"]) for n in range(600)])
+    assert table._set is None
+    assert table.first_found("it was fault 599: once again") == 599
+    assert table.first_found("it was none of them") is None
+
+
+def test_what_proves_that_a_table_works_is_no_finding() -> None:
+    assert patterns.SearchTable([patterns.Search(["fault"])]).first_found(patterns._PROBE) is None
+
+
+@pytest.mark.usefixtures("without_re2")
+def test_a_table_works_without_the_engine_too() -> None:
+    table = patterns.SearchTable([patterns.Search(["disk"]), patterns.Search(["vCPU", "quota"])])
+    assert [table.first_found(text) for text in ("the Quota", "a DISK and a quota", "nothing")] == [1, 0, None]
