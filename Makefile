@@ -17,7 +17,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check lint types imports house fmt schema messages contact-sheet chaos simulation bench bench-peers sbom audit wheel lock clean
+.PHONY: help install demo test check lint types imports house fmt schema queries messages contact-sheet chaos simulation bench bench-peers sbom audit wheel lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +52,9 @@ fmt: $(VENV)/.dev ## format the code and fix what can be fixed
 
 schema: $(VENV)/.run ## write config/notifier.schema.json
 	@$(BIN)/python -m notifier.config
+
+queries: $(VENV)/.run ## write notifier/store/queries.*.sql: the statements of look-ups, compiled
+	@$(BIN)/python -m notifier.store.query_statements
 
 messages: $(VENV)/.dev ## write docs/messages.md: what every channel shows
 	@$(BIN)/python tests/messages_page.py

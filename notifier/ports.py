@@ -308,8 +308,8 @@ class DeliveryFilter:
     state: DeliveryState | None = None
     channel: str | None = None
     event_ids: Collection[str] | None = None
-    ids: Collection[str] | None = None
-    """Delivery ids or their beginnings."""
+    id: str | None = None
+    """A delivery id or its beginning."""
     dismissed: bool | None = None
     """True for those that a person dismissed, False for all others."""
     limit: int = 50

@@ -176,7 +176,7 @@ def _require_one_selection(ids: Sequence[str] | None, *, all_dead: bool, channel
 
 def _find_delivery(q: Lookup, beginning: str) -> Delivery:
     """Return the delivery that an id, or the beginning of one, stands for. Raises NotifierError."""
-    found = q.deliveries(DeliveryFilter(ids=[beginning], limit=lookup.MAX_CANDIDATES))
+    found = q.deliveries(DeliveryFilter(id=beginning, limit=lookup.MAX_CANDIDATES))
     if not found:
         raise NotifierError(f"no delivery has an id that begins with {beginning!r}; `notifier deliveries` lists them")
     if len(found) > 1:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
+from notifier.core.errors import ConfigurationError
 from notifier.settings.words import FixedMessageError, closest_match
 
 EXAMPLE = "postgresql://USER:PASSWORD@HOST/DATABASE"
@@ -77,6 +78,14 @@ class PostgresAddress:
 
     parameters: Mapping[str, str]
     """By libpq's keywords."""
+
+
+def address_of(url: str) -> SqliteAddress | PostgresAddress:
+    """Read the address in `store.url`. Raises ConfigurationError without repeating it: it may hold a password."""
+    try:
+        return parse_address(url)
+    except ValueError as error:
+        raise ConfigurationError(f"store.url {error}") from None
 
 
 def parse_address(url: str) -> SqliteAddress | PostgresAddress:

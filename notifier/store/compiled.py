@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property, partial
 from itertools import repeat
 from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar
@@ -44,7 +45,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
-from notifier.store.errors import is_lost
+from notifier.store.failures import is_lost
 
 Parameters: TypeAlias = "Mapping[str, Any] | Sequence[Mapping[str, Any]]"
 
@@ -185,14 +186,12 @@ class CompiledStatement:
         """
         if self._takes_rows and isinstance(parameters, Sequence):
             return self._of_rows.execute(connection, cursor, {"rows": parameters})
-        try:
+        with driver_errors_as_sqlalchemys(connection, self._sql):
             if isinstance(parameters, Sequence):
                 cursor.executemany(self._sql, zip(*(bind.values(parameters) for bind in self._binds), strict=False))
             else:
                 cursor.execute(self._sql, [bind.value(parameters or {}) for bind in self._binds])
             found = self._fetch(cursor) if self._columns else ()
-        except self._dialect.loaded_dbapi.Error as error:
-            raise self._translated(error, connection) from error
         return _Rows(found, self._make, cursor.rowcount)
 
     @cached_property
@@ -216,21 +215,27 @@ class CompiledStatement:
     def _process(self, type_: TypeEngine[Any], code: object) -> _Process | None:
         return type_.dialect_impl(self._dialect).result_processor(self._dialect, code)
 
-    def _translated(self, error: Exception, connection: Connection) -> BaseException:
-        """Return SQLAlchemy's exception for one of the driver's. A connection that is lost is not used again."""
+
+@contextmanager
+def driver_errors_as_sqlalchemys(connection: Connection, sql: str = "") -> Iterator[None]:
+    """Turn the driver's errors into SQLAlchemy's. A connection that is lost is not used again."""
+    dialect = connection.dialect
+    try:
+        yield
+    except dialect.loaded_dbapi.Error as error:
         driver = connection.connection.driver_connection
-        lost = self._dialect.is_disconnect(error, driver, None) or is_lost(getattr(error, "sqlstate", None))  # type: ignore[arg-type]
+        lost = dialect.is_disconnect(error, driver, None) or is_lost(getattr(error, "sqlstate", None))
         if lost:
             connection.invalidate(error)
-        return DBAPIError.instance(
-            self._sql,
+        raise DBAPIError.instance(
+            sql,
             None,
             error,
-            self._dialect.loaded_dbapi.Error,
+            dialect.loaded_dbapi.Error,
             hide_parameters=True,
             connection_invalidated=lost,
-            dialect=self._dialect,
-        )
+            dialect=dialect,
+        ) from error
 
 
 class _Bind:
@@ -286,7 +291,7 @@ def _value_of(values: Mapping[str, ColumnElement[Any]], element: object, **_: ob
 # ---- lists ----
 
 
-class _ListOf(TypeDecorator[Collection[Any]]):
+class ListType(TypeDecorator[Collection[Any]]):
     """A list as one parameter: an array of PostgreSQL, or JSON for SQLite."""
 
     impl = Text
@@ -297,10 +302,12 @@ class _ListOf(TypeDecorator[Collection[Any]]):
         self.item = item
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the type of the parameter."""
         is_array = dialect.name == "postgresql"
         return dialect.type_descriptor(postgresql.ARRAY(self.item) if is_array else Text())
 
     def process_bind_param(self, value: Collection[Any] | None, dialect: Dialect) -> Any:  # noqa: ANN401 - the driver's
+        """Return the parameter."""
         items = list(value or ())
         return items if dialect.name == "postgresql" else msgspec.json.encode(items).decode()
 
@@ -335,7 +342,7 @@ def is_in(column: Column[Any], name: str) -> ColumnElement[bool]:
 
     However many there are, they are one parameter, so that the text of the statement does not depend on them.
     """
-    return _IsIn(column, bindparam(name, type_=_ListOf(column.type)))
+    return _IsIn(column, bindparam(name, type_=ListType(column.type)))
 
 
 def is_row_in(columns: Sequence[Column[Any]], name: str) -> ColumnElement[bool]:

@@ -5,7 +5,6 @@ whatever the busy timeout says. Its journal is WAL only where the library is fre
 """
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,35 +15,29 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
-from notifier.clock import SteadyTime
 from notifier.core.errors import (
     ConfigurationError,
     NotifierError,
     SchemaMismatch,
     StoreError,
-    StoreMissing,
-    StoreUnreachable,
 )
-from notifier.settings.database_url import PostgresAddress, SqliteAddress, parse_address
+from notifier.settings.database_url import PostgresAddress, SqliteAddress, address_of
+from notifier.steady_time import SteadyTime
 from notifier.store import files, statements
 from notifier.store.errors import names_no_database, place_of, translated
-from notifier.store.migrate import HEAD, KNOWN, current, require_current, upgrade
+from notifier.store.migrate import current, require_current, upgrade
 from notifier.store.polls import FingerprintCache
-from notifier.store.postgres import (
-    APPLICATION,
-    POSTGRES_THREADS,
-    dump_command,
-    postgres_engine,
-    postgres_parameters,
-    require_utf8,
-)
+from notifier.store.postgres import POSTGRES_THREADS, dump_command, postgres_engine
+from notifier.store.postgres_driver import APPLICATION, postgres_parameters, require_utf8
 from notifier.store.queries import Queries
+from notifier.store.revision import HEAD, KNOWN
 from notifier.store.session import Session
 from notifier.store.shared_time import SharedTime, begin
-from notifier.store.sqlite import backup, quick_check, sqlite_engine, sqlite_module, wal_is_safe
+from notifier.store.sqlite import backup, quick_check, sqlite_engine
+from notifier.store.sqlite_driver import sqlite_module, wal_is_safe
 from notifier.store.transaction import Transaction
 from notifier.store.writing import PooledWriter, SqliteWriter, WouldWait, Writer
 
@@ -245,26 +238,18 @@ def open_store(
         StoreError: it cannot be used; the message says why and what to do.
         ConfigurationError: the URL is not one of these two.
     """
-    address = _address(url)
+    address = address_of(url)
     time: Time | None = None if now is None else lambda _: now()
     if isinstance(address, SqliteAddress):
         return _open_sqlite(address.path, exclusive=exclusive, create=create, time=time)
     return _open_postgres(address, migrate=migrate, time=time or _server_time)
 
 
-def _address(url: str) -> SqliteAddress | PostgresAddress:
-    """Read a database URL. Raises ConfigurationError without repeating it: it may hold a password."""
-    try:
-        return parse_address(url)
-    except ValueError as error:
-        raise ConfigurationError(f"store.url {error}") from None
-
-
 # ---- SQLite ----
 
 
 def _open_sqlite(named: Path, *, exclusive: bool, create: bool, time: Time | None) -> SqlStore:
-    path, created = _find_file(named, create=create)
+    path, created = files.find(named, may_create=create)
     with ExitStack() as undo:
         held = undo.enter_context(closing(files.ServiceLock(path))) if exclusive else None
         if exclusive:
@@ -299,32 +284,6 @@ def _require_no_earlier_service(path: Path, found: str | None) -> None:
         )
 
 
-def _find_file(named: Path, *, create: bool) -> tuple[Path, bool]:
-    """Return the file that a path leads to, and whether it is new.
-
-    Symbolic links are followed once, here: the files beside a database belong to the file, not to one of its names.
-    """
-    path = Path(os.path.realpath(named))
-    if not path.parent.is_dir():
-        raise StoreUnreachable(
-            f"the folder of the database does not exist: {named.parent}; create it or correct store.url"
-        )
-    if path.exists():
-        return path, False
-    if not create:
-        raise StoreMissing(
-            f"no source has been polled yet: there is no database {named}. `notifier run` and"
-            " `notifier poll` create it; if it is elsewhere, correct store.url"
-        )
-    try:
-        return path, files.create(path)
-    except OSError as error:
-        raise StoreUnreachable(
-            f"the database {named} cannot be created: {error.strerror}; let the user of the service write to its"
-            " folder, or name another place in store.url by its full path"
-        ) from error
-
-
 # ---- PostgreSQL ----
 
 
@@ -353,7 +312,7 @@ def _connected(address: PostgresAddress) -> Engine:
     engine = postgres_engine(address, READERS)
     try:
         with translated(engine.url), engine.connect() as connection:
-            require_utf8(connection)
+            require_utf8(str(connection.execute(text("SHOW server_encoding")).scalar()))
     except NotifierError as error:
         engine.dispose()
         if names_no_database(error):
@@ -364,12 +323,12 @@ def _connected(address: PostgresAddress) -> Engine:
 
 def copy_database(url: str, target: Path) -> None:
     """Copy a SQLite database, also in use, to a new file. Raises StoreError, or ConfigurationError with a remedy."""
-    address = _address(url)
+    address = address_of(url)
     if isinstance(address, PostgresAddress):
         raise ConfigurationError(
             f"PostgreSQL copies its databases by a program of its own. Run: {dump_command(address, target)}"
         )
-    path, _ = _find_file(address.path, create=False)
+    path, _ = files.find(address.path, may_create=False)
     engine = sqlite_engine(path, begin="BEGIN", pool_size=1)
     try:
         with translated(engine.url), engine.connect() as connection:
@@ -389,11 +348,11 @@ def upgrade_database(url: str) -> bool:
 @contextmanager
 def admin_engine(url: str, *, create: bool = False) -> Iterator[Engine]:
     """Yield an engine for work on the schema, whatever version that has."""
-    address = _address(url)
+    address = address_of(url)
     if isinstance(address, PostgresAddress):
         engine = _connected(address)
     else:
-        path, _ = _find_file(address.path, create=create)
+        path, _ = files.find(address.path, may_create=create)
         engine = sqlite_engine(path, begin="BEGIN IMMEDIATE", pool_size=1)
     try:
         with translated(engine.url):

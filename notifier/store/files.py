@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from notifier.core.errors import StoreError, StoreInUse, StoreReplaced, StoreUnreachable
+from notifier.core.errors import StoreError, StoreInUse, StoreMissing, StoreReplaced, StoreUnreachable
 
 _OWNER_ONLY: Final = 0o600
 
@@ -56,6 +56,32 @@ def create(path: Path) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def find(named: Path, *, may_create: bool) -> tuple[Path, bool]:
+    """Return the file that a path leads to, and whether it is new. Raises StoreError.
+
+    Symbolic links are followed once, here: the files beside a database belong to the file, not to one of its names.
+    """
+    path = Path(os.path.realpath(named))
+    if not path.parent.is_dir():
+        raise StoreUnreachable(
+            f"the folder of the database does not exist: {named.parent}; create it or correct store.url"
+        )
+    if path.exists():
+        return path, False
+    if not may_create:
+        raise StoreMissing(
+            f"no source has been polled yet: there is no database {named}. `notifier run` and"
+            " `notifier poll` create it; if it is elsewhere, correct store.url"
+        )
+    try:
+        return path, create(path)
+    except OSError as error:
+        raise StoreUnreachable(
+            f"the database {named} cannot be created: {error.strerror}; let the user of the service write to its"
+            " folder, or name another place in store.url by its full path"
+        ) from error
 
 
 def protect(path: Path) -> None:

@@ -17,7 +17,7 @@ import structlog
 from psycopg import sql
 
 from notifier.core import retry
-from notifier.store.postgres import is_read_only
+from notifier.store.postgres_driver import is_read_only
 from notifier.store.statements import LISTEN_CHANNEL
 
 log = structlog.get_logger("notifier.store")

@@ -10,25 +10,15 @@ from sqlalchemy import Connection, Engine, TableClause, column, inspect, select,
 import notifier
 from notifier.core.errors import SchemaMismatch
 from notifier.store.errors import place_of
+from notifier.store.revision import FIRST_TABLES, HEAD, KNOWN, VERSION_TABLE
 from notifier.store.schema import metadata
 
 if TYPE_CHECKING:  # alembic takes a tenth of a second to import and is needed only when there is something to do
     from alembic.config import Config
 
-HEAD = "0006"
-"""The revision that this program needs; a test holds it to the newest migration."""
-
-KNOWN = frozenset(f"{number:04}" for number in range(1, int(HEAD) + 1))
-"""The revisions that this program can upgrade; a test holds them to the migrations."""
-
-VERSION_TABLE = "notifier_schema"
-"""Where the revision is recorded. The name is ours alone: any program may have a table called alembic_version."""
-
 _SHARED_TABLE = "alembic_version"
 """Where versions of this program before schema 0004 recorded it."""
 
-_FIRST_TABLES = frozenset({"sources", "tasks", "events", "deliveries", "delivery_events", "attempts"})
-"""What every revision has."""
 _TASK_COLUMNS = frozenset({"job_id", "fingerprint", "occurrence"})
 
 _LOCK = 7_461_206_019
@@ -61,15 +51,15 @@ def _found(connection: Connection) -> _Found:
     tables, place = _tables(connection), place_of(connection.engine.url)
     if VERSION_TABLE in tables:
         revision = _recorded(connection, VERSION_TABLE)
-        if revision in KNOWN and not tables >= _FIRST_TABLES:
+        if revision in KNOWN and not tables >= FIRST_TABLES:
             raise SchemaMismatch(
                 f"the database {place} says that it has schema {revision}, and lacks the table"
-                f" {min(_FIRST_TABLES - tables)}: restore a copy of it"
+                f" {min(FIRST_TABLES - tables)}: restore a copy of it"
             )
         return _Found(revision, ours=True)
     if not tables & {_SHARED_TABLE, *metadata.tables}:
         return _Found(None, ours=False)
-    revision = _recorded(connection, _SHARED_TABLE) if tables >= {_SHARED_TABLE, *_FIRST_TABLES} else None
+    revision = _recorded(connection, _SHARED_TABLE) if tables >= {_SHARED_TABLE, *FIRST_TABLES} else None
     if revision not in KNOWN or not _columns(connection, "tasks") >= _TASK_COLUMNS:
         raise SchemaMismatch(
             f"the database {place} belongs to another program: give the notifier one of its own, or in"

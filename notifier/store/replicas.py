@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, delete, false, func, or_, select, update
+from sqlalchemy import and_, delete, func, or_, select, update
 
 from notifier.core.delivery import DeliveryState
 from notifier.core.health_facts import Replica
@@ -10,6 +10,7 @@ from notifier.store import rows, statements
 from notifier.store.delivery_rows import make_due
 from notifier.store.schema import channels, credentials, deliveries, edit_budgets, replicas, sources
 from notifier.store.session import Session
+from notifier.store.writable import prove_writable
 
 STOPPED_KEPT = timedelta(hours=1)
 """How long a process that stopped in order stays recorded once another has begun."""
@@ -70,8 +71,4 @@ class Replicas:
 
     def prove_writable(self) -> None:
         """Write something that changes nothing. Raises StoreError where the database cannot be written."""
-        if self._session.is_postgresql:
-            self._session.execute(update(sources).where(false()).values(failures=0))
-        else:  # a page is written, so that a full disk shows
-            version = self._session.connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-            self._session.connection.exec_driver_sql(f"PRAGMA user_version = {int(version)}")
+        self._session.on_driver(prove_writable)

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 import msgspec
-from sqlalchemy import Row
 
 from notifier.core.credentials import CredentialState
 from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState, Recipient, Resolution
@@ -29,7 +28,8 @@ _decode_names = msgspec.json.Decoder(tuple[str, ...]).decode
 
 _NO_ROUTING = DeliveryRouting()
 
-T = TypeVar("T", bound=tuple[Any, ...])
+NamedRow: TypeAlias = Any
+"""A row with its columns by name, of SQLAlchemy or of `query_texts`."""
 
 # Columns carry the names of the fields, less those that need a conversion.
 _TASK = tuple(field.name for field in fields(Task) if field.name != "status")
@@ -97,12 +97,12 @@ def _seconds(task: Task) -> float | None:
     return (task.ended_at - task.created_at).total_seconds()
 
 
-def task_of(row: Row[T]) -> Task:
+def task_of(row: NamedRow) -> Task:
     """Read a task."""
     return Task(status=TaskStatus(row.status), **_fields_of(row, _TASK))
 
 
-def recorded_of(row: Row[T]) -> RecordedTask:
+def recorded_of(row: NamedRow) -> RecordedTask:
     """Read a task with what the diff needs."""
     return RecordedTask(
         task=task_of(row),
@@ -113,13 +113,13 @@ def recorded_of(row: Row[T]) -> RecordedTask:
     )
 
 
-def source_of(row: Row[T]) -> SourceState:
+def source_of(row: NamedRow) -> SourceState:
     """Read a source; the counts of its tasks are optional columns."""
     tasks, running = getattr(row, "tasks", 0), getattr(row, "running", 0)
     return SourceState(tasks=tasks, running=running, **_fields_of(row, _SOURCE))
 
 
-def credential_of(row: Row[T]) -> CredentialState:
+def credential_of(row: NamedRow) -> CredentialState:
     """Read what is recorded about a credential."""
     return CredentialState(**_fields_of(row, _CREDENTIAL))
 
@@ -141,7 +141,7 @@ def event_values(routed: RoutedEvent) -> dict[str, object]:
     }
 
 
-def routed_of(row: Row[T]) -> RoutedEvent:
+def routed_of(row: NamedRow) -> RoutedEvent:
     """Read an event with its routes."""
     return RoutedEvent(
         event=event_of(row.facts), routes=_decode_names(row.routes), channels=_decode_names(row.channels)
@@ -178,7 +178,7 @@ def copies_of(encoded: str | None) -> tuple[str, ...]:
     return _decode_names(encoded) if encoded else ()
 
 
-def delivery_of(row: Row[T], events: tuple[Event, ...], storm: Storm | None = None) -> Delivery:
+def delivery_of(row: NamedRow, events: tuple[Event, ...], storm: Storm | None = None) -> Delivery:
     """Read a delivery."""
     body = None if row.body is None else Body(content=row.body, content_type=row.content_type)
     return Delivery(
@@ -198,7 +198,7 @@ def storm_values(storm: Storm) -> dict[str, object]:
     return _fields_of(storm, _STORM) | {"facts": _encode(storm)}
 
 
-def storm_of(row: Row[T]) -> Storm:
+def storm_of(row: NamedRow) -> Storm:
     """Read a storm. Its source may have another name by now."""
     return replace(_decode_storm(row.facts), source=row.source)
 
@@ -218,17 +218,17 @@ def attempt_values(attempt: Attempt) -> dict[str, object]:
     return _fields_of(attempt, _ATTEMPT) | {"resolution": attempt.resolution}
 
 
-def attempt_of(row: Row[T]) -> Attempt:
+def attempt_of(row: NamedRow) -> Attempt:
     """Read an attempt."""
     return Attempt(resolution=Resolution(row.resolution) if row.resolution else None, **_fields_of(row, _ATTEMPT))
 
 
-def channel_of(row: Row[T]) -> ChannelState:
+def channel_of(row: NamedRow) -> ChannelState:
     """Read what is recorded about a channel."""
     return ChannelState(health=health_of(row), **_fields_of(row, _CHANNEL))
 
 
-def health_of(row: Row[T]) -> ChannelHealth:
+def health_of(row: NamedRow) -> ChannelHealth:
     """Read the health of a channel, or of a budget of edits."""
     return ChannelHealth(**_fields_of(row, _HEALTH))
 
@@ -238,12 +238,12 @@ def health_values(health: ChannelHealth) -> dict[str, object]:
     return _fields_of(health, _HEALTH)
 
 
-def acknowledgement_of(row: Row[T]) -> Acknowledgement:
+def acknowledgement_of(row: NamedRow) -> Acknowledgement:
     """Read an acknowledgement."""
     return Acknowledgement(**_fields_of(row, _ACKNOWLEDGEMENT))
 
 
-def mute_of(row: Row[T]) -> Mute:
+def mute_of(row: NamedRow) -> Mute:
     """Read a mute."""
     return Mute(**_fields_of(row, _MUTE))
 
@@ -253,7 +253,7 @@ def replica_values(replica: Replica) -> dict[str, object]:
     return asdict(replica) | {"roles": ",".join(replica.roles)}
 
 
-def replica_of(row: Row[T]) -> Replica:
+def replica_of(row: NamedRow) -> Replica:
     """Read a process; a role that this version does not know is left out."""
     roles = tuple(Role(name) for name in row.roles.split(",") if name in list(Role))
     return Replica(roles=roles, **_fields_of(row, _REPLICA))
@@ -264,6 +264,6 @@ def action_values(action: Action) -> dict[str, object]:
     return asdict(action) | {"verb": str(action.verb)}
 
 
-def action_of(row: Row[T]) -> Action:
+def action_of(row: NamedRow) -> Action:
     """Read what a person did."""
     return Action(verb=Verb(row.verb), **_fields_of(row, _ACTION))

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import text
 
 from notifier.core.delivery import DeliveryState
+from notifier.store.values import text_of, time_of, utc_of
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -21,32 +22,15 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
 
     def bind_processor(self, dialect: sa.Dialect) -> Callable[[datetime | None], Any]:
         """Store UTC; refuse a naive time, which names no moment."""
-        return _text_of if dialect.name == "sqlite" else _utc_of
+        return text_of if dialect.name == "sqlite" else utc_of
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Callable[[Any], datetime | None]:  # noqa: ARG002 - of any
         """Give back UTC, whatever zone the database session has."""
-        return _time_of if dialect.name == "sqlite" else _utc_of
+        return time_of if dialect.name == "sqlite" else utc_of
 
     def process_literal_param(self, value: datetime | None, dialect: sa.Dialect) -> Any:  # noqa: ANN401 - the driver's
         """Write a time into the text of a statement."""
-        return value and (value.astimezone(UTC).replace(tzinfo=None) if dialect.name == "sqlite" else _utc_of(value))
-
-
-def _utc_of(value: datetime | None) -> datetime | None:
-    if value is None:
-        return None
-    if value.tzinfo is None:
-        raise ValueError("a time without a zone cannot be stored")
-    return value.astimezone(UTC)
-
-
-def _text_of(value: datetime | None) -> str | None:
-    utc = _utc_of(value)
-    return None if utc is None else utc.isoformat(" ", "microseconds").removesuffix("+00:00")
-
-
-def _time_of(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(f"{text}+00:00")
+        return value and (value.astimezone(UTC).replace(tzinfo=None) if dialect.name == "sqlite" else utc_of(value))
 
 
 # SQLite numbers rows by itself only for INTEGER; PostgreSQL needs BIGINT to count for years.

@@ -12,7 +12,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from notifier.store import statements
-from notifier.store.compiled import Parameters, Result, form_of
+from notifier.store.compiled import Parameters, Result, driver_errors_as_sqlalchemys, form_of
+from notifier.store.query_texts import query_text
 
 T = TypeVar("T")
 
@@ -52,15 +53,27 @@ class Session:
         form = form_of(statement, self.connection.dialect)
         if form is None:
             return self.connection.execute(statement, parameters)
-        if self._cursor is None:
-            self._cursor = self.connection.connection.cursor()
-        return form.execute(self.connection, self._cursor, parameters)
+        return form.execute(self.connection, self._driver_cursor(), parameters)
 
     def execute_chunks(
         self, statement: Executable, values: Collection[T], name: str = "ids", **parameters: object
     ) -> Iterator[Result]:
         """Run a statement for a few of the values at a time, which it takes as the list `name`."""
         return (self.execute(statement, parameters | {name: some}) for some in chunks(values))
+
+    def query(self, name: str, /, **parameters: object) -> Sequence[Any]:
+        """Return the rows of a statement of `query_statements`."""
+        return self.on_driver(lambda cursor, database: query_text(name, database).run(cursor, parameters))
+
+    def on_driver(self, work: Callable[[Any, str], T]) -> T:
+        """Return the result of work on the driver's cursor, in this transaction. It is told the kind of database."""
+        with driver_errors_as_sqlalchemys(self.connection):
+            return work(self._driver_cursor(), self.connection.dialect.name)
+
+    def _driver_cursor(self) -> Any:  # noqa: ANN401 - the driver's
+        if self._cursor is None:
+            self._cursor = self.connection.connection.cursor()
+        return self._cursor
 
     def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
         """Return an INSERT that can handle conflicts."""

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Connection, Table, case, func, literal, or_, update
 from sqlalchemy.dialects.sqlite import insert
 
-from notifier.clock import SteadyTime
 from notifier.core.delivery import DeliveryState
+from notifier.steady_time import SteadyTime
 from notifier.store import statements
 from notifier.store.schema import (
     UtcDateTime,
@@ -54,7 +54,7 @@ class SharedTime:
             if self.writing:
                 begin(connection, present)
             return present.at
-        steady = SteadyTime(boot=row.boot, at=row.at, seconds=row.seconds).now()
+        steady = present.continuing(row).at
         step = present.at - steady
         if abs(step) <= STEP or not self.writing:
             return steady

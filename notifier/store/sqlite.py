@@ -2,35 +2,16 @@
 
 from contextlib import closing
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 
 from notifier.core.errors import ConfigurationError, StoreUnreachable
 from notifier.store.compiled import CompiledStatement
-from notifier.store.errors import BUSY_SECONDS, damaged, translated
-from notifier.store.files import create, identity_of, require_same
-
-
-def sqlite_module() -> ModuleType:
-    """Return the newest SQLite at hand: the pysqlite3 wheel's where it is installed, else Python's own."""
-    try:
-        from pysqlite3 import dbapi2  # noqa: PLC0415 - not on every platform
-    except ImportError:
-        import sqlite3 as dbapi2  # noqa: PLC0415 - the fallback
-    module: ModuleType = dbapi2
-    return module
-
-
-def wal_is_safe(version: tuple[int, ...]) -> bool:
-    """Return whether a SQLite version is free of the WAL-reset bug, which can corrupt a database with two connections.
-
-    Present from 3.7.0 to 3.51.2; fixed in 3.51.3 and in the back-ports 3.50.7 and 3.44.6 (sqlite.org, "WAL-reset bug").
-    Why nothing else is put in where it is not: docs/decisions/0017-the-rollback-journal.md.
-    """
-    return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+from notifier.store.errors import translated
+from notifier.store.failures import damaged
+from notifier.store.files import create, identity_of
+from notifier.store.sqlite_driver import connect, sqlite_module
 
 
 def sqlite_engine(path: Path, *, begin: str, pool_size: int) -> Engine:
@@ -38,30 +19,14 @@ def sqlite_engine(path: Path, *, begin: str, pool_size: int) -> Engine:
 
     All its connections are to the file that the path leads to now; it is not created.
     """
-    module, opened = sqlite_module(), identity_of(path)
-
-    def connect() -> Any:  # noqa: ANN401 - the driver's connection
-        if opened is not None:
-            require_same(path, opened)
-        return module.connect(
-            f"{path.absolute().as_uri()}?mode=rw",
-            uri=True,
-            timeout=BUSY_SECONDS,
-            check_same_thread=False,
-            isolation_level=None,
-        )
-
+    opened = identity_of(path)
     engine = create_engine(
-        URL.create("sqlite", database=str(path)), module=module, creator=connect, pool_size=pool_size, max_overflow=0
+        URL.create("sqlite", database=str(path)),
+        module=sqlite_module(),
+        creator=lambda: connect(path, opened),
+        pool_size=pool_size,
+        max_overflow=0,
     )
-    journal = "WAL" if wal_is_safe(module.sqlite_version_info) else "DELETE"
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's connection
-        cursor = connection.cursor()
-        for pragma in (f"journal_mode={journal}", "synchronous=FULL", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
 
     statement = CompiledStatement(text(begin), engine.dialect)
 
@@ -106,4 +71,4 @@ _CHECK = "PRAGMA quick_check(1)"
 
 def _require_sound(verdict: object, url: URL) -> None:
     if verdict != "ok":
-        raise damaged(url)
+        raise damaged(str(url.database))

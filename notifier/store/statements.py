@@ -305,7 +305,6 @@ SAVE_HEALTH = compiled(
     .where(channels.c.name == bindparam("of_name"))
     .values({field.name: bindparam(f"new_{field.name}") for field in fields(ChannelHealth)})
 )
-CHANNELS = compiled(select(channels).order_by(channels.c.name))
 DUE_PROBES = compiled(select(channels.c.name).where(channels.c.probe_at <= bindparam("now")).order_by(channels.c.name))
 PARKED_NAMES = compiled(select(channels.c.name).where(channels.c.parked_since.is_not(None)))
 PARKED_CHANNELS = compiled(
@@ -314,7 +313,6 @@ PARKED_CHANNELS = compiled(
 
 # ---- processes ----
 
-REPLICAS = compiled(select(replicas).order_by(replicas.c.started_at, replicas.c.owner))
 _NEW_REPLICA = recorded(replicas)
 REPORT_REPLICA = compiled(
     _NEW_REPLICA.on_conflict_do_update(
@@ -325,22 +323,6 @@ REPORT_REPLICA = compiled(
 
 # ---- deliveries ----
 
-
-def _backlog(state: DeliveryState, moment: ColumnElement[Any], *which: ColumnElement[bool]) -> Select[Any]:
-    """Count the deliveries of each channel in a state, and return the first and the last of a time of theirs."""
-    counted = (func.count().label("count"), func.min(moment).label("first"), func.max(moment).label("last"))
-    found = select(deliveries.c.channel, deliveries.c.state, *counted).where(deliveries.c.state == state, *which)
-    return found.group_by(deliveries.c.channel, deliveries.c.state)
-
-
-# A retried delivery has waited since then, any other since it was planned.
-BACKLOGS = compiled(
-    union_all(
-        _backlog(DeliveryState.PENDING, func.coalesce(deliveries.c.retried_at, deliveries.c.created_at)),
-        _backlog(DeliveryState.PARKED, deliveries.c.created_at),
-        _backlog(DeliveryState.DEAD, deliveries.c.settled_at, deliveries.c.dismissed_at.is_(None)),
-    )
-)
 DIRECT_CHANNELS = compiled(
     select(deliveries.c.channel)
     .where(deliveries.c.state == DeliveryState.PENDING, deliveries.c.channel.startswith(DirectChannel.PREFIX))

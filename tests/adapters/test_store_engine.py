@@ -22,7 +22,7 @@ from notifier.core.errors import (
 from notifier.ports import TaskFilter
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.errors import translated
-from notifier.store.sqlite import sqlite_module, wal_is_safe
+from notifier.store.sqlite_driver import sqlite_module, wal_is_safe
 from notifier.store.transaction import Transaction
 
 

@@ -17,8 +17,8 @@ from sqlalchemy import text
 
 from notifier.core.errors import SchemaMismatch, StoreError, StoreInUse, StoreMissing, StoreReplaced, StoreUnreachable
 from notifier.store.engine import SqlStore, open_store, upgrade_database
-from notifier.store.migrate import VERSION_TABLE
-from notifier.store.sqlite import sqlite_module
+from notifier.store.revision import VERSION_TABLE
+from notifier.store.sqlite_driver import sqlite_module
 
 
 @pytest.fixture

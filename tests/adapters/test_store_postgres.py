@@ -18,8 +18,8 @@ from notifier.core.errors import ConfigurationError, NotifierError, StoreUnreach
 from notifier.settings.database_url import PostgresAddress
 from notifier.store import listen
 from notifier.store.engine import SqlStore, admin_engine, open_store
-from notifier.store.errors import is_lost
-from notifier.store.postgres import postgres_parameters
+from notifier.store.failures import is_lost
+from notifier.store.postgres_driver import postgres_parameters
 
 PATIENCE = 60.0
 """Seconds after which a test that waits for a server fails. None of them waits for it."""

@@ -15,7 +15,7 @@ from fakes import FakeClock, FakeSource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import notifier.clock
+import notifier.steady_time
 from notifier.core.delivery import DeliveryState
 from notifier.core.events import EventType
 from notifier.core.people import Mute
@@ -51,9 +51,9 @@ class Clocks:
                 assert tz is UTC
                 return clocks.system
 
-        monkeypatch.setattr(notifier.clock, "datetime", Told)
-        monkeypatch.setattr(notifier.clock, "_seconds", lambda: self.seconds)
-        monkeypatch.setattr(notifier.clock, "_boot", lambda: self.boot)
+        monkeypatch.setattr(notifier.steady_time, "datetime", Told)
+        monkeypatch.setattr(notifier.steady_time, "boot_seconds", lambda: self.seconds)
+        monkeypatch.setattr(notifier.steady_time, "_boot", lambda: self.boot)
 
     def go_on(self, length: timedelta) -> None:
         self.system += length

@@ -15,7 +15,8 @@ from sqlalchemy import text
 from notifier.core.errors import StoreError, StoreUnreachable
 from notifier.store import statements
 from notifier.store.engine import SqlStore, open_store
-from notifier.store.sqlite import sqlite_engine, sqlite_module, wal_is_safe
+from notifier.store.sqlite import sqlite_engine
+from notifier.store.sqlite_driver import sqlite_module, wal_is_safe
 from notifier.store.transaction import Transaction
 from notifier.store.writing import DISK_LIMIT, DISK_RETRY, DiskSpeed, SqliteWriter, WouldWait
 

@@ -110,13 +110,10 @@ PARAMETERS: Mapping[str, Any] = {
     "CHANNEL": {"of_name": "dba"},
     "SAVE_HEALTH": {"of_name": "dba"} | statements.new_values(HEALTH),
     "EDIT_BUDGET": {"of_name": "token"},
-    "CHANNELS": {},
     "DUE_PROBES": {"now": LATER},
     "PARKED_NAMES": {},
     "PARKED_CHANNELS": {},
-    "REPLICAS": {},
     "REPORT_REPLICA": rows.replica_values(replace(PROCESS, seen_at=LATER)),
-    "BACKLOGS": {},
     "DIRECT_CHANNELS": {},
     "RECORD_DELIVERY": [rows.delivery_values(NEW_DELIVERY)],
     "RECORD_DELIVERED_EVENT": [

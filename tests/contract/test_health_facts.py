@@ -17,6 +17,7 @@ from sqlalchemy import insert
 from notifier import people
 from notifier.core.alerts import decide_alerts
 from notifier.core.delivery import DeliveryState, GaveUp, Outcome, Parked, Retry
+from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.health import judge, shortest_poll_limit
 from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, Replica, Role
 from notifier.core.model import Event
@@ -24,7 +25,7 @@ from notifier.core.outbox import settle
 from notifier.core.people import Person, Verb
 from notifier.core.routing import RoutedEvent
 from notifier.lookup import NamedInstance
-from notifier.ports import DeliveryFilter, Ledger
+from notifier.ports import DeliveryFilter, Ledger, TaskFilter
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.schema import sources
 from notifier.store.transaction import Transaction
@@ -234,14 +235,23 @@ async def test_the_person_who_acknowledged_the_newest_event_is_known(store: SqlS
     other = make_event(make_task("b"))
 
     def act(tx: Transaction) -> None:
+        claim = tx.polls.claim("prod", "me", T0, timedelta(minutes=1))
+        assert claim is not None
+        tx.polls.fingerprints(claim)
+        written = [RecordedTask(task=make_task(job), occurrence="o") for job in ("a", "b", "c")]
+        tx.polls.record_tasks(claim, [TaskWrite(recorded=one, fingerprint=b"1") for one in written], T0)
         planned(tx, "dba", old, other)
         people.acknowledge(tx, old, BOB)
         people.acknowledge(tx, other, BOB)
         planned(tx, "dba", new)
 
     await store.transact(act)
-    found = await store.read(lambda q: q.acknowledgements([("prod", "a"), ("prod", "b"), ("prod", "c")]))
-    assert [(subject, one.name) for subject, one in found.items()] == [(("prod", "b"), "bob")]
+    found = await store.read(lambda q: q.tasks(TaskFilter()))
+    assert {one.task.job_id: one.acknowledged and one.acknowledged.name for one in found} == {
+        "a": None,
+        "b": "bob",
+        "c": None,
+    }
 
 
 async def test_processes_report_themselves_and_old_ones_are_pruned(store: SqlStore, clock: FakeClock) -> None:

@@ -339,7 +339,7 @@ async def test_progress_that_has_not_been_tried_gives_way(store: SqlStore) -> No
     await store.transact(lambda tx: tx.deliveries.record([half, failed]))
     given_way = await store.transact(lambda tx: tx.deliveries.supersede_progress("dba", {SUBJECT: FAILED.id}))
     assert given_way == [HALF.id]
-    found = await store.read(lambda q: q.deliveries(DeliveryFilter(ids=[half.id])))
+    found = await store.read(lambda q: q.deliveries(DeliveryFilter(id=half.id)))
     assert [(one.state, one.reason) for one in found] == [(DeliveryState.SUPERSEDED, f"superseded by {FAILED.id}")]
 
 

@@ -518,7 +518,7 @@ async def test_tasks_are_found_by_what_people_ask(store: SqlStore, wanted: TaskF
 async def test_deliveries_are_found_by_the_beginning_of_their_id(store: SqlStore) -> None:
     delivery = make_delivery(attempt=0)
     await put(store, delivery)
-    (found,) = await store.read(lambda q: q.deliveries(DeliveryFilter(ids=[delivery.id[:8]])))
+    (found,) = await store.read(lambda q: q.deliveries(DeliveryFilter(id=delivery.id[:8])))
     assert found.events == delivery.events
     assert await store.read(lambda q: q.deliveries(DeliveryFilter(event_ids=["none"]))) == []
 

@@ -49,7 +49,7 @@ from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.sources.payloads import Decode, TaskPage, decode_page
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.queries import Queries
-from notifier.store.sqlite import sqlite_module
+from notifier.store.sqlite_driver import sqlite_module
 from notifier.store.transaction import Transaction
 
 T = TypeVar("T")

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, text
 from notifier.settings.database_url import PostgresAddress, SqliteAddress, parse_address
 from notifier.store import migrate
 from notifier.store.postgres import postgres_engine
+from notifier.store.revision import VERSION_TABLE
 from notifier.store.sqlite import sqlite_engine
 
 
@@ -32,7 +33,7 @@ def at(connection: Connection, revision: str) -> None:
     config = migrate.alembic_config()
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
-    connection.execute(text(f"DROP TABLE {migrate.VERSION_TABLE}"))
+    connection.execute(text(f"DROP TABLE {VERSION_TABLE}"))
     key = "version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)"
     connection.execute(text(f"CREATE TABLE alembic_version ({key})"))
     connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})

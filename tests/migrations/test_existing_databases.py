@@ -20,6 +20,7 @@ from notifier.core.routing import RoutedEvent
 from notifier.ports import DeliveryFilter, EventFilter, TaskFilter
 from notifier.store import migrate, rows
 from notifier.store.engine import open_store
+from notifier.store.revision import HEAD, KNOWN
 
 HOUR = timedelta(hours=1)
 EVENT = make_event(make_task("job-1"))
@@ -113,14 +114,14 @@ def test_an_upgraded_database_upgrades_again_and_older_code_refuses(empty_url: s
         assert migrate.upgrade(engine) is True
         assert migrate.upgrade(engine) is False
         with engine.connect() as connection:
-            assert connection.scalar(text("SELECT version_num FROM alembic_version")) == migrate.HEAD
+            assert connection.scalar(text("SELECT version_num FROM alembic_version")) == HEAD
 
 
 def test_the_known_revisions_are_those_of_the_migrations() -> None:
     from alembic.script import ScriptDirectory  # noqa: PLC0415 - the test's own
 
     script = ScriptDirectory.from_config(migrate.alembic_config())
-    assert {revision.revision for revision in script.walk_revisions()} == migrate.KNOWN
+    assert {revision.revision for revision in script.walk_revisions()} == KNOWN
 
 
 # ---- other programs ----
@@ -152,7 +153,7 @@ def a_version_table_of_another_shape(connection: Connection) -> None:
 OTHERS: Mapping[str, Callable[[Connection], None]] = {
     "0003": their_revision("0003"),
     "0001": their_revision("0001"),
-    migrate.HEAD: their_revision(migrate.HEAD),
+    HEAD: their_revision(HEAD),
     "9999": their_revision("9999"),
     "a hash": their_revision("1975ea83b712"),
     "a table": their_tables,
@@ -188,7 +189,7 @@ def test_a_schema_of_its_own_beside_another_program_is_used(postgres_url: str) -
     open_store(url).close()
     with psycopg.connect(postgres_url) as connection:
         assert connection.execute("SELECT version_num FROM public.alembic_version").fetchone() == ("0003",)
-        assert connection.execute("SELECT version_num FROM notifier.notifier_schema").fetchone() == (migrate.HEAD,)
+        assert connection.execute("SELECT version_num FROM notifier.notifier_schema").fetchone() == (HEAD,)
 
 
 def test_a_database_whose_tables_are_gone_is_not_current(empty_url: str) -> None:

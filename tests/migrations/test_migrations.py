@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 
 from notifier.core.errors import SchemaMismatch
-from notifier.store import migrate
+from notifier.store import migrate, revision
 from notifier.store.engine import admin_engine, open_store
 from notifier.store.schema import metadata
 
@@ -31,19 +31,19 @@ def test_the_migrations_end_where_the_tables_are(engine: Engine) -> None:
     with engine.connect() as connection:
         assert (
             compare_metadata(
-                MigrationContext.configure(connection, opts={"version_table": migrate.VERSION_TABLE}), metadata
+                MigrationContext.configure(connection, opts={"version_table": revision.VERSION_TABLE}), metadata
             )
             == []
         )
 
 
 def test_the_program_needs_the_newest_migration() -> None:
-    assert ScriptDirectory.from_config(migrate.alembic_config()).get_heads() == [migrate.HEAD]
+    assert ScriptDirectory.from_config(migrate.alembic_config()).get_heads() == [revision.HEAD]
 
 
 def test_migrating_twice_does_nothing(engine: Engine) -> None:
     assert migrate.upgrade(engine) is False
-    assert migrate.current(engine) == migrate.HEAD
+    assert migrate.current(engine) == revision.HEAD
 
 
 def test_a_migration_can_be_taken_back(engine: Engine) -> None:
@@ -52,7 +52,7 @@ def test_a_migration_can_be_taken_back(engine: Engine) -> None:
         config.attributes["connection"] = connection
         command.downgrade(config, "base")
     with engine.connect() as connection:
-        assert inspect(connection).get_table_names() == [migrate.VERSION_TABLE]
+        assert inspect(connection).get_table_names() == [revision.VERSION_TABLE]
 
 
 def test_a_schema_from_the_future_is_refused(engine: Engine, store_url: str) -> None:

@@ -36,7 +36,7 @@ from notifier.integrations.slack.chat import SlackChat, SlackChatRules
 from notifier.integrations.slack.users import UserDirectory
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.queries import Queries
-from notifier.store.sqlite import sqlite_module
+from notifier.store.sqlite_driver import sqlite_module
 from notifier.store.transaction import Transaction
 from notifier.wording.causes import builtin_catalogue
 from notifier.wording.links import LinkTemplates

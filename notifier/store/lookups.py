@@ -1,0 +1,236 @@
+"""The reads that people's queries and the judgement of health are answered from.
+
+They take no library but the driver: their statements are compiled ahead of time. So a look-up on the command line and
+the service run the same ones.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+from notifier.core.delivery import Attempt, Delivery, DeliveryState, with_reply
+from notifier.core.events import EventType
+from notifier.core.health_facts import Backlog, HealthFacts
+from notifier.core.model import ChannelState, Event, SourceState, TaskStatus
+from notifier.core.people import Acknowledgement, Action, Mute
+from notifier.core.routing import RoutedEvent
+from notifier.core.storms import Storm
+from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter
+from notifier.store import rows
+
+
+class Reader(Protocol):
+    """One consistent view of a database."""
+
+    def now(self) -> datetime:
+        """Return the time that everybody who shares the database agrees on."""
+
+    def query(self, name: str, /, **parameters: object) -> Sequence[Any]:
+        """Return the rows of a statement of `query_statements`, with their columns by name."""
+
+
+class _Count(NamedTuple):
+    number: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+
+
+class Lookups:
+    """Indexed reads. Each method runs one statement, or a few."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.now = reader.now
+
+    def sources(self) -> Sequence[SourceState]:
+        """Return every source ever polled, by name."""
+        return [rows.source_of(row) for row in self._reader.query("sources")]
+
+    def source_states(self) -> Sequence[SourceState]:
+        """Return every source ever polled, by name, without the counts of its tasks: they take a while."""
+        return [rows.source_of(row) for row in self._reader.query("source_states")]
+
+    def health_facts(self) -> HealthFacts:
+        """Return everything that health is judged by, and when that was asked."""
+        return replace(self.channel_facts(), sources=self.source_states())
+
+    def channel_facts(self) -> HealthFacts:
+        """Return what health is judged by apart from sources, and when that was asked."""
+        return HealthFacts(
+            at=self.now(),
+            channels=self.channels(),
+            backlogs=self._backlogs(),
+            replicas=[rows.replica_of(row) for row in self._reader.query("replicas")],
+        )
+
+    def channels(self) -> Sequence[ChannelState]:
+        """Return what is recorded about channels, by name."""
+        return [rows.channel_of(row) for row in self._reader.query("channels")]
+
+    def tasks(self, wanted: TaskFilter) -> Sequence[StoredTask]:
+        """Return tasks, the most recently changed first."""
+        found = self._reader.query("tasks", **_task_parameters(wanted), limit=wanted.limit, offset=wanted.offset)
+        now = self.now()
+        mutes = self.mutes(now)
+        return [_stored_task(row, mutes, now) for row in found]
+
+    def count_by_source(self, wanted: TaskFilter) -> Mapping[str, int]:
+        """Count the tasks that fit by source, whatever the limit and the offset."""
+        return {row.source: row.number for row in self._reader.query("task_counts", **_task_parameters(wanted))}
+
+    def count_tasks(self, wanted: TaskFilter) -> int:
+        """Count the tasks that fit, whatever the limit and the offset."""
+        return sum(self.count_by_source(wanted).values())
+
+    def fail_reasons(self, wanted: TaskFilter) -> Sequence[str]:
+        """Return the reasons of the tasks that fit, as many as the limit, the most recently changed first."""
+        found = self._reader.query("fail_reasons", **_task_parameters(wanted), limit=wanted.limit)
+        return [row.fail_reason for row in found if row.fail_reason]
+
+    def events(self, wanted: EventFilter) -> Sequence[RoutedEvent]:
+        """Return events, the newest first."""
+        job = {"whole_job_id" if wanted.exact else "job_id": wanted.job_id}
+        facts = {"type": wanted.type, "since": wanted.since, "source": wanted.source}
+        return [rows.routed_of(row) for row in self._reader.query("events", **facts, **job, limit=wanted.limit)]
+
+    def deliveries(self, wanted: DeliveryFilter) -> Sequence[Delivery]:
+        """Return deliveries, the newest first."""
+        found = self._reader.query("deliveries", **_delivery_parameters(wanted), limit=wanted.limit)
+        carried: dict[str, list[Event]] = {}
+        for row in self._reader.query("events_of_deliveries", ids=[row.id for row in found]) if found else ():
+            carried.setdefault(row.delivery_id, []).append(rows.event_of(row.facts))
+        storms = self.storms({row.storm for row in found if row.storm})
+        return [rows.delivery_of(row, tuple(carried.get(row.id, ())), storms.get(row.storm)) for row in found]
+
+    def delivery_ids(self, wanted: DeliveryFilter) -> Sequence[str]:
+        """Return the ids of all deliveries that fit, whatever the limit, the oldest first."""
+        return [row.id for row in self._reader.query("delivery_ids", **_delivery_parameters(wanted))]
+
+    def storms(self, ids: Collection[str]) -> Mapping[str, Storm]:
+        """Return storms by id."""
+        return {row.id: rows.storm_of(row) for row in self._reader.query("storms", ids=list(ids))} if ids else {}
+
+    def attempts(self, delivery_id: str) -> Sequence[Attempt]:
+        """Return the attempts of a delivery in order."""
+        return [rows.attempt_of(row) for row in self._reader.query("attempts", delivery_id=delivery_id)]
+
+    def instances(self, wanted: str, limit: int) -> Sequence[tuple[str | None, str | None]]:
+        """Return ids and names of instances of recorded tasks with this id or name, the latest name first."""
+        found = self._reader.query("instances", wanted=wanted, limit=limit)
+        return [(row.instance_id, row.instance_name) for row in found]
+
+    def recent_instance_names(self, limit: int) -> Sequence[str]:
+        """Return the names of the instances of this many recorded tasks, those that changed last first, each once."""
+        found = self._reader.query("instance_names", limit=limit)
+        return list(dict.fromkeys(row.instance_name for row in found if row.instance_name))
+
+    def mutes(self, now: datetime) -> Sequence[Mute]:
+        """Return the mutes that are in force, those that end first first."""
+        return [rows.mute_of(row) for row in self._reader.query("mutes", now=now)]
+
+    def actions(self, limit: int) -> Sequence[Action]:
+        """Return what people did, the newest first."""
+        return [rows.action_of(row) for row in self._reader.query("actions", limit=limit)]
+
+    def ledger(self) -> Ledger:
+        """Count every pair of event and channel."""
+        (totals,) = self._reader.query("ledger")
+        (first,) = self._reader.query("ledger_oldest")
+        counted = {DeliveryState(row.state): row.pairs for row in self._reader.query("ledger_states")}
+        return Ledger(
+            events=totals.events,
+            unrouted=totals.unrouted,
+            pairs=int(totals.pairs),
+            by_state={state: counted.get(state, 0) for state in DeliveryState},
+            unaccounted=tuple(self._unaccounted()),
+            dead=tuple(self.deliveries(DeliveryFilter(state=DeliveryState.DEAD))),
+            oldest_pending=first.oldest,
+        )
+
+    def _unaccounted(self) -> Iterator[tuple[str, str]]:
+        """Find the pairs that routing asked for and that have no delivery, or that routing did not ask for."""
+        for row in self._reader.query("ledger_unequal"):
+            accounted = {account.channel for account in self._reader.query("ledger_channels", event_id=row.id)}
+            yield from ((row.id, channel) for channel in sorted(accounted ^ set(rows.routed_of(row).channels)))
+        yield from ((row.id, row.channel) for row in self._reader.query("ledger_unrouted"))
+
+    def _backlogs(self) -> Sequence[Backlog]:
+        """Return what each channel has not delivered, by name; channels that have delivered everything are left out."""
+        found: dict[str, dict[DeliveryState, _Count]] = {}
+        for channel, state, *count in self._reader.query("backlogs"):
+            found.setdefault(channel, {})[DeliveryState(state)] = _Count(*count)
+        return [self._backlog(channel, found[channel]) for channel in sorted(found)]
+
+    def _backlog(self, channel: str, counts: Mapping[DeliveryState, _Count]) -> Backlog:
+        states = (DeliveryState.PENDING, DeliveryState.PARKED, DeliveryState.DEAD)
+        pending, parked, dead = (counts.get(state, _Count()) for state in states)
+        return Backlog(
+            channel=channel,
+            pending=pending.number,
+            pending_since=pending.first,
+            parked=parked.number,
+            dead=dead.number,
+            dead_since=dead.first,
+            dead_until=dead.last,
+            reason=self._latest_failure("pending_reasons", channel) if pending.number else None,
+            dead_reason=self._latest_failure("dead_reason", channel) if dead.number else None,
+        )
+
+    def _latest_failure(self, statement: str, channel: str) -> str | None:
+        found = self._reader.query(statement, channel=channel)
+        failures = [with_reply(row.reason, row.reply) for row in found if row.reason]
+        return failures[-1] if failures else None
+
+
+def _task_parameters(wanted: TaskFilter) -> dict[str, object]:
+    running = wanted.status is TaskStatus.RUNNING
+    return {
+        "running": running or None,
+        "status": None if running else wanted.status,
+        "since": wanted.since,
+        "instance": wanted.instance,
+        "instance_like": None if wanted.instance is None else f"%{_literally(wanted.instance.lower())}%",
+        "instance_id": wanted.instance_id,
+        "instance_name": wanted.instance_name,
+        "source": wanted.source,
+        "storm": wanted.storm,
+        "unacknowledged": wanted.unacknowledged or None,
+        "job_id": wanted.job_id,
+    }
+
+
+def _delivery_parameters(wanted: DeliveryFilter) -> dict[str, object]:
+    return {
+        "state": wanted.state,
+        "channel": wanted.channel,
+        "dismissed": wanted.dismissed or None,
+        "undismissed": wanted.dismissed is False or None,
+        "id": wanted.id,
+        "event_ids": wanted.event_ids,
+    }
+
+
+def _literally(text: str) -> str:
+    """Return a text as LIKE compares it character by character."""
+    return text.replace("/", "//").replace("%", "/%").replace("_", "/_")
+
+
+def _stored_task(row: Any, mutes: Sequence[Mute], now: datetime) -> StoredTask:  # noqa: ANN401 - a row
+    task = rows.task_of(row)
+    acknowledged = row.acknowledged_event_id and Acknowledgement(
+        event_id=row.acknowledged_event_id,
+        by=row.acknowledged_by,
+        name=row.acknowledged_name,
+        at=row.acknowledged_at,
+    )
+    return StoredTask(
+        task=task,
+        first_seen_at=row.first_seen_at,
+        changed_at=row.changed_at,
+        listed=not row.unlisted,
+        events_pruned=row.events_pruned,
+        acknowledged=acknowledged or None,
+        muted=next((mute for mute in mutes if mute.covers(task, now)), None),
+        newest=EventType(row.newest) if row.newest else None,
+    )

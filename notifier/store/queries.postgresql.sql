@@ -1,0 +1,218 @@
+-- Written by `make queries`; see notifier/store/query_statements.py. Not to be edited.
+
+-- name: time
+-- takes:
+-- gives: at time
+SELECT clock_timestamp() AS at;
+-- name: sources
+-- takes:
+-- gives: name, region, project_id, baseline_at time, last_poll_at time, last_full_at time, last_full_calls, pruned_to time, last_error, failing_since time, failures, announced_since time, next_poll_at time, claimed_by, claimed_until time, epoch, refused_since time, refused_rows, empty_since time, clock_skew, polled_by, retired_at time, introduced_at time, tasks, running
+SELECT sources.name, sources.region, sources.project_id, sources.baseline_at, sources.last_poll_at, sources.last_full_at, sources.last_full_calls, sources.pruned_to, sources.last_error, sources.failing_since, sources.failures, sources.announced_since, sources.next_poll_at, sources.claimed_by, sources.claimed_until, sources.epoch, sources.refused_since, sources.refused_rows, sources.empty_since, sources.clock_skew, sources.polled_by, sources.retired_at, sources.introduced_at, coalesce(anon_1.tasks, 0) AS tasks, coalesce(anon_1.running, 0) AS running
+FROM sources LEFT OUTER JOIN (SELECT tasks.source AS source, count(*) AS tasks, count(tasks.job_id) FILTER (WHERE tasks.status = 'running' AND NOT (EXISTS (SELECT *
+FROM sources
+WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL))) AS running
+FROM tasks GROUP BY tasks.source) AS anon_1 ON anon_1.source = sources.name ORDER BY sources.name;
+-- name: source_states
+-- takes:
+-- gives: name, region, project_id, baseline_at time, last_poll_at time, last_full_at time, last_full_calls, pruned_to time, last_error, failing_since time, failures, announced_since time, next_poll_at time, claimed_by, claimed_until time, epoch, refused_since time, refused_rows, empty_since time, clock_skew, polled_by, retired_at time, introduced_at time
+SELECT sources.name, sources.region, sources.project_id, sources.baseline_at, sources.last_poll_at, sources.last_full_at, sources.last_full_calls, sources.pruned_to, sources.last_error, sources.failing_since, sources.failures, sources.announced_since, sources.next_poll_at, sources.claimed_by, sources.claimed_until, sources.epoch, sources.refused_since, sources.refused_rows, sources.empty_since, sources.clock_skew, sources.polled_by, sources.retired_at, sources.introduced_at
+FROM sources ORDER BY sources.name;
+-- name: tasks
+-- takes: status, since time, instance, instance_like, instance_id, instance_name, source, storm, job_id, limit, offset
+-- gives: source, job_id, name, status, raw_status, progress, instance_id, instance_name, instance_status, created_at time, ended_at time, fail_reason, seconds, occurrence, missing, unlisted boolean, first_seen_at time, changed_at time, events_pruned boolean, newest, acknowledged_event_id, acknowledged_by, acknowledged_name, acknowledged_at time
+SELECT found.source, found.job_id, found.name, found.status, found.raw_status, found.progress, found.instance_id, found.instance_name, found.instance_status, found.created_at, found.ended_at, found.fail_reason, found.seconds, found.occurrence, found.missing, found.unlisted, found.first_seen_at, found.changed_at, found.events_pruned, last.type AS newest, acknowledgements.event_id AS acknowledged_event_id, acknowledgements.by AS acknowledged_by, acknowledgements.name AS acknowledged_name, acknowledgements.at AS acknowledged_at
+FROM (SELECT tasks.source AS source, tasks.job_id AS job_id, tasks.name AS name, tasks.status AS status, tasks.raw_status AS raw_status, tasks.progress AS progress, tasks.instance_id AS instance_id, tasks.instance_name AS instance_name, tasks.instance_status AS instance_status, tasks.created_at AS created_at, tasks.ended_at AS ended_at, tasks.fail_reason AS fail_reason, tasks.seconds AS seconds, tasks.occurrence AS occurrence, tasks.missing AS missing, tasks.unlisted AS unlisted, tasks.first_seen_at AS first_seen_at, tasks.changed_at AS changed_at, tasks.events_pruned AS events_pruned
+FROM tasks
+WHERE /*if running*/(tasks.status = 'running' AND NOT (EXISTS (SELECT *
+FROM sources
+WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL)))/*end*/ AND /*if status*/(tasks.status = %(status)s::VARCHAR)/*end*/ AND /*if since*/(tasks.created_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.ended_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.changed_at >= %(since)s::TIMESTAMP WITH TIME ZONE)/*end*/ AND /*if instance*/(tasks.instance_id = %(instance)s::VARCHAR OR lower(tasks.instance_name) LIKE %(instance_like)s::VARCHAR ESCAPE '/')/*end*/ AND /*if instance_id*/(tasks.instance_id = %(instance_id)s::VARCHAR)/*end*/ AND /*if instance_name*/(tasks.instance_name = %(instance_name)s::VARCHAR)/*end*/ AND /*if source*/(tasks.source = %(source)s::VARCHAR)/*end*/ AND /*if storm*/((tasks.source, tasks.job_id) IN (SELECT events.source, events.job_id
+FROM events JOIN delivery_events ON delivery_events.event_id = events.id JOIN deliveries ON deliveries.id = delivery_events.delivery_id
+WHERE deliveries.storm = %(storm)s::VARCHAR))/*end*/ AND /*if unacknowledged*/(EXISTS (SELECT *
+FROM events
+WHERE events.seq = (SELECT max("of".seq) AS max_1
+FROM events AS "of"
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled') AND NOT (EXISTS (SELECT *
+FROM acknowledgements
+WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND true)/*end*/ ORDER BY tasks.changed_at DESC, tasks.job_id
+ LIMIT %(limit)s::INTEGER OFFSET %(offset)s::INTEGER) AS found LEFT OUTER JOIN events AS last ON last.seq = (SELECT max(events.seq) AS max_2
+FROM events
+WHERE events.source = found.source AND events.job_id = found.job_id) LEFT OUTER JOIN acknowledgements ON acknowledgements.event_id = last.id ORDER BY found.changed_at DESC, found.job_id;
+-- name: task_counts
+-- takes: status, since time, instance, instance_like, instance_id, instance_name, source, storm, job_id
+-- gives: source, number
+SELECT tasks.source, count(*) AS number
+FROM tasks
+WHERE /*if running*/(tasks.status = 'running' AND NOT (EXISTS (SELECT *
+FROM sources
+WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL)))/*end*/ AND /*if status*/(tasks.status = %(status)s::VARCHAR)/*end*/ AND /*if since*/(tasks.created_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.ended_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.changed_at >= %(since)s::TIMESTAMP WITH TIME ZONE)/*end*/ AND /*if instance*/(tasks.instance_id = %(instance)s::VARCHAR OR lower(tasks.instance_name) LIKE %(instance_like)s::VARCHAR ESCAPE '/')/*end*/ AND /*if instance_id*/(tasks.instance_id = %(instance_id)s::VARCHAR)/*end*/ AND /*if instance_name*/(tasks.instance_name = %(instance_name)s::VARCHAR)/*end*/ AND /*if source*/(tasks.source = %(source)s::VARCHAR)/*end*/ AND /*if storm*/((tasks.source, tasks.job_id) IN (SELECT events.source, events.job_id
+FROM events JOIN delivery_events ON delivery_events.event_id = events.id JOIN deliveries ON deliveries.id = delivery_events.delivery_id
+WHERE deliveries.storm = %(storm)s::VARCHAR))/*end*/ AND /*if unacknowledged*/(EXISTS (SELECT *
+FROM events
+WHERE events.seq = (SELECT max("of".seq) AS max_1
+FROM events AS "of"
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled') AND NOT (EXISTS (SELECT *
+FROM acknowledgements
+WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND true)/*end*/ GROUP BY tasks.source;
+-- name: fail_reasons
+-- takes: status, since time, instance, instance_like, instance_id, instance_name, source, storm, job_id, limit
+-- gives: fail_reason
+SELECT tasks.fail_reason
+FROM tasks
+WHERE /*if running*/(tasks.status = 'running' AND NOT (EXISTS (SELECT *
+FROM sources
+WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL)))/*end*/ AND /*if status*/(tasks.status = %(status)s::VARCHAR)/*end*/ AND /*if since*/(tasks.created_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.ended_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.changed_at >= %(since)s::TIMESTAMP WITH TIME ZONE)/*end*/ AND /*if instance*/(tasks.instance_id = %(instance)s::VARCHAR OR lower(tasks.instance_name) LIKE %(instance_like)s::VARCHAR ESCAPE '/')/*end*/ AND /*if instance_id*/(tasks.instance_id = %(instance_id)s::VARCHAR)/*end*/ AND /*if instance_name*/(tasks.instance_name = %(instance_name)s::VARCHAR)/*end*/ AND /*if source*/(tasks.source = %(source)s::VARCHAR)/*end*/ AND /*if storm*/((tasks.source, tasks.job_id) IN (SELECT events.source, events.job_id
+FROM events JOIN delivery_events ON delivery_events.event_id = events.id JOIN deliveries ON deliveries.id = delivery_events.delivery_id
+WHERE deliveries.storm = %(storm)s::VARCHAR))/*end*/ AND /*if unacknowledged*/(EXISTS (SELECT *
+FROM events
+WHERE events.seq = (SELECT max("of".seq) AS max_1
+FROM events AS "of"
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled') AND NOT (EXISTS (SELECT *
+FROM acknowledgements
+WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND true)/*end*/ ORDER BY tasks.changed_at DESC
+ LIMIT %(limit)s::INTEGER;
+-- name: instances
+-- takes: wanted, limit
+-- gives: instance_id, instance_name
+SELECT tasks.instance_id, tasks.instance_name
+FROM tasks
+WHERE tasks.instance_id = %(wanted)s::VARCHAR OR tasks.instance_name = %(wanted)s::VARCHAR GROUP BY tasks.instance_id, tasks.instance_name ORDER BY max(tasks.changed_at) DESC, tasks.instance_name
+ LIMIT %(limit)s::INTEGER;
+-- name: instance_names
+-- takes: limit
+-- gives: instance_name
+SELECT tasks.instance_name
+FROM tasks ORDER BY tasks.changed_at DESC
+ LIMIT %(limit)s::INTEGER;
+-- name: events
+-- takes: type, since time, source, whole_job_id, job_id, limit
+-- gives: seq, id, type, source, job_id, occurrence, observed_at time, facts, routes, channels, channel_count
+SELECT events.seq, events.id, events.type, events.source, events.job_id, events.occurrence, events.observed_at, events.facts, events.routes, events.channels, events.channel_count
+FROM events
+WHERE /*if type*/(events.type = %(type)s::VARCHAR)/*end*/ AND /*if since*/(events.observed_at >= %(since)s::TIMESTAMP WITH TIME ZONE)/*end*/ AND /*if source*/(events.source = %(source)s::VARCHAR)/*end*/ AND /*if whole_job_id*/(events.job_id = %(whole_job_id)s::VARCHAR)/*end*/ AND /*if job_id*/(substr(events.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND true)/*end*/ ORDER BY events.seq DESC
+ LIMIT %(limit)s::INTEGER;
+-- name: mutes
+-- takes: now time
+-- gives: instance, until time, by, name, reason, created_at time, label
+SELECT mutes.instance, mutes.until, mutes.by, mutes.name, mutes.reason, mutes.created_at, mutes.label
+FROM mutes
+WHERE mutes.until > %(now)s::TIMESTAMP WITH TIME ZONE ORDER BY mutes.until, mutes.instance;
+-- name: actions
+-- takes: limit
+-- gives: seq, at time, by, name, verb, target, detail
+SELECT actions.seq, actions.at, actions.by, actions.name, actions.verb, actions.target, actions.detail
+FROM actions ORDER BY actions.seq DESC
+ LIMIT %(limit)s::INTEGER;
+-- name: deliveries
+-- takes: state, channel, id, event_ids list, limit
+-- gives: seq, id, channel, subject, state, digest boolean, attempt, earlier_attempts, available_at time, claimed_by, begun boolean, outcome_unknown boolean, reason, ref, body, content_type, recipients, created_at time, settled_at time, dismissed_at time, retried_at time, rank, routing, storm, reply
+SELECT deliveries.seq, deliveries.id, deliveries.channel, deliveries.subject, deliveries.state, deliveries.digest, deliveries.attempt, deliveries.earlier_attempts, deliveries.available_at, deliveries.claimed_by, deliveries.begun, deliveries.outcome_unknown, deliveries.reason, deliveries.ref, deliveries.body, deliveries.content_type, deliveries.recipients, deliveries.created_at, deliveries.settled_at, deliveries.dismissed_at, deliveries.retried_at, deliveries.rank, deliveries.routing, deliveries.storm, (SELECT attempts.reply
+FROM attempts
+WHERE attempts.delivery_id = deliveries.id ORDER BY attempts.number DESC
+ LIMIT 1) AS reply
+FROM deliveries
+WHERE /*if state*/(deliveries.state = %(state)s::VARCHAR)/*end*/ AND /*if channel*/(deliveries.channel = %(channel)s::VARCHAR)/*end*/ AND /*if dismissed*/(deliveries.dismissed_at IS NOT NULL)/*end*/ AND /*if undismissed*/(deliveries.dismissed_at IS NULL)/*end*/ AND /*if id*/(substr(deliveries.id, 1, length(%(id)s::VARCHAR)) = %(id)s::VARCHAR AND true)/*end*/ AND /*if event_ids*/(deliveries.id IN (SELECT delivery_events.delivery_id
+FROM delivery_events
+WHERE delivery_events.event_id = ANY (%(event_ids)s::VARCHAR[])))/*end*/ ORDER BY deliveries.seq DESC
+ LIMIT %(limit)s::INTEGER;
+-- name: delivery_ids
+-- takes: state, channel, id, event_ids list
+-- gives: id
+SELECT deliveries.id
+FROM deliveries
+WHERE /*if state*/(deliveries.state = %(state)s::VARCHAR)/*end*/ AND /*if channel*/(deliveries.channel = %(channel)s::VARCHAR)/*end*/ AND /*if dismissed*/(deliveries.dismissed_at IS NOT NULL)/*end*/ AND /*if undismissed*/(deliveries.dismissed_at IS NULL)/*end*/ AND /*if id*/(substr(deliveries.id, 1, length(%(id)s::VARCHAR)) = %(id)s::VARCHAR AND true)/*end*/ AND /*if event_ids*/(deliveries.id IN (SELECT delivery_events.delivery_id
+FROM delivery_events
+WHERE delivery_events.event_id = ANY (%(event_ids)s::VARCHAR[])))/*end*/ ORDER BY deliveries.seq;
+-- name: events_of_deliveries
+-- takes: ids list
+-- gives: delivery_id, facts
+SELECT delivery_events.delivery_id, events.facts
+FROM delivery_events JOIN events ON events.id = delivery_events.event_id
+WHERE delivery_events.delivery_id = ANY (%(ids)s::VARCHAR[]) ORDER BY delivery_events.delivery_id, delivery_events.position;
+-- name: storms
+-- takes: ids list
+-- gives: id, channel, source, started_at time, updated_at time, ended_at time, facts
+SELECT storms.id, storms.channel, storms.source, storms.started_at, storms.updated_at, storms.ended_at, storms.facts
+FROM storms
+WHERE storms.id = ANY (%(ids)s::VARCHAR[]);
+-- name: attempts
+-- takes: delivery_id
+-- gives: delivery_id, number, started_at time, finished_at time, outcome, reason, resolution, reply
+SELECT attempts.delivery_id, attempts.number, attempts.started_at, attempts.finished_at, attempts.outcome, attempts.reason, attempts.resolution, attempts.reply
+FROM attempts
+WHERE attempts.delivery_id = %(delivery_id)s::VARCHAR ORDER BY attempts.number;
+-- name: channels
+-- takes:
+-- gives: name, parked_since time, reason, probe_at time, settings_digest, failures, failing_since time, announced_since time, given_up_until time, good_at time, open_until time, paused_until time, rate_at time
+SELECT channels.name, channels.parked_since, channels.reason, channels.probe_at, channels.settings_digest, channels.failures, channels.failing_since, channels.announced_since, channels.given_up_until, channels.good_at, channels.open_until, channels.paused_until, channels.rate_at
+FROM channels ORDER BY channels.name;
+-- name: replicas
+-- takes:
+-- gives: owner, roles, started_at time, seen_at time, stopped_at time, chat_down_since time, chat_error
+SELECT replicas.owner, replicas.roles, replicas.started_at, replicas.seen_at, replicas.stopped_at, replicas.chat_down_since, replicas.chat_error
+FROM replicas ORDER BY replicas.started_at, replicas.owner;
+-- name: backlogs
+-- takes:
+-- gives: channel, state, number, first time, last time
+SELECT deliveries.channel, deliveries.state, count(*) AS number, min(coalesce(deliveries.retried_at, deliveries.created_at)) AS first, max(coalesce(deliveries.retried_at, deliveries.created_at)) AS last
+FROM deliveries
+WHERE deliveries.state = 'pending' GROUP BY deliveries.channel, deliveries.state UNION ALL SELECT deliveries.channel, deliveries.state, count(*) AS number, min(deliveries.created_at) AS first, max(deliveries.created_at) AS last
+FROM deliveries
+WHERE deliveries.state = 'parked' GROUP BY deliveries.channel, deliveries.state UNION ALL SELECT deliveries.channel, deliveries.state, count(*) AS number, min(deliveries.settled_at) AS first, max(deliveries.settled_at) AS last
+FROM deliveries
+WHERE deliveries.state = 'dead' AND deliveries.dismissed_at IS NULL GROUP BY deliveries.channel, deliveries.state;
+-- name: pending_reasons
+-- takes: channel
+-- gives: reason, reply
+SELECT deliveries.reason, (SELECT attempts.reply
+FROM attempts
+WHERE attempts.delivery_id = deliveries.id ORDER BY attempts.number DESC
+ LIMIT 1) AS reply
+FROM deliveries
+WHERE deliveries.channel = %(channel)s::VARCHAR AND deliveries.state = 'pending' ORDER BY deliveries.rank, deliveries.seq
+ LIMIT 100;
+-- name: dead_reason
+-- takes: channel
+-- gives: reason, reply
+SELECT deliveries.reason, (SELECT attempts.reply
+FROM attempts
+WHERE attempts.delivery_id = deliveries.id ORDER BY attempts.number DESC
+ LIMIT 1) AS reply
+FROM deliveries
+WHERE deliveries.channel = %(channel)s::VARCHAR AND deliveries.state = 'dead' AND deliveries.dismissed_at IS NULL ORDER BY deliveries.seq DESC
+ LIMIT 1;
+-- name: ledger
+-- takes:
+-- gives: events, pairs, unrouted
+SELECT count(*) AS events, coalesce(sum(events.channel_count), 0) AS pairs, count(*) FILTER (WHERE events.channel_count = 0) AS unrouted
+FROM events;
+-- name: ledger_states
+-- takes:
+-- gives: state, pairs
+SELECT deliveries.state, count(*) AS pairs
+FROM deliveries JOIN delivery_events ON delivery_events.delivery_id = deliveries.id GROUP BY deliveries.state;
+-- name: ledger_oldest
+-- takes:
+-- gives: oldest time
+SELECT min(deliveries.created_at) AS oldest
+FROM deliveries
+WHERE deliveries.state = 'pending';
+-- name: ledger_unequal
+-- takes:
+-- gives: seq, id, type, source, job_id, occurrence, observed_at time, facts, routes, channels, channel_count
+SELECT events.seq, events.id, events.type, events.source, events.job_id, events.occurrence, events.observed_at, events.facts, events.routes, events.channels, events.channel_count
+FROM events
+WHERE events.channel_count != (SELECT count(*) AS count_1
+FROM delivery_events
+WHERE delivery_events.event_id = events.id);
+-- name: ledger_channels
+-- takes: event_id
+-- gives: channel
+SELECT delivery_events.channel
+FROM delivery_events
+WHERE delivery_events.event_id = %(event_id)s::VARCHAR;
+-- name: ledger_unrouted
+-- takes:
+-- gives: id, channel
+SELECT events.id, delivery_events.channel
+FROM events JOIN delivery_events ON delivery_events.event_id = events.id
+WHERE (events.channels NOT LIKE '%%' || '"' || delivery_events.channel || '"' || '%%');

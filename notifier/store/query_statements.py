@@ -1,0 +1,376 @@
+"""The statements of look-ups in Core, and their compilation ahead of time.
+
+`python -m notifier.store.query_statements` writes them as `queries.sqlite.sql` and `queries.postgresql.sql`, which
+`query_texts` runs; a test holds the files to this module. A parameter that is not given and not None switches off the
+conditions that are `optional` by its name.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    Dialect,
+    Integer,
+    Select,
+    SelectBase,
+    String,
+    and_,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+    tuple_,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeEngine
+
+from notifier.core.delivery import DeliveryState
+from notifier.core.events import EventType
+from notifier.core.model import TaskStatus
+from notifier.store import statements
+from notifier.store.compiled import ListType, is_in
+from notifier.store.query_texts import path_of
+from notifier.store.schema import (
+    UtcDateTime,
+    acknowledgements,
+    actions,
+    attempts,
+    channels,
+    deliveries,
+    delivery_events,
+    events,
+    mutes,
+    replicas,
+    sources,
+    tasks,
+)
+
+# ---- parts ----
+
+
+class _Optional(FunctionElement[bool]):
+    """A condition that counts only where a parameter is given."""
+
+    type = Boolean()
+    inherit_cache = False
+
+    def __init__(self, parameter: str, condition: ColumnElement[bool]) -> None:
+        super().__init__(condition)
+        self.parameter = parameter
+
+
+@compiles(_Optional)
+def _optional(element: _Optional, compiler: SQLCompiler, **how: Any) -> str:  # noqa: ANN401 - the compiler's
+    (condition,) = element.clauses
+    return f"/*if {element.parameter}*/({compiler.process(condition, **how)})/*end*/"
+
+
+def optional(parameter: str, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return conditions that count only where the parameter is given, and is not None."""
+    return _Optional(parameter, and_(*conditions))
+
+
+def _equal(column: Column[Any], parameter: str | None = None) -> ColumnElement[bool]:
+    name = parameter or column.name
+    return optional(name, column == bindparam(name))
+
+
+def _begins(column: Column[str]) -> Iterable[ColumnElement[bool]]:
+    """Return the conditions that a column begins with the parameter of its name. The range is found by an index."""
+    beginning = bindparam(column.name, type_=String)
+    yield func.substr(column, 1, func.length(beginning)) == beginning
+    yield _InRange(column, beginning)
+
+
+class _InRange(FunctionElement[bool]):
+    """A column and a text that it begins with, as a range of texts. PostgreSQL may order texts in another way."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(_InRange)
+def _in_any_range(_element: _InRange, _compiler: SQLCompiler, **_how: Any) -> str:  # noqa: ANN401 - the compiler's
+    return "true"
+
+
+@compiles(_InRange, "sqlite")
+def _in_range(element: _InRange, compiler: SQLCompiler, **how: Any) -> str:  # noqa: ANN401 - the compiler's
+    column, beginning = (compiler.process(part, **how) for part in element.clauses)
+    return f"{column} BETWEEN {beginning} AND {beginning} || char(1114111)"
+
+
+_LIMIT = bindparam("limit", type_=Integer)
+
+# ---- tasks ----
+
+_RUNNING = (
+    tasks.c.status == TaskStatus.RUNNING,
+    ~exists().where(sources.c.name == tasks.c.source, sources.c.retired_at.is_not(None)),
+)
+"""A task of a source that is no longer polled does not count: it may have ended."""
+
+
+def _lacks_acknowledgement() -> ColumnElement[bool]:
+    """Return the condition that the newest event of a task needs care and is not acknowledged."""
+    of = events.alias("of")
+    mine = (of.c.source == tasks.c.source, of.c.job_id == tasks.c.job_id)
+    newest = select(func.max(of.c.seq)).where(*mine).correlate(tasks).scalar_subquery()
+    acknowledged = exists().where(acknowledgements.c.event_id == events.c.id)
+    needs_care = or_(*(events.c.type == kind.value for kind in EventType if kind.traits.needs_care))
+    return exists().where(events.c.seq == newest, needs_care, ~acknowledged)
+
+
+def _in_storm() -> ColumnElement[bool]:
+    failed = (
+        select(events.c.source, events.c.job_id)
+        .join(delivery_events, delivery_events.c.event_id == events.c.id)
+        .join(deliveries, deliveries.c.id == delivery_events.c.delivery_id)
+        .where(deliveries.c.storm == bindparam("storm"))
+    )
+    return tuple_(tasks.c.source, tasks.c.job_id).in_(failed)
+
+
+_since = bindparam("since", type_=UtcDateTime)
+_named = func.lower(tasks.c.instance_name).like(bindparam("instance_like", type_=String), escape="/")
+
+_TASK_CONDITIONS = (
+    optional("running", *_RUNNING),
+    _equal(tasks.c.status),
+    optional("since", or_(tasks.c.created_at >= _since, tasks.c.ended_at >= _since, tasks.c.changed_at >= _since)),
+    optional("instance", or_(tasks.c.instance_id == bindparam("instance"), _named)),
+    _equal(tasks.c.instance_id),
+    _equal(tasks.c.instance_name),
+    _equal(tasks.c.source),
+    optional("storm", _in_storm()),
+    optional("unacknowledged", _lacks_acknowledgement()),
+    optional("job_id", *_begins(tasks.c.job_id)),
+)
+
+
+def _tasks() -> Select[Any]:
+    """Return the statement of tasks with their newest event and its acknowledgement, read for the listed ones alone."""
+    latest = statements.TASKS.where(*_TASK_CONDITIONS).order_by(tasks.c.changed_at.desc(), tasks.c.job_id)
+    found = latest.limit(_LIMIT).offset(bindparam("offset", type_=Integer)).subquery("found")
+    newest = (
+        select(func.max(events.c.seq))
+        .where(events.c.source == found.c.source, events.c.job_id == found.c.job_id)
+        .correlate(found)
+        .scalar_subquery()
+    )
+    acknowledged = (column.label(f"acknowledged_{column.name}") for column in acknowledgements.columns)
+    last = events.alias("last")
+    return (
+        select(found, last.c.type.label("newest"), *acknowledged)
+        .select_from(found)
+        .join(last, last.c.seq == newest, isouter=True)
+        .join(acknowledgements, acknowledgements.c.event_id == last.c.id, isouter=True)
+        .order_by(found.c.changed_at.desc(), found.c.job_id)
+    )
+
+
+def _sources() -> Select[Any]:
+    running = func.count(tasks.c.job_id).filter(*_RUNNING)
+    counted = select(tasks.c.source, func.count().label("tasks"), running.label("running")).group_by(tasks.c.source)
+    counts = counted.subquery()
+    numbers = (func.coalesce(counts.c[name], 0).label(name) for name in ("tasks", "running"))
+    return (
+        select(sources, *numbers).join(counts, counts.c.source == sources.c.name, isouter=True).order_by(sources.c.name)
+    )
+
+
+def _instances() -> Select[Any]:
+    pair = (tasks.c.instance_id, tasks.c.instance_name)
+    wanted = bindparam("wanted", type_=String)
+    exact = select(*pair).where((tasks.c.instance_id == wanted) | (tasks.c.instance_name == wanted)).group_by(*pair)
+    return exact.order_by(func.max(tasks.c.changed_at).desc(), tasks.c.instance_name).limit(_LIMIT)
+
+
+_TASKS: Mapping[str, Select[Any]] = {
+    "sources": _sources(),
+    "source_states": select(sources).order_by(sources.c.name),
+    "tasks": _tasks(),
+    "task_counts": select(tasks.c.source, func.count().label("number"))
+    .where(*_TASK_CONDITIONS)
+    .group_by(tasks.c.source),
+    "fail_reasons": select(tasks.c.fail_reason)
+    .where(*_TASK_CONDITIONS)
+    .order_by(tasks.c.changed_at.desc())
+    .limit(_LIMIT),
+    "instances": _instances(),
+    "instance_names": select(tasks.c.instance_name).order_by(tasks.c.changed_at.desc()).limit(_LIMIT),
+}
+
+# ---- events and what people did ----
+
+_NOW = bindparam("now", type_=UtcDateTime)
+
+_EVENTS: Mapping[str, Select[Any]] = {
+    "events": select(events)
+    .where(
+        _equal(events.c.type),
+        optional("since", events.c.observed_at >= _since),
+        _equal(events.c.source),
+        optional("whole_job_id", events.c.job_id == bindparam("whole_job_id")),
+        optional("job_id", *_begins(events.c.job_id)),
+    )
+    .order_by(events.c.seq.desc())
+    .limit(_LIMIT),
+    "mutes": select(mutes).where(mutes.c.until > _NOW).order_by(mutes.c.until, mutes.c.instance),
+    "actions": select(actions).order_by(actions.c.seq.desc()).limit(_LIMIT),
+}
+
+# ---- deliveries ----
+
+LAST_REPLY = (
+    select(attempts.c.reply)
+    .where(attempts.c.delivery_id == deliveries.c.id)
+    .order_by(attempts.c.number.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("reply")
+)
+"""What the receiver replied to the last attempt at a delivery."""
+
+_about_events = select(delivery_events.c.delivery_id).where(is_in(delivery_events.c.event_id, "event_ids"))
+
+_DELIVERY_CONDITIONS = (
+    _equal(deliveries.c.state),
+    _equal(deliveries.c.channel),
+    optional("dismissed", deliveries.c.dismissed_at.is_not(None)),
+    optional("undismissed", deliveries.c.dismissed_at.is_(None)),
+    optional("id", *_begins(deliveries.c.id)),
+    optional("event_ids", deliveries.c.id.in_(_about_events)),
+)
+
+_DELIVERIES: Mapping[str, Select[Any]] = {
+    "deliveries": select(deliveries, LAST_REPLY)
+    .where(*_DELIVERY_CONDITIONS)
+    .order_by(deliveries.c.seq.desc())
+    .limit(_LIMIT),
+    "delivery_ids": select(deliveries.c.id).where(*_DELIVERY_CONDITIONS).order_by(deliveries.c.seq),
+    "events_of_deliveries": statements.EVENTS_OF_DELIVERIES,
+    "storms": statements.STORMS,
+    "attempts": select(attempts).where(attempts.c.delivery_id == bindparam("delivery_id")).order_by(attempts.c.number),
+}
+
+# ---- health ----
+
+TRIED = 100
+"""Number of pending deliveries of a channel, those that go out first, that are searched for the latest failure."""
+
+_PENDING = deliveries.c.state == DeliveryState.PENDING
+_DEAD = (deliveries.c.state == DeliveryState.DEAD, deliveries.c.dismissed_at.is_(None))
+
+
+def _backlog(moment: ColumnElement[Any], *which: ColumnElement[bool]) -> Select[Any]:
+    """Count the deliveries of each channel in a state, and return the first and the last of a time of theirs."""
+    counted = (func.count().label("number"), func.min(moment).label("first"), func.max(moment).label("last"))
+    found = select(deliveries.c.channel, deliveries.c.state, *counted).where(*which)
+    return found.group_by(deliveries.c.channel, deliveries.c.state)
+
+
+# A retried delivery has waited since then, any other since it was planned.
+_BACKLOGS = union_all(
+    _backlog(func.coalesce(deliveries.c.retried_at, deliveries.c.created_at), _PENDING),
+    _backlog(deliveries.c.created_at, deliveries.c.state == DeliveryState.PARKED),
+    _backlog(deliveries.c.settled_at, *_DEAD),
+)
+
+_mine = deliveries.c.channel == bindparam("channel")
+_reasons = select(deliveries.c.reason, LAST_REPLY)
+
+_HEALTH: Mapping[str, SelectBase] = {
+    "channels": select(channels).order_by(channels.c.name),
+    "replicas": select(replicas).order_by(replicas.c.started_at, replicas.c.owner),
+    "backlogs": _BACKLOGS,
+    "pending_reasons": _reasons.where(_mine, _PENDING).order_by(deliveries.c.rank, deliveries.c.seq).limit(TRIED),
+    "dead_reason": _reasons.where(_mine, *_DEAD).order_by(deliveries.c.seq.desc()).limit(1),
+}
+
+# ---- the ledger ----
+
+_accounts = select(func.count()).where(delivery_events.c.event_id == events.c.id).scalar_subquery()
+_names_channel = events.c.channels.contains('"' + delivery_events.c.channel + '"')
+
+_LEDGER: Mapping[str, Select[Any]] = {
+    "ledger": select(
+        func.count().label("events"),
+        func.coalesce(func.sum(events.c.channel_count), 0).label("pairs"),
+        func.count().filter(events.c.channel_count == 0).label("unrouted"),
+    ).select_from(events),
+    "ledger_states": select(deliveries.c.state, func.count().label("pairs"))
+    .join(delivery_events, delivery_events.c.delivery_id == deliveries.c.id)
+    .group_by(deliveries.c.state),
+    "ledger_oldest": select(func.min(deliveries.c.created_at).label("oldest")).where(_PENDING),
+    "ledger_unequal": select(events).where(events.c.channel_count != _accounts),
+    "ledger_channels": select(delivery_events.c.channel).where(delivery_events.c.event_id == bindparam("event_id")),
+    "ledger_unrouted": select(events.c.id, delivery_events.c.channel)
+    .join(delivery_events, delivery_events.c.event_id == events.c.id)
+    .where(~_names_channel),
+}
+
+# ---- time, and what only a check of the database needs ----
+
+_TIME: Mapping[str, Select[Any]] = {"sqlite": statements.TIME, "postgresql": statements.SERVER_TIME}
+
+# ---- compilation ----
+
+
+def _dialects() -> Mapping[str, Dialect]:
+    found: Mapping[str, Any] = {
+        "sqlite": SQLiteDialect_pysqlite(paramstyle="named"),
+        "postgresql": PGDialect_psycopg(),  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+    }
+    found["sqlite"].supports_native_boolean = True  # else SQLite would compare our conditions with 1, and use no index
+    for dialect in found.values():
+        dialect.statement_compiler = type("Compiler", (_WithLiterals, dialect.statement_compiler), {})
+    return found
+
+
+class _WithLiterals(SQLCompiler):
+    """Writes constants into the text, so that only the parameters are left to bind."""
+
+    def visit_bindparam(self, bindparam: Any, *options: Any, **how: Any) -> Any:  # noqa: ANN401 - SQLAlchemy's
+        how["literal_binds"] = not bindparam.required
+        return super().visit_bindparam(bindparam, *options, **how)  # type: ignore[no-untyped-call]  # as above
+
+
+def written(database: str) -> str:
+    """Return the file of all statements for one kind of database."""
+    dialect = _dialects()[database]
+    every = {"time": _TIME[database], **_TASKS, **_EVENTS, **_DELIVERIES, **_HEALTH, **_LEDGER}
+    head = "-- Written by `make queries`; see notifier/store/query_statements.py. Not to be edited.\n"
+    return "\n".join([head, *(_block(name, statement, dialect) for name, statement in every.items())])
+
+
+def _block(name: str, statement: SelectBase, dialect: Dialect) -> str:
+    form = statement.compile(dialect=dialect)
+    takes = {bind.key: bind.type for bind in form.binds.values() if bind.required}
+    gives = {column.name: column.type for column in statement.selected_columns}
+    lines = (f"-- name: {name}", f"-- takes: {_declared(takes)}", f"-- gives: {_declared(gives)}", f"{form};\n")
+    return "\n".join("\n".join(map(str.rstrip, line.splitlines())) for line in lines)
+
+
+def _declared(types: Mapping[str, TypeEngine[Any]]) -> str:
+    return ", ".join(f"{name} {kind}".strip() for name, kind in ((name, _kind(of)) for name, of in types.items()))
+
+
+def _kind(of: TypeEngine[Any]) -> str:
+    """Return the kind of a value, as `values` converts it."""
+    kinds: Mapping[type[Any], str] = {UtcDateTime: "time", Boolean: "boolean", ListType: "list"}
+    return next((kind for type_, kind in kinds.items() if isinstance(of, type_)), "")
+
+
+if __name__ == "__main__":
+    for kind in _TIME:
+        path_of(kind).write_text(written(kind), encoding="utf-8")
