@@ -10,11 +10,11 @@ from rich.text import Text
 from notifier import lookup
 from notifier.cli import documents
 from notifier.cli.common import JsonOption, LimitOption, now, truncation_note, view_for
-from notifier.cli.configured import load_config
+from notifier.cli.configured import load_outline
 from notifier.cli.health import channel_findings
 from notifier.cli.help_format import ReadableCommand, ReadableGroup
+from notifier.cli.lookups import read_store
 from notifier.cli.output import TableRow, TextTable, cell, pairs, print_json, show
-from notifier.cli.stores import read_store
 from notifier.cli.views import View
 from notifier.core.delivery import DeliveryState
 from notifier.core.health import HealthReport
@@ -47,8 +47,8 @@ def ledger(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
-    config = load_config(ctx)
-    found, parked, health = read_store(config, partial(_audit, expected=config.expected))
+    config = load_outline(ctx)
+    found, parked, health = read_store(ctx, config, partial(_audit, expected=config.expected))
     if as_json:
         findings = [documents.health_finding(finding) for finding in health.findings]
         print_json(documents.audit(found, parked) | {"findings": findings})
@@ -104,8 +104,8 @@ def audit_log(ctx: typer.Context, *, limit: LimitOption = 50, as_json: JsonOptio
     Exits with 1 when there is nothing.
     --json: {"actions": [{at, by, name, verb, target, detail}]}.
     """
-    config = load_config(ctx)
-    found = read_store(config, lambda q: q.actions(limit + 1))
+    config = load_outline(ctx)
+    found = read_store(ctx, config, lambda q: q.actions(limit + 1))
     listed = found[:limit]
     if as_json:
         print_json({"actions": [documents.action(one) for one in listed]})

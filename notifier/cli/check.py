@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from notifier.cli import documents
 from notifier.cli.common import JsonOption, localizer
 from notifier.cli.configured import load_config
-from notifier.cli.output import Column, TableRow, TextTable, block, cell, indented, print_json, show, spinner
+from notifier.cli.output import Column, TableRow, TextTable, block, cell, indented, print_json, show
 from notifier.config.advice import FailureReach, reached_by_failure, warnings
 from notifier.config.config import Config
 from notifier.core.durations import format_duration
@@ -38,8 +38,7 @@ def check(
     if online:
         from notifier.cli.checks import check_services  # noqa: PLC0415 - only --online pays for the network stack
 
-        with spinner("Checking credentials, channels and the store …"):
-            findings = [*findings, *check_services(config)]
+        findings = [*findings, *check_services(config)]
     if as_json:
         print_json(_document(config, findings))
     else:

@@ -6,6 +6,7 @@ from notifier.channels.settings import ChannelSettings
 from notifier.channels.templates import DIGEST
 from notifier.cli import event_loop
 from notifier.cli.common import now
+from notifier.cli.progress import spinner
 from notifier.cli.samples import sample_requests
 from notifier.config.advice import types_reaching
 from notifier.config.config import Config
@@ -15,7 +16,8 @@ from notifier.wiring.checks import check_online, check_rendering
 
 def check_services(config: Config) -> Sequence[CheckResult]:
     """Prove that every service works, without sending a message."""
-    return event_loop.run(check_online(config))
+    with spinner("Checking credentials, channels and the store …"):
+        return event_loop.run(check_online(config))
 
 
 def check_templates(config: Config, templated: Sequence[ChannelSettings]) -> Sequence[CheckResult]:

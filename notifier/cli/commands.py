@@ -15,7 +15,6 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from notifier.cli.help_format import ReadableCommand
-from notifier.cli.parameters import convert_plainly
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +82,6 @@ def load(command: CommandEntry) -> TyperCommand | TyperGroup:
     loaded.name = command.name
     for leaf in _leaves(loaded):
         leaf.params.extend(_build(_app_of(_with_config if command.configured else _without_config)).params)
-        convert_plainly(leaf.params)
     return loaded
 
 

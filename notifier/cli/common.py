@@ -4,7 +4,7 @@ import getpass
 import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 import typer
@@ -13,8 +13,7 @@ from rich.text import Text
 from notifier.cli import documents
 from notifier.cli.output import TextTable, cell, print_json, show, stdout
 from notifier.cli.views import View
-from notifier.config.config import Config
-from notifier.core.causes import Explanation
+from notifier.core.causes import CauseCatalogue, Explanation
 from notifier.core.durations import parse_duration
 from notifier.core.errors import ConfigurationError
 from notifier.core.people import Person
@@ -30,6 +29,34 @@ def duration(text: str) -> timedelta:
         return parse_duration(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+class Readers(Protocol):
+    """What a configuration says about those who read."""
+
+    @property
+    def language(self) -> Literal["en", "zh"]:
+        """Language of texts."""
+
+    @property
+    def timezone(self) -> str:
+        """Time zone of times."""
+
+    @property
+    def cause_catalogue(self) -> CauseCatalogue:
+        """Causes that explain the reasons of failed tasks."""
+
+
+class Names(Protocol):
+    """The names that a configuration gives."""
+
+    @property
+    def source_names(self) -> Sequence[str]:
+        """Names of the sources."""
+
+    @property
+    def channel_names(self) -> Sequence[str]:
+        """Names of the channels."""
 
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -60,7 +87,7 @@ def time_before_now(span: timedelta | None) -> datetime | None:
     return None if span is None else now() - span
 
 
-def view_for(config: Config) -> View:
+def view_for(config: Readers) -> View:
     """Return the view for the configured language and time zone, and for this terminal."""
 
     def explain(reason: str | None) -> Explanation:  # the causes are read only where a reason is shown
@@ -74,13 +101,13 @@ def view_for(config: Config) -> View:
     )
 
 
-def localizer(config: Config) -> Localizer:
+def localizer(config: Readers) -> Localizer:
     """Return the localizer of the configured language and time zone."""
     return Localizer(language=config.language, timezone=ZoneInfo(config.timezone))
 
 
 def print_listing(
-    config: Config,
+    config: Readers,
     found: StoredListing[T],
     limit: int,
     *,
@@ -106,14 +133,14 @@ def truncation_note(view: View, rows: Sequence[Any], limit: int) -> Sequence[Tex
     return [cell(view.phrase("newest", n=f"{limit:,}"), "dim")] if len(rows) > limit else []
 
 
-def require_channel(config: Config, name: str | None) -> None:
+def require_channel(config: Names, name: str | None) -> None:
     """Raise ConfigurationError when no channel has this name. None is accepted."""
-    _require("channel", name, [channel.name for channel in config.channels])
+    _require("channel", name, config.channel_names)
 
 
-def require_source(config: Config, name: str | None) -> None:
+def require_source(config: Names, name: str | None) -> None:
     """Raise ConfigurationError when no source has this name. None is accepted."""
-    _require("source", name, [source.name for source in config.sources])
+    _require("source", name, config.source_names)
 
 
 def _require(kind: str, name: str | None, names: Sequence[str]) -> None:

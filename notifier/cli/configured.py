@@ -1,12 +1,22 @@
-"""The configuration of a command."""
+"""The configuration of a command: the whole of it, or the parts that a look-up needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 from notifier.cli import threads
 from notifier.config import files
-from notifier.config.config import Config
-from notifier.config.loading import load
+from notifier.config.outline import Outline, read_outline
 from notifier.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from notifier.config.config import Config
+
+T = TypeVar("T")
 
 CONFIG_READ_TIMEOUT = 30.0
 """Maximum time to read the configuration and the files that it names, in seconds."""
@@ -17,9 +27,24 @@ def load_config(ctx: typer.Context) -> Config:
 
     Raises ConfigurationError also when it cannot be read in time: it may be a pipe, or lie on a mount that hangs.
     """
+    return _whole(files.find(ctx.obj.config))
+
+
+def load_outline(ctx: typer.Context) -> Outline:
+    """Read the same configuration as far as look-ups need it. Its parts may raise ConfigurationError too."""
     path = files.find(ctx.obj.config)
+    return _in_time(path, lambda: read_outline(path, _whole))
+
+
+def _whole(path: Path) -> Config:
+    from notifier.config.loading import load  # noqa: PLC0415 - a look-up reads a plain configuration without it
+
+    return _in_time(path, lambda: load(path))
+
+
+def _in_time(path: Path, read: Callable[[], T]) -> T:
     try:
-        return threads.in_thread_within(CONFIG_READ_TIMEOUT, lambda: load(path))
+        return threads.in_thread_within(CONFIG_READ_TIMEOUT, read)
     except TimeoutError:
         raise ConfigurationError(
             f"cannot read {path} within {CONFIG_READ_TIMEOUT:g} s: it, or a file that it names, is a pipe without a"

@@ -10,7 +10,8 @@ import typer
 from notifier.cli.common import JsonOption
 from notifier.cli.configured import load_config
 from notifier.cli.help_format import ReadableCommand, ReadableGroup
-from notifier.cli.output import counted, print_json, print_text, spinner
+from notifier.cli.output import counted, print_json, print_text
+from notifier.cli.progress import spinner
 from notifier.wiring.stores import copy_database, database_revision, prune_database, upgrade_database
 
 db = typer.Typer(

@@ -8,8 +8,8 @@ import typer
 from notifier import lookup
 from notifier.cli import documents
 from notifier.cli.common import JsonOption, LimitOption, print_listing, require_channel
-from notifier.cli.configured import load_config
-from notifier.cli.stores import read_store
+from notifier.cli.configured import load_outline
+from notifier.cli.lookups import read_store
 from notifier.cli.views import View
 from notifier.core.delivery import DeliveryState
 from notifier.ports import DeliveryFilter
@@ -28,9 +28,9 @@ def deliveries(
     --json: {"deliveries": [{delivery_id, channel, subject, state, attempt, reason, reply, doubtful, ref, digest,
     created_at, available_at, settled_at, events, recipients}], "sources": […]}.
     """
-    config = load_config(ctx)
+    config = load_outline(ctx)
     wanted = DeliveryFilter(state=state, channel=channel, limit=limit + 1)
-    found = read_store(config, partial(lookup.list_deliveries, wanted=wanted))
+    found = read_store(ctx, config, partial(lookup.list_deliveries, wanted=wanted))
     if not found.rows:  # a channel that is no longer configured may still have deliveries
         require_channel(config, channel)
     print_listing(

@@ -10,13 +10,13 @@ from rich.text import Text
 from notifier import lookup
 from notifier.cli import documents
 from notifier.cli.common import JsonOption, SourceOption, view_for
-from notifier.cli.configured import load_config
+from notifier.cli.configured import load_outline
+from notifier.cli.lookups import read_store
 from notifier.cli.output import cell, indented, pairs, print_json, reply_line, show
-from notifier.cli.route import verdict_lines
-from notifier.cli.stores import read_store
 from notifier.cli.tasks import JobArgument, require_task
+from notifier.cli.verdicts import verdict_lines
 from notifier.cli.views import STATE_STYLES, View
-from notifier.config.config import Config
+from notifier.config.outline import Outline
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, Recipient, RecipientState, Resolution
 from notifier.core.routing import channels_of
 from notifier.lookup import ChannelRecord, EventRecord, Lookup, TaskExplanation
@@ -32,18 +32,18 @@ def explain(
     failed_matcher, actual, skipped_by}], channels: [{channel, planned, delivery, attempts: [{number, started_at,
     finished_at, outcome, reason, reply, doubt}]}]}]}.
     """
-    config = load_config(ctx)
+    config = load_outline(ctx)
     view = view_for(config)
-    found = read_store(config, partial(_explain, job_id=job_id, source=source, config=config, view=view))
+    found = read_store(ctx, config, partial(_explain, job_id=job_id, source=source, config=config, view=view))
     if as_json:
         print_json(documents.explanation(found, view.explained(found.task.task), view.localizer.language))
     else:
         show(explanation(view, found))
 
 
-def _explain(q: Lookup, job_id: str, source: str | None, config: Config, view: View) -> TaskExplanation:
+def _explain(q: Lookup, job_id: str, source: str | None, config: Outline, view: View) -> TaskExplanation:
     stored = require_task(q, job_id, source, view)
-    return lookup.explain_task(q, stored, config.routes, [settings.name for settings in config.channels])
+    return lookup.explain_task(q, stored, config.routes, config.channel_names)
 
 
 def explanation(view: View, found: TaskExplanation) -> RenderableType:

@@ -10,15 +10,13 @@ from rich.text import Text
 from notifier import lookup
 from notifier.cli import documents
 from notifier.cli.common import JsonOption, now, view_for
-from notifier.cli.configured import load_config
+from notifier.cli.configured import load_outline
+from notifier.cli.lookups import read_writable_store
 from notifier.cli.output import cell, paragraph, print_json, show
-from notifier.cli.stores import write_store
 from notifier.cli.views import View
-from notifier.config.config import Config
+from notifier.config.outline import Outline
 from notifier.core.errors import StoreError
 from notifier.core.health import HealthFinding, HealthReport, unavailable
-from notifier.core.health_facts import Expected
-from notifier.wiring.stores import Transaction
 from notifier.wording.findings import HealthFormatter
 
 
@@ -36,8 +34,8 @@ def health(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     source.polled_in_future, source.rows_refused, source.removed, channel.parked, channel.failing, channel.waiting,
     channel.dead, channel.removed, chat.disconnected.
     """
-    config = load_config(ctx)
-    found = _judge(config)
+    config = load_outline(ctx)
+    found = _judge(ctx, config)
     if as_json:
         print_json(documents.health(found))
     else:
@@ -45,16 +43,11 @@ def health(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     raise typer.Exit(0 if found.ok else 1)
 
 
-def _judge(config: Config) -> HealthReport:
+def _judge(ctx: typer.Context, config: Outline) -> HealthReport:
     try:
-        return write_store(config, partial(_judge_writable, expected=config.expected))
+        return read_writable_store(ctx, config, partial(lookup.health_report, expected=config.expected))
     except StoreError as error:
         return unavailable(now(), str(error))
-
-
-def _judge_writable(tx: Transaction, expected: Expected) -> HealthReport:
-    tx.replicas.prove_writable()  # reads succeed on a full disk, and on a server that has become read-only
-    return lookup.health_report(tx.queries, expected)
 
 
 def health_report(view: View, found: HealthReport) -> RenderableType:

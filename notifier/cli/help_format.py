@@ -11,6 +11,8 @@ from typing import Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
+from notifier.cli.parameters import plain_first
+
 _PLACEHOLDERS: Mapping[str, str] = {
     "<bool>": "",
     "<str>": "TEXT",
@@ -28,6 +30,10 @@ _WRAPPED = re.compile(r"(?<!\n)\n(?!\n|--json)")
 class ReadableCommand(TyperCommand):
     """A command with readable help."""
 
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own types are private
+        """Return all parameters."""
+        return plain_first(super().get_params(ctx))
+
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer's own types are private
         """Write the help."""
         _adapt_help(self, ctx)
@@ -36,6 +42,10 @@ class ReadableCommand(TyperCommand):
 
 class ReadableGroup(TyperGroup):
     """A command with subcommands and readable help."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own types are private
+        """Return all parameters."""
+        return plain_first(super().get_params(ctx))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer's own types are private
         """Write the help."""

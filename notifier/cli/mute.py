@@ -10,7 +10,7 @@ from notifier.cli import documents
 from notifier.cli.common import JsonOption, current_user, duration, localizer
 from notifier.cli.configured import load_config
 from notifier.cli.output import cell, print_json, show
-from notifier.cli.stores import read_store, write_store
+from notifier.cli.stores import read_whole_store, write_store
 from notifier.core.commands import MAX_MUTE, MAX_MUTE_REASON, MIN_MUTE
 from notifier.core.durations import format_duration
 from notifier.core.errors import ConfigurationError, NotifierError
@@ -45,7 +45,7 @@ def mute(
     user = current_user()
     muted = write_store(config, lambda tx: people.mute_instance(tx, instance, length, user, reason=why))
     if not isinstance(muted, Mute):
-        raise NotifierError(_unknown(instance, read_store(config, lambda q: lookup.find_instance(q, instance))))
+        raise NotifierError(_unknown(instance, read_whole_store(config, lambda q: lookup.find_instance(q, instance))))
     if as_json:
         print_json({"mute": documents.mute(muted)})
     else:

@@ -6,9 +6,9 @@ import typer
 
 from notifier.cli import documents
 from notifier.cli.common import JsonOption, now, view_for
-from notifier.cli.configured import load_config
+from notifier.cli.configured import load_outline
+from notifier.cli.lookups import read_store
 from notifier.cli.output import TableRow, TextTable, cell, print_json, show
-from notifier.cli.stores import read_store
 from notifier.cli.views import View
 from notifier.core.people import Mute
 
@@ -18,8 +18,8 @@ def mutes(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
 
     --json: {"mutes": [{instance, label, until, by, reason}]}.
     """
-    config = load_config(ctx)
-    found = read_store(config, lambda q: q.mutes(now()))
+    config = load_outline(ctx)
+    found = read_store(ctx, config, lambda q: q.mutes(now()))
     if as_json:
         print_json({"mutes": [documents.mute(mute) for mute in found]})
     else:

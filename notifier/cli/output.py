@@ -12,9 +12,7 @@ from typing import Any, Literal, NamedTuple, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.live import Live
 from rich.padding import Padding
-from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
@@ -118,20 +116,6 @@ def print_error(message: str) -> None:
     first, *more = strip_controls(message).splitlines() or [""]
     lines = "\n".join([first, *(f"       {line}" for line in more)])
     stderr().print(Text.assemble(("error: ", "bold red"), lines), soft_wrap=True)
-
-
-@contextmanager
-def spinner(text: str) -> Iterator[None]:
-    """Show a spinner on stderr while work is in progress; nothing where stderr is no terminal."""
-    console = stderr()
-    if not console.is_terminal:
-        yield
-        return
-    # By default Live captures writes to stdout and prints them on stderr.
-    with Live(
-        Spinner("dots", Text(text)), console=console, transient=True, redirect_stdout=False, redirect_stderr=False
-    ):
-        yield
 
 
 def cell(value: object, style: str = "") -> Text:

@@ -5,7 +5,6 @@ Here the plain ones are converted without it. Typer gets the others, so every er
 """
 
 import os
-from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
@@ -15,11 +14,12 @@ from typer.core import TyperArgument, TyperOption
 _NOT_PLAIN: Final = object()
 
 
-def convert_plainly(parameters: Iterable[Any]) -> None:
-    """Let parameters convert plain values without pydantic."""
+def plain_first(parameters: list[Any]) -> list[Any]:
+    """Return the parameters of a command. They convert plain values without pydantic."""
     for parameter in parameters:
         if isinstance(parameter, TyperOption | TyperArgument):
             vars(parameter)["get_runtime_param"] = _PlainFirst  # typer has no setting for it
+    return parameters
 
 
 class _PlainFirst:

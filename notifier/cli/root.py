@@ -22,7 +22,6 @@ from notifier import __version__
 from notifier.cli import EXIT_BROKEN_PIPE
 from notifier.cli.commands import COMMANDS, Invocation, load
 from notifier.cli.help_format import ReadableGroup
-from notifier.cli.parameters import convert_plainly
 from notifier.cli.startup import collect_garbage_again, discard_stdout
 from notifier.core.errors import NotifierError
 
@@ -45,7 +44,6 @@ class CommandGroup(ReadableGroup):
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:  # noqa: ANN401 - typer's own types are private
         """Parse the options before the command, and report errors in them like all others."""
-        convert_plainly(self.params)
         try:
             return super().make_context(info_name, args, parent, **extra)
         except TyperException as error:

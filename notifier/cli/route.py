@@ -5,21 +5,21 @@ from functools import partial
 from typing import Annotated
 
 import typer
-from rich.console import Group, RenderableType
-from rich.text import Text
+from rich.console import Group
 
 from notifier.cli import documents
 from notifier.cli.common import JsonOption, view_for
 from notifier.cli.configured import load_config
 from notifier.cli.output import cell, print_json, show
-from notifier.cli.stores import read_store
+from notifier.cli.stores import read_whole_store
 from notifier.cli.tasks import require_task
+from notifier.cli.verdicts import verdict_lines
 from notifier.cli.views import View
 from notifier.config.advice import typical_fields
 from notifier.core import alerts
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.events import EventType
-from notifier.core.routing import FIELDS, Route, RouteVerdict, channels_of, explain_fields, fields_of, parse_matcher
+from notifier.core.routing import FIELDS, RouteVerdict, channels_of, explain_fields, fields_of, parse_matcher
 from notifier.lookup import Lookup
 from notifier.ports import EventFilter
 from notifier.settings.words import closest_match
@@ -49,7 +49,7 @@ def route(
         raise typer.BadParameter("give the event's fields, for example type=task.failed, or --task JOB_ID")
     config = load_config(ctx)
     event = (
-        read_store(config, partial(_latest, job_id=task, view=view_for(config)))
+        read_whole_store(config, partial(_latest, job_id=task, view=view_for(config)))
         if task
         else parse_fields(fields or (), config.sources)
     )
@@ -109,29 +109,3 @@ def _receiving_channels(
     return (
         alerts.alert_channels(routed, event["channel"], fallback) if EventType(event["type"]).traits.alert else routed
     )
-
-
-def verdict_lines(view: View, verdicts: Sequence[RouteVerdict]) -> RenderableType:
-    """Return one line for each route: where it sends the event, or why it does not match."""
-    if not verdicts:
-        return Text(view.phrase("route.none"), style="dim")
-    return Group(*(_verdict_line(view, verdict) for verdict in verdicts))
-
-
-def _extras(view: View, route: Route) -> str:
-    """Return what else a route does, in parentheses."""
-    severity = view.phrase("route.severity", severity=route.severity) if route.severity else ""
-    mention = view.phrase("route.mention", names=", ".join(route.mention)) if route.mention else ""
-    extras = ", ".join(filter(None, (severity, mention, "stop" if route.stop else "")))
-    return f" ({extras})" if extras else ""
-
-
-def _verdict_line(view: View, verdict: RouteVerdict) -> Text:
-    name = verdict.route.name
-    if verdict.matched:
-        channels = ", ".join(verdict.route.channels) or view.phrase("no_channel")
-        return cell(view.phrase("route.matched", name=name, channels=channels) + _extras(view, verdict.route), "green")
-    if verdict.skipped_by:
-        return cell(view.phrase("route.skipped", name=name, by=verdict.skipped_by), "dim")
-    values = {"matcher": verdict.failed_matcher, "actual": repr(verdict.actual)}
-    return cell(view.phrase("route.unmatched", name=name, **values), "dim")

@@ -6,14 +6,25 @@ from typing import TypeVar
 from notifier.cli import event_loop
 from notifier.cli.output import print_note
 from notifier.config.config import Config
-from notifier.wiring.stores import AppStore, Queries, Transaction, open_existing_store
+from notifier.lookup import Lookup
+from notifier.wiring.stores import AppStore, Transaction, open_existing_store
 
 T = TypeVar("T")
 
 
-def read_store(config: Config, query: Callable[[Queries], T]) -> T:
-    """Return the result of a query."""
-    return _on_store(config, lambda store: store.read(query))
+def read_whole_store(config: Config, query: Callable[[Lookup], T]) -> T:
+    """Return the result of a query, where `lookups.read_store` cannot: a schema may have to be upgraded first."""
+    return _run(config, lambda store: store.read(query))
+
+
+def read_whole_writable_store(config: Config, query: Callable[[Lookup], T]) -> T:
+    """Do the same where the store takes changes. Raises StoreError where it does not."""
+
+    def prove(tx: Transaction) -> T:
+        tx.replicas.prove_writable()
+        return query(tx.queries)
+
+    return _run(config, lambda store: store.transact(prove))
 
 
 def write_store(config: Config, action: Callable[[Transaction], T]) -> T:
@@ -25,7 +36,10 @@ def _on_store(config: Config, work: Callable[[AppStore], Awaitable[T]]) -> T:
     """Run work on the store. Warn on stderr when the database is not where the configuration says."""
     if config.store.left_behind_note:
         print_note(f"warning: {config.store.left_behind_note}")
+    return _run(config, work)
 
+
+def _run(config: Config, work: Callable[[AppStore], Awaitable[T]]) -> T:
     async def run() -> T:
         async with open_existing_store(config) as store:
             return await work(store)

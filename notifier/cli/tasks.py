@@ -17,9 +17,9 @@ from notifier.cli.common import (
     time_before_now,
     view_for,
 )
-from notifier.cli.configured import load_config
+from notifier.cli.configured import load_outline
+from notifier.cli.lookups import read_store
 from notifier.cli.output import print_json, show
-from notifier.cli.stores import read_store
 from notifier.cli.views import View
 from notifier.core.errors import NotifierError
 from notifier.core.events import EventType
@@ -50,7 +50,7 @@ def tasks(
 
     --json: {"tasks": […], "sources": […]}; see `notifier task --help` for the keys of a task.
     """
-    config = load_config(ctx)
+    config = load_outline(ctx)
     wanted = TaskFilter(
         status=status,
         since=time_before_now(since),
@@ -59,7 +59,7 @@ def tasks(
         unacknowledged=unacked,
         limit=limit + 1,
     )
-    found = read_store(config, partial(lookup.list_tasks, wanted=wanted))
+    found = read_store(ctx, config, partial(lookup.list_tasks, wanted=wanted))
     if not found.rows:  # a source that is no longer configured may still have tasks
         require_source(config, source)
     document = partial(_document, view_for(config))
@@ -78,9 +78,9 @@ def task(ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = None
     first_seen_at, changed_at, listed, acknowledged {by, name, at}, muted {instance, label,
     until, by, reason}; and its events.
     """
-    config = load_config(ctx)
+    config = load_outline(ctx)
     view = view_for(config)
-    stored, history = read_store(config, partial(_task_and_events, job_id=job_id, source=source, view=view))
+    stored, history = read_store(ctx, config, partial(_task_and_events, job_id=job_id, source=source, view=view))
     if as_json:
         print_json(_document(view, stored) | {"events": [documents.routed_event(event) for event in history]})
     else:
@@ -109,9 +109,9 @@ def events(
     --json: {"events": [{event_id, type, source, region, project_id, occurred_at, observed_at, late, previous_status,
     detail, task, routes, channels}], "sources": […]}.
     """
-    config = load_config(ctx)
+    config = load_outline(ctx)
     wanted = EventFilter(type=kind, since=time_before_now(since), source=source, limit=limit + 1)
-    found = read_store(config, partial(lookup.list_events, wanted=wanted))
+    found = read_store(ctx, config, partial(lookup.list_events, wanted=wanted))
     if not found.rows:  # a source that is no longer configured may still have events
         require_source(config, source)
     print_listing(

@@ -5,8 +5,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from notifier.settings.base import Settings
-from notifier.settings.explain import SLACK_ID_PATTERN, SLACK_WORKSPACE_PATTERN, setting_error
+from notifier.settings.explain import setting_error
 from notifier.settings.types import AsciiSecret, CaFile, HttpsUrl, SlackAppToken, SlackBotToken
+from notifier.settings.words import SLACK_ID_PATTERN, SLACK_WORKSPACE_PATTERN
 
 
 class SlackChatSettings(Settings):

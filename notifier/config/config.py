@@ -163,10 +163,20 @@ class Config(Settings):
         return builtin_catalogue().extended(own) if own else builtin_catalogue()
 
     @property
+    def source_names(self) -> tuple[str, ...]:
+        """Names of the sources."""
+        return tuple(source.name for source in self.sources)
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the channels."""
+        return tuple(channel.name for channel in self.channels)
+
+    @property
     def alert_channels(self) -> tuple[str, ...]:
         """Channels for alerts that no route matches."""
         named = self.alerts.channels
-        return tuple(channel.name for channel in self.channels) if named is None else named
+        return self.channel_names if named is None else named
 
     @cached_property
     def call_budgets(self) -> Mapping[str, CallBudget]:
@@ -195,7 +205,7 @@ class Config(Settings):
                 )
                 for source in self.sources
             ),
-            channels=tuple(channel.name for channel in self.channels),
+            channels=self.channel_names,
             direct=self.slack_token is not None,
             chat=bool(self.chat.slack or self.chat.mattermost),
             failing_after=self.alerts.failing_after,

@@ -65,8 +65,15 @@ class YamlDocument:
     problems: tuple[Problem, ...] = ()
     values: Mapping[Path, yaml.Node] = field(default_factory=dict)
     keys: Mapping[Path, yaml.Node] = field(default_factory=dict)
+    unset: frozenset[Path] = frozenset()
+    """The texts with a reference to the environment that cannot be replaced. Each has a problem."""
     borrowed: Mapping[Path, tuple[EnvironmentValue, ...]] = field(default_factory=dict)
     """The environment values in each text; they must not be shown."""
+
+    @property
+    def misread(self) -> bool:
+        """True where anything but a reference to the environment is wrong."""
+        return any(problem.path not in self.unset for problem in self.problems)
 
     def place(self, path: Path, *, on_key: bool = False) -> Place:
         """Return the position of a path; for a missing one, that of the nearest enclosing value."""
@@ -213,13 +220,19 @@ class _Reader:
         self._problems: list[Problem] = []
         self._values: dict[Path, yaml.Node] = {}
         self._keys: dict[Path, yaml.Node] = {}
+        self._unset: set[Path] = set()
         self._borrowed: dict[Path, tuple[EnvironmentValue, ...]] = {}
         self._open: set[int] = set()
 
     def document(self, node: yaml.Node) -> YamlDocument:
         data = self._read(node, ())
         return YamlDocument(
-            data=data, problems=tuple(self._problems), values=self._values, keys=self._keys, borrowed=self._borrowed
+            data=data,
+            problems=tuple(self._problems),
+            values=self._values,
+            keys=self._keys,
+            unset=frozenset(self._unset),
+            borrowed=self._borrowed,
         )
 
     def _add_problem(self, node: yaml.Node, path: Path, what: str) -> None:
@@ -295,6 +308,7 @@ class _Reader:
             return str(node.value)
         filled = substitute(node.value, self._environ)
         for what in filled.problems:
+            self._unset.add(path)
             self._add_problem(node, path, what)
         if filled.borrowed:
             self._borrowed[path] = filled.borrowed

@@ -6,9 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from notifier.settings.explain import LINK_PATTERN
 from notifier.settings.types import url_rule
-from notifier.settings.words import FixedMessageError, did_you_mean
+from notifier.settings.words import LINK_PATTERN, FixedMessageError, did_you_mean
 from notifier.wording.links import RUNBOOK_PLACEHOLDERS
 
 _CONSOLE = "https://console.huaweicloud.com/gaussdb/?{locale}region={{region}}#/gaussdb/management/list"

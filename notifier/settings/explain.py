@@ -14,19 +14,23 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from notifier.core.durations import format_duration
-from notifier.settings.words import FixedMessageError, closest_match, did_you_mean
+from notifier.settings.words import (
+    LABEL_PATTERN,
+    LINK_PATTERN,
+    NAME_PATTERN,
+    PROJECT_ID_PATTERN,
+    REGION_PATTERN,
+    SLACK_ID_PATTERN,
+    SLACK_WORKSPACE_PATTERN,
+    FixedMessageError,
+    closest_match,
+    did_you_mean,
+)
 
 EXPLAINED: Final = "explained"
 """The type of an error in plain words. Its `ctx` has `what`, `on_key` (the key is wrong, not the value) and `quotes`
 (`what` may repeat a part of the value)."""
 
-NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]*$"
-LINK_PATTERN: Final = r"^https?://[^\s<>|]+$"
-LABEL_PATTERN: Final = r"^[a-z][a-z0-9_]{0,39}$"
-SLACK_ID_PATTERN: Final = r"^[UWS][A-Z0-9]{2,30}$"
-SLACK_WORKSPACE_PATTERN: Final = r"^[TE][A-Z0-9]{2,30}$"
-PROJECT_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
-REGION_PATTERN: Final = r"^[a-z0-9][a-z0-9-]*$"
 _PATTERNS = {
     NAME_PATTERN: "must be of lower-case letters, digits, - and _, and start with a letter or a digit",
     LINK_PATTERN: "must be a URL that begins with https:// or http://, without spaces and without <, > and |",

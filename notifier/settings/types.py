@@ -14,9 +14,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Se
 
 from notifier.core.durations import DURATION_PATTERN, format_duration, parse_duration
 from notifier.settings.base import Origin
-from notifier.settings.explain import LABEL_PATTERN, NAME_PATTERN, find_hidden, find_invisible, find_non_ascii
+from notifier.settings.explain import find_hidden, find_invisible, find_non_ascii
 from notifier.settings.secrets import is_blank
-from notifier.settings.words import FixedMessageError
+from notifier.settings.words import LABEL_PATTERN, NAME_PATTERN, FixedMessageError
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
 """The name of a source, a channel or a route."""

@@ -1,7 +1,16 @@
-"""Errors of settings that any part can raise, and near names. Light: the standard library alone."""
+"""Patterns of names, an error that any part can raise, and near names. Light: the standard library alone."""
 
 import difflib
 from collections.abc import Collection, Iterable
+from typing import Final
+
+NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]*$"
+LINK_PATTERN: Final = r"^https?://[^\s<>|]+$"
+LABEL_PATTERN: Final = r"^[a-z][a-z0-9_]{0,39}$"
+SLACK_ID_PATTERN: Final = r"^[UWS][A-Z0-9]{2,30}$"
+SLACK_WORKSPACE_PATTERN: Final = r"^[TE][A-Z0-9]{2,30}$"
+PROJECT_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
+REGION_PATTERN: Final = r"^[a-z0-9][a-z0-9-]*$"
 
 
 class FixedMessageError(ValueError):

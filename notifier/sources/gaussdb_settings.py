@@ -7,8 +7,9 @@ from pydantic import Field, model_validator
 
 from notifier.core.errors import ConfigurationError
 from notifier.settings.base import Settings
-from notifier.settings.explain import PROJECT_ID_PATTERN, REGION_PATTERN, setting_error
+from notifier.settings.explain import setting_error
 from notifier.settings.types import AccountPassword, AsciiSecret, EndpointUrl, KeyId, OriginUrl, PlainText
+from notifier.settings.words import PROJECT_ID_PATTERN, REGION_PATTERN
 from notifier.sources.base import SourceSettings
 from notifier.sources.regions import gaussdb_endpoint
 

@@ -8,7 +8,7 @@ from notifier.clock import SystemClock
 from notifier.config.config import Config
 from notifier.ports import Store
 from notifier.retention import PruneReport, PruneRules, prune
-from notifier.store import migrate
+from notifier.store import migrate, revision
 from notifier.store.engine import SqlStore, admin_engine, copy_database, open_store, upgrade_database
 from notifier.store.errors import place_of
 from notifier.store.queries import Queries
@@ -48,7 +48,7 @@ async def open_existing_store(config: Config) -> AsyncIterator[SqlStore]:
 def database_revision(url: str) -> tuple[str, str | None, str]:
     """Return a database's display name, its revision (None if empty) and the required revision. Raises StoreError."""
     with admin_engine(url) as engine:
-        return place_of(engine.url), migrate.current(engine), migrate.HEAD
+        return place_of(engine.url), migrate.current(engine), revision.HEAD
 
 
 async def prune_database(config: Config) -> PruneReport:

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from factories import make_event, make_task
 from servers.program import COMMAND
-from sqlalchemy import Engine, event
 from timeouts import HANG_TIMEOUT
 from typer.testing import CliRunner, Result
 
@@ -26,8 +25,8 @@ from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.model import Event, Scope, Snapshot, Task, TaskStatus
 from notifier.core.outbox import Settlement
 from notifier.core.routing import RoutedEvent
-from notifier.store import engine, sqlite
 from notifier.store.engine import admin_engine, open_store
+from notifier.store.sqlite_driver import connect
 from notifier.store.transaction import Transaction
 
 NOW = ENDED = datetime.now(UTC).replace(microsecond=0)
@@ -682,14 +681,13 @@ def test_messages_are_moved_only_to_a_channel_that_is_configured(run: Run) -> No
 
 def test_health_is_red_at_once_if_the_database_cannot_be_written(well: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk, and a server that has become read-only: what is recorded can still be read."""
-    configure = sqlite.sqlite_engine
 
-    def full(*args: Any, **kwargs: Any) -> Engine:
-        built = configure(*args, **kwargs)
-        event.listen(built, "connect", lambda connection, _: connection.execute("PRAGMA query_only=ON"))
-        return built
+    def full(*args: Any) -> Any:
+        connection = connect(*args)
+        connection.execute("PRAGMA query_only=ON")
+        return connection
 
-    monkeypatch.setattr(engine, "sqlite_engine", full)
+    monkeypatch.setattr("notifier.store.reading.connect", full)
     shown = well("health", code=1).stdout
     assert shown.startswith("✗ Not well: 1 finding\n✗ the database cannot be used\n    the database ")
     assert "cannot be written" in shown

@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from notifier.core.causes import Cause, CauseCatalogue, Retryable
 
@@ -38,4 +38,4 @@ def _code_texts() -> Iterator[tuple[str, Mapping[str, str]]]:
 
 
 def _text(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
