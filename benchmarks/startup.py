@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from commands import fill
+from chat import work
 from figures import Measure, Report, add_arguments
 
 from notifier.store.engine import open_store
@@ -77,7 +77,7 @@ async def prepare(folder: Path, tasks: int) -> None:
     """Write a configuration and a database with tasks."""
     (folder / "notifier.yaml").write_text(CONFIGURATION, encoding="utf-8")
     store = open_store(f"sqlite:///{folder}/notifier.db")
-    await fill(store, tasks)
+    await work.fill(store, tasks)
     await store.aclose()
 
 
