@@ -64,13 +64,13 @@ def commands() -> Mapping[str, Sequence[str]]:
 
 
 def cost(command: Sequence[str], folder: str) -> Mapping[str, float]:
-    """Run a command; return milliseconds and the largest memory in MB."""
+    """Run a command; return milliseconds."""
     began = time.perf_counter()
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.perf_counter() - began
-    return {"cpu ms": 1000 * (usage.ru_utime + usage.ru_stime), "wall ms": 1000 * wall, "MB": usage.ru_maxrss / 1024}
+    return {"cpu ms": 1000 * (usage.ru_utime + usage.ru_stime), "wall ms": 1000 * wall}
 
 
 async def prepare(folder: Path, tasks: int) -> None:
@@ -95,7 +95,7 @@ def main() -> None:
             for name, command in commands().items():
                 for measure, value in cost(command, folder).items():
                     found[name].setdefault(measure, []).append(value)
-    measures = [Measure(name="cpu ms", peers=[BARE, FLOOR_NAME]), Measure(name="wall ms"), Measure(name="MB")]
+    measures = [Measure(name="cpu ms", peers=[BARE, FLOOR_NAME]), Measure(name="wall ms")]
     Report("startup", arguments.json).table(f"Whole commands: {arguments.tasks:,} tasks", found, measures)
 
 

@@ -7,11 +7,12 @@ SELECT clock_timestamp() AS at;
 -- name: sources
 -- takes:
 -- gives: name, region, project_id, baseline_at time, last_poll_at time, last_full_at time, last_full_calls, pruned_to time, last_error, failing_since time, failures, announced_since time, next_poll_at time, claimed_by, claimed_until time, epoch, refused_since time, refused_rows, empty_since time, clock_skew, polled_by, retired_at time, introduced_at time, tasks, running
-SELECT sources.name, sources.region, sources.project_id, sources.baseline_at, sources.last_poll_at, sources.last_full_at, sources.last_full_calls, sources.pruned_to, sources.last_error, sources.failing_since, sources.failures, sources.announced_since, sources.next_poll_at, sources.claimed_by, sources.claimed_until, sources.epoch, sources.refused_since, sources.refused_rows, sources.empty_since, sources.clock_skew, sources.polled_by, sources.retired_at, sources.introduced_at, coalesce(anon_1.tasks, 0) AS tasks, coalesce(anon_1.running, 0) AS running
-FROM sources LEFT OUTER JOIN (SELECT tasks.source AS source, count(*) AS tasks, count(tasks.job_id) FILTER (WHERE tasks.status = 'running' AND NOT (EXISTS (SELECT *
-FROM sources
-WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL))) AS running
-FROM tasks GROUP BY tasks.source) AS anon_1 ON anon_1.source = sources.name ORDER BY sources.name;
+SELECT sources.name, sources.region, sources.project_id, sources.baseline_at, sources.last_poll_at, sources.last_full_at, sources.last_full_calls, sources.pruned_to, sources.last_error, sources.failing_since, sources.failures, sources.announced_since, sources.next_poll_at, sources.claimed_by, sources.claimed_until, sources.epoch, sources.refused_since, sources.refused_rows, sources.empty_since, sources.clock_skew, sources.polled_by, sources.retired_at, sources.introduced_at, (SELECT count(*) AS count_1
+FROM tasks
+WHERE tasks.source = sources.name) AS tasks, CASE WHEN (sources.retired_at IS NULL) THEN (SELECT count(*) AS count_1
+FROM tasks
+WHERE tasks.source = sources.name AND tasks.status = 'running') ELSE 0 END AS running
+FROM sources ORDER BY sources.name;
 -- name: source_states
 -- takes:
 -- gives: name, region, project_id, baseline_at time, last_poll_at time, last_full_at time, last_full_calls, pruned_to time, last_error, failing_since time, failures, announced_since time, next_poll_at time, claimed_by, claimed_until time, epoch, refused_since time, refused_rows, empty_since time, clock_skew, polled_by, retired_at time, introduced_at time

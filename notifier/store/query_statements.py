@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     and_,
     bindparam,
+    case,
     exists,
     func,
     or_,
@@ -179,13 +180,11 @@ def _tasks() -> Select[Any]:
 
 
 def _sources() -> Select[Any]:
-    running = func.count(tasks.c.job_id).filter(*_RUNNING)
-    counted = select(tasks.c.source, func.count().label("tasks"), running.label("running")).group_by(tasks.c.source)
-    counts = counted.subquery()
-    numbers = (func.coalesce(counts.c[name], 0).label(name) for name in ("tasks", "running"))
-    return (
-        select(sources, *numbers).join(counts, counts.c.source == sources.c.name, isouter=True).order_by(sources.c.name)
-    )
+    """Return the statement of sources with their tasks: each count is one range of the index of source and status."""
+    counted = select(func.count()).where(tasks.c.source == sources.c.name).correlate(sources)
+    running = counted.where(tasks.c.status == TaskStatus.RUNNING).scalar_subquery()
+    polled = case((sources.c.retired_at.is_(None), running), else_=0)
+    return select(sources, counted.scalar_subquery().label("tasks"), polled.label("running")).order_by(sources.c.name)
 
 
 def _instances() -> Select[Any]:
