@@ -55,7 +55,6 @@ from notifier.store.schema import (
     delivery_events,
     edit_budgets,
     events,
-    mutes,
     replicas,
     sources,
     storms,
@@ -617,7 +616,6 @@ POP_SUBSCRIBERS = compiled(
     .where(subscriptions.c.source == bindparam("source"), is_in(subscriptions.c.job_id, "ids"))
     .returning(subscriptions.c.job_id, subscriptions.c.person)
 )
-MUTES = compiled(select(mutes).where(mutes.c.until > bindparam("now")).order_by(mutes.c.until, mutes.c.instance))
 
 # ---- retention ----
 

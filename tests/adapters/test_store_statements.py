@@ -90,7 +90,6 @@ PARAMETERS: Mapping[str, str] = {
     "CLAIM_EDITS": "of_channel subjects until",
     "SUBSCRIBERS": "source ids",
     "POP_SUBSCRIBERS": "source ids",
-    "MUTES": "now",
     "OLD_EVENTS": "before limit",
     "OLD_EVENTS_AFTER": "before after after_seq limit",
     "DELIVERIES_OF_EVENTS": "ids",

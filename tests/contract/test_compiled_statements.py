@@ -150,7 +150,6 @@ PARAMETERS: Mapping[str, Any] = {
     "SUBJECTS_WITH_THREADS": {"subjects": [FAILED.subject, OTHER.subject]},
     "SUBSCRIBERS": {"source": "prod", "ids": ["running", "failed", "unknown"]},
     "POP_SUBSCRIBERS": {"source": "prod", "ids": ["running", "unknown"]},
-    "MUTES": {"now": T0},
     "DUE_EDITS": {"channel": "dba", "now": LATER, "progress_before": LATER, "limit": 10},
 }
 """What each statement is run with; the seqs of deliveries are added."""
