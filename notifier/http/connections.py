@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from functools import cached_property, partial
+from socket import socket
 from typing import NamedTuple, cast
 
 from notifier.http.addresses import AddressRule
@@ -185,26 +186,23 @@ class ConnectionPool:
 
         A failed handshake counts like a refused connection: the other addresses of the host are tried.
         """
-        host = key.host
-        addresses = await find_addresses(self._rule, host, key.port, guard=key.guard)
+        addresses = await find_addresses(self._rule, key.host, key.port, guard=key.guard)
         while True:
-            opened = await open_socket(addresses)
-            peer = opened.getpeername()[:2]
+            opened, peer = await open_socket(addresses)
             try:
-                _, connection = await self.loop.create_connection(
-                    partial(Connection, self, key),
-                    sock=opened,
-                    ssl=key.tls,
-                    server_hostname=key.server_name,
-                )
+                return await self._begin(opened, key)
             except OSError:
                 addresses = [address for address in addresses if address[4][:2] != peer]
                 if not addresses:
                     raise
-            else:
-                if self.closed:
-                    connection.end()
-                return connection
+
+    async def _begin(self, opened: socket, key: ConnectionKey) -> Connection:
+        _, connection = await self.loop.create_connection(
+            partial(Connection, self, key), sock=opened, ssl=key.tls, server_hostname=key.server_name
+        )
+        if self.closed:
+            connection.end()
+        return connection
 
     async def start_tls(self, connection: Connection, key: ConnectionKey, tls: ssl.SSLContext) -> Connection:
         """Return the connection with TLS that begins on an open one, which must not be used again. Raises OSError."""

@@ -25,11 +25,12 @@ async def connect(rule: AddressRule, host: str, port: int) -> socket:
         why = error.strerror if isinstance(error, gaierror) else "not a name"
         raise NotSent(f"no address found for {host} ({why})") from error
     try:
-        return await open_socket(found)
+        opened, _ = await open_socket(found)
     except ConnectionRefusedError as error:
         raise NotSent(f"connection refused by {host}") from error
     except OSError as error:
         raise NotSent(f"no connection to {host}") from error
+    return opened
 
 
 async def find_addresses(rule: AddressRule, host: str, port: int, *, guard: bool = True) -> list[AddrInfoType]:
@@ -52,11 +53,16 @@ async def find_addresses(rule: AddressRule, host: str, port: int, *, guard: bool
     return list(found)
 
 
-async def open_socket(addresses: Sequence[AddrInfoType]) -> socket:
-    """Return a socket to the address that answers first. Raises OSError."""
+async def open_socket(addresses: Sequence[AddrInfoType]) -> tuple[socket, tuple[str, int]]:
+    """Return a socket to the address that answers first, and the host and port of that address. Raises OSError."""
     try:
-        return await aiohappyeyeballs.start_connection(
+        opened = await aiohappyeyeballs.start_connection(
             addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY, interleave=1
         )
     except RuntimeError as error:  # uvloop raises it now and then
         raise OSError(str(error)) from error
+    try:
+        return opened, opened.getpeername()[:2]
+    except OSError:  # it was reset already
+        opened.close()
+        raise
