@@ -12,7 +12,7 @@ from socket import socket
 from typing import NamedTuple, cast
 
 from notifier.http.addresses import AddressRule
-from notifier.http.replies import HEAD_LIMIT, ReplyCutShort, ReplyError, ReplyReader
+from notifier.http.replies import ReplyCutShort, ReplyError, ReplyReader
 from notifier.http.sockets import find_addresses, open_socket
 from notifier.http.targets import HttpOrigin
 
@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
         """Pass bytes to the reader. Bytes that were not asked for end the connection: they could answer a request."""
         self.has_received = True
         if self._reader is None:
-            if self._early is None or len(self._early) > HEAD_LIMIT:
+            if self._early is None:
                 self.end()
             else:
                 self._early += data
@@ -206,12 +206,8 @@ class ConnectionPool:
 
     async def start_tls(self, connection: Connection, key: ConnectionKey, tls: ssl.SSLContext) -> Connection:
         """Return the connection with TLS that begins on an open one, which must not be used again. Raises OSError."""
-        plain, secured = connection.give_away(), Connection(self, key)
-        try:
-            transport = await self.loop.start_tls(plain, secured, tls, server_hostname=key.server_name)
-        except BaseException:
-            plain.abort()
-            raise
+        secured = Connection(self, key)
+        transport = await self.loop.start_tls(connection.give_away(), secured, tls, server_hostname=key.server_name)
         secured.connection_made(cast("asyncio.BaseTransport", transport))
         return secured
 

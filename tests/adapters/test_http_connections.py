@@ -410,6 +410,25 @@ class TestClosing:
                 await ask(http, server.url())
         gc.collect()  # an unclosed transport would warn now
 
+    async def test_nothing_is_sent_by_a_client_that_was_closed_meanwhile(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        found, resolve = asyncio.Event(), asyncio.Event()
+
+        async def slow(*values: Any, **options: Any) -> Any:
+            found.set()
+            await resolve.wait()
+            return await sockets.find_addresses(*values, **options)
+
+        monkeypatch.setattr(connections, "find_addresses", slow)
+        async with HttpServer() as server, asyncio.timeout(FOREVER):
+            http = HttpClient()
+            task = asyncio.create_task(failure(http, server.url()))
+            await found.wait()
+            await http.aclose()
+            resolve.set()
+            assert isinstance(await task, NotSent)
+            await until(lambda: not pool_of(http)._open)
+        assert server.requests == []
+
     async def test_closing_twice_or_unused_is_harmless(self) -> None:
         http = HttpClient()
         await http.aclose()
