@@ -75,9 +75,13 @@ def plan_step(
 
 
 def demand(concurrency: int, policy: ResendPolicy, busy: int) -> int:
-    """Return how many deliveries to claim, where `busy` are in flight or queued."""
-    ahead = PREFETCH if policy is ResendPolicy.IDEMPOTENT else 0
-    return min(max(concurrency * (1 + ahead) - busy, 0), MAX_CLAIMED)
+    """Return how many deliveries to claim, where `busy` are in flight or queued.
+
+    What is claimed ahead is claimed in batches, of half of it at least: each batch costs a commit for its bodies.
+    """
+    ahead = concurrency * PREFETCH if policy is ResendPolicy.IDEMPOTENT else 0
+    wanted = min(max(concurrency + ahead - busy, 0), MAX_CLAIMED)
+    return wanted if wanted >= min(ahead, MAX_CLAIMED) // 2 else 0
 
 
 def start_within(lease: timedelta, deadline: float) -> float:
