@@ -441,7 +441,9 @@ class DeliveryWorker:
 
         Then the worker takes no step until `end_reservation`.
         """
-        if not self._waiting or self._reservation or self._joined or self._queued or self._free_slots <= 0:
+        # What has finished is settled before others begin: a kill repeats no more than `concurrency` messages.
+        busy = not self._waiting or self._reservation or self._joined or self._queued or self._finished
+        if busy or self._free_slots <= 0:
             return False
         free_slots, demand = self._free_slots, self._demand()
         request = _StepRequest(finished=(), released=(), queued=(), free_slots=free_slots, demand=demand)

@@ -25,6 +25,7 @@ from notifier.core.delivery import (
 from notifier.core.dispatch import (
     BATCH,
     EDIT_RETRY_AFTER,
+    MAX_CLAIMED,
     PREFETCH,
     affordable,
     attempts_exhausted,
@@ -88,6 +89,8 @@ def test_one_probe_is_allowed_once_an_open_breaker_is_due() -> None:
     [
         (ResendPolicy.IDEMPOTENT, 0, 2 * (1 + PREFETCH)),
         (ResendPolicy.IDEMPOTENT, 4, 2 * (1 + PREFETCH) - 4),
+        (ResendPolicy.IDEMPOTENT, 6, 4),
+        (ResendPolicy.IDEMPOTENT, 7, 0),
         (ResendPolicy.RECONCILABLE, 0, 2),
         (ResendPolicy.UNSAFE, 1, 1),
         (ResendPolicy.UNSAFE, 5, 0),
@@ -95,6 +98,11 @@ def test_one_probe_is_allowed_once_an_open_breaker_is_due() -> None:
 )
 def test_only_idempotent_messages_are_claimed_ahead(policy: ResendPolicy, busy: int, expected: int) -> None:
     assert demand(2, policy, busy) == expected
+
+
+@pytest.mark.parametrize(("busy", "expected"), [(0, MAX_CLAIMED), (5 * 256 - 200, 200), (5 * 256 - 100, 0)])
+def test_one_step_claims_a_bounded_number(busy: int, expected: int) -> None:
+    assert demand(256, ResendPolicy.IDEMPOTENT, busy) == expected
 
 
 @pytest.mark.parametrize(

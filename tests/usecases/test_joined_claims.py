@@ -184,9 +184,9 @@ async def test_a_claim_that_fails_costs_no_planned_delivery(
     channel = FakeChannel()
     desk = Desk(store, clock, channel)
     async with desk.running():
-        monkeypatch.setattr(desk.workers[0], "claim_reserved", _fail)
-        await desk.plan(make_event())
-        monkeypatch.undo()
+        with monkeypatch.context() as patch:
+            patch.setattr(desk.workers[0], "claim_reserved", _fail)
+            await desk.plan(make_event())
         await desk.until_sent(channel, 1)
         assert (desk.before_sending, desk.told) == ([4], 1)  # planned twice, claimed by a step, and the body
 
@@ -270,6 +270,26 @@ async def test_a_busy_worker_is_woken(store: SqlStore, clock: FakeClock) -> None
         await desk.plan(second)
         assert {delivery.attempt for delivery in await desk.waiting()} == {0, 1}
         answered.set()
+        await desk.until_sent(channel, 2)
+
+
+async def test_what_has_finished_is_settled_before_others_join(
+    store: SqlStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill repeats what has begun and is not settled, which `concurrency` bounds."""
+    channel = FakeChannel(concurrency=2)
+    desk = Desk(store, clock, channel)
+    (worker,) = desk.workers
+    first, second = make_events(2)
+    async with desk.running():
+        with monkeypatch.context() as patch:
+            patch.setattr(worker, "wake", lambda: None)
+            await desk.plan(first)
+            while not worker._finished:  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0)
+            await desk.plan(second)
+            assert sorted(delivery.attempt for delivery in await desk.waiting()) == [0, 1]
+        worker.wake()
         await desk.until_sent(channel, 2)
 
 
