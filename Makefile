@@ -125,8 +125,8 @@ $(AUDIT)/.done: requirements/audit.txt
 	@$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/audit.txt
 	@touch $@
 
-$(PEERS)/.done: benchmarks/fanout/peers.txt
+$(PEERS)/.done: benchmarks/peers.txt
 	@echo "Installing the peers of the benchmark into $(PEERS) ..."
 	@$(PYTHON) -m venv $(PEERS)
-	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/fanout/peers.txt
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/peers.txt
 	@touch $@
