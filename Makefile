@@ -27,8 +27,9 @@ install: $(VENV)/.run ## create .venv with the program in it
 demo: $(VENV)/.run ## watch the main job on a simulated cloud (ARGS="--seconds 20" to end by itself)
 	@$(BIN)/notifier demo $(ARGS)
 
+# A fixed seed: what is generated is the same at every run. Bytecode is kept: to rewrite the asserts takes a worker 8 s.
 test: $(VENV)/.dev ## run the tests (ARGS="-k name" to choose)
-	@PYTHONHASHSEED=0 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)  # a fixed seed: what is generated is the same at every run
+	@PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: lint types imports house ## run every check that is not a test of behaviour
 
