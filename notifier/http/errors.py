@@ -85,7 +85,9 @@ def describe_connect_error(error: BaseException, host: str) -> str:
         return f"no TLS with {host} ({_tls_problem(error)})"
     if isinstance(error, ConnectionRefusedError):
         return f"connection refused by {host}"
-    return f"no {'address found for' if isinstance(error, gaierror | UnicodeError) else 'connection to'} {host}"
+    if isinstance(error, gaierror | UnicodeError):
+        return f"no address found for {host}"
+    return f"no connection to {host}"
 
 
 def not_http(host: str) -> str:
