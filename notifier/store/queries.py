@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import or_, select
 
 from notifier.core.diff import RecordedTask
 from notifier.core.health import FUTURE_TOLERANCE
@@ -18,10 +18,7 @@ from notifier.ports import TaskStatistics
 from notifier.store import rows, statements
 from notifier.store.lookups import Lookups
 from notifier.store.schema import (
-    acknowledgements,
-    events,
     sources,
-    tasks,
     threads,
 )
 from notifier.store.session import Session, chunks
@@ -67,32 +64,30 @@ class Queries(Lookups):
 
     def event(self, event_id: str) -> RoutedEvent | None:
         """Return one event."""
-        row = self._session.execute(select(events).where(events.c.id == event_id)).one_or_none()
+        row = self._session.execute(statements.EVENT, {"event_id": event_id}).one_or_none()
         return None if row is None else rows.routed_of(row)
 
     def latest_event(self, source: str, job_id: str) -> RoutedEvent | None:
         """Return the newest event of a task."""
-        of = select(events).where(events.c.source == source, events.c.job_id == job_id)
-        row = self._session.execute(of.order_by(events.c.seq.desc()).limit(1)).one_or_none()
+        row = self._session.execute(statements.LATEST_EVENT, {"source": source, "job_id": job_id}).one_or_none()
         return None if row is None else rows.routed_of(row)
 
     def statistics(self, since: datetime) -> Sequence[TaskStatistics]:
         """Count the tasks that changed at or after this time, by name, the most frequent first."""
-        statement = (
-            select(tasks.c.name, tasks.c.status, func.count(), func.sum(tasks.c.seconds), func.max(tasks.c.seconds))
-            .where(tasks.c.changed_at >= since)
-            .group_by(tasks.c.name, tasks.c.status)
+        names = self._session.execute(statements.TASK_NAMES).scalars()
+        counted = (
+            _statistics(name, {status: self._fared(name, status, since) for status in TaskStatus}) for name in names
         )
-        by_name: dict[str, dict[str, _Fared]] = {}
-        for name, status, count, total, longest in self._session.execute(statement):
-            by_name.setdefault(name, {})[status] = _Fared(count, total, longest)
-        found = (_statistics(name, fared) for name, fared in by_name.items())
-        return sorted(found, key=lambda one: (-one.count, one.name))
+        return sorted((one for one in counted if one.count), key=lambda one: (-one.count, one.name))
+
+    def _fared(self, name: str, status: TaskStatus, since: datetime) -> "_Fared":
+        # A statement for each: a range of the index. One statement for all would read the whole index.
+        asked = {"name": name, "status": status, "since": since}
+        return _Fared(*self._session.execute(statements.RESULTS_SINCE, asked).one())
 
     def acknowledgement(self, event_id: str) -> Acknowledgement | None:
         """Return who acknowledged an event."""
-        statement = select(acknowledgements).where(acknowledgements.c.event_id == event_id)
-        row = self._session.execute(statement).one_or_none()
+        row = self._session.execute(statements.ACKNOWLEDGEMENT, {"event_id": event_id}).one_or_none()
         return None if row is None else rows.acknowledgement_of(row)
 
     def is_live_message(self, ref: str, event_id: str, channels: Collection[str]) -> bool:

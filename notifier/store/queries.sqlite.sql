@@ -55,6 +55,22 @@ FROM events AS "of"
 WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ GROUP BY tasks.source;
+-- name: task_count
+-- takes: status, since time, instance, instance_like, instance_id, instance_name, source, storm, job_id
+-- gives: number
+SELECT count(*) AS number
+FROM tasks
+WHERE /*if running*/(tasks.status = 'running' AND NOT (EXISTS (SELECT *
+FROM sources
+WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL)))/*end*/ AND /*if status*/(tasks.status = :status)/*end*/ AND /*if since*/(tasks.created_at >= :since OR tasks.ended_at >= :since OR tasks.changed_at >= :since)/*end*/ AND /*if instance*/(tasks.instance_id = :instance OR lower(tasks.instance_name) LIKE :instance_like ESCAPE '/')/*end*/ AND /*if instance_id*/(tasks.instance_id = :instance_id)/*end*/ AND /*if instance_name*/(tasks.instance_name = :instance_name)/*end*/ AND /*if source*/(tasks.source = :source)/*end*/ AND /*if storm*/((tasks.source, tasks.job_id) IN (SELECT events.source, events.job_id
+FROM events JOIN delivery_events ON delivery_events.event_id = events.id JOIN deliveries ON deliveries.id = delivery_events.delivery_id
+WHERE deliveries.storm = :storm))/*end*/ AND /*if unacknowledged*/(EXISTS (SELECT *
+FROM events
+WHERE events.seq = (SELECT max("of".seq) AS max_1
+FROM events AS "of"
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled') AND NOT (EXISTS (SELECT *
+FROM acknowledgements
+WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/;
 -- name: fail_reasons
 -- takes: status, since time, instance, instance_like, instance_id, instance_name, source, storm, job_id, limit
 -- gives: fail_reason

@@ -201,6 +201,8 @@ _TASKS: Mapping[str, Select[Any]] = {
     "task_counts": select(tasks.c.source, func.count().label("number"))
     .where(*_TASK_CONDITIONS)
     .group_by(tasks.c.source),
+    # Without conditions, SQLite counts the pages of an index.
+    "task_count": select(func.count().label("number")).select_from(tasks).where(*_TASK_CONDITIONS),
     "fail_reasons": select(tasks.c.fail_reason)
     .where(*_TASK_CONDITIONS)
     .order_by(tasks.c.changed_at.desc())

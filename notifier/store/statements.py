@@ -662,6 +662,31 @@ DELETE_EMPTY_DELIVERIES = delete(deliveries).where(
     deliveries.c.id.in_(list_parameter("ids")), ~exists().where(delivery_events.c.delivery_id == deliveries.c.id)
 )
 DELETE_EVENTS = delete(events).where(events.c.id.in_(list_parameter("ids")))
+_names = select(func.min(tasks.c.name).label("name")).cte("names", recursive=True)
+_next_name = select(func.min(tasks.c.name)).where(tasks.c.name > _names.c.name).scalar_subquery()
+_all_names = _names.union_all(select(_next_name).where(_names.c.name.is_not(None)))
+# From each name to the next one by the index, which has every task.
+TASK_NAMES = compiled(select(_all_names.c.name).where(_all_names.c.name.is_not(None)))
+RESULTS_SINCE = compiled(
+    select(
+        func.count().label("number"),
+        func.sum(tasks.c.seconds).label("total"),
+        func.max(tasks.c.seconds).label("longest"),
+    ).where(
+        tasks.c.name == bindparam("name"),
+        tasks.c.status == bindparam("status"),
+        tasks.c.changed_at >= bindparam("since"),
+    )
+)
+EVENT = compiled(select(events).where(events.c.id == bindparam("event_id")))
+LATEST_EVENT = compiled(
+    select(events)
+    .where(events.c.source == bindparam("source"), events.c.job_id == bindparam("job_id"))
+    .order_by(events.c.seq.desc())
+    .limit(1)
+)
+ACKNOWLEDGEMENT = compiled(select(acknowledgements).where(acknowledgements.c.event_id == bindparam("event_id")))
+
 # A task without any time of its own is kept: if the list named it again, nothing would say that it is an old one.
 _LATEST_TIME = func.coalesce(tasks.c.ended_at, tasks.c.created_at)
 OLD_TASKS = (

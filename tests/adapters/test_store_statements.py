@@ -32,6 +32,11 @@ PARAMETERS: Mapping[str, str] = {
     "DUE_SOURCES": "now",
     "SOURCE_NAMES": "",
     "SOURCES_TO_JUDGE": "before ahead",
+    "TASK_NAMES": "",
+    "RESULTS_SINCE": "name status since",
+    "EVENT": "event_id",
+    "LATEST_EVENT": "source job_id",
+    "ACKNOWLEDGEMENT": "event_id",
     "CREDENTIAL": "key",
     "SAVE_CREDENTIAL": " ".join(["of_key", *(f"new_{name}" for name in CredentialState.__dataclass_fields__)]),
     "RECORD_POLL": " ".join(["source", *(f"new_{name}" for name in statements.POLLED)]),
@@ -148,10 +153,12 @@ async def test_due_deliveries_are_found_by_indexes(store: SqlStore) -> None:
         ("RECOVERIES_BY_ID", ["ix_tasks_instance_id_status_changed_at (instance_id=? AND status=? AND changed_at>?)"]),
         ("RECOVERIES_BY_NAME", ["ix_tasks_"]),
         ("DURATIONS", ["COVERING INDEX ix_tasks_name_status_changed_at_seconds_source (name=? AND status=?)"]),
+        ("TASK_NAMES", ["ix_tasks_name_status_changed_at_seconds_source (name>?)"]),
+        ("RESULTS_SINCE", ["ix_tasks_name_status_changed_at_seconds_source (name=? AND status=? AND changed_at>?)"]),
     ],
 )
-async def test_the_history_of_tasks_is_read_by_indexes(store: SqlStore, name: str, indexes: Sequence[str]) -> None:
-    values = {"source": "prod", "since": T0, "name": "ResizeFlavor"}
+async def test_histories_and_statistics_are_read_by_indexes(store: SqlStore, name: str, indexes: Sequence[str]) -> None:
+    values = {"source": "prod", "since": T0, "name": "ResizeFlavor", "status": "failed"}
     lists = {
         "instances": ["in-1", "in-2"],
         "apart_from": ["job-1"],

@@ -291,6 +291,17 @@ async def test_statistics_count_and_measure(chat: ChatHarness) -> None:
     assert line.startswith("Instance creation: 1 completed, 1 failed (50%), 1 running; took ")
 
 
+async def test_statistics_begin_with_the_most_frequent_name(chat: ChatHarness, store: SqlStore) -> None:
+    resized = [replace(DONE, job_id=f"r-{n}", name="ResizeGaussDBV5Flavor") for n in range(4)]
+    old = replace(DONE, job_id="old", name="DeleteGaussDBV5Instance", ended_at=START - timedelta(days=8))
+    await record(store, *resized, old)
+    shown = [line.partition(";")[0] for line in lines(await chat.type("stats 7d"))]
+    assert shown == [
+        "Flavor change: 4 completed, 0 failed (0%)",
+        "Instance creation: 1 completed, 1 failed (50%), 1 running",
+    ]
+
+
 async def test_the_status_lists_sources_and_channels(chat: ChatHarness, clock: FakeClock) -> None:
     assert (await chat.type("status")).ok
     clock.advance(timedelta(hours=1))
