@@ -1,7 +1,7 @@
 """What several use cases need of the outside. What one of them needs of the store stands at the head of its module.
 
-Two colours, one border: the network is async; the store is plain synchronous code that runs in a store thread,
-inside one transaction, through `Store.transact` and `Store.read`.
+Two colours, one border: the network is async; the store is plain synchronous code that runs inside one transaction,
+through `Store.transact` and `Store.read`: in a store thread, or where it is short on the event loop's.
 """
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
