@@ -36,11 +36,15 @@ class Heartbeat:
         self._red_since: float | None = None
         self._unhealthy = False
 
+    @property
+    def due(self) -> bool:
+        """Whether it is time for another heartbeat: none is sent more often than the most frequent source is polled."""
+        return self._app.clock.monotonic() >= self._next
+
     async def beat(self) -> None:
-        """Send a heartbeat, no more often than the most frequent source is polled."""
-        now = self._app.clock.monotonic()
-        if now >= self._next:
-            self._next = now + self._interval
+        """Send a heartbeat where one is due."""
+        if self.due:
+            self._next = self._app.clock.monotonic() + self._interval
             await self._send(well=not self._unhealthy)
 
     async def fail(self) -> None:

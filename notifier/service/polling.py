@@ -41,13 +41,10 @@ class Polling:
         self._rules = app.poll_rules
         self._routing = app.routing
         self._due = DueSources({name: rules.poll_every for name, rules in self._rules.items()})
+        self.interval = min(rules.due_check_interval for rules in self._rules.values()).total_seconds()
+        """Time between two queries for due sources, in seconds."""
         self._log = PollLog()
         self._query = ErrorThrottle("poll.paused", "poll.recovered")
-
-    @property
-    def interval(self) -> float:
-        """Time between two queries for due sources, in seconds."""
-        return min(rules.due_check_interval for rules in self._rules.values()).total_seconds()
 
     def spread(self) -> None:
         """Spread the first polls of this process."""
@@ -64,6 +61,7 @@ class Polling:
             self._query.recovered()
         except StoreError as error:
             self._query.failed(error, self._app.clock.monotonic())
+        # All at once: polls that begin and end together share transactions, which halves what they cost.
         for name in self._due.next(due, self._app.clock.monotonic()):
             self._jobs.start(f"poll {name}", partial(self.poll, self._app.sources[name]))
 
@@ -88,6 +86,6 @@ class Polling:
             return None
         self._stats.polled(report)
         self._log.polled(report)
-        if report.succeeded and send_heartbeat:
+        if report.succeeded and send_heartbeat and self._heartbeat.due:
             self._jobs.start("heartbeat", self._heartbeat.beat)
         return report

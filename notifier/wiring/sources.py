@@ -20,13 +20,13 @@ def build_sources(config: Config, http: HttpClient, clock: Clock) -> dict[str, T
         credential: CredentialLimiter(budget.calls_per_minute, clock)
         for credential, budget in config.call_budgets.items()
     }
-    environ = environment()
+    environ, rng = environment(), random.Random()  # noqa: S311 - it spreads retries, it is no secret
     return {
         settings.name: source_class(settings)(
             settings,
             http.with_ca_file(settings.ca_file),
             clock,
-            random.Random(),  # noqa: S311 - it spreads retries, it is no secret
+            rng,
             environ=environ,
             limiter=limiters[settings.credential],
             language="zh-cn" if config.language == "zh" else "en-us",
