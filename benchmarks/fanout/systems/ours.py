@@ -6,6 +6,7 @@ import asyncio
 import cProfile
 import json
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -108,11 +109,11 @@ async def run(place: work.Place) -> None:
 
 @asynccontextmanager
 async def profiled(store: Store[object, object], folder: str) -> AsyncIterator[None]:
-    """Profile the event loop's thread, and the thread in which SQLite is written; without a folder, neither."""
+    """Profile the CPU time of the event loop's thread and of the writer's. Without a folder, neither."""
     if not folder:
         yield
         return
-    profiles = {"loop": cProfile.Profile(), "writer": cProfile.Profile()}
+    profiles = {"loop": cProfile.Profile(time.thread_time), "writer": cProfile.Profile(time.thread_time)}
     if sys.version_info < (3, 12):  # later ones have room for one profiler only
         await store.transact(lambda _: profiles["writer"].enable())
     profiles["loop"].enable()
