@@ -10,7 +10,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-u
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 WORKERS ?= 3
 ROUNDS ?= 3
-BENCH ?= fanout poll many_sources commands exchange
+BENCH ?= fanout poll many_sources startup commands exchange
 BENCH_fanout := --only ours,ours-postgresql,alertmanager,raw-outbox,pgqueuer
 BENCH_many_sources := --sources 5000 --seconds 60 --rounds 1
 ARGS ?=

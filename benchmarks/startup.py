@@ -70,7 +70,7 @@ def cost(command: Sequence[str], folder: str) -> Mapping[str, float]:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.perf_counter() - began
-    return {"cpu ms": 1000 * (usage.ru_utime + usage.ru_stime), "wall ms": 1000 * wall}
+    return {"CPU ms": 1000 * (usage.ru_utime + usage.ru_stime), "wall ms": 1000 * wall}
 
 
 async def prepare(folder: Path, tasks: int) -> None:
@@ -95,8 +95,8 @@ def main() -> None:
             for name, command in commands().items():
                 for measure, value in cost(command, folder).items():
                     found[name].setdefault(measure, []).append(value)
-    measures = [Measure(name="cpu ms", peers=[BARE, FLOOR_NAME]), Measure(name="wall ms")]
-    Report("startup", arguments.json).table(f"Whole commands: {arguments.tasks:,} tasks", found, measures)
+    measures = [Measure(name="CPU ms", peers=[BARE, FLOOR_NAME]), Measure(name="wall ms")]
+    Report("startup", arguments.json).table(f"whole commands: {arguments.tasks:,} tasks", found, measures)
 
 
 if __name__ == "__main__":
