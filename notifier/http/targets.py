@@ -7,26 +7,14 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv6Address
-from urllib.parse import quote, unquote
 
-import idna
+import httpx
 
 from notifier.http.errors import AddressRefused
 
-_URL = re.compile(r"([^/?#]*//[^/?#]*)([^?#]*)(\?[^#]*)?(?:#.*)?", re.DOTALL)
-_ORIGIN = re.compile(
-    r"(?P<scheme>https?)://(?:(?P<user>[^@:]*)(?::(?P<password>[^@]*))?@)?"
-    r"(?P<host>\[[^@\[\]]*\]|[^@:\[\]]+)(?::(?P<port>[0-9]{0,5}))?",
-    re.IGNORECASE | re.DOTALL,
-)
-_HOST = re.compile(r"[a-z0-9_.-]+")
-_CONTROL = re.compile(r"[\0-\x1f\x7f]")
-_USUAL_PORTS = {"http": 80, "https": 443}
-
-# What RFC 3986 lets stand in a path and a query, and what receivers are known to put into a query besides.
-_PATH = "%/:@!$&'()*+,;=[]\\^|"
-_QUERY = f"{_PATH}?`{{}}"
+_CHARACTER = r"[!$&-.0-;=@-Z\[-_a-z|~]|%[0-9A-Fa-f]{2}"
+_AS_WRITTEN = re.compile(rf"(https?://[^/?#\\\s]+)((?:/(?!\.)(?:{_CHARACTER})*)+(?:\?(?:[/?`{{}}]|{_CHARACTER})*)?)?")
+"""A URL whose path and query httpx would leave as they are written. It quotes others, and resolves `/..`."""
 
 _BODYLESS_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"})
 
@@ -47,49 +35,30 @@ class HttpOrigin:
 
 @lru_cache(maxsize=256)
 def parse_target(url: str) -> tuple[HttpOrigin, str]:
-    """Return the origin of a URL, and its path and query as they are sent: as written, but for what must be quoted.
-
-    Raises AddressRefused for a URL that cannot be requested. Its message has no part of a path, a query or a password.
-    """
-    found = _URL.fullmatch(url)
-    if found is None or _CONTROL.search(url):
-        raise _unusable()
-    try:
-        return _parse_origin(found[1]), quote(found[2] or "/", _PATH) + quote(found[3] or "", _QUERY)
-    except ValueError:  # of a character, or an address
-        raise _unusable() from None
+    """Return the origin of a URL, and its path and query. Raises AddressRefused for one that cannot be requested."""
+    if found := _AS_WRITTEN.fullmatch(url):
+        return _parse_origin(found[1]), found[2] or "/"
+    return _parse_origin(url), httpx.URL(url).raw_path.decode("ascii")
 
 
 @lru_cache(maxsize=256)
-def _parse_origin(text: str) -> HttpOrigin:
-    found = _ORIGIN.fullmatch(text)
-    if found is None:
-        raise _unusable()
-    scheme, host = found["scheme"].lower(), _ascii_host(found["host"].lower())
-    usual = _USUAL_PORTS[scheme]
-    port = int(found["port"] or usual)
-    shown = f"[{host}]" if ":" in host else host
-    user = f"{unquote(found['user'] or '')}:{unquote(found['password'] or '')}"
+def _parse_origin(url: str) -> HttpOrigin:
+    name = "the address given"
+    try:
+        parsed = httpx.URL(url)
+        name = parsed.netloc.decode("ascii") or name
+    except (httpx.InvalidURL, ValueError):
+        parsed = httpx.URL()
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise AddressRefused(f"{name} refused: not a usable http or https address")
+    user = b64encode(f"{parsed.username}:{parsed.password}".encode()).decode("ascii")
     return HttpOrigin(
-        scheme=scheme,
-        host=host,
-        port=port,
-        name=shown if port == usual else f"{shown}:{port}",
-        authorization=f"Basic {b64encode(user.encode()).decode('ascii')}" if user != ":" else None,
+        scheme=parsed.scheme,
+        host=parsed.raw_host.decode("ascii"),
+        port=parsed.port or (443 if parsed.scheme == "https" else 80),
+        name=name,
+        authorization=f"Basic {user}" if parsed.userinfo else None,
     )
-
-
-def _ascii_host(host: str) -> str:
-    if host.startswith("["):
-        return str(IPv6Address(host[1:-1].replace("%25", "%")))
-    encoded = host if host.isascii() else idna.encode(host).decode("ascii")
-    if not _HOST.fullmatch(encoded):
-        raise _unusable()
-    return encoded
-
-
-def _unusable() -> AddressRefused:
-    return AddressRefused("the address given refused: not a usable http or https address")
 
 
 def proxy_authorization(proxy: HttpOrigin) -> Mapping[str, str]:

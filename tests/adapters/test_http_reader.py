@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import gc
 import itertools
-import re
 import weakref
 from collections.abc import Iterable
 
 import httpx
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from test_http_replies import FRAMED, UNFRAMED
 
@@ -214,13 +213,11 @@ AUTHORITIES = st.sampled_from(
 PARTS = st.text(alphabet="ab/.?#%2Fz~!$&'()*+,;=:@[]\\^|`{}\" <>äé\x00\n_-", max_size=20)
 
 
-@given(scheme=st.sampled_from(["http", "https", "ftp", ""]), authority=AUTHORITIES, rest=PARTS)
+@given(scheme=st.sampled_from(["http", "https", "HTTP", "ftp", ""]), authority=AUTHORITIES, rest=PARTS)
 @example(scheme="https", authority="h", rest="/x?")
-@example(scheme="https", authority="h", rest="?x=a%2Fb%7E&y={z}%#fragment")
+@example(scheme="https", authority="h", rest="/a/../b?c={d}")
 def test_a_url_means_what_it_means_to_httpx(scheme: str, authority: str, rest: str) -> None:
-    """Another strict parser. It resolves `/..`, where we send what is written."""
     url = f"{scheme}://{authority}{rest}"
-    assume("/." not in rest)
     try:
         origin, path = parse_target(url)
     except AddressRefused:
@@ -229,37 +226,9 @@ def test_a_url_means_what_it_means_to_httpx(scheme: str, authority: str, rest: s
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):
         parsed = httpx.URL()
-    if origin is not None:
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        assert origin is None
+    else:
+        assert origin is not None
         assert (origin.scheme, origin.host, path) == (parsed.scheme, parsed.raw_host.decode(), parsed.raw_path.decode())
         assert origin.port == (parsed.port or {"http": 80, "https": 443}[parsed.scheme])
-        assert origin.name == parsed.netloc.decode()
-    elif parsed.scheme in ("http", "https"):  # a host that is no name and no address
-        assert not re.fullmatch(r"[a-z0-9_.-]+|\d|\[[0-9a-f:.]+\]", parsed.host)
-
-
-@pytest.mark.parametrize(
-    ("url", "host", "name", "path"),
-    [
-        ("https://h", "h", "h", "/"),
-        ("HTTP://h:80", "h", "h", "/"),
-        ("https://H.Example:443/a/../b", "h.example", "h.example", "/a/../b"),
-        ("http://[::1]:8080?q", "::1", "[::1]:8080", "/?q"),
-        ('http://münchen.example/ä b?c d=ü&e="%zz"', "xn--mnchen-3ya.example", "xn--mnchen-3ya.example",
-         "/%C3%A4%20b?c%20d=%C3%BC&e=%22%zz%22"),
-    ],
-)  # fmt: skip
-def test_parts_of_a_url(url: str, host: str, name: str, path: str) -> None:
-    origin, target = parse_target(url)
-    assert (origin.host, origin.name, target) == (host, name, path)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://a@b@c/", "http://h:99999999/", "http://h:x/", "http://[1.2.3.4]/",
-        "http://h\n/", "http://h /", "http://h%2e/", "http://①②.example/", "http://\udcff/", "http://h/\udcff", "h", "",
-    ],
-)  # fmt: skip
-def test_a_url_that_could_be_read_in_two_ways_is_refused(url: str) -> None:
-    with pytest.raises(AddressRefused, match="the address given refused: not a usable http or https address"):
-        parse_target(url)
