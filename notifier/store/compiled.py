@@ -46,6 +46,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
 from notifier.store.failures import is_lost
+from notifier.store.values import TO_DRIVER
 
 Parameters: TypeAlias = "Mapping[str, Any] | Sequence[Mapping[str, Any]]"
 
@@ -308,8 +309,7 @@ class ListType(TypeDecorator[Collection[Any]]):
 
     def process_bind_param(self, value: Collection[Any] | None, dialect: Dialect) -> Any:  # noqa: ANN401 - the driver's
         """Return the parameter."""
-        items = list(value or ())
-        return items if dialect.name == "postgresql" else msgspec.json.encode(items).decode()
+        return TO_DRIVER[dialect.name, "list"](value or ())
 
 
 class _ListOfRows(TypeDecorator[Collection[Any]]):

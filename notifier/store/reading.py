@@ -49,11 +49,11 @@ class _Reader:
         return query_text(name, self._database).run(self._cursor, parameters)
 
     def now(self) -> datetime:
-        row = next(iter(self.query("time")), None)
-        if self._database == "postgresql" and row is not None:
-            at: datetime = row.at
+        found = self.query("time")
+        if self._database == "postgresql":
+            at: datetime = found[0].at
             return at
-        return SteadyTime.start().continuing(row).at
+        return SteadyTime.start().continuing(found[0] if found else None).at
 
 
 def _on_cursor(url: str, query: Callable[[Lookups], T], *, writing: bool) -> T:
