@@ -103,6 +103,11 @@ PARAMETERS: Mapping[str, Any] = {
         {"of_source": "prod", "of_job_id": job_id, "new_missing": 2, "new_unlisted": job_id == "failed"}
         for job_id in ("running", "failed")
     ],
+    "TASK_NAMES": {},
+    "RESULTS_SINCE": {"name": make_task("failed").name, "status": "failed", "since": T0},
+    "EVENT": {"event_id": FAILED.id},
+    "LATEST_EVENT": {"source": FAILED.source, "job_id": FAILED.job_id},
+    "ACKNOWLEDGEMENT": {"event_id": FAILED.id},
     "KNOWN_EVENTS": {"ids": {FAILED.id, "unknown", OTHER.id}},
     "RECORD_EVENT": [rows.event_values(RoutedEvent(event=NEW_EVENT, routes=("all",), channels=("dba",)))],
     "OCCURRENCES": {"source": "prod", "ids": ["failed", "other"]},
@@ -190,6 +195,7 @@ def _fill(connection: Connection) -> None:
     for person in ("me", "you"):
         put(schema.subscriptions, {"source": "prod", "job_id": "running", "person": person, "created_at": T0})
     put(schema.mutes, {"instance": "i", "name": "gauss", "until": LATER, "by": "me", "created_at": T0})
+    put(schema.acknowledgements, {"event_id": FAILED.id, "by": "me", "name": "Me", "at": T0})
     put(schema.edit_budgets, {"name": "token", "good_at": T0})
     put(schema.storms, rows.storm_values(STORM))
     for delivery in DELIVERIES:
