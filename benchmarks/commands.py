@@ -91,7 +91,7 @@ async def serving(name: str, database: Path) -> AsyncIterator[Server]:
 
 async def ask(server: Server, commands: Sequence[str], together: int) -> Answers:
     """Send commands over as many connections, and wait for the answers to all of them."""
-    answers, late = Answers(), text("en", "late.follows").encode()
+    answers, late = Answers(), text("en", "late.lost").encode()
     begun = time.perf_counter()
 
     async def send(number: int, command: str) -> None:

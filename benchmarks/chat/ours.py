@@ -63,7 +63,8 @@ async def main(path: str) -> None:
         rules = SlackChatRules(language="en")
         handler = SlackChat(responder_of(store), UserDirectory(None, SystemClock()), http, rules)
         chat = SlackRoutes(handler=handler, signing_secret=signing.SECRET, clock=SystemClock(), rejections=rejections)
-        async with Server(Starlette(routes=chat.routes()), "127.0.0.1", 0, rejections=rejections) as server:
+        served = Server(Starlette(routes=chat.routes()), "127.0.0.1", 0, rejections=rejections)
+        async with aclosing(handler), served as server:
             print(server.url, flush=True)
             polling = asyncio.create_task(keep_polling(store))
             await asyncio.to_thread(sys.stdin.read)
