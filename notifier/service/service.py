@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from typing import Protocol
 
 import structlog
@@ -37,6 +38,9 @@ HOUSEKEEPING_INTERVAL = 5
 
 DUE_JOB = "due"
 """Name of the job that polls the sources that are due."""
+
+MAX_LOGGED_NAMES = 50
+"""Maximum number of sources, or of channels, that the record of the start names."""
 
 PRUNE_INTERVAL = 3600
 """Time between two prunes, in seconds."""
@@ -66,6 +70,12 @@ def _retire(sources: Collection[str], tx: Transaction) -> None:
     now = tx.now()
     tx.polls.retire_sources(sources, now)
     tx.storms.end(sources, now)
+
+
+def _some(names: Collection[str]) -> Sequence[str]:
+    """Return names for a record of the log, and how many more there are where these are many."""
+    more = len(names) - MAX_LOGGED_NAMES
+    return [*islice(names, MAX_LOGGED_NAMES), *([f"and {more} more"] if more > 0 else [])]
 
 
 def new_owner() -> str:
@@ -220,8 +230,8 @@ class Service:
         log.info(
             "service.started",
             roles=sorted(self.roles),
-            sources=list(self.app.sources),
-            channels=list(self.app.channels),
+            sources=_some(self.app.sources),
+            channels=_some(self.app.channels),
         )
 
     async def _log_removed_channels(self) -> None:

@@ -33,7 +33,7 @@ from notifier.service import service as service_module
 from notifier.service.reporting import ErrorThrottle
 from notifier.service.roles import Role
 from notifier.service.scheduler import MAX_POLLS_STARTED, RESTART_DELAY, START_SPREAD, DueSources
-from notifier.service.service import Service, poll_and_deliver
+from notifier.service.service import MAX_LOGGED_NAMES, Service, poll_and_deliver, serve
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.transaction import Transaction
 from notifier.wiring.app import App, open_app
@@ -397,3 +397,13 @@ async def test_a_lasting_job_that_ends_or_crashes_is_started_again(harness: Harn
     (job,) = service.jobs._tasks.values()
     job.cancel()
     assert clock.slept == [RESTART_DELAY] * 2
+
+
+async def test_the_record_of_a_start_names_some_of_thousands_of_sources(harness: Harness, records: io.StringIO) -> None:
+    stop = asyncio.Event()
+    stop.set()
+    names = ["prod", *(f"source-{number}" for number in range(MAX_LOGGED_NAMES + 9))]
+    await serve(replace(harness.app, sources=dict.fromkeys(names, harness.source)), stop=stop)
+    (started,) = (found for found in map(json.loads, records.getvalue().splitlines()) if "roles" in found)
+    assert started["sources"] == [*names[:MAX_LOGGED_NAMES], "and 10 more"]
+    assert started["channels"] == ["dba", "mail"]
