@@ -316,6 +316,40 @@ async def test_a_silent_channel_is_cut_before_another_may_claim(
     assert (await only(store)).reason == "outcome unknown: no answer before the claim's lease ends"
 
 
+@pytest.mark.parametrize(
+    ("keeps_deadline", "lease", "repeated", "timers"),
+    [(True, 60, False, 0), (False, 60, False, 1), (True, 12, False, 1), (True, 60, True, 1)],
+)
+async def test_a_timer_watches_only_over_what_does_not_end_by_itself(
+    store: SqlStore,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    keeps_deadline: bool,
+    lease: int,
+    repeated: bool,
+    timers: int,
+) -> None:
+    """Its deadline of 10 s fits into 80 % of a minute and not of 12 s. Asking about an attempt takes time too."""
+    channel, set_timers = FakeChannel(resend_policy=ResendPolicy.RECONCILABLE), 0
+    if repeated:
+        await lose_the_answer(store, channel, clock)
+    else:
+        await put(store, clock, make_event())
+    channel.keeps_deadline = keeps_deadline
+    timeout = asyncio.timeout
+
+    def counted(delay: float | None) -> asyncio.Timeout:
+        nonlocal set_timers
+        set_timers += 1
+        return timeout(delay)
+
+    monkeypatch.setattr(asyncio, "timeout", counted)
+    rules = replace(RULES, lease=timedelta(seconds=lease))
+    await deliver_due(channel, store, clock, random.Random(1), owner="me", rules=rules)
+    assert (set_timers, (await only(store)).state) == (timers, DeliveryState.DELIVERED)
+
+
 @pytest.mark.parametrize("outcome", [Delivered("\ud83d"), Retry("a\x00b"), GaveUp("x" * 100_000)])
 async def test_a_receivers_words_never_undo_anothers_delivery_record(
     store: SqlStore, clock: FakeClock, outcome: Outcome
