@@ -3,7 +3,8 @@
 A `DeliveryWorker` works in steps. A step is one transaction: it settles the attempts that have finished since the last
 one and claims what may go out now, as far as the channel's pace, its pauses and its circuit breaker allow.
 
-1. Claim: each delivery gets the number of its attempt, and its lease begins.
+1. Claim: each delivery gets the number of its attempt, and its lease begins. A worker that has nothing to do can claim
+   in the transaction that plans the deliveries: see `DeliveryPlanner`.
 2. Render what has no body yet, and store the bodies before the first byte goes out: a repeat is byte-identical. This is
    not part of the claim: a message that kills the process while it is rendered must have its attempt counted.
 3. Begin: what is sent at once begins with its claim. What is queued is set back once its body is stored, and begins
@@ -391,6 +392,9 @@ class DeliveryWorker:
 
     async def wait(self, report: DeliveryReport) -> None:
         """Wait until the worker is woken, attempts have finished, or the next query is due."""
+        if self._wakeup.is_set():
+            await asyncio.sleep(0)  # what has just begun writes its first byte before the next transaction
+            return
         idle = IDLE_INTERVAL if report.retry_in is None else min(IDLE_INTERVAL, report.retry_in.total_seconds())
         self._waiting = True
         try:
@@ -544,9 +548,10 @@ class DeliveryWorker:
         if suspects:
             for suspect in suspects:
                 # Each alone, while no other claim has begun: if it kills us, it uses up no attempts but its own.
-                await self._store.transact(partial(_begin_only, claims, {_claim_of(suspect)}))
+                await self._store.transact(partial(_begin_only, claims, {_claim_of(suspect)}), short=True)
                 bodies |= await self._store_bodies([suspect], ())
-            await self._store.transact(partial(_begin_only, claims, {*claims[:at_once], *map(_claim_of, first)}))
+            begun = {*claims[:at_once], *map(_claim_of, first)}
+            await self._store.transact(partial(_begin_only, claims, begun), short=True)
         if first:
             bodies |= await self._store_bodies(first, set(claims[at_once:]))
         for delivery in fresh:

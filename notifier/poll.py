@@ -239,6 +239,8 @@ class PollReport:
     """True for the poll that completed the baseline."""
     events: tuple[Event, ...] = ()
     deliveries: int = 0
+    batches: int = 1
+    """Number of transactions that recorded it."""
     unreadable: int = 0
     """Rows without a usable id or without a status."""
     without_status: tuple[str, ...] = ()
@@ -269,7 +271,7 @@ async def poll_once(
 ) -> PollReport:
     """Poll a source once, if it is due and no other replica does. Raises StoreError; a SourceError is in the report.
 
-    `recording` runs the transactions that record what was found and plan deliveries; None runs them in the store.
+    `recording` runs the last transaction that records what was found; None runs it in the store as the others.
     """
     try:
         started = await store.transact(lambda tx: _start(tx, source, owner, rules, force=force), short=True)
@@ -294,7 +296,7 @@ async def poll_once(
         snapshot=replace(seen, taken_at=claim.at, skew=skew),
         rules=rules,
     )
-    return await _Recorder(claim=claim, source=polled, routing=routing).run(recording or store.transact)
+    return await _Recorder(claim=claim, source=polled, routing=routing).run(store, recording or store.transact)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -396,11 +398,14 @@ class _Recorder:
     source: PolledSource
     routing: RoutingConfig
 
-    async def run(self, transact: Transact[PollTx]) -> PollReport:
-        """Record it in as few transactions as its size allows. Raises StoreError; what is written then stays."""
+    async def run(self, store: Store[PollTx, PollReads], last: Transact[PollTx]) -> PollReport:
+        """Record it in as few transactions as its size allows. Raises StoreError; what is written then stays.
+
+        `last` runs the last one. Deliveries must not be claimed before it: batches add failures to one message.
+        """
         known = self.claim.fingerprints
         if known is None:
-            known = await transact(self._read_fingerprints)
+            known = await store.transact(self._read_fingerprints)
         if known is None:
             return self._report(None)
         # Outside of a transaction: a long list takes milliseconds to compare.
@@ -408,9 +413,10 @@ class _Recorder:
         progress: _Progress | None = _Progress()
         for batch in batches:
             if progress is not None:
+                transact = last if batch.last else store.transact
                 short = len(batch.changed) <= polling.SHORT_BATCH_ROWS
                 progress = await transact(partial(self._record_current, batch, progress), short=short)
-        return self._report(progress)
+        return replace(self._report(progress), batches=len(batches))
 
     def _read_fingerprints(self, tx: PollTx) -> Mapping[str, bytes] | None:
         return tx.polls.fingerprints(self.claim) if tx.polls.claim_is_current(self.claim) else None

@@ -1,6 +1,6 @@
 """The polls of a service."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
@@ -30,14 +30,19 @@ class Polling:
         jobs: Jobs,
         heartbeat: Heartbeat,
         planning: Transact[Transaction],
+        wake: Callable[[], None],
     ) -> None:
-        """Run the transactions in `planning` that plan deliveries; it gets these on their way."""
+        """Run the last transaction of a poll in `planning`, which gets its deliveries on their way.
+
+        `wake` does that for deliveries of other transactions.
+        """
         self._app = app
         self._owner = owner
         self._stats = stats
         self._jobs = jobs
         self._heartbeat = heartbeat
         self._planning = planning
+        self._wake = wake
         self._rules = app.poll_rules
         self._routing = app.routing
         self._due = DueSources({name: rules.poll_every for name, rules in self._rules.items()})
@@ -86,6 +91,8 @@ class Polling:
             return None
         self._stats.polled(report)
         self._log.polled(report)
+        if report.deliveries and report.batches > 1:
+            self._wake()
         if report.succeeded and send_heartbeat and self._heartbeat.due:
             self._jobs.start("heartbeat", self._heartbeat.beat)
         return report

@@ -103,6 +103,7 @@ class Service:
             jobs=self.jobs,
             heartbeat=self.heartbeat,
             planning=self.delivering.plan,
+            wake=self.delivering.wake,
         )
         self.monitoring = Monitoring(
             app, jobs=self.jobs, heartbeat=self.heartbeat, wake=self.delivering.wake, polling_since=polling_since

@@ -523,6 +523,28 @@ async def test_a_long_baseline_takes_a_transaction_for_each_batch(
 
 
 @pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize(("rows", "batches"), [(10, 1), (25, 3)])
+async def test_only_the_last_transaction_of_a_poll_may_claim(
+    store: SqlStore, source: FakeSource, rows: int, batches: int
+) -> None:
+    """A delivery that is claimed before it takes no more failures of the poll: a storm is one message."""
+    await poll(source, store)
+    source.tasks = [make_task(f"job-{n}", status="failed") for n in range(rows)]
+    planned = []
+
+    async def recording(fn: Callable[[Transaction], T], *, short: bool = False) -> T:
+        def run(tx: Transaction) -> T:
+            result = fn(tx)
+            planned.append(len(tx.queries.deliveries(DeliveryFilter(limit=1_000))))
+            return result
+
+        return await store.transact(run, short=short)
+
+    report = await poll_once(source, store, owner="me", rules=RULES, routing=ROUTING, force=True, recording=recording)
+    assert (report.batches, planned) == (batches, [report.deliveries])
+
+
+@pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("quiet", [True, False])
 async def test_a_kill_during_a_baseline_neither_floods_nor_loses(
     store: SqlStore, source: FakeSource, clock: FakeClock, *, quiet: bool
