@@ -195,7 +195,7 @@ def occurrence_of(task: Task, previous: str) -> str:
     from growing.
     """
     if task.status.terminal and task.ended_at is not None:
-        return f"{task.status}@{task.ended_at.astimezone(UTC).replace(microsecond=0).isoformat()}"
+        return f"{task.status}@{task.ended_at.astimezone(UTC).isoformat(timespec='seconds')}"
     return f"{_status_key(task)}|after:{_digest(previous)}"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -19,6 +20,7 @@ def utc_of(value: datetime | None) -> datetime | None:
     return value.astimezone(UTC)
 
 
+@lru_cache(maxsize=2_048)  # a transaction writes few times into many rows, and many times into two columns of one
 def text_of(value: datetime | None) -> str | None:
     """Return a time as SQLite stores it."""
     utc = utc_of(value)
