@@ -197,7 +197,10 @@ def _mistake(make: Callable[[], None], found: Sequence[str], plan: Mapping[str, 
 MISTAKES: Mapping[str, Mistake] = {
     mistake.make.__name__: mistake
     for mistake in (
-        _mistake(mark_before_send, ["lost", "untrue"], CALM | {"seconds": 3, "pace": QUICK}, quick=True),
+        # Only what a receiver refuses shows it: enough transitions, however slow the machine is.
+        _mistake(
+            mark_before_send, ["lost", "untrue"], CALM | {"seconds": 3, "transitions": 40, "pace": QUICK}, quick=True
+        ),
         _mistake(two_transactions, ["lost", "unaccounted"], LOUD),
         _mistake(watermark, ["lost"], CALM | {"seconds": 3, "pace": QUICK}),
         _mistake(new_id_each_time, ["rekeyed"], CALM | {"seconds": 3, "pace": QUICK}),
