@@ -26,6 +26,7 @@ from sqlalchemy import (
     delete,
     exists,
     func,
+    literal_column,
     not_,
     or_,
     select,
@@ -97,6 +98,11 @@ def recorded(table: Table, *, without: Collection[str] = ()) -> postgresql.Inser
     """
     named = [column.name for column in table.columns if column.identity is None and column.name not in without]
     return postgresql.insert(table).values({name: bindparam(name) for name in named}).inline()
+
+
+# A cast, and text: SQLite 3.53 plans by the value of a bare parameter, and so prepares a statement again for each run.
+LIMIT: Final = cast(bindparam("limit", type_=Integer), Integer)
+ONE_ROW: Final = literal_column("1", Integer)
 
 
 def new_values(values: Mapping[str, object]) -> dict[str, object]:
@@ -259,7 +265,7 @@ def _recoveries(instance: Column[Any]) -> Select[Any]:
             _is_in_source(later.c.source),
         )
         .order_by(later.c.changed_at)
-        .limit(1)
+        .limit(ONE_ROW)
     )
     return select(last.c.instance, last.c.name, last.c.failed_at, succeeded.scalar_subquery().label("succeeded_at"))
 
@@ -275,7 +281,7 @@ DURATIONS = (
         tasks.c.seconds.is_not(None),
     )
     .order_by(tasks.c.changed_at.desc())
-    .limit(MAX_DURATIONS)
+    .limit(literal_column(f"{MAX_DURATIONS}", Integer))
 )
 
 # ---- events ----
@@ -377,7 +383,7 @@ DUE_DELIVERIES = compiled(
         ~_BLOCKED,
     )
     .order_by(deliveries.c.rank, deliveries.c.seq)
-    .limit(bindparam("limit"))
+    .limit(LIMIT)
     .with_for_update(skip_locked=True)
 )
 _WITHHELD = (is_in(deliveries.c.id, "ids"), _older.c.recipients.is_not(None))
@@ -429,7 +435,7 @@ NEWER_UNSETTLED = (
         deliveries.c.seq > bindparam("seq"),
         or_(*(deliveries.c.state == state for state in UNSETTLED)),
     )
-    .limit(1)
+    .limit(ONE_ROW)
 )
 LOCK_UNSENT = _UNSENT_PART.where(deliveries.c.id == bindparam("id")).with_for_update(of=deliveries)
 
@@ -595,7 +601,7 @@ DUE_EDITS = compiled(
         or_(threads.c.urgency > int(EditUrgency.PROGRESS), threads.c.shown_at <= bindparam("progress_before")),
     )
     .order_by(threads.c.urgency.desc(), threads.c.due_at)
-    .limit(bindparam("limit"))
+    .limit(LIMIT)
     .with_for_update(skip_locked=True)
 )
 CLAIM_EDITS = (
@@ -630,7 +636,7 @@ OLD_EVENTS = (
     select(events.c.id, events.c.source, events.c.job_id, events.c.channel_count, events.c.observed_at, events.c.seq)
     .where(events.c.observed_at < bindparam("before"), ~_TASK_RUNS)
     .order_by(events.c.observed_at, events.c.seq)
-    .limit(bindparam("limit"))
+    .limit(LIMIT)
 )
 OLD_EVENTS_AFTER = OLD_EVENTS.where(
     tuple_(events.c.observed_at, events.c.seq) > tuple_(bindparam("after", type_=UtcDateTime), bindparam("after_seq"))
@@ -683,7 +689,7 @@ LATEST_EVENT = compiled(
     select(events)
     .where(events.c.source == bindparam("source"), events.c.job_id == bindparam("job_id"))
     .order_by(events.c.seq.desc())
-    .limit(1)
+    .limit(ONE_ROW)
 )
 ACKNOWLEDGEMENT = compiled(select(acknowledgements).where(acknowledgements.c.event_id == bindparam("event_id")))
 
@@ -700,6 +706,6 @@ OLD_TASKS = (
         ),
     )
     .order_by(tasks.c.changed_at)
-    .limit(bindparam("limit"))
+    .limit(LIMIT)
 )
 DELETE_TASKS = delete(tasks).where(tasks.c.source == bindparam("source"), tasks.c.job_id.in_(list_parameter("ids")))

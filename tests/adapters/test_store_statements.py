@@ -129,6 +129,11 @@ def test_a_statement_takes_these_parameters(name: str, dialect: Dialect) -> None
     assert named == set(PARAMETERS[name].split())
 
 
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_sqlite_prepares_no_statement_again_for_its_limit(name: str) -> None:
+    assert "LIMIT ?" not in str(built()[name].compile(dialect=DIALECTS[0])), "see statements.LIMIT"
+
+
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 async def test_due_deliveries_are_found_by_indexes(store: SqlStore) -> None:
     with store.writer.connect() as connection:
