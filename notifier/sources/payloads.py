@@ -169,9 +169,10 @@ def split_page(body: bytes) -> SplitPage | None:
         return None
     try:
         page = _decode_page(b"%b[]%b" % (body[:start], body[end:]))
+        total_count = _total_count(page)
     except _UNDECODABLE:
         return None
-    return SplitPage(memoryview(body)[start:end], _total_count(page)) if page.tasks == [] else None
+    return SplitPage(memoryview(body)[start:end], total_count) if page.tasks == [] else None
 
 
 def _total_count(page: _Page) -> object:

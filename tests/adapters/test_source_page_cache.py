@@ -82,6 +82,8 @@ RAW = st.sampled_from(
         b'{"tasks": [{"job_id": "\xff"}], "total_count": 1}',
         b'\xef\xbb\xbf{"tasks": [{"job_id": "a"}], "total_count": 1}',
         b'{"tasks": [{"job_id": "a\x01b"}], "total_count": 1}',
+        b'{"tasks": [{"job_id": "a"}], "total_count": 1e999}',
+        b'{"tasks": [{"job_id": "a"}], "total_count": %b}' % (b"9" * 5000),
     ]
 )
 
