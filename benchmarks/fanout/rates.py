@@ -1,4 +1,4 @@
-"""Whether each kind of channel reaches the rate that is configured for it: the service, and servers on loopback.
+"""The rate that each kind of channel reaches where one is configured: the service, and servers on loopback.
 
 The servers accept everything. A channel gets its messages at once; they may leave as its rate, its burst and its
 concurrency allow.
@@ -38,7 +38,7 @@ class Arrivals:
     times: list[float] = field(default_factory=list)
 
     async def wait_for(self, count: int) -> None:
-        while len(self.times) < count:  # noqa: ASYNC110 - a look now and then costs the senders least
+        while len(self.times) < count:  # noqa: ASYNC110 - a check at every arrival would cost more
             await asyncio.sleep(0.05)
 
     def reached(self, count: int) -> float:
