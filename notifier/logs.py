@@ -29,6 +29,7 @@ _HANDLER = "notifier"
 _URL_LOGGERS = (
     "aiohttp",
     "alembic",
+    "apscheduler",
     "httpcore",
     "httpcore2",
     "httpx",

@@ -1,18 +1,23 @@
-"""When work runs: background jobs, their schedule, and the sources to poll next."""
+"""When work runs: background jobs, their schedule whatever the system's clock does, and the sources to poll next."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, timedelta
 from itertools import islice
 from typing import TypeAlias
 
 import structlog
+from apscheduler.executors.debug import DebugExecutor
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from notifier.ports import Clock
 
 log = structlog.get_logger("notifier")
 
 Work: TypeAlias = Callable[[], Awaitable[object]]
+
+OVERDUE_INTERVALS = 3
+"""Number of its intervals that a job may be late before the scheduler is woken."""
 
 MAX_POLLS_STARTED = 250
 """Maximum number of polls that one query for due sources starts; the next query starts the others."""
@@ -69,36 +74,50 @@ async def _run(name: str, work: Work) -> None:
 
 
 class Scheduler:
-    """Starts jobs at intervals. The time is that of the event loop, which nobody can set."""
+    """Starts jobs at intervals."""
 
-    def __init__(self, jobs: Jobs) -> None:
+    def __init__(self, jobs: Jobs, clock: Clock) -> None:
         self._jobs = jobs
-        self._intervals: dict[str, tuple[float, Work]] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._clock = clock
+        # This executor calls at once. The tasks are ours to cancel; other executors log a cancelled one as an error.
+        self._scheduler = AsyncIOScheduler(
+            timezone=UTC,
+            executors={"default": DebugExecutor()},
+            job_defaults={"misfire_grace_time": None, "coalesce": True},
+        )
 
-    def every(self, seconds: float, name: str, work: Work) -> None:
-        """Start a job every `seconds`, unless its last run has not ended."""
-        self._intervals[name] = (seconds, work)
+    def every(self, seconds: float, name: str, work: Work, *, at_once: bool = False) -> None:
+        """Start a job every `seconds`, the first time then or `at_once`, unless its last run has not ended."""
+        first = {"next_run_time": self._clock.now()} if at_once else {}
+        self._scheduler.add_job(self._jobs.start, "interval", [name, work], id=name, seconds=seconds, **first)
 
-    def start(self, *at_once: str) -> None:
-        """Begin to start jobs: those that are named at once, the others after their interval."""
-        now = asyncio.get_running_loop().time()
-        for name, (seconds, _) in self._intervals.items():
-            self._start_at(now if name in at_once else now + seconds, name)
+    def start(self) -> None:
+        """Begin to start jobs."""
+        self._scheduler.start()
 
     def stop(self) -> None:
         """Start no more jobs."""
-        for timer in self._timers.values():
-            timer.cancel()
+        self._scheduler.shutdown(wait=False)
 
-    def _start_at(self, when: float, name: str) -> None:
-        self._timers[name] = asyncio.get_running_loop().call_at(when, self._start, when, name)
+    def correct(self) -> None:
+        """Run a job now that a changed clock would delay for long, and wake the scheduler where it sleeps too long.
 
-    def _start(self, when: float, name: str) -> None:
-        seconds, work = self._intervals[name]
-        self._jobs.start(name, work)
-        # Where the loop was held up, what it missed is made up for by one start.
-        self._start_at(max(when, asyncio.get_running_loop().time() - seconds) + seconds, name)
+        APScheduler follows the system's clock, which may be set forward and back between two runs. The distance of the
+        next run from now shows both. The caller uses a monotonic clock.
+        """
+        now = self._clock.now()
+        for job in self._scheduler.get_jobs():
+            off, interval = job.next_run_time - now, job.trigger.interval
+            if off > 1.5 * interval:
+                log.warning("job.rescheduled", msg="the system's clock was set", job=job.id, off=_seconds(off))
+                job.modify(next_run_time=now)
+            elif off < -OVERDUE_INTERVALS * interval - timedelta(seconds=1):
+                log.warning("job.overdue", msg="the scheduler is woken", job=job.id, off=_seconds(off))
+                self._scheduler.wakeup()
+
+
+def _seconds(duration: timedelta) -> int:
+    return round(duration.total_seconds())
 
 
 class DueSources:

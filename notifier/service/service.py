@@ -36,9 +36,6 @@ log = structlog.get_logger("notifier")
 HOUSEKEEPING_INTERVAL = 5
 """Time between two runs of the monitor and of the other housekeeping jobs, in seconds."""
 
-DUE_JOB = "due"
-"""Name of the job that polls the sources that are due."""
-
 MAX_LOGGED_NAMES = 50
 """Maximum number of sources, or of channels, that the record of the start names."""
 
@@ -191,7 +188,7 @@ class Service:
             self.polling.spread()
             self.monitoring.polling_since = await self.app.store.transact(lambda tx: tx.now())
         scheduler = self._scheduler()
-        scheduler.start(DUE_JOB)
+        scheduler.start()
         loops = [asyncio.create_task(work, name=name) for name, work in self.delivering.loops().items()]
         try:
             await self._announce()
@@ -201,6 +198,7 @@ class Service:
             self.monitoring.start()
             interval = min(HOUSEKEEPING_INTERVAL, supervisor.interval) if supervisor else HOUSEKEEPING_INTERVAL
             while not await wait_until_set(stop, interval):
+                scheduler.correct()
                 if supervisor and (self.monitoring.alive or not writes_data(self.roles)):
                     supervisor.alive()
         finally:
@@ -211,9 +209,9 @@ class Service:
             await self.release()
 
     def _scheduler(self) -> Scheduler:
-        scheduler = Scheduler(self.jobs)
+        scheduler = Scheduler(self.jobs, self.app.clock)
         if Role.POLL in self.roles:
-            scheduler.every(self.polling.interval, DUE_JOB, self.polling.poll_due)
+            scheduler.every(self.polling.interval, "due", self.polling.poll_due, at_once=True)
         if Role.DELIVER in self.roles:
             scheduler.every(HOUSEKEEPING_INTERVAL, "unpark", self.delivering.unpark_due)
             scheduler.every(HOUSEKEEPING_INTERVAL, "direct", self.delivering.deliver_direct)

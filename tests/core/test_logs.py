@@ -122,7 +122,7 @@ def test_the_records_of_libraries_take_the_same_form(out: io.StringIO) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["httpx", "httpcore.http11", "httpx2", "httpcore2.http11", "sqlalchemy.engine.Engine"],
+    ["httpx", "httpcore.http11", "httpx2", "httpcore2.http11", "sqlalchemy.engine.Engine", "apscheduler.scheduler"],
 )
 def test_libraries_that_log_urls_are_logged_from_warning_on(out: io.StringIO, name: str) -> None:
     logs.configure("debug", "json", out)
