@@ -40,8 +40,8 @@ class Pace:
 
     @property
     def interval(self) -> timedelta:
-        """The time from one message to the next at the full rate."""
-        return timedelta(seconds=1 / self.per_second) if self.per_second else timedelta()
+        """The time from one message to the next at the full rate; at least the shortest that can be written."""
+        return max(timedelta(seconds=1 / self.per_second), timedelta.resolution) if self.per_second else timedelta()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,12 @@ def test_without_a_rate_everything_may_go() -> None:
     assert allowance(ChannelHealth(), Pace(), T0, 500).count == 500
 
 
+def test_a_rate_beyond_the_resolution_of_times_is_bounded_by_it() -> None:
+    pace = Pace(per_second=1e9, burst=3)
+    assert allowance(ChannelHealth(), pace, T0, 10).count == 3
+    assert charge(ChannelHealth(), pace, T0, 3).rate_at == T0 + timedelta(microseconds=3)
+
+
 def test_a_rested_channel_takes_a_burst_and_then_one_at_a_time() -> None:
     first = allowance(ChannelHealth(), SLACK, T0, 10)
     assert (first.count, first.retry_in) == (3, timedelta(seconds=1))
