@@ -471,7 +471,8 @@ def of_claims() -> tuple[ColumnElement[bool], ...]:
     return (
         is_row_in((deliveries.c.id, deliveries.c.attempt), "claims"),
         deliveries.c.claimed_by.is_not(None),
-        deliveries.c.state == DeliveryState.PENDING,
+        # Compared without an index: SQLite would read all that is pending rather than what is claimed.
+        func.coalesce(deliveries.c.state, "") == DeliveryState.PENDING,
     )
 
 

@@ -150,6 +150,16 @@ async def test_due_deliveries_are_found_by_indexes(store: SqlStore) -> None:
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+async def test_claims_are_found_by_their_ids_whatever_else_waits(store: SqlStore) -> None:
+    with store.writer.connect() as connection:
+        compiled = statements.MARK_BEGUN.compile(connection)
+        values = (None,) * len(compiled.positiontup or ())
+        steps = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", values)]
+    assert any("sqlite_autoindex_deliveries_1 (id=?)" in step for step in steps), steps
+    assert not any("state" in step for step in steps), steps
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("name", "indexes"),
     [
