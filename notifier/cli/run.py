@@ -1,7 +1,6 @@
 """`notifier run`: the service under one configuration after the other, until the process is asked to stop."""
 
 import asyncio
-import gc
 import os
 import signal
 import threading
@@ -15,7 +14,7 @@ import structlog
 import typer
 
 from notifier import logs
-from notifier.cli import event_loop, startup
+from notifier.cli import event_loop, garbage, startup
 from notifier.cli.configured import load_config
 from notifier.cli.output import print_note
 from notifier.cli.poll import SUMMARY_FIELDS, summary_line
@@ -122,7 +121,7 @@ class ReloadingService:
     async def _serve_one(self, config: Config) -> tuple[Summary, Config]:
         """Serve with one configuration; return what was done and the configuration that follows."""
         async with open_app(config, exclusive=writes_data(self._roles), expect_new=True) as app:
-            self._leave_out_of_collections()
+            garbage.leave_out_what_lasts()
             if self._first_started_at is None and writes_data(self._roles):
                 self._first_started_at = await app.store.transact(lambda tx: tx.now())
             reloading = asyncio.create_task(self._reload(config))
@@ -131,13 +130,6 @@ class ReloadingService:
                 return summary, reloading.result() if reloading.done() else config
             finally:
                 reloading.cancel()
-
-    def _leave_out_of_collections(self) -> None:
-        """Let no search for garbage look at what lasts as long as this configuration: each would hold up the loop."""
-        if self._last_working is not None:
-            gc.unfreeze()
-            gc.collect()
-        gc.freeze()
 
     async def _serve(self, app: App, reloading: asyncio.Task[Config]) -> Summary:
         replaced = asyncio.Event()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
-from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Executable, Table, update
@@ -31,14 +30,18 @@ class Session:
     """Runs statements on one connection, whose transaction belongs to the caller."""
 
     def __init__(self, connection: Connection, time: Callable[[Session], datetime]) -> None:
-        """`time` returns the time that everybody who shares the database agrees on."""
+        """`time` returns that of `now`."""
         self.connection = connection
-        self.now = partial(time, self)
+        self._time = time
         self.after_commit: list[Callable[[], None]] = []
         """Steps that the caller takes once the transaction has committed."""
         self._notified = False
         self._cursor: Any = None
         """The driver's, for compiled statements."""
+
+    def now(self) -> datetime:
+        """Return the time that everybody who shares the database agrees on."""
+        return self._time(self)
 
     @property
     def is_postgresql(self) -> bool:

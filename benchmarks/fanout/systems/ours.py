@@ -16,7 +16,7 @@ from pathlib import Path
 import work
 
 from notifier import logs
-from notifier.cli import event_loop
+from notifier.cli import event_loop, garbage
 from notifier.config import loading as configuration
 from notifier.config.config import Config
 from notifier.core import outbox
@@ -99,6 +99,7 @@ async def accept(service: Service, numbers: Sequence[int]) -> None:
 async def run(place: work.Place) -> None:
     logs.configure("warning", "json", sys.stderr)
     async with open_app(config_of(place, webhooks(place)), exclusive=not place.store) as app:
+        garbage.leave_out_what_lasts()
         service, stop = Service(app), asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(service.run(stop))
