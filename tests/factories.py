@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -160,6 +160,11 @@ def make_delivery(*events: Event, channel: str = "dba", body: Body | None = None
         "body": body,
     }
     return Delivery(**values | changes)
+
+
+def rows_of(columns: Mapping[str, Sequence[Any]]) -> list[Mapping[str, Any]]:
+    """Return the rows that have these columns."""
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def make_storm(**changes: Any) -> Storm:

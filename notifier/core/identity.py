@@ -31,7 +31,12 @@ class Subject:
     def __str__(self) -> str:
         if self.storm:
             return f"{self.STORM_PREFIX}{self.storm}"
-        return f"{self.CHANNEL_PREFIX}{self.channel}" if self.channel else f"{self.source}/{self.job_id}"
+        return f"{self.CHANNEL_PREFIX}{self.channel}" if self.channel else self.of_task(self.source, self.job_id)
+
+    @staticmethod
+    def of_task(source: str, job_id: str) -> str:
+        """Return the text of a task's subject: planning needs it several times for each event."""
+        return f"{source}/{job_id}"
 
     @classmethod
     def parse(cls, text: str) -> Subject:

@@ -72,7 +72,7 @@ class Task:
     @property
     def subject(self) -> str:
         """Subject of all events about the task."""
-        return str(Subject(source=self.source, job_id=self.job_id))
+        return Subject.of_task(self.source, self.job_id)
 
 
 class Scope(StrEnum):
@@ -238,8 +238,9 @@ class Event:
     @property
     def subject(self) -> str:
         """What the event is about, as the text of a `Subject`."""
-        about = Subject(channel=self.channel) if self.channel else Subject(source=self.source, job_id=self.job_id)
-        return str(about)
+        if self.channel:
+            return str(Subject(channel=self.channel))
+        return Subject.of_task(self.source, self.task.job_id if self.task else "")
 
 
 def event_id(source: str, job_id: str, occurrence: str) -> str:

@@ -173,9 +173,12 @@ def new_delivery(
     )
 
 
+_LOUD_TYPES = frozenset(kind for kind in EventType if kind.traits.severity.loud)
+
+
 def rank_of(events: Iterable[Event]) -> int:
     """Return the rank of a delivery of these events: bad news goes out before everything else that waits."""
-    return FAILURE_RANK if any(event.type.traits.severity.loud for event in events) else USUAL_RANK
+    return USUAL_RANK if _LOUD_TYPES.isdisjoint([event.type for event in events]) else FAILURE_RANK
 
 
 def _suppressed(channel: str, event: Event, mute: Mute, now: datetime) -> Delivery:

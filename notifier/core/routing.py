@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from notifier.core import patterns
+from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.core.severity import Severity, worst
 
@@ -266,8 +267,8 @@ class RoutesOfChannel:
 
     def __init__(self, channel: str, routes: Iterable[Route]) -> None:
         self._routes = [route for route in routes if channel in route.channels]
-        self._known: dict[tuple[tuple[str, ...], Severity, bool], DeliveryRouting] = {}
-        """By all that it depends on: the routes of an event, its own severity, and whether it calls somebody."""
+        self._known: dict[tuple[tuple[str, ...], EventType, str], DeliveryRouting] = {}
+        """By all that it depends on: the routes of an event, its type and its environment."""
 
     def routing_of(self, items: Sequence[RoutedEvent]) -> DeliveryRouting:
         """Return what they want of one message about all of these events."""
@@ -280,8 +281,7 @@ class RoutesOfChannel:
         return replace(together, severity=worst(own) if together.severity else None)
 
     def _of_one(self, item: RoutedEvent) -> DeliveryRouting:
-        event = item.event
-        key = (item.routes, event.severity, event.calls_somebody)
+        key = (item.routes, item.event.type, item.event.environment)
         known = self._known.get(key)
         if known is None:
             known = self._known[key] = _routing_of(item, [route for route in self._routes if route.name in item.routes])

@@ -18,7 +18,10 @@ class Severity(StrEnum):
     @property
     def loud(self) -> bool:
         """True where a message may mention people and appears in the channel itself, not only in a thread."""
-        return self in (Severity.CRITICAL, Severity.ERROR)
+        return self in _LOUD
+
+
+_LOUD = frozenset({Severity.CRITICAL, Severity.ERROR})
 
 
 def is_production(environment: str) -> bool:

@@ -1,7 +1,6 @@
 """The outbox: deliveries from their plan to their settlement, and what people do about them."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, or_, select, tuple_, update
@@ -21,6 +20,7 @@ from notifier.store.delivery_rows import change_deliveries, load_deliveries, loa
 from notifier.store.schema import deliveries, delivery_events, events
 from notifier.store.session import Session, chunks
 from notifier.store.statements import UNSETTLED, new_values
+from notifier.store.values import Columns
 
 _REPEATABLE = (DeliveryState.DEAD, DeliveryState.PARKED)
 
@@ -43,8 +43,8 @@ class Deliveries:
         if not planned:
             return
         self._planned_channels |= {one.channel for one in planned if one.state is DeliveryState.PENDING}
-        self._session.execute(statements.RECORD_DELIVERY, [rows.delivery_values(delivery) for delivery in planned])
-        self._session.execute(statements.RECORD_DELIVERED_EVENT, list(_members(planned)))
+        self._session.execute_columns(statements.RECORD_DELIVERY, rows.delivery_columns(planned))
+        self._session.execute_columns(statements.RECORD_DELIVERED_EVENT, rows.delivered_event_columns(planned))
         self._session.notify_listeners()
 
     def unsent_parts(self, storm_ids: Collection[str]) -> Mapping[str, UnsentPart]:
@@ -66,17 +66,14 @@ class Deliveries:
         unsent = self._session.execute(statements.LOCK_UNSENT, {"id": delivery_id}).one_or_none()
         if unsent is None or self._waits_since(unsent.seq, unsent.channel, {event.subject for event in more}):
             return False
-        values = [
-            {
-                "delivery_id": delivery_id,
-                "event_id": event.id,
-                "channel": unsent.channel,
-                "subject": event.subject,
-                "position": position,
-            }
-            for position, event in enumerate(more, start=unsent.events)
-        ]
-        self._session.execute(statements.RECORD_DELIVERED_EVENT, values)
+        columns: Columns = {
+            "delivery_id": [delivery_id] * len(more),
+            "event_id": [event.id for event in more],
+            "channel": [unsent.channel] * len(more),
+            "subject": [event.subject for event in more],
+            "position": range(unsent.events, unsent.events + len(more)),
+        }
+        self._session.execute_columns(statements.RECORD_DELIVERED_EVENT, columns)
         return True
 
     def _waits_since(self, seq: int, channel: str, subjects: Collection[str]) -> bool:
@@ -124,17 +121,18 @@ class Deliveries:
         """
         if not bodies:
             return {}
-        values = [
-            {"delivery_id": id_, "new_body": body.content, "new_content_type": body.content_type}
-            for id_, body in bodies.items()
-        ]
         stored = 0
 
-        def store(some: Sequence[Mapping[str, object]]) -> None:
+        def store(some: Sequence[tuple[str, Body]]) -> None:
             nonlocal stored
-            stored += self._session.execute(statements.SAVE_BODY, some).rowcount
+            columns: Columns = {
+                "delivery_id": [id_ for id_, _ in some],
+                "new_body": [body.content for _, body in some],
+                "new_content_type": [body.content_type for _, body in some],
+            }
+            stored += self._session.execute_columns(statements.SAVE_BODY, columns)
 
-        self._session.insert_isolated(values, store)
+        self._session.insert_isolated(list(bodies.items()), store)
         if stored == len(bodies):
             return bodies
         found = self._session.execute(statements.BODIES, {"ids": bodies})
@@ -147,23 +145,20 @@ class Deliveries:
         applied = self._settle_delivered(delivered, now) if delivered else 0
         applied += sum(self._settle(settlement, now) for settlement in others)
         if settlements:
-            values = [rows.attempt_values(settlement.attempt) for settlement in settlements]
-            self._session.execute(statements.RECORD_ATTEMPT, values)
+            attempts = rows.attempt_columns([settlement.attempt for settlement in settlements])
+            self._session.execute_columns(statements.RECORD_ATTEMPT, attempts)
         partly = [settlement for settlement in others if settlement.signal is AttemptSignal.GOOD]
         self._unpark_proven([settlement.delivery_id for settlement in (*delivered, *partly)], now)
         return applied
 
     def _settle_delivered(self, settlements: Sequence[Settlement], now: datetime) -> int:
-        values = [
-            {
-                "delivery_id": settlement.delivery_id,
-                "number": settlement.attempt.number,
-                "new_ref": settlement.ref,
-                "now": now,
-            }
-            for settlement in settlements
-        ]
-        return self._session.execute(statements.SETTLE_DELIVERED, values).rowcount
+        columns: Columns = {
+            "delivery_id": [settlement.delivery_id for settlement in settlements],
+            "number": [settlement.attempt.number for settlement in settlements],
+            "new_ref": [settlement.ref for settlement in settlements],
+            "now": [now] * len(settlements),
+        }
+        return self._session.execute_columns(statements.SETTLE_DELIVERED, columns)
 
     def _settle(self, settlement: Settlement, now: datetime) -> int:
         values = {
@@ -331,8 +326,7 @@ class Deliveries:
             found = select(events).where(events.c.id.in_(some)).order_by(events.c.seq)
             for row in self._session.execute(found).all():
                 routed = rows.routed_of(row)
-                wanted = rows.event_values(replace(routed, channels=(*routed.channels, channel)))
-                changed = {name: wanted[name] for name in ("channels", "channel_count")}
+                changed = rows.channels_values((*routed.channels, channel))
                 self._session.execute(update(events).where(events.c.id == row.id).values(changed))
 
     def abandon(self, expected: Expected, before: datetime, now: datetime, limit: int) -> int:
@@ -355,15 +349,3 @@ def _idle(now: datetime) -> tuple[ColumnElement[bool], ...]:
     """Return the conditions that a delivery is still to be sent and that nobody is sending it now."""
     free = or_(deliveries.c.claimed_by.is_(None), deliveries.c.available_at <= now)
     return deliveries.c.state.in_(UNSETTLED), free
-
-
-def _members(planned: Iterable[Delivery]) -> Iterable[dict[str, object]]:
-    for delivery in planned:
-        for position, event in enumerate(delivery.events):
-            yield {
-                "delivery_id": delivery.id,
-                "event_id": event.id,
-                "channel": delivery.channel,
-                "subject": event.subject,
-                "position": position,
-            }

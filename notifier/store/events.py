@@ -28,7 +28,7 @@ class Events:
         )
 
     def _insert(self, routed: Sequence[RoutedEvent]) -> None:
-        self._session.execute(statements.RECORD_EVENT, [rows.event_values(item) for item in routed])
+        self._session.execute_columns(statements.RECORD_EVENT, rows.event_columns(routed))
 
     def occurrences(self, source: str, job_ids: Collection[str]) -> Mapping[str, Collection[str]]:
         """Return the occurrences of the recorded events of tasks, by job id."""

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from notifier.store import statements
 from notifier.store.compiled import Parameters, Result, driver_errors_as_sqlalchemys, form_of
 from notifier.store.query_texts import query_text
+from notifier.store.values import Columns
 
 T = TypeVar("T")
 
@@ -57,6 +58,13 @@ class Session:
         if form is None:
             return self.connection.execute(statement, parameters)
         return form.execute(self.connection, self._driver_cursor(), parameters)
+
+    def execute_columns(self, statement: Executable, columns: Columns) -> int:
+        """Run a statement that is marked with `compiled` once for each row of `columns`; return how many it changed."""
+        form = form_of(statement, self.connection.dialect)
+        if form is None:
+            raise TypeError(f"not marked as compiled: {statement}")
+        return form.execute_columns(self.connection, self._driver_cursor(), columns).rowcount
 
     def execute_chunks(
         self, statement: Executable, values: Collection[T], name: str = "ids", **parameters: object

@@ -1,6 +1,6 @@
 """Between the values of the program and those of the drivers. Light: without a database library."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -9,6 +9,9 @@ import msgspec
 
 Conversion: TypeAlias = Callable[[Any], Any]
 """Turns a value into what the driver takes for it, or back."""
+Columns: TypeAlias = "Mapping[str, Sequence[Any]]"
+"""Parameters of a statement that runs several times: by name the values of all runs. A mapping for each run costs more.
+"""
 
 
 def utc_of(value: datetime | None) -> datetime | None:
@@ -27,6 +30,7 @@ def text_of(value: datetime | None) -> str | None:
     return None if utc is None else utc.isoformat(" ", "microseconds").removesuffix("+00:00")
 
 
+@lru_cache(maxsize=2_048)  # as above: what was written together is read together
 def time_of(text: str | None) -> datetime | None:
     """Return a time that SQLite stores."""
     return None if text is None else datetime.fromisoformat(f"{text}+00:00")
@@ -43,6 +47,7 @@ def _json_of(values: object) -> str:
 TO_DRIVER: Final[Mapping[tuple[str, str], Conversion]] = {
     ("sqlite", "time"): text_of,
     ("postgresql", "time"): utc_of,
+    ("sqlite", "boolean"): {False: 0, True: 1, None: None}.__getitem__,
     ("sqlite", "list"): lambda values: _json_of(list(values)),
     ("postgresql", "list"): list,
 }

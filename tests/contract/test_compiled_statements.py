@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from factories import T0, make_delivery, make_event, make_storm, make_task
+from factories import T0, make_delivery, make_event, make_storm, make_task, rows_of
 from sqlalchemy import Connection, Insert, Update, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -109,7 +109,7 @@ PARAMETERS: Mapping[str, Any] = {
     "LATEST_EVENT": {"source": FAILED.source, "job_id": FAILED.job_id},
     "ACKNOWLEDGEMENT": {"event_id": FAILED.id},
     "KNOWN_EVENTS": {"ids": {FAILED.id, "unknown", OTHER.id}},
-    "RECORD_EVENT": [rows.event_values(RoutedEvent(event=NEW_EVENT, routes=("all",), channels=("dba",)))],
+    "RECORD_EVENT": rows_of(rows.event_columns([RoutedEvent(event=NEW_EVENT, routes=("all",), channels=("dba",))])),
     "OCCURRENCES": {"source": "prod", "ids": ["failed", "other"]},
     "EVENTS_OF_DELIVERIES": {"ids": [delivery.id for delivery in DELIVERIES]},
     "CHANNEL": {"of_name": "dba"},
@@ -120,7 +120,7 @@ PARAMETERS: Mapping[str, Any] = {
     "PARKED_CHANNELS": {},
     "REPORT_REPLICA": rows.replica_values(replace(PROCESS, seen_at=LATER)),
     "DIRECT_CHANNELS": {},
-    "RECORD_DELIVERY": [rows.delivery_values(NEW_DELIVERY)],
+    "RECORD_DELIVERY": rows_of(rows.delivery_columns([NEW_DELIVERY])),
     "RECORD_DELIVERED_EVENT": [
         {"delivery_id": HELD.id, "event_id": FAILED.id, "channel": "elsewhere", "subject": "s", "position": 1}
     ],
@@ -215,8 +215,8 @@ def _put_delivery(connection: Connection, delivery: Delivery) -> None:
     for event in delivery.events:
         if not connection.execute(select(schema.events.c.id).where(schema.events.c.id == event.id)).all():
             routed = RoutedEvent(event=event, routes=("all",), channels=(delivery.channel,))
-            connection.execute(schema.events.insert().values(rows.event_values(routed)))
-    connection.execute(schema.deliveries.insert().values(rows.delivery_values(delivery)))
+            connection.execute(schema.events.insert().values(rows_of(rows.event_columns([routed]))))
+    connection.execute(schema.deliveries.insert().values(rows_of(rows.delivery_columns([delivery]))))
     for event in delivery.events:
         values = {"delivery_id": delivery.id, "event_id": event.id, "channel": delivery.channel, "position": 0}
         connection.execute(schema.delivery_events.insert().values(values | {"subject": event.subject}))
@@ -283,6 +283,13 @@ def test_a_refused_value_is_the_exception_of_sqlalchemy(connection: Connection) 
     with pytest.raises(IntegrityError), connection.begin_nested():
         Session(connection, lambda _: T0).execute(statements.RECORD_EVENT, again)
     assert connection.execute(select(1)).scalar() == 1
+
+
+def test_a_time_without_a_zone_is_refused_in_changes_of_several_rows(connection: Connection) -> None:
+    (values,) = PARAMETERS["RECORD_EVENT"]
+    naive = [values | {"observed_at": T0.replace(tzinfo=None)}]
+    with pytest.raises(ValueError, match="without a zone"):
+        Session(connection, lambda _: T0).execute(statements.RECORD_EVENT, naive)
 
 
 def test_a_statement_whose_text_depends_on_its_values_is_not_compiled(connection: Connection) -> None:

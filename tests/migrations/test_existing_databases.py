@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from databases import at, plain
-from factories import PROJECT_ID, REGION, T0, make_event, make_task
+from factories import PROJECT_ID, REGION, T0, make_event, make_task, rows_of
 from fakes import FakeClock
 from sqlalchemy import Connection, MetaData, inspect, text
 
@@ -55,7 +55,7 @@ def fill(connection: Connection) -> Mapping[str, int]:
             {"name": "prod", "region": REGION, "project_id": PROJECT_ID, "baseline_at": T0, "last_poll_at": T0}
         ],
         "tasks": [task | {"fingerprint": b"1", "occurrence": "o", "first_seen_at": T0, "changed_at": T0}],
-        "events": [rows.event_values(RoutedEvent(event=EVENT, routes=("all",), channels=("dba", "mail")))],
+        "events": rows_of(rows.event_columns([RoutedEvent(event=EVENT, routes=("all",), channels=("dba", "mail"))])),
         "deliveries": [
             {"id": "d-1", "state": "pending", **delivery},
             {"id": "d-2", **delivery, **dead, "channel": "mail"},

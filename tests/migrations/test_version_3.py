@@ -11,7 +11,7 @@ import pytest
 from alembic import command
 from databases import at, plain
 from drain import deliver_due
-from factories import PROJECT_ID, REGION, T0, make_event, make_task
+from factories import PROJECT_ID, REGION, T0, make_event, make_task, rows_of
 from fakes import FakeChannel, FakeClock
 from sqlalchemy import Connection, MetaData, text
 
@@ -73,7 +73,7 @@ def fill(connection: Connection) -> None:
     source = {"name": "prod", "region": REGION, "project_id": PROJECT_ID, "last_poll_at": T0, "forgotten_to": T0}
     contents: Mapping[str, Sequence[Mapping[str, object]]] = {
         "sources": [source],
-        "events": [rows.event_values(RoutedEvent(event=one, routes=(), channels=CHANNELS)) for one in EVENTS],
+        "events": rows_of(rows.event_columns([RoutedEvent(event=one, routes=(), channels=CHANNELS) for one in EVENTS])),
         "deliveries": DELIVERIES,
         "delivery_events": [member for one in DELIVERIES for member in members(one)],
         "attempts": [
