@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def message_type(request: RenderRequest) -> str:
     """Return the `type` of a message: that of its event, or `digest`."""
-    return DIGEST if request.digest else request.events[0].type.value
+    return DIGEST if request.digest else request.events[0].type
 
 
 def facts(request: RenderRequest, context: ChannelContext) -> dict[str, Any]:
@@ -41,7 +41,8 @@ def facts(request: RenderRequest, context: ChannelContext) -> dict[str, Any]:
 def envelope(request: RenderRequest, context: ChannelContext) -> dict[str, Any]:
     """Return the standard body for an encoder of msgspec. Its shape is a contract with receivers.
 
-    A time is a datetime in UTC of a whole second, which the encoder writes as RFC 3339 does.
+    A time is a datetime in UTC of a whole second, which the encoder writes as RFC 3339 does; a member of an enumeration
+    is written as its value.
     """
     more: dict[str, Any] = {}
     if request.storm:
@@ -51,62 +52,63 @@ def envelope(request: RenderRequest, context: ChannelContext) -> dict[str, Any]:
     formatter = context.formatter
     if request.digest:
         return _digest(request, formatter, more)
-    body = _event(formatter.describe(request.events[0], request.routing))
-    body["data"] |= more
-    return body
+    return _event(formatter.describe(request.events[0], request.routing), more)
 
 
 def _digest(request: RenderRequest, formatter: EventFormatter, more: Mapping[str, Any]) -> dict[str, Any]:
     sentence = without_marks(SummaryFormatter(formatter).describe(request).sentence)
-    events = [_event(formatter.describe(event, request.routing)) for event in request.events]
-    data = {"summary": sentence, "severity": request.severity.value, **more, "events": events}
+    events = [_event(formatter.describe(event, request.routing), {}) for event in request.events]
+    data = {"summary": sentence, "severity": request.severity, **more, "events": events}
     latest = max(event.observed_at for event in request.events)
     return {"type": DIGEST, "timestamp": _second(latest), "data": data}
 
 
-def _event(message: Message) -> dict[str, Any]:
-    event = message.event
-    data: dict[str, Any] = {
+def _event(message: Message, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event and what we know beyond the API. A key of that is always there, with null for what is unknown."""
+    event, reason = message.event, message.explained
+    cause, summary = reason.explanation.cause, message.plain_sentence
+    if reason.why:
+        summary = message.localizer.text("headline.title_why", title=summary, why=reason.why)
+    data = {
         "event_id": event.id,
         "source": event.source,
         "region": event.region,
         "project_id": event.project_id,
         "late": event.late,
         "previous_status": event.previous_status,
-        "task": _task(event.task, message) if event.task else None,
-    }
-    if event.detail is not None:
-        data["detail"] = event.detail
-    if event.channel:
-        data["channel"] = event.channel
-    if event.since is not None:
-        data["since"] = _second(event.since)
-    if event.count is not None:
-        data["count"] = event.count
-    if event.counts:
-        data["counts"] = dict(event.counts)
-    data |= _explained(message)
-    return {"type": event.type.value, "timestamp": _second(message.moment), "data": data}
-
-
-def _explained(message: Message) -> dict[str, Any]:
-    """Return what we know beyond the API. Every key is always there; its value is null where nothing is known."""
-    event, explanation, why = message.event, message.explanation, message.why
-    sentence = without_marks(message.sentence)
-    return {
-        "summary": message.localizer.text("headline.title_why", title=sentence, why=why) if why else sentence,
-        "severity": message.severity.value,
+        "task": _task(event.task, message.operation) if event.task else None,
+        **_circumstances(event),
+        "summary": summary,
+        "severity": message.severity,
         "environment": event.environment or None,
         "labels": dict(event.labels),
-        "error_code": explanation.code,
-        "cause": explanation.cause.id if explanation.cause else None,
-        "means": message.meaning or None,
+        "error_code": reason.explanation.code,
+        "cause": cause.id if cause else None,
+        "means": reason.meaning or None,
         "action": message.advice or None,
         "duration_seconds": _duration(event),
         "console_url": message.console_url or None,
         "runbook_url": message.runbook_url or None,
         "dedup_key": event.subject,
+        **more,
     }
+    return {"type": event.type, "timestamp": _second(message.moment), "data": data}
+
+
+def _circumstances(event: Event) -> dict[str, Any]:
+    """Return what few events have. Such a key is there only where there is something to say."""
+    found: dict[str, Any] = {}
+    if event.detail is not None:
+        found["detail"] = event.detail
+    if event.channel:
+        found["channel"] = event.channel
+    if event.since is not None:
+        found["since"] = _second(event.since)
+    if event.count is not None:
+        found["count"] = event.count
+    if event.counts:
+        found["counts"] = dict(event.counts)
+    return found
 
 
 def _duration(event: Event) -> int | None:
@@ -136,12 +138,12 @@ def _storm(storm: Storm) -> dict[str, Any]:
     }
 
 
-def _task(task: Task, message: Message) -> dict[str, Any]:
+def _task(task: Task, operation: str) -> dict[str, Any]:
     return {
         "job_id": task.job_id,
         "name": task.name,
-        "label": message.operation,
-        "status": task.status.value,
+        "label": operation,
+        "status": task.status,
         "raw_status": task.raw_status,
         "progress": _number(task.progress),
         "instance": {"id": task.instance_id, "name": task.instance_name, "status": task.instance_status},
@@ -157,4 +159,7 @@ def _number(value: float | None) -> float | None:
 
 def _second(moment: datetime | None) -> datetime | None:
     """Return a time in UTC without its fraction of a second."""
-    return moment.astimezone(UTC).replace(microsecond=0) if moment else None
+    if moment is None:
+        return None
+    moment = moment.astimezone(UTC)
+    return moment.replace(microsecond=0) if moment.microsecond else moment

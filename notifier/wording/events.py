@@ -5,21 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from notifier.core.causes import CauseCatalogue, Explanation
+from notifier.core.causes import CauseCatalogue
 from notifier.core.model import Event
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import is_production
 from notifier.wording.causes import builtin_catalogue
+from notifier.wording.explained import ExplainedReason, explained
 from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import dated
-from notifier.wording.message import Message, capitalised
+from notifier.wording.message import Message
 from notifier.wording.phrases import phrases
-from notifier.wording.sanitize import DETAIL_LIMIT, one_line
+from notifier.wording.sanitize import one_line
 from notifier.wording.states import STATES, EventState, by_severity, state_of
 
-WHY_LIMIT = 60
-"""Maximum length of a reason in short, in characters. A known cause has fewer words than a longer first sentence."""
 _SAME_DAY = timedelta(hours=12)
 """Maximum distance of a time whose date can be left out: no other day has the same time of day so near."""
 ENVIRONMENT_LIMIT = 40
@@ -68,24 +67,12 @@ class EventFormatter:
         parts += [self.localizer.text(f"digest.{kind}", n=n) for kind, n in others.items()]
         return self.localizer.text("digest.separator").join(parts)
 
-    def short_reason(self, reason: str, explanation: Explanation) -> str:
-        """Return a reason in one short plain line with its error code: `VM not active in time (DBS.280277)`."""
-        language, code = self.localizer.language, explanation.code
-        written = _first_sentence(one_line(reason, DETAIL_LIMIT))
-        readable = language == "en" or not written.isascii()
-        why = written if readable and len(written) <= WHY_LIMIT else explanation.short(language) or written
-        why = capitalised(one_line(why, WHY_LIMIT))
-        return self.localizer.text("headline.code", why=why, code=code) if code and code not in why else why
+    def explained(self, reason: str) -> ExplainedReason:
+        """Return a reason of the API in words."""
+        return explained(reason, self.localizer.language, self.causes)
 
     def _count(self, state: EventState, n: int, *, lead: bool) -> str:
         verb = self.localizer.text(f"verb.{state.name}")
         if lead:
             return self.localizer.text("digest.lead", tasks=self.localizer.counted("tasks", n), verb=verb)
         return self.localizer.text("digest.more", n=n, verb=verb)
-
-
-def _first_sentence(text: str) -> str:
-    """Return the first sentence without its end, so that another may follow."""
-    for end in (". ", "。", "; ", "；"):
-        text = text.split(end, 1)[0]
-    return text.rstrip(".。;；:：")

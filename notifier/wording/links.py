@@ -1,8 +1,9 @@
 """Links to the cloud's console and to runbooks: templates of the configuration, filled with what an event says."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote
 
 from notifier.core.causes import Explanation
@@ -58,7 +59,7 @@ class LinkTemplates:
             return ""
         cause = explanation.cause.id if explanation.cause else ""
         values = _values(event) | {"error_code": explanation.code or "", "cause": cause}
-        if not all(values.get(name) for name in _PLACEHOLDER.findall(self.runbook_url)):
+        if not all(values.get(name) for name, _ in _parsed(self.runbook_url)[1]):
             return ""
         return _bounded(_filled(self.runbook_url, values))
 
@@ -77,11 +78,22 @@ def _values(event: Event) -> dict[str, str]:
 
 def _filled(template: str, values: Mapping[str, str]) -> str:
     """Fill a template; each value is escaped for URLs. Names in braces that are not ours stay."""
+    url, placeholders = _parsed(template)
+    for name, literal in placeholders:
+        url += (_escaped(values[name]) if name in values else f"{{{name}}}") + literal
+    return url
 
-    def value(found: re.Match[str]) -> str:
-        return quote(values[found[1]], safe="") if found[1] in values else found[0]
 
-    return _PLACEHOLDER.sub(value, template)
+@lru_cache(maxsize=64)
+def _parsed(template: str) -> tuple[str, Sequence[tuple[str, str]]]:
+    """Return what stands before the first placeholder, and the name of each with what stands behind it."""
+    first, *others = _PLACEHOLDER.split(template)
+    return first, tuple(zip(others[::2], others[1::2], strict=True))
+
+
+def _escaped(value: str) -> str:
+    # Ids and names of regions are not changed by `quote`, which takes longer than the rest of a link.
+    return value if value.isascii() and value.replace("-", "").isalnum() else quote(value, safe="")
 
 
 def _bounded(url: str) -> str:

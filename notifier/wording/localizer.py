@@ -140,6 +140,13 @@ class Localizer:
         return f"{percent}%"
 
 
+def capitalised(text: str) -> str:
+    """Return text that begins a sentence. A first word that is a name or in another script stays as it is."""
+    word = text.partition(" ")[0]
+    plain_word = word.isascii() and word.isalpha() and word.islower()
+    return text[:1].upper() + text[1:] if plain_word else text
+
+
 def _offset(moment: datetime) -> str:
     """Return the offset of a time from UTC: `UTC-3:30`."""
     minutes = (moment.utcoffset() or timedelta()) // timedelta(minutes=1)

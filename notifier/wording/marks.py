@@ -69,7 +69,8 @@ def without_marks(sentence: str) -> str:
 
 
 def _bare(text: str) -> str:
-    return text if text.isascii() else _STRAY.sub("", text)
+    # No mark is printable: one call proves that none is in the text, in any script.
+    return text if text.isascii() or text.isprintable() else _STRAY.sub("", text)
 
 
 def _part(

@@ -20,11 +20,12 @@ from notifier.core.model import Event, Task
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import Severity, is_production
 from notifier.wording.columns import columns, shortened
-from notifier.wording.localizer import Localizer
+from notifier.wording.explained import NO_REASON, ExplainedReason, own_reason
+from notifier.wording.localizer import Localizer, capitalised
 from notifier.wording.marks import quoted, strong, without_marks
 from notifier.wording.operations import OPERATIONS
 from notifier.wording.phrases import phrases
-from notifier.wording.sanitize import ID_LIMIT, one_line, plain
+from notifier.wording.sanitize import ID_LIMIT, one_line
 from notifier.wording.states import EventState, emoji_of, state_of
 
 if TYPE_CHECKING:
@@ -59,11 +60,8 @@ class Message:
     """Plain name of the operation: `Flavor change`. Empty for an event about a source, a channel or the store."""
     subject: str
     """Plain name of the instance, the source or the channel. Empty where the API gives none."""
-    reason: str
-    """Why, as the API or a receiver wrote it: untrusted plain text of several lines, at most REASON_LIMIT characters.
-    Empty where none was given."""
-    explanation: Explanation
-    """What is known about the reason that the API gave."""
+    explained: ExplainedReason
+    """Why, and what is known about that."""
 
     def __init__(self, formatter: EventFormatter, event: Event, routing: DeliveryRouting, job: str = "") -> None:
         """`job` stands for the job id where the usual short one would not do."""
@@ -76,18 +74,16 @@ class Message:
         if task := event.task:
             self.operation = formatter.localizer.task_label(task.name)
             self.subject = one_line(task.instance_name or "") or one_line(task.instance_id or "")
-            self.reason = plain(task.fail_reason) if task.fail_reason else self._own_reason()
-            self.explanation = formatter.causes.explain(task.fail_reason)
+            self.explained = formatter.explained(task.fail_reason) if task.fail_reason else self._own_reason()
         else:
             self.operation = ""
             self.subject = one_line(event.source or event.channel)
-            self.reason = self._own_reason() if event.type.traits.bad_news else ""
-            self.explanation = formatter.causes.explain(None)
+            self.explained = self._own_reason() if event.type.traits.bad_news else NO_REASON
 
-    def _own_reason(self) -> str:
+    def _own_reason(self) -> ExplainedReason:
         """Return a reason that the notifier wrote."""
         detail = self.event.detail
-        return capitalised(plain(self.localizer.reason(detail))) if detail else ""
+        return own_reason(detail, self.localizer.language) if detail else NO_REASON
 
     @property
     def emoji(self) -> str:
@@ -107,6 +103,14 @@ class Message:
         if not self.subject or self.event.task is None:
             return self.clause
         return self.localizer.text("sentence.on", clause=self.clause, subject=quoted(self.subject))
+
+    @property
+    def plain_sentence(self) -> str:
+        """`sentence` without marks."""
+        clause = without_marks(self.clause_about(self.operation))
+        if not self.subject or self.event.task is None:
+            return clause
+        return self.localizer.text("sentence.on", clause=clause, subject=self.subject)
 
     @property
     def clause(self) -> str:
@@ -198,10 +202,23 @@ class Message:
 
     # -- why --
 
-    @cached_property
+    @property
+    def reason(self) -> str:
+        """Why, as the API or a receiver wrote it: untrusted plain text of several lines. Empty where none was given.
+
+        It has at most REASON_LIMIT characters.
+        """
+        return self.explained.text
+
+    @property
     def why(self) -> str:
         """The reason in short, with its error code: `VM not active in time (DBS.280277)`. Empty where none is known."""
-        return self._formatter.short_reason(self.reason, self.explanation) if self.reason else ""
+        return self.explained.why
+
+    @property
+    def explanation(self) -> Explanation:
+        """What is known about the reason that the API gave."""
+        return self.explained.explanation
 
     @property
     def reason_note(self) -> str:
@@ -212,15 +229,12 @@ class Message:
     @property
     def meaning(self) -> str:
         """What the reason means, one plain sentence. Empty where that is not known."""
-        text = self.explanation.means(self.localizer.language)
-        if text and self.explanation.inferred:
-            return self.localizer.text("message.usually", meaning=text)
-        return text or ""
+        return self.explained.meaning
 
     @property
     def advice(self) -> str:
         """What to do now, plain sentences, may have commands in backticks. Empty where that is not known."""
-        if action := self.explanation.action(self.localizer.language):
+        if action := self.explained.action:
             return action
         key = f"advice.{self.event.type}"
         if key not in phrases(self.localizer.language):
@@ -503,13 +517,6 @@ class Headline:
 def _within(label: str, localizer: Localizer) -> str:
     """Return the name of a known operation as it is written within a sentence."""
     return label[:1].lower() + label[1:] if localizer.language == "en" else label
-
-
-def capitalised(text: str) -> str:
-    """Return text that begins a sentence. A first word that is a name or in another script stays as it is."""
-    word = text.partition(" ")[0]
-    plain_word = word.isascii() and word.isalpha() and word.islower()
-    return text[:1].upper() + text[1:] if plain_word else text
 
 
 def _interval(detail: str | None) -> tuple[datetime, datetime] | None:

@@ -14,9 +14,9 @@ from notifier.core.severity import Severity, is_production
 from notifier.core.storms import Storm, instance_of
 from notifier.ports import RenderRequest
 from notifier.wording.events import EventFormatter
-from notifier.wording.localizer import Localizer
+from notifier.wording.localizer import Localizer, capitalised
 from notifier.wording.marks import quoted, strong, without_marks
-from notifier.wording.message import ListedInstance, Message, ReasonCount, SummaryMessage, capitalised
+from notifier.wording.message import ListedInstance, Message, ReasonCount, SummaryMessage
 from notifier.wording.operations import OPERATIONS
 from notifier.wording.sanitize import DETAIL_LIMIT, ID_LIMIT, one_line
 from notifier.wording.states import EVENT_ROWS, EventState, by_severity, emoji_of, state_of
@@ -222,8 +222,7 @@ class SummaryFormatter:
         return capitalised(short) if short else ""
 
     def _reason_count(self, count: int, code: str, reason: str) -> str:
-        explanation = self.formatter.causes.explain(reason)
-        named = code or self.formatter.short_reason(reason, explanation) or self._text("storm.no_reason")
+        named = code or self.formatter.explained(reason).why or self._text("storm.no_reason")
         return self._text("storm.reason_code", n=count, code=named)
 
     def _more_reasons(self, n: int) -> str:

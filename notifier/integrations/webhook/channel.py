@@ -15,8 +15,9 @@ from notifier.channels.http_channel import HttpChannel, address_problem, outcome
 from notifier.channels.placeholders import MissingSecret, Placeholders
 from notifier.channels.reply_conditions import ParsedReply
 from notifier.channels.reply_rules import known_outcome
-from notifier.channels.templates import TemplateFailed, template_key
+from notifier.channels.templates import DIGEST, TemplateFailed, template_key
 from notifier.core.delivery import Body, Delivered, Delivery, Outcome, Parked, ResendPolicy, Retry, Unknown
+from notifier.core.events import EventType
 from notifier.http import HttpError, Reply
 from notifier.integrations.webhook.body_template import Renderer
 from notifier.integrations.webhook.settings import JSON, WebhookSettings
@@ -58,6 +59,8 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
     def __init__(self, settings: WebhookSettings, context: ChannelContext) -> None:
         super().__init__(settings, context)
         self._renderers = dict(_renderers(settings))
+        by_type = {kind: template_key(self._renderers, kind) or BODY_TEMPLATE for kind in (*EventType, DIGEST)}
+        self._applies = {kind: self._renderers[key] for kind, key in by_type.items() if key in self._renderers}
         placed = {name: value for one in self._renderers.values() for name, value in one.template.secrets.items()}
         self._placeholders = Placeholders(placed)
         sources = ((key, one.template.source) for key, one in self._renderers.items())
@@ -87,8 +90,7 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
 
     def _fill(self, request: RenderRequest) -> bytes | None:
         """Return the body that a template makes; None where none applies. Raises TemplateFailed."""
-        kind = message_type(request)
-        renderer = self._renderers.get(template_key(self._renderers, kind) or BODY_TEMPLATE)
+        renderer = self._applies.get(message_type(request))
         if renderer is None:
             return None
         try:
@@ -114,8 +116,8 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
         why = self.render_problem(RenderRequest.of(delivery)) or "the template failed; it has changed since"
         msg = "the standard body was sent"
         log.warning("webhook.template_failed", msg=msg, channel=self.name, types=types, reason=why)
-        name = template_key(self._renderers, message_type(RenderRequest.of(delivery))) or BODY_TEMPLATE
-        name = name if name == BODY_TEMPLATE else f"template {name}"
+        renderer = self._applies.get(message_type(RenderRequest.of(delivery)))
+        name = renderer.name if renderer else BODY_TEMPLATE
         what = f"{name} fails for this event, so the standard body was sent: see notifier preview"
         return replace(outcome, reason="; ".join(filter(None, (outcome.reason, what))))
 
