@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from enum import Enum
 from functools import cached_property, partial
 from itertools import repeat
 from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar
@@ -255,7 +256,7 @@ class _Bind:
         process = _to_driver(bind.type, dialect)
         self._name: str | None = bind.key if bind.required else None
         self._process: _Process | None = process if bind.required else None
-        self._constant = process(bind.effective_value) if process and not bind.required else bind.effective_value
+        self._constant = None if bind.required else _constant(bind.effective_value, process)
 
     def value(self, parameters: Mapping[str, Any]) -> object:
         """Return the value that the driver takes for these parameters."""
@@ -270,6 +271,12 @@ class _Bind:
             return repeat(self._constant, len(next(iter(columns.values()))))
         values = columns[self._name]
         return map(self._process, values) if self._process else values
+
+
+def _constant(value: object, process: _Process | None) -> object:
+    """Return what the driver takes for a constant: no member of an enumeration, which it would adapt at each run."""
+    found = process(value) if process else value
+    return found.value if isinstance(found, Enum) else found
 
 
 def _to_driver(type_: TypeEngine[Any], dialect: Dialect) -> _Process | None:
