@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from notifier.core.model import Event, id_of
 from notifier.core.people import Acknowledgement, Mute
@@ -160,8 +161,7 @@ class ResendPolicy(StrEnum):
     """Nothing: a repeat may be seen twice."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One try to send one delivery."""
 
     delivery_id: str

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from notifier.core import recipients, retry
 from notifier.core.delivery import (
@@ -201,8 +202,7 @@ def _batches(items: Sequence[RoutedEvent], policy: ChannelPolicy) -> Iterator[Se
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class Settlement(NamedTuple):
     """What becomes of a claimed delivery after an attempt."""
 
     delivery_id: str
