@@ -34,7 +34,7 @@ from notifier.core.storms import Storm
 
 BATCH_ROWS = 200
 """Rows recorded in one transaction, at most: about 40 ms of work, during which nobody else can write to SQLite."""
-QUIET_BATCH_ROWS = 500
+QUIET_BATCH_ROWS = 250
 """Likewise in a quiet baseline, whose rows make no events."""
 SHORT_BATCH_ROWS = 20
 """Rows that are recorded in a few milliseconds at most."""
