@@ -555,7 +555,7 @@ class DeliveryWorker:
         if first:
             bodies |= await self._store_bodies(first, set(claims[at_once:]))
         for delivery in fresh:
-            delivery.set_body(bodies.get(delivery.id))
+            delivery.body = bodies.get(delivery.id)
 
     async def _store_bodies(self, fresh: Sequence[Delivery], later: Collection[Claim]) -> Mapping[str, Body]:
         rendered = {delivery.id: self._render(delivery) for delivery in fresh}

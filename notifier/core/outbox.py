@@ -142,12 +142,12 @@ def plan_sent(
     """Yield the deliveries of the events of each channel; `before` counts those of earlier batches of a poll."""
     state = dict.fromkeys(parked, DeliveryState.PARKED)
     for channel, items in by_channel.items():
-        routes = RoutesOfChannel(channel, routing.routes)
+        routes, planned = RoutesOfChannel(channel, routing.routes), state.get(channel, DeliveryState.PENDING)
         for batch in _batches(items, _after(before.get(channel, 0), routing.policies.get(channel), channel)):
             yield new_delivery(
                 channel,
                 [item.event for item in batch],
-                state.get(channel, DeliveryState.PENDING),
+                planned,
                 now,
                 routing=routes.routing_of(batch),
             )
