@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import httpx
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_http_replies import FRAMED, UNFRAMED
 
@@ -207,12 +207,29 @@ def test_a_header_cannot_add_another_one(value: str) -> None:
         render_request("POST", "h", "/", {"X-A": value})
 
 
-AUTHORITIES = st.sampled_from(
-    ["h", "H.example:443", "u:p%20@h:80", "[::1]:8080", "münchen.example", "h..", "", "a b", "h:x", "@"]
+AUTHORITIES = st.one_of(
+    st.sampled_from(
+        [
+            "h",
+            "H.example:443",
+            "u@xn--zz-:80",
+            "u:p%20@h:80",
+            "[::1]:8080",
+            "münchen.example",
+            "h..",
+            "",
+            "a b",
+            "h:x",
+            "@",
+        ]
+    ),
+    st.from_regex(r"[a1-]{1,3}(\.[a-c0-3-]{1,3}){0,4}(:[0-9]{0,5})?", fullmatch=True),
+    st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){3}(:80)?", fullmatch=True),
 )
 PARTS = st.text(alphabet="ab/.?#%2Fz~!$&'()*+,;=:@[]\\^|`{}\" <>äé\x00\n_-", max_size=20)
 
 
+@settings(max_examples=500)
 @given(scheme=st.sampled_from(["http", "https", "HTTP", "ftp", ""]), authority=AUTHORITIES, rest=PARTS)
 @example(scheme="https", authority="h", rest="/x?")
 @example(scheme="https", authority="h", rest="/a/../b?c={d}")
@@ -226,7 +243,7 @@ def test_a_url_means_what_it_means_to_httpx(scheme: str, authority: str, rest: s
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):
         parsed = httpx.URL()
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not parsed.raw_host:
         assert origin is None
     else:
         assert origin is not None
