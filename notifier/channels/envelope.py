@@ -66,9 +66,7 @@ def _digest(request: RenderRequest, formatter: EventFormatter, more: Mapping[str
 def _event(message: Message, more: Mapping[str, Any]) -> dict[str, Any]:
     """Return an event and what we know beyond the API. A key of that is always there, with null for what is unknown."""
     event, reason = message.event, message.explained
-    cause, summary = reason.explanation.cause, message.plain_sentence
-    if reason.why:
-        summary = message.localizer.text("headline.title_why", title=summary, why=reason.why)
+    cause = reason.explanation.cause
     data = {
         "event_id": event.id,
         "source": event.source,
@@ -78,7 +76,7 @@ def _event(message: Message, more: Mapping[str, Any]) -> dict[str, Any]:
         "previous_status": event.previous_status,
         "task": _task(event.task, message.operation) if event.task else None,
         **_circumstances(event),
-        "summary": summary,
+        "summary": message.summary,
         "severity": message.severity,
         "environment": event.environment or None,
         "labels": dict(event.labels),
@@ -117,7 +115,8 @@ def _duration(event: Event) -> int | None:
     if task is None or task.created_at is None:
         return None
     end = task.ended_at if task.status.terminal else event.observed_at
-    return int((end - task.created_at).total_seconds()) if end and end >= task.created_at else None
+    seconds = (end - task.created_at).total_seconds() if end else -1
+    return int(seconds) if seconds >= 0 else None
 
 
 def _storm(storm: Storm) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from notifier.core.causes import Explanation
@@ -24,7 +24,7 @@ from notifier.wording.explained import NO_REASON, ExplainedReason, own_reason
 from notifier.wording.localizer import Localizer, capitalised
 from notifier.wording.marks import quoted, strong, without_marks
 from notifier.wording.operations import OPERATIONS
-from notifier.wording.phrases import phrases
+from notifier.wording.phrases import Language, phrases, text
 from notifier.wording.sanitize import ID_LIMIT, one_line
 from notifier.wording.states import EventState, emoji_of, state_of
 
@@ -35,6 +35,10 @@ LOCK_SCREEN = 39
 """Width of the part of a title that a lock screen shows of a mail, in columns: 41 without the mark of the state."""
 SHORT_NAME = 24
 """Width up to which a name stays whole there, in columns: to know where is worth more than the end of what."""
+_CACHED_KINDS = 512
+"""Number of kinds of messages whose words are cached: an outage repeats the same ones hundreds of times."""
+_SUBJECT = "\0"
+"""Stands for the subject in the words of a kind. No text has it: controls are removed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +109,12 @@ class Message:
         return self.localizer.text("sentence.on", clause=self.clause, subject=quoted(self.subject))
 
     @property
-    def plain_sentence(self) -> str:
-        """`sentence` without marks."""
+    def summary(self) -> str:
+        """`sentence` without marks, and why: `Flavor change failed on prod-orders-01: VM not active in time`."""
         clause = without_marks(self.clause_about(self.operation))
-        if not self.subject or self.event.task is None:
-            return clause
-        return self.localizer.text("sentence.on", clause=clause, subject=self.subject)
+        subject = self.subject if self.event.task else ""
+        before, behind = _around_subject(self.localizer.language, clause, self.why, named=bool(subject))
+        return f"{before}{subject}{behind}"
 
     @property
     def clause(self) -> str:
@@ -165,12 +169,9 @@ class Message:
         event, task = self.event, self.event.task
         if task is None:
             return self._own_sentence()
-        key = f"clause.{event.type}"
         at = "" if task.progress is None else self.localizer.progress(task.progress)
-        if at and f"{key}_at" in phrases(self.localizer.language):
-            key = f"{key}_at"
         status = self._status(task.raw_status) if event.type is EventType.TASK_CHANGED else ""
-        return self.localizer.text(key, operation=operation, progress=at, status=status)
+        return _clause(self.localizer.language, event.type, operation, at, status)
 
     @property
     def _shown_operation(self) -> str:
@@ -512,6 +513,24 @@ class Headline:
             return self._clause
         values = {"subject": subject, "clause": self._clause, "verb": message.verb, "operation": message.operation}
         return self._localizer.text("headline.title", **values)
+
+
+@lru_cache(maxsize=_CACHED_KINDS)
+def _clause(language: Language, kind: EventType, operation: str, progress: str, status: str) -> str:
+    """Return what happened to an operation."""
+    key = f"clause.{kind}"
+    if progress and f"{key}_at" in phrases(language):
+        key = f"{key}_at"
+    return text(language, key, operation=operation, progress=progress, status=status)
+
+
+@lru_cache(maxsize=_CACHED_KINDS)
+def _around_subject(language: Language, clause: str, why: str, *, named: bool) -> tuple[str, str]:
+    """Return what stands before and behind the subject in a summary. `named` is False where it has no subject."""
+    sentence = text(language, "sentence.on", clause=clause, subject=_SUBJECT) if named else clause
+    whole = text(language, "headline.title_why", title=sentence, why=why) if why else sentence
+    before, _, behind = whole.partition(_SUBJECT)
+    return before, behind
 
 
 def _within(label: str, localizer: Localizer) -> str:
