@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -20,9 +20,10 @@ from notifier.core.identity import DirectChannel
 from notifier.core.model import TaskStatus
 from notifier.core.routing import RoutedEvent
 from notifier.store import rows, schema, statements
-from notifier.store.compiled import CompiledStatement, marked
+from notifier.store.compiled import CompiledStatement, form_of, marked
 from notifier.store.engine import SqlStore
 from notifier.store.session import Session
+from notifier.store.sqlite_driver import sqlite_module
 
 LATER = T0 + timedelta(hours=1)
 
@@ -159,6 +160,19 @@ PARAMETERS: Mapping[str, Any] = {
 }
 """What each statement is run with; the seqs of deliveries are added."""
 
+FOR_EVERY_EVENT = (
+    "KNOWN_EVENTS",
+    "RECORD_EVENT",
+    "RECORD_DELIVERY",
+    "RECORD_DELIVERED_EVENT",
+    "DUE_DELIVERIES",
+    "CLAIM_DELIVERIES",
+    "EVENTS_OF_DELIVERIES",
+    "SAVE_BODY",
+    "SETTLE_DELIVERED",
+    "RECORD_ATTEMPT",
+)
+
 ONE_DATABASE = {"NOTIFY": "postgresql", "SERVER_TIME": "postgresql", "TIME": "sqlite"}
 
 NAMES = {id(statement): name for name, statement in vars(statements).items()}
@@ -283,6 +297,36 @@ def test_a_refused_value_is_the_exception_of_sqlalchemy(connection: Connection) 
     with pytest.raises(IntegrityError), connection.begin_nested():
         Session(connection, lambda _: T0).execute(statements.RECORD_EVENT, again)
     assert connection.execute(select(1)).scalar() == 1
+
+
+class _Recorder:
+    """A cursor that keeps the values that it is given."""
+
+    def __init__(self, cursor: Any) -> None:
+        self.values: list[object] = []
+        self._cursor = cursor
+
+    def execute(self, sql: str, values: Sequence[object]) -> None:
+        self.values += values
+        self._cursor.execute(sql, values)
+
+    def executemany(self, sql: str, given: Iterable[Sequence[object]]) -> None:
+        for row in given:
+            self.execute(sql, row)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
+
+@pytest.mark.parametrize("name", FOR_EVERY_EVENT)
+def test_sqlites_driver_gets_nothing_that_it_has_to_adapt(connection: Connection, name: str) -> None:
+    if connection.dialect.name != "sqlite":
+        return
+    form, recorder = form_of(getattr(statements, name), connection.dialect), _Recorder(connection.connection.cursor())
+    assert form is not None
+    form.execute(connection, recorder, _parameters(connection, name))
+    adapted = {type_ for type_, _ in sqlite_module().adapters}
+    assert {type(value) for value in recorder.values} <= {str, int, float} | ({type(None), bytes} & adapted)
 
 
 def test_a_time_without_a_zone_is_refused_in_changes_of_several_rows(connection: Connection) -> None:
