@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
-from typing import Generic, Protocol, TypeAlias, TypeVar, cast
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from notifier.clock import wait_until_set
 from notifier.core import dispatch, outbox, pacing, recipients
@@ -323,7 +323,7 @@ class DeliveryWorker:
         self._answer_within = rules.lease.total_seconds() * dispatch.SENT_WITHIN
         self._queued: deque[tuple[Delivery, float]] = deque()
         """Claimed ahead, with the time of the claim: the oldest first."""
-        self._in_flight: set[asyncio.Task[None]] = set()
+        self._in_flight: dict[Claim, asyncio.Task[None]] = {}
         self._finished: list[Settled] = []
         self._committed: list[Settled] = []
         """Settled, and not reported yet."""
@@ -418,7 +418,7 @@ class DeliveryWorker:
                         continue
                     return replace(report, settled=tuple(settled))
                 if self._in_flight:
-                    finished, _ = await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
+                    finished, _ = await asyncio.wait(self._in_flight.values(), return_when=asyncio.FIRST_COMPLETED)
                     for task in finished:
                         task.result()
         finally:
@@ -433,7 +433,7 @@ class DeliveryWorker:
         self._release_queued()
         cut = asyncio.get_running_loop().call_later(grace, self._cut_in_flight)
         if self._in_flight:
-            await asyncio.wait(self._in_flight, timeout=grace + settle_timeout / 2)
+            await asyncio.wait(self._in_flight.values(), timeout=grace + settle_timeout / 2)
         cut.cancel()
         self._cancel_in_flight()  # for a channel that swallows its cancellation
         return await self._step_persistently(settle_timeout, claiming=False)
@@ -499,10 +499,11 @@ class DeliveryWorker:
 
     async def _dispatch(self, step: _Step, queued: int, claimed_at: float) -> None:
         """Send what a step lets out, and prepare what it claimed."""
+        loop = asyncio.get_running_loop()  # asked once: it is a call of the system in some versions of Python
         if step.closed:
             for delivery, since in [self._queued.popleft() for _ in range(queued)]:
                 if delivery.id in step.begun:  # otherwise another process has claimed it
-                    self._start(delivery, since)
+                    self._start(loop, delivery, since)
         elif self._queued:
             self._release_queued()
             self.wake()
@@ -512,11 +513,11 @@ class DeliveryWorker:
             self._released += map(_claim_of, step.claimed)
             raise
         for delivery in step.claimed[: step.at_once]:
-            self._start(delivery, claimed_at)
+            self._start(loop, delivery, claimed_at)
         self._queued.extend((delivery, claimed_at) for delivery in step.claimed[step.at_once :])
 
-    def _start(self, delivery: Delivery, claimed_at: float) -> None:
-        self._in_flight.add(asyncio.create_task(self._send(delivery, claimed_at)))
+    def _start(self, loop: asyncio.AbstractEventLoop, delivery: Delivery, claimed_at: float) -> None:
+        self._in_flight[_claim_of(delivery)] = loop.create_task(self._send(delivery, claimed_at))
 
     def _release_queued(self) -> None:
         self._released += [_claim_of(delivery) for delivery, _ in self._queued]
@@ -533,7 +534,7 @@ class DeliveryWorker:
         self._cancel_in_flight()
 
     def _cancel_in_flight(self) -> None:
-        for task in self._in_flight:
+        for task in self._in_flight.values():
             task.cancel()
 
     # -- bodies --
@@ -592,7 +593,7 @@ class DeliveryWorker:
                 self._finished.append((delivery, settlement))
         finally:
             # Before the worker is woken: its step counts the free slots, and this is one.
-            self._in_flight.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            del self._in_flight[_claim_of(delivery)]
         if dispatch.settles_at_once(len(self._finished), len(self._queued), self.channel.concurrency):
             self.wake()
         elif self._debounce is None:

@@ -251,9 +251,9 @@ class DrivenWorld(World):
             await delivering.stop(loops)
             loops[0].result()
         finally:
-            for task in (reading, *loops, *worker._in_flight):
+            for task in (reading, *loops, *worker._in_flight.values()):
                 task.cancel()
-            await asyncio.gather(reading, *loops, *worker._in_flight, return_exceptions=True)
+            await asyncio.gather(reading, *loops, *worker._in_flight.values(), return_exceptions=True)
             self.joined += store.joined
 
     async def _read_all(self, service: Service, worker: DeliveryWorker) -> None:

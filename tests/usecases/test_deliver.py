@@ -763,7 +763,7 @@ async def test_a_stop_does_not_wait_for_a_channel_that_cannot_be_cut(store: SqlS
     worker = worker_of(channel, store, clock)
     await worker.step()
     await asyncio.sleep(0)
-    (task,) = worker._in_flight
+    (task,) = worker._in_flight.values()
     assert (await worker.stop(0, 0)).settled == ()
     assert await pending(store) == 1
     release.set()
