@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from chat import signing, work
 from notifier.chat.responder import ChatResponder, ResponderRules
-from notifier.cli import event_loop
+from notifier.cli import event_loop, garbage
 from notifier.clock import SystemClock
 from notifier.core.health_facts import ConfiguredSource, Expected
 from notifier.http import HttpClient
@@ -65,6 +65,7 @@ async def main(path: str) -> None:
         chat = SlackRoutes(handler=handler, signing_secret=signing.SECRET, clock=SystemClock(), rejections=rejections)
         served = Server(Starlette(routes=chat.routes()), "127.0.0.1", 0, rejections=rejections)
         async with aclosing(handler), served as server:
+            garbage.leave_out_what_lasts()
             print(server.url, flush=True)
             polling = asyncio.create_task(keep_polling(store))
             await asyncio.to_thread(sys.stdin.read)
