@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -69,6 +70,19 @@ def test_a_push_text_names_what_where_why_and_when() -> None:
         "Timed out while waiting for the VM to become active (DBS.111205), 16:29"
     )
     assert chinese(failed()).headline.push == "【生产】prod-orders-01 规格变更失败：操作超时（DBS.111205） 16:29"
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("kind", list(EventType))
+def test_a_summary_is_the_sentence_and_why_without_marks(kind: EventType, language: Language) -> None:
+    for name in ("prod-orders-01", "100%s {subject}", "", *HOSTILE):
+        event = sample_event(kind, T0)
+        if event.task:
+            named: Any = dict.fromkeys(("name", "instance_name", "raw_status", "fail_reason"), name)
+            event = replace(event, task=replace(event.task, instance_id=None, **named))
+        message = FORMATTERS[language].describe(event)
+        said = filter(None, [without_marks(message.sentence), message.why])
+        assert message.summary == (": " if language == "en" else "：").join(said)
 
 
 def test_a_title_begins_with_the_instance_and_fits_a_lock_screen() -> None:
@@ -348,6 +362,14 @@ def test_a_cause_may_have_a_runbook_of_its_own() -> None:
     )
     formatter = replace(FORMATTERS["en"], causes=CauseCatalogue((own,)))
     assert formatter.describe(make_event(make_task(fail_reason="odd"))).runbook_url == "https://wiki.example.com/odd"
+
+
+@given(st.text(max_size=40) | st.from_regex(r"[0-9A-Za-z._~-]*", fullmatch=True))
+def test_a_value_in_a_link_is_escaped_as_urllib_does(text: str) -> None:
+    known = text.encode("utf-8", "replace").decode()
+    links = LinkTemplates(console_url="https://c.example.com/?{unknown}={region}&{instance_id}")
+    url = links.console(make_event(make_task(instance_id=known), region=known))
+    assert url == f"https://c.example.com/?{{unknown}}={quote(known, safe='')}&{quote(known, safe='')}"
 
 
 @given(st.text())
