@@ -168,11 +168,20 @@ def _did_you_mean(name: str) -> str:
     return f", did you mean {near[0]!r}?" if near else ""
 
 
-def fields_of(event: Event) -> dict[str, str]:
-    """Return what matchers see of an event; what is not known is the empty string, and so is a label without entry."""
-    fields = {name: str(getattr(event, name) or "") for name in _EVENT_FIELDS}
-    fields |= {name: str(getattr(event.task, of) or "") if event.task else "" for name, of in _TASK_FIELDS.items()}
-    return fields | {"late": "true" if event.late else "false"} | label_fields(event.labels)
+def fields_of(event: Event, names: Iterable[str] = FIELDS) -> dict[str, str]:
+    """Return what matchers see of an event: the fields of these names, and its labels.
+
+    What is not known is the empty string, and so is a label without entry.
+    """
+    return {name: _field_of(event, name) for name in names} | label_fields(event.labels)
+
+
+def _field_of(event: Event, name: str) -> str:
+    if name in _TASK_FIELDS:
+        return str(getattr(event.task, _TASK_FIELDS[name]) or "") if event.task else ""
+    if name == "late":
+        return "true" if event.late else "false"
+    return str(getattr(event, name) or "")
 
 
 def label_fields(labels: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -251,7 +260,8 @@ def channels_of(verdicts: Sequence[RouteVerdict]) -> tuple[str, ...]:
 
 def route_events(events: Iterable[Event], routes: Sequence[Route]) -> tuple[RoutedEvent, ...]:
     """Return each event with the routes that take it and the channels it goes to."""
-    return tuple(_routed(event, routes) for event in events)
+    matched = {matcher.field for route in routes for matcher in route.match}.intersection(FIELDS)
+    return tuple(_routed(event, fields_of(event, matched), routes) for event in events)
 
 
 def routing_on(channel: str, items: Sequence[RoutedEvent], routes: Iterable[Route]) -> DeliveryRouting:
@@ -300,8 +310,7 @@ def _routing_of(item: RoutedEvent, routes: Sequence[Route]) -> DeliveryRouting:
     )
 
 
-def _routed(event: Event, routes: Sequence[Route]) -> RoutedEvent:
-    fields = fields_of(event) if any(route.match for route in routes) else {}
+def _routed(event: Event, fields: Mapping[str, str], routes: Sequence[Route]) -> RoutedEvent:
     taking = []
     for route in routes:
         if _failed_matcher(route, fields) is None:
