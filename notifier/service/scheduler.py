@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TypeAlias
 
 import structlog
 from apscheduler.executors.debug import DebugExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
 
 from notifier.ports import Clock
 
@@ -73,6 +74,14 @@ async def _run(name: str, work: Work) -> None:
         log.exception("job.crashed", job=name)
 
 
+class _FromNowOn(IntervalTrigger):  # type: ignore[misc]  # it ships no types
+    """Skips what was missed. APScheduler would count all of it one by one, for hours after a start in 1970."""
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        following: datetime = super().get_next_fire_time(previous_fire_time, now)
+        return following if following > now else now + self.interval
+
+
 class Scheduler:
     """Starts jobs at intervals."""
 
@@ -89,7 +98,8 @@ class Scheduler:
     def every(self, seconds: float, name: str, work: Work, *, at_once: bool = False) -> None:
         """Start a job every `seconds`, the first time then or `at_once`, unless its last run has not ended."""
         first = {"next_run_time": self._clock.now()} if at_once else {}
-        self._scheduler.add_job(self._jobs.start, "interval", [name, work], id=name, seconds=seconds, **first)
+        trigger = _FromNowOn(seconds=seconds, timezone=UTC)
+        self._scheduler.add_job(self._jobs.start, trigger, [name, work], id=name, **first)
 
     def start(self) -> None:
         """Begin to start jobs."""

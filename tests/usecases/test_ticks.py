@@ -108,6 +108,7 @@ async def run_service(
 STEPS: dict[str, list[tuple[float, timedelta]]] = {
     "none": [],
     "forward": [(10.0, HOUR)],
+    "forward by many years": [(10.0, 500_000 * HOUR)],
     "back": [(10.0, -HOUR)],
     "a day back": [(10.0, -24 * HOUR)],
     "forward and back within two seconds": [(11.0, HOUR), (13.0, timedelta())],
