@@ -121,6 +121,7 @@ class Deliveries:
         """
         if not bodies:
             return {}
+        self._lock(bodies)
         stored = 0
 
         def store(some: Sequence[tuple[str, Body]]) -> None:
@@ -140,6 +141,7 @@ class Deliveries:
 
     def settle(self, settlements: Sequence[Settlement], now: datetime) -> int:
         """Apply settlements that are still current, record every attempt, and return how many applied."""
+        self._lock([settlement.delivery_id for settlement in settlements])
         delivered = [settlement for settlement in settlements if settlement.state is DeliveryState.DELIVERED]
         others = [settlement for settlement in settlements if settlement.state is not DeliveryState.DELIVERED]
         applied = self._settle_delivered(delivered, now) if delivered else 0
@@ -150,6 +152,11 @@ class Deliveries:
         partly = [settlement for settlement in others if settlement.signal is AttemptSignal.GOOD]
         self._unpark_proven([settlement.delivery_id for settlement in (*delivered, *partly)], now)
         return applied
+
+    def _lock(self, ids: Collection[str]) -> None:
+        """Lock deliveries in order, before a change that takes them in any. SQLite has one writer, and no locks."""
+        if self._session.is_postgresql and len(ids) > 1:
+            self._session.execute(statements.LOCK_DELIVERIES, {"ids": ids})
 
     def _settle_delivered(self, settlements: Sequence[Settlement], now: datetime) -> int:
         columns: Columns = {

@@ -481,6 +481,7 @@ def locked(*which: ColumnElement[bool]) -> Select[Any]:
     return select(deliveries.c.seq).where(*which).order_by(deliveries.c.seq).with_for_update(key_share=True)
 
 
+LOCK_DELIVERIES = compiled(locked(is_in(deliveries.c.id, "ids")))
 MARK_BEGUN = compiled(
     update(deliveries)
     .where(deliveries.c.seq.in_(locked(*of_claims())))

@@ -77,6 +77,7 @@ PARAMETERS: Mapping[str, str] = {
     "CLAIM_DELIVERIES": "seqs sent_at_once until owner",
     "MARK_BEGUN": "claims has_begun",
     "SAVE_BODY": "delivery_id new_body new_content_type",
+    "LOCK_DELIVERIES": "ids",
     "BODIES": "ids",
     "SETTLE_DELIVERED": "delivery_id number new_ref now",
     "SETTLE": SETTLED,

@@ -140,6 +140,7 @@ PARAMETERS: Mapping[str, Any] = {
         {"delivery_id": delivery.id, "new_body": b"\x00\xff", "new_content_type": "text/plain"}
         for delivery in (WAITS, HELD)  # the second has a body
     ],
+    "LOCK_DELIVERIES": {"ids": [delivery.id for delivery in DELIVERIES]},
     "BODIES": {"ids": [delivery.id for delivery in DELIVERIES]},
     "SETTLE_DELIVERED": [
         {"delivery_id": delivery.id, "number": number, "new_ref": "C:1", "now": LATER}
