@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing
 from pathlib import Path
 
 import psycopg
@@ -18,8 +19,10 @@ import uvloop
 from fakes import FakeClock
 from hypothesis import HealthCheck, settings
 from servers.postgres import Databases, postgres_server
+from servers.tls import Certificate, make_certificate
 
 from notifier import logs
+from notifier.http import HttpClient
 from notifier.store.engine import SqlStore, open_store
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -41,6 +44,17 @@ _LOOPS: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run a test on the loop of the standard library, one marked `both_loops` also on the one that the service uses."""
     return {name: loop for name, loop in _LOOPS.items() if name == "asyncio" or item.get_closest_marker("both_loops")}
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[HttpClient]:
+    async with aclosing(HttpClient()) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="session")

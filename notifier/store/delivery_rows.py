@@ -17,15 +17,13 @@ def load_deliveries(session: Session, found: Sequence[Any]) -> list[Delivery]:
     """Return the deliveries of rows, each with its events and its storm."""
     carried = load_events(session, [row.id for row in found])
     storms = load_storms(session, {row.storm for row in found if row.storm})
-    return [rows.delivery_of(row, tuple(carried.get(row.id, ())), storms.get(row.storm)) for row in found]
+    return rows.deliveries_of(found, carried, storms)
 
 
 def load_events(session: Session, delivery_ids: Collection[str]) -> Mapping[str, Sequence[Event]]:
     """Return the events of deliveries by the id of the delivery, in their order."""
-    carried: dict[str, list[Event]] = {}
-    for delivery_id, facts in session.execute(statements.EVENTS_OF_DELIVERIES, {"ids": delivery_ids}).tuples():
-        carried.setdefault(delivery_id, []).append(rows.event_of(facts))
-    return carried
+    found = session.execute(statements.EVENTS_OF_DELIVERIES, {"ids": delivery_ids})
+    return rows.events_by_delivery(found.tuples())
 
 
 def load_storms(session: Session, ids: Collection[str]) -> Mapping[str, Storm]:

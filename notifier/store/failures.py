@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from notifier.core.errors import StoreDamaged, StoreError, StoreUnreachable
+from notifier.core.errors import ConfigurationError, NotifierError, StoreDamaged, StoreError, StoreUnreachable
 
 BUSY_SECONDS: Final = 10
 """Maximum time that SQLite waits for a lock of another process, in seconds."""
@@ -66,6 +66,11 @@ def names_no_database(error: object) -> bool:
     """Return whether a server answered that it has no database of that name. `error` is the driver's."""
     missing = re.search(r'FATAL: +database ".*" does not exist', str(error)) is not None
     return missing or getattr(error, "sqlstate", None) == "3D000"
+
+
+def no_such_database(failure: NotifierError) -> ConfigurationError:
+    """Return the error of a configuration that names a database which its server does not have."""
+    return ConfigurationError(f"store.url names a database that does not exist: {failure}")
 
 
 def damaged(place: str) -> StoreDamaged:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, with_reply
 from notifier.core.events import EventType
 from notifier.core.health_facts import Backlog, HealthFacts
-from notifier.core.model import ChannelState, Event, SourceState, TaskStatus
+from notifier.core.model import ChannelState, SourceState, TaskStatus
 from notifier.core.people import Acknowledgement, Action, Mute
 from notifier.core.routing import RoutedEvent
 from notifier.core.storms import Storm
@@ -98,11 +98,9 @@ class Lookups:
     def deliveries(self, wanted: DeliveryFilter) -> Sequence[Delivery]:
         """Return deliveries, the newest first."""
         found = self._reader.query("deliveries", **_delivery_parameters(wanted), limit=wanted.limit)
-        carried: dict[str, list[Event]] = {}
-        for row in self._reader.query("events_of_deliveries", ids=[row.id for row in found]) if found else ():
-            carried.setdefault(row.delivery_id, []).append(rows.event_of(row.facts))
+        carried = self._reader.query("events_of_deliveries", ids=[row.id for row in found]) if found else ()
         storms = self.storms({row.storm for row in found if row.storm})
-        return [rows.delivery_of(row, tuple(carried.get(row.id, ())), storms.get(row.storm)) for row in found]
+        return rows.deliveries_of(found, rows.events_by_delivery(carried), storms)
 
     def delivery_ids(self, wanted: DeliveryFilter) -> Sequence[str]:
         """Return the ids of all deliveries that fit, whatever the limit, the oldest first."""

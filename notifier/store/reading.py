@@ -10,7 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from notifier.core.errors import ConfigurationError
 from notifier.settings.database_url import PostgresAddress, SqliteAddress, address_of
 from notifier.steady_time import SteadyTime
 from notifier.store import failures, files
@@ -108,7 +107,7 @@ def _postgres(address: PostgresAddress, *, writing: bool) -> Iterator[Any]:
             error, place, operational=isinstance(error, psycopg.OperationalError), lost=False
         )
         if failures.names_no_database(error):
-            raise ConfigurationError(f"store.url names a database that does not exist: {failure}") from error
+            raise failures.no_such_database(failure) from error
         raise failure from error
 
 

@@ -1,6 +1,6 @@
 """Between rows and values: the only place that knows both."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import datetime
 from functools import lru_cache
@@ -237,6 +237,21 @@ def delivery_of(row: NamedRow, events: tuple[Event, ...], storm: Storm | None = 
         storm=storm,
         **_DELIVERY.of(row),
     )
+
+
+def events_by_delivery(found: Iterable[tuple[str, bytes]]) -> Mapping[str, Sequence[Event]]:
+    """Read events by the id of their delivery, in their order, from pairs of that id and the facts."""
+    carried: dict[str, list[Event]] = {}
+    for delivery_id, facts in found:
+        carried.setdefault(delivery_id, []).append(event_of(facts))
+    return carried
+
+
+def deliveries_of(
+    found: Iterable[NamedRow], carried: Mapping[str, Sequence[Event]], storms: Mapping[str, Storm]
+) -> list[Delivery]:
+    """Read deliveries, each with its events and its storm."""
+    return [delivery_of(row, tuple(carried.get(row.id, ())), storms.get(row.storm)) for row in found]
 
 
 def storm_values(storm: Storm) -> dict[str, object]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import email.policy
 import re
 import ssl
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from email.message import EmailMessage
@@ -33,7 +32,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from servers.smtp import LOST, SILENT, TAKEN_AND_LOST, SmtpServer, greeter
-from servers.tls import Certificate, make_certificate
+from servers.tls import Certificate
 
 from notifier.channels.base import PROBE_AFTER, ChannelContext
 from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, ResendPolicy, Retry, Unknown
@@ -603,18 +602,6 @@ class TestSettings:
 
 
 # ---- sending ----
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[HttpClient]:
-    client = HttpClient()
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

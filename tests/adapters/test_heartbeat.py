@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
-
 import pytest
 from servers.http import Answer, HttpServer, cut_short, flood, reply, reset
 
@@ -10,12 +7,6 @@ from notifier.http import HttpClient
 from notifier.http.heartbeat import send_heartbeat
 
 SECRET_PATH = "/ping/obviously-fake-token"
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[HttpClient]:
-    async with aclosing(HttpClient()) as client:
-        yield client
 
 
 async def test_a_sign_of_life_is_one_get(http: HttpClient) -> None:

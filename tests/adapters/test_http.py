@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from ipaddress import IPv4Network, ip_address, ip_network
 from pathlib import Path
@@ -36,18 +35,6 @@ pytestmark = pytest.mark.both_loops
 SECRET_PATH = "/services/T0/B0/obviously-fake-token?sig=fake-signature"
 SHORT = 0.15
 """Seconds: a deadline that is meant to pass."""
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[HttpClient]:
-    client = HttpClient()
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 async def get(http: HttpClient, url: str, **options: Any) -> Reply:

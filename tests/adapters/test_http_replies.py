@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from zoneinfo import ZoneInfo
 
@@ -30,13 +30,6 @@ MANY_HEADERS = b"".join(b"X-%d: y\r\n" % number for number in range(1000))
 MAX_BYTES = 10_000
 FOREVER = 60.0
 """Seconds: a deadline that no test waits for."""
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[HttpClient]:
-    client = HttpClient()
-    yield client
-    await client.aclose()
 
 
 async def post(http: HttpClient, server: HttpServer, deadline: float = FOREVER) -> Reply:

@@ -141,13 +141,6 @@ def source_for(
     return GaussDBSource(settings, http, clock, Random(1), environ=environ or {})
 
 
-@pytest.fixture
-async def http() -> Any:
-    client = HttpClient()
-    yield client
-    await client.aclose()
-
-
 def asked(simulator: Simulator, path: str) -> int:
     return sum(path in call.path for call in simulator.request_log)
 

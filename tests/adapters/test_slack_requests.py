@@ -95,13 +95,6 @@ class Harness:
         return sum(path.startswith("/response") for path, _ in self.slack.requests)
 
 
-@pytest.fixture
-async def http() -> AsyncIterator[HttpClient]:
-    client = HttpClient()
-    yield client
-    await client.aclose()
-
-
 Build = Callable[..., Harness]
 
 

@@ -26,7 +26,7 @@ from servers.slack import (
     refused,
     slack_server,
 )
-from servers.tls import Certificate, make_certificate
+from servers.tls import Certificate
 
 from notifier.chat.ports import BadRequest
 from notifier.http import HttpClient
@@ -84,18 +84,6 @@ MAPPED = str(ip_address("::ffff:a9fe:a9fe"))
 async def slack() -> AsyncIterator[SlackServer]:
     async with slack_server() as running:
         yield running
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[HttpClient]:
-    client = HttpClient()
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

@@ -41,13 +41,6 @@ async def slack() -> AsyncIterator[SlackServer]:
 
 
 @pytest.fixture
-async def http() -> AsyncIterator[HttpClient]:
-    client = HttpClient()
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
 async def people(slack: SlackServer, http: HttpClient, clock: FakeClock) -> AsyncIterator[UserDirectory]:
     found = UserDirectory(WebApi(http=http, url=slack.api_url, token=TOKEN), clock)
     yield found

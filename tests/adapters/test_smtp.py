@@ -17,7 +17,7 @@ from aiohappyeyeballs import AddrInfoType
 from factories import make_delivery, make_render_request
 from fakes import FakeClock
 from servers.smtp import LOST, SILENT, TAKEN_AND_LOST, RawSmtpServer, SmtpServer
-from servers.tls import Certificate, make_certificate
+from servers.tls import Certificate
 
 from notifier.channels.base import PROBE_AFTER, ChannelContext
 from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, Retry, Unknown
@@ -38,11 +38,6 @@ PLAIN = b64encode(f"\0{USER}\0{PASSWORD}".encode()).decode()
 async def context() -> AsyncIterator[ChannelContext]:
     async with aclosing(HttpClient()) as http:
         yield ChannelContext(http=http, clock=FakeClock(), localizer=Localizer(language="en", timezone=ZoneInfo("UTC")))
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 def make_channel(context: ChannelContext, port: int, **changes: Any) -> EmailChannel:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from random import Random
@@ -37,13 +36,6 @@ AUTH = {"kind": "aksk", "access_key": "ak", "secret_key": "obviously-fake-secret
 CONFIG: dict[str, Any] = {"name": "prod", "kind": "gaussdb", "region": "cn-north-4", "project_id": "p1", "auth": AUTH}
 PAGE = b'{"tasks": [{"job_id": "a", "status": "Running"}], "total_count": 1}'
 QUERY = TaskQuery()
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[HttpClient]:
-    client = HttpClient()
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture

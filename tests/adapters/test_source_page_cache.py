@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -142,24 +143,30 @@ def test_the_total_of_a_recognised_page_is_decoded_each_time() -> None:
     assert totals == [1, 7, 9, 1, None]
 
 
-def test_a_recognised_page_is_not_decoded_until_a_row_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    cache, decoded = PageCache(), 0
-    page = body([{"job_id": "a", "status": "Running"}])
-    with cache.scan() as decode:
-        first = decode(page)
-    whole = payloads.SplitPage.decode
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count the pages that are decoded, as `pages`."""
+    count, whole = Counter[str](), payloads.SplitPage.decode
 
     def counted(split: payloads.SplitPage) -> TaskPage | None:
-        nonlocal decoded
-        decoded += 1
+        count["pages"] += 1
         return whole(split)
 
     monkeypatch.setattr(payloads.SplitPage, "decode", counted)
+    return count
+
+
+def test_a_recognised_page_is_not_decoded_until_a_row_is_wanted(decoded: Counter[str]) -> None:
+    cache = PageCache()
+    page = body([{"job_id": "a", "status": "Running"}])
+    with cache.scan() as decode:
+        first = decode(page)
+    decoded.clear()
     with cache.scan() as decode:
         again = decode(page)
-    assert (again.fingerprints, decoded) == (first.fingerprints, 0)
+    assert (again.fingerprints, decoded["pages"]) == (first.fingerprints, 0)
     assert again.row_keys is first.row_keys
-    assert (bytes(again.rows["a"]), decoded) == (b'{"job_id": "a", "status": "Running"}', 1)
+    assert (bytes(again.rows["a"]), decoded["pages"]) == (b'{"job_id": "a", "status": "Running"}', 1)
 
 
 def test_only_pages_of_the_last_scan_are_kept() -> None:
@@ -329,19 +336,11 @@ def test_polls_with_and_without_a_cache_show_the_same(
     asyncio.run(poll_all())
 
 
-def test_a_list_that_stands_still_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_that_stands_still_is_decoded_once(decoded: Counter[str]) -> None:
     rows = [{"job_id": f"task-{number}", "status": "Running"} for number in range(100)]
-    source, decoded = CachingSource(Listed(rows, [])), 0
-    whole = payloads.SplitPage.decode
-
-    def counted(split: payloads.SplitPage) -> TaskPage | None:
-        nonlocal decoded
-        decoded += 1
-        return whole(split)
-
-    monkeypatch.setattr(payloads.SplitPage, "decode", counted)
+    source = CachingSource(Listed(rows, []))
     first = asyncio.run(source.fetch(Scope.FULL))
-    assert decoded == 25
+    assert decoded["pages"] == 25
     second = asyncio.run(source.fetch(Scope.FULL))
-    assert (decoded, second.complete, second.taken_at) == (25, True, START)
+    assert (decoded["pages"], second.complete, second.taken_at) == (25, True, START)
     assert shown(first) == shown(second)

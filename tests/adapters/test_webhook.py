@@ -6,7 +6,6 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -71,13 +70,6 @@ SHORT = timedelta(milliseconds=150)
 def make_settings(**changes: Any) -> WebhookSettings:
     values = {"name": "tickets", "kind": "webhook", "url": f"https://tickets.example.com{SECRET_PATH}"}
     return WebhookSettings.model_validate(values | changes)
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[HttpClient]:
-    client = HttpClient()
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import importlib
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
@@ -68,12 +67,6 @@ HEAVY = {"aiohttp", "aiosmtplib", "httpx", "jinja2", "msgspec", "rich", "slack_s
 
 NOWHERE = ("http://127.0.0.1:9", 9)
 """A place that settings may name as long as nothing is sent."""
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[HttpClient]:
-    async with aclosing(HttpClient()) as client:
-        yield client
 
 
 def make_context(http: HttpClient, language: Language = "en") -> ChannelContext:

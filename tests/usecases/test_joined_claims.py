@@ -64,6 +64,19 @@ class CountingStore:
         return await self.store.read(fn)
 
 
+class SlowChannel(FakeChannel):
+    """A receiver that takes its time."""
+
+    def __init__(self, answered: asyncio.Event, *, concurrency: int) -> None:
+        super().__init__(concurrency=concurrency)
+        self._answered = answered
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        await super().send(delivery)
+        await self._answered.wait()
+        return Delivered()
+
+
 class Desk:
     """Workers of some channels that run all the time, and the planner of their process."""
 
@@ -251,16 +264,8 @@ async def test_a_reserved_worker_takes_no_step(store: SqlStore, clock: FakeClock
 
 
 async def test_a_busy_worker_is_woken(store: SqlStore, clock: FakeClock) -> None:
-    channel = FakeChannel(concurrency=1)
     answered = asyncio.Event()
-    send = channel.send
-
-    async def slow(delivery: Delivery) -> Outcome:
-        await send(delivery)
-        await answered.wait()
-        return Delivered()
-
-    channel.send = slow  # type: ignore[method-assign]  # the receiver takes its time
+    channel = SlowChannel(answered, concurrency=1)
     desk = Desk(store, clock, channel)
     first, second = make_events(2)
     async with desk.running():
@@ -325,16 +330,8 @@ async def test_a_stop_releases_what_has_joined_and_is_not_begun(store: SqlStore,
 
 
 async def test_order_holds_where_an_older_delivery_is_in_flight(store: SqlStore, clock: FakeClock) -> None:
-    channel = FakeChannel(concurrency=4)
     answered = asyncio.Event()
-    send = channel.send
-
-    async def slow(delivery: Delivery) -> Outcome:
-        await send(delivery)
-        await answered.wait()
-        return Delivered()
-
-    channel.send = slow  # type: ignore[method-assign]  # the receiver takes its time
+    channel = SlowChannel(answered, concurrency=4)
     desk = Desk(store, clock, channel)
     started = make_event(make_task("a", status="running"))
     failed = replace(make_event(make_task("a")), id="00000000-0000-5000-8000-000000000001")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -79,12 +77,6 @@ class Desk:
             return delivery, list(q.attempts(delivery.id))
 
         return await self.store.read(read)
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[HttpClient]:
-    async with aclosing(HttpClient()) as client:
-        yield client
 
 
 def states(delivery: Delivery) -> dict[str, str]:

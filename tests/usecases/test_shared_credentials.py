@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import pytest
 from factories import T0
 from fakes import FakeClock, FakeSource
 from servers.http import HttpServer, reply
@@ -41,13 +40,6 @@ RULES = PollRules(
 )
 PAGE = b'{"tasks": [], "total_count": 0}'
 REFUSED = CredentialsRejected("source s0: credentials rejected")
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[HttpClient]:
-    client = HttpClient()
-    yield client
-    await client.aclose()
 
 
 def ten(clock: FakeClock, *, error: SourceError | None = None) -> list[FakeSource]:
