@@ -80,13 +80,13 @@ def console_text(request: RenderRequest, language: Language, width: int = 80, *,
 
 def mattermost_text(request: RenderRequest, language: Language) -> str:
     """Return the text of a message in Mattermost, and what its attachments have."""
-    layout = MessageLayout(MattermostChannel.markdown, MattermostChannel.limits, FORMATTERS[language])
+    layout = MessageLayout(MattermostChannel.markup, MattermostChannel.limits, FORMATTERS[language])
     return _chat_text(layout.payload(request))
 
 
 def rocketchat_text(request: RenderRequest, language: Language) -> str:
     """Return the text of a message in Rocket.Chat, and what its attachments have."""
-    layout = MessageLayout(RocketChatChannel.markdown, RocketChatChannel.limits, FORMATTERS[language])
+    layout = MessageLayout(RocketChatChannel.markup, RocketChatChannel.limits, FORMATTERS[language])
     return _chat_text(layout.payload(request))
 
 

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers.slack import Json, mrkdwn_texts, problems
 
+from notifier.channels.markup import ZERO_WIDTH_SPACE, Markdown
 from notifier.chat.requests import Button, ButtonAction, ChatReply, ReplyButton, ReplyRow
 from notifier.integrations.mattermost import replies as markdown
-from notifier.integrations.mattermost.markdown import MATTERMOST, ROCKETCHAT, ZERO_WIDTH_SPACE, Markdown
+from notifier.integrations.mattermost.markdown import MATTERMOST, ROCKETCHAT
 from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.blockkit import sentence
 from notifier.wording.marks import dated, quoted, split_marked, without_marks

@@ -33,6 +33,7 @@ from hypothesis import strategies as st
 from servers.http import HttpServer, reply
 
 from notifier.channels.base import PROBE_AFTER, ChannelContext
+from notifier.channels.card import QUOTE_LINES
 from notifier.core.delivery import Delivered, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.events import EventType
 from notifier.core.ids import shorten_ids
@@ -41,7 +42,7 @@ from notifier.core.routing import DeliveryRouting
 from notifier.core.storms import StormGroup, fitting
 from notifier.http import HttpClient
 from notifier.integrations.mattermost.channel import MattermostChannel
-from notifier.integrations.mattermost.messages import QUOTE_LINES, MessageLayout
+from notifier.integrations.mattermost.messages import MessageLayout
 from notifier.integrations.mattermost.rocketchat import RocketChatChannel
 from notifier.integrations.mattermost.settings import MattermostSettings
 from notifier.integrations.mattermost.webhook_chat import WebhookChat
@@ -79,7 +80,7 @@ ATTACKS = [
 def shown(request: RenderRequest, kind: str = "mattermost", language: str = "en") -> dict[str, Any]:
     """Return a message as it is rendered, within the limits of its server."""
     channel = KINDS[kind]
-    message = MessageLayout(channel.markdown, channel.limits, FORMATTERS[language]).payload(request)
+    message = MessageLayout(channel.markup, channel.limits, FORMATTERS[language]).payload(request)
     assert len(message["text"]) <= channel.limits.text < SERVER_LIMITS[kind]
     assert all(len(attachment["text"]) <= channel.limits.attachment for attachment in message["attachments"])
     return message

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from notifier.channels.reply_conditions import ParsedReply
-from notifier.integrations.mattermost.markdown import MATTERMOST, Markdown
+from notifier.integrations.mattermost.markdown import MATTERMOST
 from notifier.integrations.mattermost.messages import MessageLimits
 from notifier.integrations.mattermost.settings import MattermostSettings
 from notifier.integrations.mattermost.webhook_chat import WebhookChat
@@ -13,7 +13,7 @@ class MattermostChannel(WebhookChat[MattermostSettings]):
     """Posts to one Mattermost channel."""
 
     kind: ClassVar[str] = "mattermost"
-    markdown: ClassVar[Markdown] = MATTERMOST
+    markup = MATTERMOST
     # A post has 16,383 characters at most, and the attachments of old servers 8,000 together: they divide a message
     # between attachments.
     limits: ClassVar[MessageLimits] = MessageLimits(text=14_000, attachment=6_000)

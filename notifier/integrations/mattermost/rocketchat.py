@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from notifier.channels.reply_conditions import ParsedReply
-from notifier.integrations.mattermost.markdown import ROCKETCHAT, Markdown
+from notifier.integrations.mattermost.markdown import ROCKETCHAT
 from notifier.integrations.mattermost.messages import MessageLimits
 from notifier.integrations.mattermost.settings import RocketChatSettings
 from notifier.integrations.mattermost.webhook_chat import WebhookChat
@@ -15,7 +15,7 @@ class RocketChatChannel(WebhookChat[RocketChatSettings]):
     kind: ClassVar[str] = "rocketchat"
     # A message has 5,000 characters at most, unless the server is configured otherwise.
     limits: ClassVar[MessageLimits] = MessageLimits(text=4_800, attachment=4_800)
-    markdown: ClassVar[Markdown] = ROCKETCHAT
+    markup = ROCKETCHAT
     storm_size = 400
     storm_room = 12_000
 
