@@ -10,7 +10,7 @@ COPY requirements/ requirements/
 RUN python -m venv /opt/build \
     && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt \
     && python -m venv /opt/notifier \
-    && /opt/notifier/bin/pip install --no-cache-dir --require-hashes -r requirements/run.txt
+    && /opt/notifier/bin/pip install --no-cache-dir --require-hashes -r requirements/run.txt -r requirements/extras.txt
 COPY . .
 RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
     && /opt/notifier/bin/pip install --no-cache-dir --no-deps --no-index /dist/*.whl \

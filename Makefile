@@ -17,12 +17,15 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check lint types imports house fmt schema queries messages contact-sheet chaos simulation bench bench-peers sbom audit wheel lock clean
+.PHONY: help install extras demo test check lint types imports house fmt schema queries messages contact-sheet chaos simulation bench bench-peers sbom audit wheel lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(VENV)/.run ## create .venv with the program in it
+
+extras: $(VENV)/.run ## add the libraries of the optional kinds of channels to .venv
+	@$(PIP) --require-hashes --requirement requirements/extras.txt
 
 demo: $(VENV)/.run ## watch the main job on a simulated cloud (ARGS="--seconds 20" to end by itself)
 	@$(BIN)/notifier demo $(ARGS)
@@ -76,13 +79,14 @@ bench: $(VENV)/.dev ## run all benchmarks, then print the goals (half an hour; B
 
 bench-peers: $(PEERS)/.done ## install the Python peers of the benchmarks, apart from everything else
 
-sbom: $(AUDIT)/.done ## write a bill of materials of the program (CycloneDX) to dist/sbom.json
+sbom: $(AUDIT)/.done ## write bills of materials of the program and of its extras (CycloneDX) into dist/
 	@mkdir -p dist
-	@$(AUDIT)/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
-		--output-file dist/sbom.json requirements/run.txt
+	@for lock in run extras; do $(AUDIT)/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --output-file dist/sbom.$$lock.json requirements/$$lock.txt || exit 1; done
 
 audit: $(AUDIT)/.done ## ask the package index for known vulnerabilities of what the program is pinned to
-	@$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/run.txt
+	@$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/run.txt \
+		--requirement requirements/extras.txt
 
 wheel: $(VENV)/.run ## build the wheel into dist/
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
@@ -90,8 +94,12 @@ wheel: $(VENV)/.run ## build the wheel into dist/
 # Without the machine's own pip settings, so that every hash is one that the public index states.
 # Pins stay as they are where they still fit; ARGS=--upgrade takes the newest of everything.
 lock: $(VENV)/.dev ## pin the dependencies again (ARGS=--upgrade for newer ones)
-	@for lock in build run dev audit; do \
-		case $$lock in dev|audit) constraints="-c requirements/run.txt -c requirements/build.txt";; *) constraints=;; esac; \
+	@for lock in build run extras dev audit; do \
+		case $$lock in \
+			extras) constraints="-c requirements/run.txt";; \
+			dev|audit) constraints="-c requirements/run.txt -c requirements/extras.txt -c requirements/build.txt";; \
+			*) constraints=;; \
+		esac; \
 		$(BIN)/python requirements/inputs.py $$lock | \
 		env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null \
 		$(COMPILE) $$constraints $(ARGS) --output-file requirements/$$lock.txt - || exit 1; \
@@ -115,9 +123,9 @@ $(VENV)/.run: requirements/build.txt requirements/run.txt pyproject.toml | $(BIN
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+$(VENV)/.dev: $(VENV)/.run requirements/extras.txt requirements/dev.txt
 	@echo "Installing the development tools into $(VENV) ..."
-	@$(PIP) --require-hashes --requirement requirements/dev.txt
+	@$(PIP) --require-hashes --requirement requirements/extras.txt --requirement requirements/dev.txt
 	@touch $@
 
 $(AUDIT)/.done: requirements/audit.txt

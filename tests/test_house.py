@@ -30,7 +30,7 @@ from notifier.service.reporting import SETTLED_EVENTS
 from notifier.store.schema import metadata
 
 ROOT = Path(__file__).parent.parent
-LOCKS = ("build", "run", "dev", "audit")
+LOCKS = ("build", "run", "extras", "dev", "audit")
 
 
 # ---- locks ----
@@ -72,8 +72,10 @@ def test_a_lock_is_hashed_and_names_no_address(lock: str) -> None:
 
 
 def test_the_locks_agree_on_what_they_share() -> None:
-    run, dev, build = pins("run"), pins("dev"), pins("build")
-    assert {name: version for name, version in dev.items() if (run | build).get(name, version) != version} == {}
+    run, extras, dev, build = pins("run"), pins("extras"), pins("dev"), pins("build")
+    assert {name: version for name, version in extras.items() if run.get(name, version) != version} == {}
+    others = run | extras | build
+    assert {name: version for name, version in dev.items() if others.get(name, version) != version} == {}
     assert {name: version for name, version in build.items() if run.get(name, version) != version} == {}
 
 
