@@ -294,8 +294,11 @@ OCCURRENCES = compiled(
     )
 )
 EVENTS_OF_DELIVERIES = compiled(
-    select(delivery_events.c.delivery_id, events.c.facts)
-    .join(events, events.c.id == delivery_events.c.event_id)
+    # The value of a query, and not a join: PostgreSQL would read all events for it, until it has statistics of them.
+    select(
+        delivery_events.c.delivery_id,
+        select(events.c.facts).where(events.c.id == delivery_events.c.event_id).scalar_subquery().label("facts"),
+    )
     .where(is_in(delivery_events.c.delivery_id, "ids"))
     .order_by(delivery_events.c.delivery_id, delivery_events.c.position)
 )
@@ -344,36 +347,44 @@ RECORD_ATTEMPT = compiled(recorded(attempts).on_conflict_do_nothing())
 _older = deliveries.alias("older")
 
 
+_mine, _theirs = delivery_events.alias("mine"), delivery_events.alias("theirs")
+_OF_SAME_SUBJECT = and_(_theirs.c.channel == _mine.c.channel, _theirs.c.subject == _mine.c.subject)
+_OLDER_UNSETTLED = and_(_older.c.seq < deliveries.c.seq, or_(*(_older.c.state == state for state in UNSETTLED)))
+
+
 def _older_unsettled(columns: Select[Any]) -> Select[Any]:
     """Select columns of unsettled deliveries that are older than a delivery and share a subject with it."""
-    mine, theirs = delivery_events.alias("mine"), delivery_events.alias("theirs")
     return (
-        columns.select_from(mine)
-        .join(theirs, and_(theirs.c.channel == mine.c.channel, theirs.c.subject == mine.c.subject))
-        .join(_older, _older.c.id == theirs.c.delivery_id)
-        .where(
-            mine.c.delivery_id == deliveries.c.id,
-            _older.c.seq < deliveries.c.seq,
-            or_(*(_older.c.state == state for state in UNSETTLED)),
-        )
+        columns.select_from(_mine)
+        .join(_theirs, _OF_SAME_SUBJECT)
+        .join(_older, _older.c.id == _theirs.c.delivery_id)
+        .where(_mine.c.delivery_id == deliveries.c.id, _OLDER_UNSETTLED)
     )
 
 
 def _older_of_storm(columns: Select[Any]) -> Select[Any]:
     """Select columns of unsettled deliveries that are older than a delivery and part of the same storm."""
-    return columns.where(
-        _older.c.storm == deliveries.c.storm,
-        _older.c.seq < deliveries.c.seq,
-        or_(*(_older.c.state == state for state in UNSETTLED)),
-    )
+    return columns.where(_older.c.storm == deliveries.c.storm, _OLDER_UNSETTLED)
 
 
 # An older delivery that only some recipients still lack does not block a first attempt, which is for the others.
 _BLOCKS = or_(_older.c.recipients.is_(None), deliveries.c.recipients.is_not(None))
-_BLOCKED = or_(
-    exists(_older_unsettled(select(1)).where(_BLOCKS).correlate(deliveries)),
-    exists(_older_of_storm(select(1)).where(_BLOCKS).correlate(deliveries)),
-)
+
+
+def _blocked_by_subject() -> ColumnElement[bool]:
+    """Return the condition that one of `_older_unsettled` blocks a delivery.
+
+    Each step is the value of a query. Of a join PostgreSQL chooses the order by its statistics, which it has not or
+    which are of a time when hardly anything waited. It would begin with all that waits, for each candidate.
+    """
+    older = select(_older.c.seq).where(_older.c.id == _theirs.c.delivery_id, _OLDER_UNSETTLED, _BLOCKS)
+    blocks = older.correlate(_theirs, deliveries).scalar_subquery().is_not(None)
+    theirs = select(_theirs.c.delivery_id).where(_OF_SAME_SUBJECT, blocks).limit(ONE_ROW)
+    blocked = theirs.correlate(_mine, deliveries).scalar_subquery().is_not(None)
+    return exists(1).where(_mine.c.delivery_id == deliveries.c.id, blocked).correlate(deliveries)
+
+
+_BLOCKED = or_(_blocked_by_subject(), exists(_older_of_storm(select(1)).where(_BLOCKS).correlate(deliveries)))
 DUE_DELIVERIES = compiled(
     select(deliveries.c.seq)
     .where(
@@ -501,7 +512,8 @@ BODIES = compiled(
 _CURRENT_ATTEMPT = (
     deliveries.c.id == bindparam("delivery_id"),
     deliveries.c.attempt == bindparam("number"),
-    deliveries.c.state == DeliveryState.PENDING,
+    # Compared without an index: PostgreSQL would read all that is pending, of which it expects less than there is.
+    func.coalesce(deliveries.c.state, "") == DeliveryState.PENDING,
 )
 SETTLE_DELIVERED = compiled(
     update(deliveries)

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
+from factories import T0, make_delivery, make_events
 from servers.postgres import Databases, postgres_server
 from servers.relay import Relay, relay
-from sqlalchemy import URL, make_url, text
+from sqlalchemy import URL, Connection, make_url, text
 
+from notifier.core import outbox
+from notifier.core.delivery import Delivered, Delivery
 from notifier.core.errors import ConfigurationError, NotifierError, StoreUnreachable
+from notifier.core.routing import RoutedEvent
 from notifier.settings.database_url import PostgresAddress
 from notifier.store import listen
 from notifier.store.engine import SqlStore, admin_engine, open_store
 from notifier.store.failures import is_lost
+from notifier.store.polls import FingerprintCache
 from notifier.store.postgres_driver import postgres_parameters
+from notifier.store.transaction import Transaction
 
 PATIENCE = 60.0
 """Seconds after which a test that waits for a server fails. None of them waits for it."""
@@ -272,3 +280,36 @@ def test_a_missing_database_is_a_configuration_error(databases: Databases) -> No
     with pytest.raises(ConfigurationError, match=r"store\.url names a database that does not exist") as caught:
         open_store(url)
     assert caught.value.exit_code == 2
+
+
+# ---- a backlog ----
+
+
+def plan(planned: Sequence[Delivery], tx: Transaction) -> None:
+    routed = [RoutedEvent(event=event, routes=("all",), channels=("dba",)) for one in planned for event in one.events]
+    tx.events.record(routed)
+    tx.deliveries.record(planned)
+
+
+def deliver(count: int, tx: Transaction) -> int:
+    """Claim deliveries and settle them as delivered, as two steps do; return how many."""
+    claimed = tx.deliveries.claim_due("dba", "me", T0, timedelta(minutes=1), count)
+    settle = partial(outbox.settle, outcome=Delivered(), started_at=T0, finished_at=T0, schedule=(), chance=0.5)
+    return tx.deliveries.settle([settle(delivery) for delivery in claimed], T0)
+
+
+def rows_read(connection: Connection) -> int:
+    """Return how many rows the server has read for a session lately, with those that a condition left out."""
+    counted = "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) FROM pg_stat_xact_user_tables"
+    return int(connection.execute(text(counted)).scalar_one())
+
+
+async def test_a_claim_does_not_compare_everything_that_waits(postgres_url: str) -> None:
+    """The server has no statistics yet, or such of a time when nothing waited: a receiver has been down since."""
+    waiting = [make_delivery(event, attempt=0) for event in make_events(1_000)]
+    async with aclosing(open_store(postgres_url)) as store:
+        await store.transact(partial(plan, waiting))
+        with store.writer.begin() as writing:
+            before = rows_read(writing)
+            assert deliver(100, Transaction(writing, lambda _: T0, FingerprintCache())) == 100
+            assert rows_read(writing) - before < 10 * len(waiting)  # and not several for each of them
