@@ -49,8 +49,11 @@ class DeliveryQueue(Protocol):
     def mark_begun(self, claims: Collection[tuple[str, int]], *, begun: bool) -> Collection[str]:
         """Record whether claims have begun to be rendered or sent; return the ids of those that are still held."""
 
-    def save_bodies(self, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
-        """Store bodies by delivery id; return the bodies to send: the first that each delivery ever had."""
+    def save_bodies(self, bodies: Mapping[str, Body], queued: Collection[tuple[str, int]] = ()) -> Mapping[str, Body]:
+        """Store bodies by delivery id; return the bodies to send: the first that each delivery ever had.
+
+        The claims that are `queued` have not begun any more.
+        """
 
     def settle(self, settlements: Sequence[Settlement], now: datetime) -> int:
         """Apply settlements that are still current, record every attempt, and return how many applied."""
@@ -561,14 +564,8 @@ class DeliveryWorker:
     async def _store_bodies(self, fresh: Sequence[Delivery], later: Collection[Claim]) -> Mapping[str, Body]:
         rendered = {delivery.id: self._render(delivery) for delivery in fresh}
         bodies = {id_: body for id_, body in rendered.items() if body is not None}
-        unbegun = [claim for claim in map(_claim_of, fresh) if claim in later]
-
-        def store(tx: DeliveryTx) -> Mapping[str, Body]:
-            if unbegun:
-                tx.deliveries.mark_begun(unbegun, begun=False)
-            return tx.deliveries.save_bodies(bodies)
-
-        return await self._store.transact(store, short=True)
+        queued = [claim for claim in map(_claim_of, fresh) if claim in later]
+        return await self._store.transact(lambda tx: tx.deliveries.save_bodies(bodies, queued), short=True)
 
     # -- sending --
 

@@ -36,7 +36,6 @@ from sqlalchemy import (
     column,
     func,
     select,
-    tuple_,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
@@ -337,16 +336,6 @@ class ListType(TypeDecorator[Collection[Any]]):
         return TO_DRIVER[dialect.name, "list"](value or ())
 
 
-class _ListOfRows(TypeDecorator[Collection[Any]]):
-    """A list of rows as one parameter: JSON."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: Collection[Any] | None, dialect: Dialect) -> str:  # noqa: ARG002 - for all
-        return msgspec.json.encode(list(value or ())).decode()
-
-
 class _RowsOfColumns(TypeDecorator[Columns]):
     """Rows as one parameter: a JSON list of objects."""
 
@@ -367,7 +356,7 @@ class _RowsOfColumns(TypeDecorator[Columns]):
 
 
 class _IsIn(FunctionElement[bool]):
-    """A column, or several, and the list that has its value."""
+    """A column, and the list that has its value."""
 
     type = Boolean()
     inherit_cache = True
@@ -377,21 +366,12 @@ class _IsIn(FunctionElement[bool]):
         return self
 
 
-class _IsRowIn(_IsIn):
-    inherit_cache = True
-
-
 def is_in(column: Column[Any], name: str) -> ColumnElement[bool]:
     """Return the condition that a column of text or integers has one of the values in the list `name`.
 
     However many there are, they are one parameter, so that the text of the statement does not depend on them.
     """
     return _IsIn(column, bindparam(name, type_=ListType(column.type)))
-
-
-def is_row_in(columns: Sequence[Column[Any]], name: str) -> ColumnElement[bool]:
-    """Return the condition that columns have the values of one of the rows in the list `name`. See `is_in`."""
-    return _IsRowIn(tuple_(*columns), bindparam(name, type_=_ListOfRows()))
 
 
 @compiles(_IsIn, "sqlite")
@@ -405,21 +385,3 @@ def _is_in_sqlite(element: _IsIn, compiler: SQLCompiler, **how: Any) -> str:  # 
 def _is_in_postgresql(element: _IsIn, compiler: SQLCompiler, **how: Any) -> str:  # noqa: ANN401 - the compiler's
     column, values = element.clauses
     return f"{compiler.process(column, **how)} = ANY ({compiler.process(values, **how)})"
-
-
-@compiles(_IsRowIn, "sqlite")
-def _is_row_in_sqlite(element: _IsRowIn, compiler: SQLCompiler, **how: Any) -> str:  # noqa: ANN401 - the compiler's
-    row, values = element.clauses
-    columns = ", ".join(f"json_extract(value, '$[{at}]')" for at in range(len(row.clauses)))
-    listed = f"json_each({compiler.process(values, **how)})"
-    return f"{compiler.process(row, **how)} IN (SELECT {columns} FROM {listed})"  # noqa: S608 - parts of a statement
-
-
-@compiles(_IsRowIn, "postgresql")
-def _is_row_in_postgresql(element: _IsRowIn, compiler: SQLCompiler, **how: Any) -> str:  # noqa: ANN401 - the compiler's
-    row, values = element.clauses
-    columns = ", ".join(
-        f"CAST(item ->> {at} AS {column.type.compile(compiler.dialect)})" for at, column in enumerate(row.clauses)
-    )
-    listed = f"jsonb_array_elements(CAST({compiler.process(values, **how)} AS jsonb)) AS item"
-    return f"{compiler.process(row, **how)} IN (SELECT {columns} FROM {listed})"  # noqa: S608 - parts of a statement

@@ -111,17 +111,37 @@ class Deliveries:
 
     def mark_begun(self, claims: Collection[tuple[str, int]], *, begun: bool) -> Collection[str]:
         """Record whether claims have begun to be rendered or sent; return the ids of those that are still held."""
-        marked = self._session.execute(statements.MARK_BEGUN, {"claims": claims, "has_begun": begun})
-        return set(marked.scalars())
+        ids_by_number: dict[int, list[str]] = {}
+        for id_, number in claims:
+            ids_by_number.setdefault(number, []).append(id_)
+        if len(ids_by_number) > 1:  # a single statement locks in order by itself
+            self._lock([id_ for id_, _ in claims])
+        held: set[str] = set()
+        for number, ids in ids_by_number.items():
+            mark = {"ids": ids, "number": number, "has_begun": begun}
+            held.update(self._session.execute(statements.MARK_BEGUN, mark).scalars())
+        return held
 
-    def save_bodies(self, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
+    def save_bodies(self, bodies: Mapping[str, Body], queued: Collection[tuple[str, int]] = ()) -> Mapping[str, Body]:
         """Store rendered bodies by delivery id; return what is to be sent: the first body that a delivery ever had.
 
-        A body that the database cannot hold is left out.
+        A body that the database cannot hold is left out. The claims that are `queued`, with or without a body, have not
+        begun any more: they begin with `mark_begun`.
         """
-        if not bodies:
-            return {}
-        self._lock(bodies)
+        numbers = dict(queued)
+        self._lock(bodies.keys() | numbers)
+        stored = self._store_first(bodies, numbers)
+        if stored == len(bodies):
+            saved, left = bodies, [claim for claim in queued if claim[0] not in bodies]
+        else:
+            found = self._session.execute(statements.BODIES, {"ids": bodies})
+            saved = {id_: Body(content=content, content_type=type_) for id_, content, type_ in found}
+            left = list(queued)
+        self.mark_begun(left, begun=False)
+        return saved
+
+    def _store_first(self, bodies: Mapping[str, Body], queued: Mapping[str, int]) -> int:
+        """Store the bodies of deliveries that have none, and return how many. `queued` has numbers of claims by id."""
         stored = 0
 
         def store(some: Sequence[tuple[str, Body]]) -> None:
@@ -130,14 +150,12 @@ class Deliveries:
                 "delivery_id": [id_ for id_, _ in some],
                 "new_body": [body.content for _, body in some],
                 "new_content_type": [body.content_type for _, body in some],
+                "queued_number": [queued.get(id_, 0) for id_, _ in some],  # no claim has the number 0
             }
             stored += self._session.execute_columns(statements.SAVE_BODY, columns)
 
         self._session.insert_isolated(list(bodies.items()), store)
-        if stored == len(bodies):
-            return bodies
-        found = self._session.execute(statements.BODIES, {"ids": bodies})
-        return {id_: Body(content=content, content_type=type_) for id_, content, type_ in found}
+        return stored
 
     def settle(self, settlements: Sequence[Settlement], now: datetime) -> int:
         """Apply settlements that are still current, record every attempt, and return how many applied."""

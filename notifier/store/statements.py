@@ -44,7 +44,7 @@ from notifier.core.history import MAX_DURATIONS
 from notifier.core.identity import DirectChannel
 from notifier.core.model import TaskStatus
 from notifier.core.pacing import ChannelHealth
-from notifier.store.compiled import compiled, is_in, is_row_in
+from notifier.store.compiled import compiled, is_in
 from notifier.store.schema import (
     UtcDateTime,
     acknowledgements,
@@ -477,10 +477,10 @@ CLAIM_DELIVERIES = compiled(
 )
 
 
-def of_claims() -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions that a delivery is still held under one of the claims in the list `claims`."""
-    return (
-        is_row_in((deliveries.c.id, deliveries.c.attempt), "claims"),
+def is_held(number: str) -> ColumnElement[bool]:
+    """Return the condition that a delivery is still held under the claim whose number the parameter `number` gives."""
+    return and_(
+        deliveries.c.attempt == bindparam(number),
         deliveries.c.claimed_by.is_not(None),
         # Compared without an index: SQLite would read all that is pending rather than what is claimed.
         func.coalesce(deliveries.c.state, "") == DeliveryState.PENDING,
@@ -495,14 +495,18 @@ def locked(*which: ColumnElement[bool]) -> Select[Any]:
 LOCK_DELIVERIES = compiled(locked(is_in(deliveries.c.id, "ids")))
 MARK_BEGUN = compiled(
     update(deliveries)
-    .where(deliveries.c.seq.in_(locked(*of_claims())))
+    .where(deliveries.c.seq.in_(locked(is_in(deliveries.c.id, "ids"), is_held("number"))))
     .values(begun=bindparam("has_begun", type_=Boolean))
     .returning(deliveries.c.id)
 )
 SAVE_BODY = compiled(
     update(deliveries)
     .where(deliveries.c.id == bindparam("delivery_id"), deliveries.c.body.is_(None))
-    .values(body=bindparam("new_body"), content_type=bindparam("new_content_type"))
+    .values(
+        body=bindparam("new_body"),
+        content_type=bindparam("new_content_type"),
+        begun=and_(deliveries.c.begun, not_(is_held("queued_number"))),
+    )
 )
 BODIES = compiled(
     select(deliveries.c.id, deliveries.c.body, deliveries.c.content_type).where(

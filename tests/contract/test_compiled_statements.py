@@ -29,17 +29,19 @@ LATER = T0 + timedelta(hours=1)
 
 RUNNING = make_task("running", status=TaskStatus.RUNNING)
 PROGRESS = make_event(RUNNING, type=EventType.TASK_PROGRESSED)
-FAILED, OTHER = make_event(make_task("failed")), make_event(make_task("other"))
+FAILED, OTHER, THIRD = (make_event(make_task(job_id)) for job_id in ("failed", "other", "third"))
 STORM = make_storm()
 
 WAITS = make_delivery(FAILED, attempt=0)
 HELD = make_delivery(OTHER, attempt=2, outcome_unknown=True)
+RENDERED = make_delivery(THIRD, channel="log", attempt=1)
+"""Claimed, without a body."""
 PROGRESSED = make_delivery(PROGRESS, attempt=0, rank=1)
 SENT_BEFORE = make_delivery(FAILED, channel="mail", attempt=1)
 """Older than AGAIN, about the same subject: one of its recipients still lacks it."""
 AGAIN = make_delivery(make_event(make_task("failed"), occurrence="again"), channel="mail", attempt=0)
 IN_PERSON = make_delivery(FAILED, channel=f"{DirectChannel.PREFIX}U0123ABCD", attempt=0)
-DELIVERIES = (WAITS, HELD, PROGRESSED, SENT_BEFORE, AGAIN, IN_PERSON)
+DELIVERIES = (WAITS, HELD, RENDERED, PROGRESSED, SENT_BEFORE, AGAIN, IN_PERSON)
 PROCESS = Replica(owner="host:1:a", roles=(Role.POLL,), started_at=T0, seen_at=T0, chat_error="none")
 
 HEALTH = {"failures": 3, "good_at": T0, "failing_since": T0, "open_until": None, "paused_until": LATER, "rate_at": T0}
@@ -135,10 +137,10 @@ PARAMETERS: Mapping[str, Any] = {
     "HOLDING_BACK": {"channel": "dba", "subjects": {PROGRESS.subject}},
     "RANK_AS_FAILURES": {},
     "CLAIM_DELIVERIES": {"until": LATER, "owner": "me"},
-    "MARK_BEGUN": {"claims": [(HELD.id, 2), (WAITS.id, 7)], "has_begun": False},
+    "MARK_BEGUN": {"ids": [HELD.id, WAITS.id], "number": 2, "has_begun": True},
     "SAVE_BODY": [
-        {"delivery_id": delivery.id, "new_body": b"\x00\xff", "new_content_type": "text/plain"}
-        for delivery in (WAITS, HELD)  # the second has a body
+        {"delivery_id": delivery.id, "new_body": b"\x00\xff", "new_content_type": "text/plain", "queued_number": number}
+        for delivery, number in ((WAITS, 0), (RENDERED, 1), (HELD, 2))  # the last has a body
     ],
     "LOCK_DELIVERIES": {"ids": [delivery.id for delivery in DELIVERIES]},
     "BODIES": {"ids": [delivery.id for delivery in DELIVERIES]},
@@ -218,6 +220,7 @@ def _fill(connection: Connection) -> None:
     changed = update(schema.deliveries)
     held = {"claimed_by": "you", "body": b"{}", "content_type": "application/json", "begun": False}
     connection.execute(changed.where(schema.deliveries.c.id == HELD.id).values(held))
+    connection.execute(changed.where(schema.deliveries.c.id == RENDERED.id).values(claimed_by="you"))
     recipients = '[{"address":"a@b.example","state":"waiting"}]'
     connection.execute(changed.where(schema.deliveries.c.id == SENT_BEFORE.id).values(recipients=recipients))
     attempt = {"delivery_id": HELD.id, "number": 1, "started_at": T0, "finished_at": T0, "outcome": "retry"}

@@ -393,6 +393,44 @@ async def test_the_first_body_of_a_delivery_stays(store: SqlStore) -> None:
     assert await store.transact(lambda tx: tx.deliveries.save_bodies(both)) == {delivery.id: first, other.id: second}
 
 
+@pytest.mark.parametrize("rendered", [True, False])
+async def test_a_queued_claim_has_not_begun(store: SqlStore, *, rendered: bool) -> None:
+    delivery = make_delivery(attempt=0)
+    await put(store, delivery)
+    (claimed,) = await claim(store)
+    bodies = {delivery.id: Body(content=b"{}", content_type="text/plain")} if rendered else {}
+    queued = [(delivery.id, claimed.attempt)]
+    assert await store.transact(lambda tx: tx.deliveries.save_bodies(bodies, queued)) == bodies
+    (again,) = await claim(store, at=T0 + LEASE)
+    assert not again.outcome_unknown
+    assert again.earlier_attempts == 1
+
+
+async def test_a_body_that_comes_late_leaves_a_newer_claim_as_it_is(store: SqlStore) -> None:
+    delivery = make_delivery(attempt=0)
+    body = Body(content=b"{}", content_type="text/plain")
+    await put(store, delivery)
+    (late,) = await claim(store)
+    (last,) = await claim(store, at=T0 + LEASE)
+    assert await store.transact(lambda tx: tx.deliveries.mark_begun([(last.id, last.attempt)], begun=True)) == {last.id}
+    await store.transact(lambda tx: tx.deliveries.save_bodies({delivery.id: body}, [(late.id, late.attempt)]))
+    (again,) = await claim(store, at=T0 + 2 * LEASE)
+    assert again.outcome_unknown
+    assert again.earlier_attempts == 0
+
+
+async def test_claims_of_several_numbers_begin_together(store: SqlStore) -> None:
+    deliveries = [make_delivery(event, attempt=0) for event in make_events(2)]
+    await put(store, deliveries[0])
+    await claim(store)
+    await put(store, deliveries[1])
+    claims = [(one.id, one.attempt) for one in await claim(store, at=T0 + LEASE)]
+    assert {number for _, number in claims} == {1, 2}
+    late = [(id_, number + 1) for id_, number in claims]
+    assert await store.transact(lambda tx: tx.deliveries.mark_begun(late, begun=True)) == set()
+    assert await store.transact(lambda tx: tx.deliveries.mark_begun(claims, begun=True)) == {id_ for id_, _ in claims}
+
+
 async def test_parking_parks_the_channel_and_unparking_keeps_the_order(store: SqlStore) -> None:
     deliveries = [make_delivery(event, attempt=0) for event in make_events(3)]
     elsewhere = make_delivery(make_event(make_task("x")), channel="mail", attempt=0)

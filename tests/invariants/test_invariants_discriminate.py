@@ -192,7 +192,7 @@ def name_every_state_by_its_status_alone(patch: pytest.MonkeyPatch) -> None:
 
 
 def let_a_later_body_replace_an_earlier(patch: pytest.MonkeyPatch) -> None:
-    def save_bodies(self: Deliveries, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
+    def save_bodies(self: Deliveries, bodies: Mapping[str, Body], _queued: object = ()) -> Mapping[str, Body]:
         for id_, body in bodies.items():
             self._session.execute(update(deliveries).where(deliveries.c.id == id_).values(body=body.content))
         return bodies

@@ -88,7 +88,7 @@ def lose_a_settlement_now_and_then(patch: pytest.MonkeyPatch) -> None:
 
 
 def render_at_each_attempt(patch: pytest.MonkeyPatch) -> None:
-    def save_bodies(self: Deliveries, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
+    def save_bodies(self: Deliveries, bodies: Mapping[str, Body], _queued: object = ()) -> Mapping[str, Body]:
         for id_, body in bodies.items():
             self._session.execute(update(deliveries).where(deliveries.c.id == id_).values(content_type="text/plain"))
             assert body.content
