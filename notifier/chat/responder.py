@@ -1,8 +1,10 @@
 """Answers requests from any chat: queries from the store, changes through `notifier.chat.actions`."""
 
 import asyncio
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 from types import MappingProxyType
 
@@ -215,17 +217,8 @@ class ChatResponder:
             wanted = replace(wanted, source=about.lower())
         elif about:
             wanted = replace(wanted, instance=about)
-        found = q.tasks(replace(wanted, limit=PAGE_ROWS, offset=offset))
-        by_source = q.count_by_source(wanted) if wanted.status else {}
-        failed, now = wanted.status is TaskStatus.FAILED, self._clock.now()
-        page = reports.Page(
-            rows=tuple(found),
-            offset=offset,
-            total=sum(by_source.values()) if wanted.status else q.count_tasks(wanted),
-            by_source=by_source,
-            reasons=q.fail_reasons(replace(wanted, limit=MAX_COUNTED_REASONS)) if failed else (),
-            now=now,
-        )
+        now = self._clock.now()
+        page = _page(q, wanted, offset, now)
         fresh = reports.freshness(q.source_states(), sources, now, fmt)
         return reports.narrowed(about, reports.tasks(page, key, fresh, fmt, **values), fmt)
 
@@ -254,3 +247,20 @@ class ChatResponder:
         mutes = [mute for mute in q.mutes(self._clock.now()) if mute.instance in (instance.id, instance.name)]
         muted = [fmt.text("instance.muted", until=fmt.when(mute.until), who=mute.name) for mute in mutes]
         return replace(reply, lines=(*muted, *reply.lines), command=f"instance {fmt.typed(instance.key)}")
+
+
+def _page(q: ChatReads, wanted: TaskFilter, offset: int, now: datetime) -> reports.Page:
+    """Read one page of a list. One that holds everything that matches is summed up without a further read."""
+    found = tuple(q.tasks(replace(wanted, limit=PAGE_ROWS, offset=offset)))
+    whole = offset == 0 and len(found) < PAGE_ROWS
+    by_source: Mapping[str, int] = {}
+    if wanted.status:
+        by_source = Counter(stored.task.source for stored in found) if whole else q.count_by_source(wanted)
+        total = sum(by_source.values())
+    else:
+        total = len(found) if whole else q.count_tasks(wanted)
+    reasons: Sequence[str] = ()
+    if wanted.status is TaskStatus.FAILED:
+        of_page = [stored.task.fail_reason for stored in found if stored.task.fail_reason]
+        reasons = of_page if whole else q.fail_reasons(replace(wanted, limit=MAX_COUNTED_REASONS))
+    return reports.Page(rows=found, offset=offset, total=total, by_source=by_source, reasons=reasons, now=now)

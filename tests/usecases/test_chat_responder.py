@@ -9,7 +9,7 @@ from contextlib import aclosing, closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -36,6 +36,7 @@ from notifier.integrations.slack.chat import SlackChat, SlackChatRules
 from notifier.integrations.slack.users import UserDirectory
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.queries import Queries
+from notifier.store.session import Session
 from notifier.store.sqlite_driver import sqlite_module
 from notifier.store.transaction import Transaction
 from notifier.wording.causes import builtin_catalogue
@@ -247,6 +248,26 @@ async def test_a_long_list_is_shown_in_pages(chat: ChatHarness, store: SqlStore)
     last = await chat.click("page_after", "20:running")
     assert last is not None
     assert (len(last.rows), last.before, last.after) == (5, 10, None)
+
+
+async def test_a_list_that_fits_one_page_is_read_once(
+    chat: ChatHarness, store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is counted from its rows; only a longer one is counted by the database."""
+    run: list[str] = []
+    query = Session.query
+
+    def counted(self: Session, name: str, /, **parameters: object) -> Sequence[Any]:
+        run.append(name)
+        return query(self, name, **parameters)
+
+    monkeypatch.setattr(Session, "query", counted)
+    for recorded, counts in ((9, []), (10, ["task_counts", "fail_reasons"])):
+        await record(store, *(replace(FAILED, job_id=f"fa11ed-{n}") for n in range(recorded)))
+        run.clear()
+        answer = await chat.type("failed 24h")
+        assert (answer.title, len(answer.rows)) == (f"{recorded} tasks failed in the last 24 h", recorded)
+        assert [name for name in run if name in ("tasks", "task_counts", "fail_reasons")] == ["tasks", *counts]
 
 
 async def test_one_task_is_shown_whole(chat: ChatHarness) -> None:
