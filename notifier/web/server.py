@@ -1,8 +1,8 @@
 """An HTTP server that strangers cannot exhaust: `async with Server(app, host, port) as server: server.url`.
 
-uvicorn parses HTTP. This adds absolute deadlines for every stage of a request (uvicorn has a timeout between two
-requests only), a limit on connections that closes the longest waiting one for a new one, a limit on the size of a
-request's head however it arrives, and one log record a minute whatever is sent.
+uvicorn speaks HTTP, and httptools parses it. This adds absolute deadlines for every stage of a request (uvicorn has a
+timeout between two requests only), a limit on connections that closes the longest waiting one for a new one, a limit on
+the size of a request's head however it arrives, and one log record a minute whatever is sent.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
-import h11
 import uvicorn
+from httptools import HttpParserError
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from notifier.core.errors import ConfigurationError
@@ -93,14 +93,13 @@ class Server:
         """Listen."""
         config = uvicorn.Config(
             _ends_when_cancelled(self._app),
-            http="h11",
+            http="httptools",
             ws="none",
             lifespan="off",
             interface="asgi3",
             log_config=None,
             access_log=False,
             proxy_headers=False,
-            h11_max_incomplete_event_size=self.limits.head_bytes,
         )
         config.load()
         host, port = self._address
@@ -178,7 +177,7 @@ _error_log = logging.getLogger("notifier.web.mistakes")
 _error_log.setLevel(logging.ERROR)
 
 
-class _Connection(H11Protocol):
+class _Connection(HttpToolsProtocol):
     """One connection. It is closed when its stage takes too long."""
 
     def __init__(self, config: uvicorn.Config, state: ServerState, server: Server) -> None:
@@ -186,10 +185,22 @@ class _Connection(H11Protocol):
         self.logger = _error_log
         self.access_log = False  # uvicorn turns it on where the root logger has a handler
         self.peer = ""
+        self.unfinished = 0
+        """Bytes since the parser last completed a head, or took in a part of a body: of one that is incomplete."""
         self._server = server
-        self._stage: tuple[Stage, RequestResponseCycle | None] | None = None
+        self._stage: tuple[Stage, object] | None = None
         self._timer: Timer | None = None
+        self._reading: Literal["head", "body"] | None = None
+        """The part of a request that is being read; None between two requests."""
+        self._advanced = False
         self._unread = 0
+        self._held = b""
+        """Received while a request was being answered. The parser cannot stop at the end of a request."""
+        self._answered = 0
+        self._is_last = False
+        """Whether nothing is read after the present request."""
+        self._refused = ""
+        """The reply to what followed a request that is still being answered, if that is no HTTP."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
@@ -206,66 +217,129 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        # h11 measures a head only while it is incomplete; slices make it measure a long one before it is complete.
-        for start in range(0, len(data), _SLICE):
-            if self.transport.is_closing():
-                return
-            self._feed(data[start : start + _SLICE])
+        # In slices, so that a long head is measured before it is complete.
+        received, at = self._held + data, 0
+        while at < len(received) and self._takes_more():
+            self._feed(received[at : at + _SLICE])
+            at += _SLICE
+        self._held = b"" if self._is_last else received[at:]
+        if self._held:
+            self.flow.pause_reading()
+        if not self.transport.is_closing():
+            self._update_deadline()
+
+    def _takes_more(self) -> bool:
+        is_open = not (self.transport.is_closing() or self._is_last or self._refused)
+        return is_open and (self._reading == "body" or not self._is_answering())
 
     def _feed(self, data: bytes) -> None:
-        request = self._request
-        if request and request.response_complete and self.conn.their_state is h11.SEND_BODY:
+        request, self._advanced = self._request, False
+        if request and request.response_complete and self._reading == "body":
             self._unread += len(data)
             if self._unread > self._server.limits.unread:
                 self.transport.abort()
                 return
         super().data_received(data)
-        self._update_deadline()
+        self.unfinished = 0 if self._advanced else self.unfinished + len(data)
+        if self.unfinished > self._server.limits.head_bytes and not self.transport.is_closing():
+            self.send_400_response("Too long.")
 
     @property
     def _request(self) -> RequestResponseCycle | None:
         """The last request. uvicorn's annotation omits that there may be none yet."""
         return self.cycle
 
+    def _is_answering(self) -> bool:
+        return bool(self.pipeline) or (self._request is not None and not self._request.response_complete)
+
+    # -- called by the parser --
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._reading = "head"
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._reading == "head":  # and not behind a body, from where nobody expects one
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        _require_http(self.parser.get_http_version(), self.headers)
+        super().on_headers_complete()
+        self._reading, self._advanced = "body", True
+        if self.parser.should_upgrade():  # the parser does not read its body, and would take that for a request
+            self.cycle.keep_alive, self._is_last = False, True
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self._advanced = True
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._reading, self._advanced = None, True
+
+    # -- answers --
+
     def on_response_complete(self) -> None:
+        self._answered += 1
         super().on_response_complete()
         self._unset_keepalive_if_required()  # ours is absolute, and closes a peer that does not read its response
-        self._update_deadline()
+        if self.transport.is_closing():
+            return
+        if self._refused and not self._is_answering():
+            super().send_400_response(self._refused)
+        else:
+            self.data_received(b"")
 
     def send_400_response(self, msg: str) -> None:
         self._server.rejections.count("not HTTP")
         request = self._request
-        if request and not request.response_complete:
+        if self._reading != "body":
+            if self._is_answering():
+                self._refused = msg
+            else:
+                super().send_400_response(msg)
+        elif request is None or request.response_started or self.pipeline:
+            self.transport.abort()
+        else:
             request.disconnected = True  # the application must not answer too
             request.message_event.set()
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             super().send_400_response(msg)
-        else:
-            self.transport.abort()
 
     # -- deadlines --
 
     def _update_deadline(self) -> None:
         """Start a new deadline when the connection enters another stage, and only then."""
-        stage = self._current_stage(), self._request
+        name = self._current_stage()
+        stage = name, self._answered if name == "answer" else self._request
         if stage == self._stage:
             return
         self._stage = stage
         if self._timer:
             self._timer.cancel()
-        self._timer = self._server.later(getattr(self._server.limits, stage[0]), self._expire)
-        self._server.set_stage(self, stage[0])
+        self._timer = self._server.later(getattr(self._server.limits, name), self._expire)
+        self._server.set_stage(self, name)
 
     def _current_stage(self) -> Stage:
-        theirs = self.conn.their_state
-        if theirs is h11.IDLE:
-            return "head" if self._request is None or self.conn.trailing_data[0] else "idle"
-        return "body" if theirs is h11.SEND_BODY else "answer"
+        if self._reading == "body" and not self.pipeline:
+            return "body"
+        if self._is_answering():
+            return "answer"
+        return "head" if self._reading or self._request is None else "idle"
 
     def _expire(self) -> None:
         if self._stage and self._stage[0] != "idle":
             self._server.rejections.count(f"slow {self._stage[0]}")
         self.transport.abort()
+
+
+def _require_http(version: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """Raise HttpParserError for a request that the parser takes though it breaks a rule."""
+    names = [name for name, _ in headers]
+    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
+    if version not in ("1.0", "1.1") or names.count(b"host") > 1 or (version == "1.1" and b"host" not in names):
+        raise HttpParserError("no version or no host that we know")
+    if codings not in ([], [b"chunked"]):
+        raise HttpParserError("a coding of the body that we do not know")
 
 
 def _ends_when_cancelled(app: ASGIApp) -> ASGIApp:

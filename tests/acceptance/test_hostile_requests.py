@@ -18,7 +18,7 @@ from servers.requests import Reply, ask, calling, request
 from servers.timers import FakeTimers
 from starlette.applications import Starlette
 from timeouts import HANG_TIMEOUT
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from notifier.channels.base import Json
 from notifier.chat.endpoints import BODY_LIMIT, MAX_FORM_FIELDS
@@ -119,9 +119,9 @@ class ChatEndpoints:
         return self.signed({"payload": payload}, INTERACTIONS)
 
     @property
-    def connections(self) -> list[H11Protocol]:
+    def connections(self) -> list[HttpToolsProtocol]:
         """What the server holds: a look inside."""
-        return [connection for connection in self.server._state.connections if isinstance(connection, H11Protocol)]
+        return [one for one in self.server._state.connections if isinstance(one, HttpToolsProtocol)]
 
     @property
     def untouched(self) -> bool:
@@ -294,7 +294,7 @@ async def test_another_content_type_is_refused(endpoints: ChatEndpoints, content
     assert endpoints.untouched
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "PATCH", "PROPFIND"])
 async def test_another_method_is_refused(endpoints: ChatEndpoints, method: str) -> None:
     assert (await endpoints.ask(endpoints.signed(FIELDS, method=method))).status == 405
     assert endpoints.untouched
@@ -332,6 +332,26 @@ async def test_chunks_without_end_are_refused_and_then_cut(endpoints: ChatEndpoi
     assert endpoints.untouched
 
 
+async def test_headers_behind_a_body_are_ignored_and_bounded(endpoints: ChatEndpoints) -> None:
+    """They would otherwise be collected without end, or pass for headers that a proxy has vouched for."""
+    body = urlencode(FIELDS).encode()
+    whole = endpoints.signed(body, headers={"Transfer-Encoding": "chunked"}, written=b"")
+    head, signature = whole.split(b"X-Slack-Signature: ")
+    sent = b"%x\r\n%s\r\n0\r\nX-Slack-Signature: %s\r\n\r\n" % (len(body), body, signature.partition(b"\r\n")[0])
+    assert (await endpoints.ask(head.rstrip(b"\r\n") + b"\r\n\r\n" + sent)).status == 401
+    assert endpoints.untouched
+    for filler in (b"0\r\nX-A: " + b"x" * 100_000, b"0\r\n" + b"A: b\r\n" * 20_000, b"1;x=" + b"x" * 100_000):
+        assert (await endpoints.ask(whole + filler)).status in (0, 400)
+    assert endpoints.untouched
+
+
+async def test_pipelined_requests_are_answered_in_order_however_many(endpoints: ChatEndpoints) -> None:
+    texts = [str(number) for number in range(200)]
+    async with calling(endpoints.server.url) as caller:
+        caller.write(b"".join(endpoints.signed(FIELDS | {"text": text}) for text in texts))
+        assert [json.loads((await caller.reply()).body)["text"] for _ in texts] == texts
+
+
 @pytest.mark.parametrize("size", [21_000, 40_000, 400_000, 4_000_000])
 async def test_huge_headers_are_refused(endpoints: ChatEndpoints, size: int) -> None:
     for content in (
@@ -358,6 +378,14 @@ NOT_HTTP: Mapping[str, bytes] = {
     "an unknown coding": request("POST", COMMANDS, {"Transfer-Encoding": "gzip, chunked"}, length=False),
     "a bad chunk": request("POST", COMMANDS, {"Transfer-Encoding": "chunked"}, b"zz\r\n", length=False),
     "length and chunks": request("POST", COMMANDS, {"Transfer-Encoding": "chunked"}, b"0\r\n\r\n"),
+    "another coding before": request(
+        "POST", COMMANDS, {"Transfer-Encoding": "gzip\r\nTransfer-Encoding: chunked"}, b"0\r\n\r\n", length=False
+    ),
+    "an unknown method": request("BREW", COMMANDS),
+    "another version": b"POST /slack/commands HTTP/2.0\r\nHost: x\r\n\r\n",
+    "two hosts": request("POST", COMMANDS, {"host": "other"}),
+    "a tunnel": b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a bare line feed": b"POST /slack/commands HTTP/1.1\nHost: x\n\n",
     "a folded line": request("POST", COMMANDS, {"X-A": "b\r\n c: d\x00"}),
 }
 
@@ -568,9 +596,7 @@ async def test_a_byte_now_and_then_does_not_prolong_a_deadline(clock: FakeClock)
             nonlocal taken
             caller.write(whole[taken:until])
             taken = until
-            await so(
-                lambda: taken == sum(len(connection.conn.trailing_data[0]) for connection in endpoints.connections)
-            )
+            await so(lambda: [taken] == [getattr(one, "unfinished", None) for one in endpoints.connections])
 
         for _ in range(4):
             await drip(taken + 10)

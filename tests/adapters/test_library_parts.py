@@ -13,11 +13,11 @@ from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 from typing import Any
 
-import h11
 import pytest
 import slack_sdk.socket_mode.aiohttp as socket_mode
-import uvicorn.protocols.http.h11_impl as uvicorn_http
+import uvicorn.protocols.http.httptools_impl as uvicorn_http
 import uvicorn.server
+from httptools import HttpParserError, HttpRequestParser
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -36,13 +36,24 @@ CLASSES: dict[str, tuple[type, set[str]]] = {
             "wss_uri",
         },
     ),
-    "uvicorn.protocols.http.h11_impl.H11Protocol": (
-        uvicorn_http.H11Protocol,
-        {"access_log", "client", "conn", "cycle", "logger", "transport", "_unset_keepalive_if_required"},
+    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol": (
+        uvicorn_http.HttpToolsProtocol,
+        {
+            "access_log",
+            "client",
+            "cycle",
+            "flow",
+            "headers",
+            "logger",
+            "parser",
+            "pipeline",
+            "transport",
+            "_unset_keepalive_if_required",
+        },
     ),
-    "uvicorn.protocols.http.h11_impl.RequestResponseCycle": (
+    "uvicorn.protocols.http.httptools_impl.RequestResponseCycle": (
         uvicorn_http.RequestResponseCycle,
-        {"disconnected", "message_event", "response_complete"},
+        {"disconnected", "keep_alive", "message_event", "response_complete", "response_started"},
     ),
     "uvicorn.server.ServerState": (uvicorn.server.ServerState, {"connections", "tasks"}),
 }
@@ -76,22 +87,33 @@ def test_a_class_has_the_parts_that_we_use(name: str) -> None:
         (socket_mode.SocketModeClient.connect_to_new_endpoint, ["self", "force"]),
         (socket_mode.SocketModeClient.issue_new_wss_url, ["self"]),
         (socket_mode.SocketModeClient.connect, ["self"]),
-        (uvicorn_http.H11Protocol.__init__, ["self", "config", "server_state", "app_state", "_loop"]),
-        (uvicorn_http.H11Protocol.send_400_response, ["self", "msg"]),
-        (uvicorn_http.H11Protocol.on_response_complete, ["self"]),
+        (uvicorn_http.HttpToolsProtocol.__init__, ["self", "config", "server_state", "app_state", "_loop"]),
+        (uvicorn_http.HttpToolsProtocol.send_400_response, ["self", "msg"]),
+        (uvicorn_http.HttpToolsProtocol.on_message_begin, ["self"]),
+        (uvicorn_http.HttpToolsProtocol.on_header, ["self", "name", "value"]),
+        (uvicorn_http.HttpToolsProtocol.on_headers_complete, ["self"]),
+        (uvicorn_http.HttpToolsProtocol.on_body, ["self", "body"]),
+        (uvicorn_http.HttpToolsProtocol.on_message_complete, ["self"]),
+        (uvicorn_http.HttpToolsProtocol.on_response_complete, ["self"]),
     ],
 )
 def test_a_function_that_we_replace_takes_what_we_expect(function: Any, arguments: list[str]) -> None:
     assert list(inspect.signature(function).parameters) == arguments
 
 
-def test_h11_reports_the_state_of_a_connection() -> None:
-    connection = h11.Connection(h11.SERVER)
-    assert (connection.their_state, connection.our_state) == (h11.IDLE, h11.IDLE)
-    assert connection.trailing_data == (b"", False)
+def test_a_parser_reports_what_becomes_of_a_request() -> None:
+    """An error in a callback is an error of the parser, to which uvicorn replies with 400."""
+
+    class Strict:
+        def on_headers_complete(self) -> None:
+            raise HttpParserError("refused")
+
+    parser = HttpRequestParser(Strict())
+    with pytest.raises(HttpParserError):
+        parser.feed_data(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 
 
-@pytest.mark.parametrize("library", ["slack-sdk", "uvicorn", "h11"])
+@pytest.mark.parametrize("library", ["slack-sdk", "uvicorn"])
 def test_a_library_with_such_parts_is_bounded(library: str) -> None:
     declared = {found.name: found for found in map(Requirement, requires("gaussdb-notifier") or ())}
     assert any(bound.operator == "<" for bound in declared[library].specifier)
