@@ -34,4 +34,16 @@ def text(body: Body) -> str:
     return f"{mail['Subject']}\n{plain.get_content()}"
 
 
-SAMPLE = Sample(settings=settings, text=text, secrets=SECRETS)
+def called(body: Body) -> list[str]:
+    copies = email.message_from_bytes(body.content, policy=email.policy.default)["Cc"]
+    return [address.addr_spec for address in copies.addresses] if copies else []
+
+
+SAMPLE = Sample(
+    settings=settings,
+    text=text,
+    secrets=SECRETS,
+    mentions=("oncall@example.com", "Bereitschaft, Süd <sued@example.com>", "值班 <zhiban@example.com>"),
+    calls=("oncall@example.com", "sued@example.com", "zhiban@example.com"),
+    called=called,
+)

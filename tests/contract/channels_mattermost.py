@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 from channels_sample import Sample
@@ -24,4 +26,17 @@ def text(body: Body) -> str:
     return body.content.decode()
 
 
-SAMPLE = Sample(settings=settings, more_modes=(addressed,), text=text, secrets=SECRETS, http={"timeout": "150ms"})
+def called(body: Body) -> list[str]:
+    return re.findall(r"(?<!\w)@[A-Za-z0-9][\w.-]*", json.loads(body.content)["text"])
+
+
+SAMPLE = Sample(
+    settings=settings,
+    more_modes=(addressed,),
+    text=text,
+    secrets=SECRETS,
+    http={"timeout": "150ms"},
+    mentions=("@alice", "@dba-team", "@a.b_c", "@here", "@channel", "@all"),
+    called=called,
+    many="@user{n}",
+)

@@ -28,3 +28,17 @@ class Sample:
     """Whether it talks to a server at all."""
     http: Mapping[str, Any] | None = field(default=None)
     """For a kind that posts over HTTP: settings that make it impatient."""
+    push: Callable[[Body], str] | None = None
+    """What a notification shows; None: the first line of `text`."""
+    mentions: Sequence[str] = ()
+    """Entries of `routes[].mention` that it understands: one of each form."""
+    calls: Sequence[str] | None = None
+    """What `called` returns for them; None: the same."""
+    called: Callable[[Body], list[str]] | None = None
+    """Whom a body calls, in the form of the service. None for a kind that calls nobody."""
+    many: str | None = None
+    """An entry of `mentions` with {n} for a number; None for a kind whose entries are not limited in number."""
+
+    def pushed(self, body: Body) -> str:
+        """Return what a notification shows of a body."""
+        return self.push(body) if self.push else self.text(body).split("\n")[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 from channels_sample import Sample
@@ -23,4 +25,22 @@ def text(body: Body) -> str:
     return body.content.decode()
 
 
-SAMPLE = Sample(settings=settings, more_modes=(bot,), text=text, secrets=SECRETS, http={"timeout": "150ms"})
+def called(body: Body) -> list[str]:
+    content = json.loads(body.content)
+    first, *others = content["blocks"]
+    assert "<" not in content["text"]
+    assert not re.search(r"<[@!](?!date)", json.dumps((others, content["attachments"])))
+    return re.findall(r"<(?:@|!(?!date))[^>]*>", first["text"]["text"])
+
+
+SAMPLE = Sample(
+    settings=settings,
+    more_modes=(bot,),
+    text=text,
+    secrets=SECRETS,
+    http={"timeout": "150ms"},
+    mentions=("U0123ABCD", "W0123ABCD", "S0123ABCD", "@here", "@channel", "@everyone"),
+    calls=("<@U0123ABCD>", "<@W0123ABCD>", "<!subteam^S0123ABCD>", "<!here>", "<!channel>", "<!everyone>"),
+    called=called,
+    many="U{n:04d}",
+)

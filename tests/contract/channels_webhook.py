@@ -31,6 +31,17 @@ def text(body: Body) -> str:
     return json.dumps(json.loads(body.content), ensure_ascii=False)
 
 
+def called(body: Body) -> list[str]:
+    found: list[str] = json.loads(body.content)["data"].get("mention", [])
+    return found
+
+
 SAMPLE = Sample(
-    settings=settings, more_modes=(templated, by_type), text=text, secrets=SECRETS, http={"timeout": "150ms"}
+    settings=settings,
+    more_modes=(templated, by_type),
+    text=text,
+    secrets=SECRETS,
+    http={"timeout": "150ms"},
+    mentions=("oncall", "U0123ABCD", "@here", "值班"),
+    called=called,
 )

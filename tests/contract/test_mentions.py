@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from email import message_from_bytes, policy
+from email import message_from_bytes
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from channels_sample import Sample
 from factories import HOSTILE, T0, make_event, make_events, make_render_request, make_task, open_channel
 from fakes import FakeClock
 from hypothesis import given
@@ -35,23 +37,9 @@ from notifier.wording.localizer import Localizer
 
 ENGLISH = Localizer(language="en", timezone=ZoneInfo("UTC"))
 FAILED = make_event()
-CHATS = ("mattermost", "rocketchat")
-SETTINGS: dict[str, dict[str, Any]] = {
-    "slack": {"bot_token": "xoxb-1", "channel": "C0123"},
-    "mattermost": {"webhook_url": "https://chat.example.com/hooks/x"},
-    "rocketchat": {"webhook_url": "https://chat.example.com/hooks/x"},
-    "email": {"host": "127.0.0.1", "security": "none", "from": "a@example.com", "to": ["dba@example.com"]},
-    "webhook": {"url": "https://tickets.example.com/hooks/x"},
-    "console": {},
-}
-UNDERSTOOD = {
-    "slack": ["U0123ABCD", "W0123ABCD", "S0123ABCD", "@here", "@channel", "@everyone"],
-    "mattermost": ["@alice", "@dba-team", "@a.b_c", "@here", "@channel", "@all"],
-    "rocketchat": ["@alice", "@here", "@all"],
-    "email": ["oncall@example.com", "Bereitschaft, Süd <sued@example.com>", "值班 <zhiban@example.com>"],
-    "webhook": ["oncall", "U0123ABCD", "@here", "值班"],
-    "console": [],
-}
+SAMPLES: dict[str, Sample] = {kind: importlib.import_module(f"channels_{kind}").SAMPLE for kind in installed_kinds()}
+CALLING = [kind for kind, sample in SAMPLES.items() if sample.called]
+ALL_ENTRIES = tuple(entry for sample in SAMPLES.values() for entry in sample.mentions)
 NEAR_MISSES = (
     "u0123abcd",
     "U0123ABCD ",
@@ -88,7 +76,9 @@ async def context() -> AsyncIterator[ChannelContext]:
 
 
 def channel_of(kind: str, context: ChannelContext, **changes: Any) -> BaseChannel[Any]:
-    return open_channel(kind, {"name": "dba", "kind": kind} | SETTINGS[kind] | changes, context)
+    return open_channel(
+        kind, {"name": "dba", "kind": kind} | dict(SAMPLES[kind].settings("http://127.0.0.1:9", 9)) | changes, context
+    )
 
 
 def request(mention: Sequence[str], *events: Event, severity: Severity | None = None) -> RenderRequest:
@@ -98,50 +88,32 @@ def request(mention: Sequence[str], *events: Event, severity: Severity | None = 
 
 def pings(kind: str, body: Body) -> list[str]:
     """Return whom a body calls, in the form of its service."""
-    if kind == "email":
-        copies = message_from_bytes(body.content, policy=policy.default)["Cc"]
-        return [address.addr_spec for address in copies.addresses] if copies else []
-    content = json.loads(body.content)
-    if kind == "webhook":
-        found: list[str] = content["data"].get("mention", [])
-        return found
-    if kind == "slack":
-        first, *others = content["blocks"]
-        assert "<" not in content["text"]
-        assert not re.search(r"<[@!](?!date)", json.dumps((others, content["attachments"])))
-        return re.findall(r"<(?:@|!(?!date))[^>]*>", first["text"]["text"])
-    return re.findall(r"(?<!\w)@[A-Za-z0-9][\w.-]*", content["text"])
+    called = SAMPLES[kind].called
+    return called(body) if called else []
 
 
-def test_every_kind_is_tested() -> None:
-    assert set(installed_kinds()) == SETTINGS.keys() == UNDERSTOOD.keys()
-
-
-@pytest.mark.parametrize(("kind", "entry"), [(kind, entry) for kind, known in UNDERSTOOD.items() for entry in known])
+@pytest.mark.parametrize(
+    ("kind", "entry"), [(kind, entry) for kind, sample in SAMPLES.items() for entry in sample.mentions]
+)
 def test_a_kind_understands_its_forms(kind: str, entry: str) -> None:
     assert settings_class(kind).accepts_mention(entry)
     assert settings_class(kind).mention_forms
 
 
-@pytest.mark.parametrize(
-    ("kind", "called"),
-    [
-        ("slack", ["<@U0123ABCD>", "<@W0123ABCD>", "<!subteam^S0123ABCD>", "<!here>", "<!channel>", "<!everyone>"]),
-        ("mattermost", UNDERSTOOD["mattermost"]),
-        ("rocketchat", UNDERSTOOD["rocketchat"]),
-        ("email", ["oncall@example.com", "sued@example.com", "zhiban@example.com"]),
-        ("webhook", UNDERSTOOD["webhook"]),
-    ],
-)
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_a_kind_that_names_its_forms_calls_somebody(kind: str) -> None:
+    assert bool(settings_class(kind).mention_forms) == bool(SAMPLES[kind].mentions) == (kind in CALLING)
+
+
+@pytest.mark.parametrize("kind", CALLING)
 @pytest.mark.parametrize("digest", [False, True])
-def test_a_message_calls_whom_its_routes_name(
-    kind: str, called: list[str], context: ChannelContext, *, digest: bool
-) -> None:
-    events = make_events(4) if digest else (FAILED,)
-    assert pings(kind, channel_of(kind, context).render(request(UNDERSTOOD[kind], *events))) == called
+def test_a_message_calls_whom_its_routes_name(kind: str, context: ChannelContext, *, digest: bool) -> None:
+    events, sample = make_events(4) if digest else (FAILED,), SAMPLES[kind]
+    calls = sample.mentions if sample.calls is None else sample.calls
+    assert pings(kind, channel_of(kind, context).render(request(sample.mentions, *events))) == list(calls)
 
 
-@pytest.mark.parametrize("kind", ["slack", *CHATS, "email", "console"])
+@pytest.mark.parametrize("kind", [kind for kind in SAMPLES if kind != "webhook"])
 @given(entries=st.lists(ENTRIES, max_size=5))
 def test_what_a_kind_does_not_understand_changes_no_byte(kind: str, entries: list[str]) -> None:
     context = ChannelContext(http=HttpClient(), clock=FakeClock(), localizer=ENGLISH)
@@ -151,20 +123,20 @@ def test_what_a_kind_does_not_understand_changes_no_byte(kind: str, entries: lis
         assert channel.render(request(foreign, *events)) == channel.render(request((), *events))
 
 
-@given(entries=st.lists(ENTRIES | st.sampled_from(UNDERSTOOD["slack"])))
+@given(entries=st.lists(ENTRIES | st.sampled_from(SAMPLES["slack"].mentions)))
 def test_slack_markup_is_of_the_allowed_forms_alone(entries: list[str]) -> None:
     mention = r"<@[UW][A-Z0-9]+>|<!subteam\^S[A-Z0-9]+>|<!(here|channel|everyone)>"
     assert re.fullmatch(rf"(({mention})( ({mention}))*)?", mention_markup(entries))
 
 
-@given(entries=st.lists(ENTRIES | st.sampled_from(UNDERSTOOD["mattermost"])))
+@given(entries=st.lists(ENTRIES | st.sampled_from(SAMPLES["mattermost"].mentions)))
 def test_chat_mentions_are_names_alone(entries: list[str]) -> None:
     assert re.fullmatch(r"(@[A-Za-z0-9._-]+( @[A-Za-z0-9._-]+)*)?", mention_text(entries))
 
 
-@given(entries=st.lists(ENTRIES | st.sampled_from(UNDERSTOOD["email"])))
+@given(entries=st.lists(ENTRIES | st.sampled_from(SAMPLES["email"].mentions)))
 def test_copies_of_a_mail_add_no_other_header(entries: list[str]) -> None:
-    settings = EmailSettings.model_validate({"name": "mail", "kind": "email"} | SETTINGS["email"])
+    settings = EmailSettings.model_validate({"name": "mail", "kind": "email"} | SAMPLES["email"].settings("", 25))
     context = ChannelContext(http=HttpClient(), clock=FakeClock(), localizer=ENGLISH)
     with_copies, without = (
         message_from_bytes(open_channel("email", settings.model_dump(by_alias=True), context).render(one).content)
@@ -174,13 +146,13 @@ def test_copies_of_a_mail_add_no_other_header(entries: list[str]) -> None:
     assert len(settings.cc_mailboxes(entries)) <= MAX_MENTIONS
 
 
-@pytest.mark.parametrize("kind", [kind for kind in SETTINGS if kind != "console"])
+@pytest.mark.parametrize("kind", CALLING)
 @pytest.mark.parametrize(
     "quiet",
     [
-        request(UNDERSTOOD["slack"] + UNDERSTOOD["email"], make_event(environment="staging")),
-        request(UNDERSTOOD["slack"] + UNDERSTOOD["email"], severity=Severity.WARNING),
-        request(UNDERSTOOD["slack"] + UNDERSTOOD["email"], make_event(make_task(status="completed"))),
+        request(ALL_ENTRIES, make_event(environment="staging")),
+        request(ALL_ENTRIES, severity=Severity.WARNING),
+        request(ALL_ENTRIES, make_event(make_task(status="completed"))),
     ],
     ids=["staging", "warning", "completed"],
 )
@@ -188,9 +160,9 @@ def test_a_quiet_message_calls_nobody(kind: str, quiet: RenderRequest, context: 
     assert pings(kind, channel_of(kind, context).render(quiet)) == []
 
 
-@pytest.mark.parametrize("kind", ["slack", *CHATS])
+@pytest.mark.parametrize("kind", [kind for kind, sample in SAMPLES.items() if sample.many])
 def test_a_message_calls_at_most_so_many(kind: str, context: ChannelContext) -> None:
-    many = [f"U{n:04d}" if kind == "slack" else f"@user{n}" for n in range(3 * MAX_MENTIONS)]
+    many = [str(SAMPLES[kind].many).format(n=n) for n in range(3 * MAX_MENTIONS)]
     assert len(pings(kind, channel_of(kind, context).render(request(many)))) == MAX_MENTIONS
 
 
@@ -216,7 +188,7 @@ def test_an_edited_message_names_the_same_and_a_replacement_nobody(context: Chan
 
 async def test_copies_are_recipients_of_their_own(context: ChannelContext) -> None:
     async with SmtpServer(replies={"RCPT oncall@example.com": "451 later"}) as server:
-        channel = channel_of("email", context, port=server.port)
+        channel = channel_of("email", context, port=server.port, username=None, password=None)
         asked = request(["oncall@example.com", "DBA@example.com", "Süd <sued@example.com>"])
         delivery = Delivery(
             id=asked.delivery_id,
