@@ -100,12 +100,15 @@ def address_problem(status: int, *, absent: Collection[int] = (404, 410)) -> str
     return "nothing is there" if status in absent else ""
 
 
-def outcome_of_error(error: HttpError, now: datetime) -> Outcome:
-    """Return what an exchange without a usable reply means for the delivery."""
+def outcome_of_error(error: HttpError, now: datetime, *, status_suffices: bool = True) -> Outcome:
+    """Return what an exchange without a complete reply means for the delivery.
+
+    `status_suffices` is False for a service whose success is in the body: a 2xx whose body was lost is then unknown.
+    """
     if isinstance(error, AddressRefused):
         return Parked(str(error), PROBE_AFTER)
     if isinstance(error, NotSent):
         return Retry(str(error))
-    if error.status is not None:
-        return outcome_of_status(error.status, error.headers, now)
-    return Unknown(str(error))
+    if error.status is None or (not status_suffices and 200 <= error.status < 300):  # noqa: PLR2004 - as above
+        return Unknown(str(error))
+    return outcome_of_status(error.status, error.headers, now)

@@ -110,7 +110,7 @@ class HttpChat(TemplatedChannel[S], HttpChannel[S]):
     def _outcome_of_error(self, error: HttpError, now: datetime) -> Outcome:
         if isinstance(error, ReplyTooLarge):  # the chat never replies so much: something else does
             return self.outcome(ParsedReply(error.status, error.headers, error.body), now)
-        return outcome_of_error(error, now)
+        return outcome_of_error(error, now, status_suffices=False)
 
     absent: ClassVar[Collection[int]] = (410,)
     """Statuses of a GET that mean that the webhook is gone. Many chats answer 404 to a GET at a valid webhook."""

@@ -31,7 +31,7 @@ def text(body: Body) -> str:
     assert isinstance(mail, EmailMessage)
     plain = mail.get_body(("plain",))
     assert plain
-    return f"{mail['Subject']}\n{plain.get_content()}"
+    return f"{mail['Subject']}\n{plain.get_content()}".replace("\r\n", "\n")
 
 
 def called(body: Body) -> list[str]:

@@ -6,7 +6,17 @@ import json
 import re
 from typing import Any
 
-from channels_sample import Sample
+from channels_sample import (
+    Failing,
+    HttpService,
+    Room,
+    Sample,
+    ServiceReply,
+    characters,
+    json_reply,
+    strings_at,
+    whole_escapes,
+)
 
 from notifier.core.delivery import Body
 
@@ -30,6 +40,21 @@ def called(body: Body) -> list[str]:
     return re.findall(r"(?<!\w)@[A-Za-z0-9][\w.-]*", json.loads(body.content)["text"])
 
 
+SERVICE = HttpService(
+    success=ServiceReply(body=b"ok"),
+    failing=(
+        Failing(reply=json_reply({"id": "web.incoming_webhook.invalid.app_error"}, 400), means="misconfigured"),
+        Failing(reply=json_reply({"id": "web.incoming_webhook.channel_locked.app_error"}, 403), means="misconfigured"),
+        Failing(reply=json_reply({"id": "api.context.permissions.app_error"}, 403), means="misconfigured"),
+        Failing(reply=json_reply({"id": "web.incoming_webhook.text.length.app_error"}, 400), means="content"),
+        Failing(reply=ServiceReply(body=b"OK, but from somebody else"), means="unknown"),
+    ),
+)
+ROOMS = (
+    Room(limit=16_383, size=characters, texts=strings_at("text"), whole=whole_escapes),
+    Room(limit=16_383, size=characters, texts=strings_at("value", "fallback")),
+)
+
 SAMPLE = Sample(
     settings=settings,
     more_modes=(addressed,),
@@ -39,4 +64,6 @@ SAMPLE = Sample(
     mentions=("@alice", "@dba-team", "@a.b_c", "@here", "@channel", "@all"),
     called=called,
     many="@user{n}",
+    service=SERVICE,
+    rooms=ROOMS,
 )

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from channels_sample import Sample
+from channels_sample import Failing, HttpService, Room, Sample, characters, json_reply, strings_at
 
 from notifier.core.delivery import Body
 
@@ -30,6 +30,19 @@ def called(body: Body) -> list[str]:
     return re.findall(r"(?<!\w)@[A-Za-z0-9][\w.-]*", json.loads(body.content)["text"])
 
 
+SERVICE = HttpService(
+    success=json_reply({"success": True}),
+    failing=(
+        Failing(reply=json_reply({"success": False}), means="later"),
+        Failing(reply=json_reply({"success": False, "error": "invalid-channel"}, 400), means="misconfigured"),
+        Failing(reply=json_reply({"success": False, "error": "Service Unavailable"}, 503), means="misconfigured"),
+        Failing(reply=json_reply({"success": False, "error": "error-message-size-exceeded"}, 400), means="content"),
+        Failing(
+            reply=json_reply({"success": False, "errorType": "error-too-many-requests"}, 429), means="busy", wait=60
+        ),
+    ),
+)
+
 SAMPLE = Sample(
     settings=settings,
     more_modes=(addressed,),
@@ -39,4 +52,6 @@ SAMPLE = Sample(
     mentions=("@alice", "@here", "@all"),
     called=called,
     many="@user{n}",
+    service=SERVICE,
+    rooms=(Room(limit=5_000, size=characters, texts=strings_at("text", "value", "fallback")),),
 )

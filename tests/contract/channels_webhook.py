@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from channels_sample import Sample
+from channels_sample import Failing, HttpService, Sample, ServiceReply, json_reply
 
 from notifier.core.delivery import Body
 
@@ -36,6 +36,18 @@ def called(body: Body) -> list[str]:
     return found
 
 
+SERVICE = HttpService(
+    repeat_key=lambda request: request.headers["webhook-id"],
+    failing=(
+        Failing(reply=json_reply({"errcode": 45009, "errmsg": "api freq out of limit"}), means="busy", wait=600),
+        Failing(reply=json_reply({"errcode": 93000}), means="misconfigured"),
+        Failing(reply=json_reply({"errcode": -1}), means="later"),
+        Failing(reply=json_reply({"code": 9499}), means="content"),
+        Failing(reply=json_reply({"ok": False}), means="later"),
+        Failing(reply=ServiceReply(body=b"Webhook message delivery failed with error: 500"), means="later"),
+    ),
+)
+
 SAMPLE = Sample(
     settings=settings,
     more_modes=(templated, by_type),
@@ -44,4 +56,6 @@ SAMPLE = Sample(
     http={"timeout": "150ms"},
     mentions=("oncall", "U0123ABCD", "@here", "值班"),
     called=called,
+    service=SERVICE,
+    raw=True,
 )

@@ -64,11 +64,11 @@ def reset() -> Answer:
     return answer
 
 
-def cut_short(status: int = 200) -> Answer:
+def cut_short(status: int = 200, body: bytes = b"only this") -> Answer:
     """Promise more than is sent, then close."""
 
     async def answer(writer: asyncio.StreamWriter) -> None:
-        writer.write(_head(status, "Content-Length: 1000") + b"only this")
+        writer.write(_head(status, f"Content-Length: {len(body) + 1000}") + body)
         await writer.drain()
         writer.close()
 
@@ -156,13 +156,15 @@ class HttpServer:
         number = self.connections
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while not writer.is_closing():
-                self.requests.append(await _read(reader, number))
-                await self._next_answer()(writer)
+                request = await _read(reader, number)
+                self.requests.append(request)
+                await self.next_answer(request)(writer)
         writer.close()
         with suppress(ConnectionError, ssl.SSLError, asyncio.CancelledError):
             await writer.wait_closed()
 
-    def _next_answer(self) -> Answer:
+    def next_answer(self, request: Request) -> Answer:  # noqa: ARG002 - a server that knows its service needs it
+        """Return the answer to a request."""
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
