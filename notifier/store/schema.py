@@ -156,7 +156,10 @@ deliveries = sa.Table(
     sa.Column("rank", sa.Integer, nullable=False, server_default=text("1")),
     sa.Column("routing", sa.Text),
     sa.Column("storm", sa.String),
-    sa.CheckConstraint(f"state IN ({', '.join(repr(str(state)) for state in DeliveryState)})", name="state"),
+    sa.CheckConstraint(
+        f"state IN ({', '.join(repr(str(state)) for state in DeliveryState)})",
+        name=sa.schema.conv("ck_deliveries_ck_deliveries_state"),  # as the first migration has named it
+    ),
     sa.Index("ix_deliveries_channel_state_rank_seq", "channel", "state", "rank", "seq"),
     # Hardly any delivery is in it: those of a storm go out one after the other, and people list the tasks of one.
     sa.Index("ix_deliveries_storm_seq", "storm", "seq", sqlite_where=_IN_STORM, postgresql_where=_IN_STORM),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psycopg
@@ -35,6 +37,47 @@ def test_the_migrations_end_where_the_tables_are(engine: Engine) -> None:
             )
             == []
         )
+
+
+def described(engine: Engine) -> Mapping[str, object]:
+    """Return all that a database knows about its tables, whatever the order of their columns."""
+    found: dict[str, object] = {}
+    with engine.connect() as connection:
+        seen = inspect(connection)
+        for name in seen.get_table_names():
+            columns = {one["name"]: {**one, "type": str(one["type"])} for one in seen.get_columns(name)}
+            parts = (seen.get_unique_constraints, seen.get_check_constraints, seen.get_foreign_keys)
+            found[name] = (columns, seen.get_pk_constraint(name), *(sorted(map(str, part(name))) for part in parts))
+        indices = {
+            "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index' ORDER BY name",
+            "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY indexname",
+        }
+        found["indices"] = connection.execute(text(indices[engine.dialect.name])).all()
+        found["revision"] = connection.execute(text("SELECT version_num FROM notifier_schema")).all()
+    return found
+
+
+def test_a_new_database_is_what_the_migrations_lead_to(engine: Engine) -> None:
+    """A new one is created at once, without them."""
+    created = described(engine)
+    with engine.begin() as connection:
+        metadata.drop_all(connection)
+        connection.execute(text(f"DROP TABLE {revision.VERSION_TABLE}"))
+        config = migrate.alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    assert described(engine) == created
+    assert len(created) > 10
+
+
+def test_a_new_database_is_created_without_the_library_of_migrations(tmp_path: Path) -> None:
+    """It would stay in the memory of the service until its next start."""
+    opening = "import sys; from notifier.store import engine; engine.open_store(sys.argv[1]); print(*sys.modules)"
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", opening, f"sqlite:///{tmp_path}/new.db"], capture_output=True, text=True, check=True
+    )
+    assert {"sqlalchemy", "alembic"} & {*done.stdout.split()} == {"sqlalchemy"}
+    assert (tmp_path / "new.db").exists()
 
 
 def test_the_program_needs_the_newest_migration() -> None:
