@@ -145,6 +145,8 @@ class Channel(Protocol):
     """See `ChannelPolicy.coalesces`."""
     multi_recipient: bool
     """Whether one attempt may have several recipients: see `Delivery.recipients`."""
+    tickets: bool
+    """Whether it keeps tickets: see `ChannelPolicy.tickets`, `Delivery.ticket` and `Delivered.ticket`."""
 
     def render(self, request: RenderRequest) -> Body:
         """Return the bytes to send. The same request gives the same bytes. No I/O."""

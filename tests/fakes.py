@@ -120,6 +120,7 @@ class FakeChannel:
         self.storm_size, self.storm_room = 100, 1_000_000
         self.threads = False
         self.coalesces = False
+        self.tickets = False
         self.multi_recipient = False
         self.edit_budget: str | None = None
         self.deadline = 10.0

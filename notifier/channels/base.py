@@ -76,6 +76,7 @@ class BaseChannel(ABC, Generic[S]):
     storm_room: int = 1_000_000
     coalesces: bool = False
     multi_recipient: bool = False
+    tickets: bool = False
     edit_budget: str | None = None
     body_key: Hashable | None = None
 

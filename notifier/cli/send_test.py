@@ -15,7 +15,7 @@ from notifier.cli.output import cell, print_json, reply_line, show
 from notifier.cli.preview import ChannelArgument
 from notifier.cli.samples import render_request, sample_event
 from notifier.config.config import Config
-from notifier.core.delivery import Delivered, Delivery, DeliveryState, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.core.delivery import Delivered, Delivery, DeliveryState, GaveUp, Outcome, Parked, Retry, Skipped, Unknown
 from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.ports import Channel
@@ -86,7 +86,7 @@ def _report(channel: str, outcome: Outcome, words: Localizer) -> Text:
     return cell(words.text(f"cli.test.{_failure(outcome)}", **values), "bold red")
 
 
-def _failure(outcome: Retry | GaveUp | Parked | Unknown) -> str:
+def _failure(outcome: Retry | GaveUp | Parked | Unknown | Skipped) -> str:
     """Return the end of the key of the sentence for a failure."""
     if isinstance(outcome, Unknown):
         return "unknown"

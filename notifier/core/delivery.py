@@ -9,6 +9,7 @@ from notifier.core.model import Event, id_of
 from notifier.core.people import Acknowledgement, Mute
 from notifier.core.routing import DeliveryRouting
 from notifier.core.storms import Storm
+from notifier.core.tickets import Ticket
 
 
 def delivery_id(channel: str, *event_ids: str) -> str:
@@ -121,6 +122,8 @@ class Delivery:
     """The storm that its subject names, as known when it was claimed."""
     withheld: frozenset[str] = frozenset()
     """Recipients to whom an older delivery about the same subject is still on its way, as known when it was claimed."""
+    ticket: Ticket | None = None
+    """On a channel that keeps tickets: the latest of its operation, as known when it was claimed."""
 
 
 def with_reply(reason: str | None, reply: str | None) -> str:
@@ -166,7 +169,7 @@ class Attempt(NamedTuple):
     started_at: datetime
     finished_at: datetime
     outcome: str
-    """delivered, retry, gave-up, parked or unknown."""
+    """delivered, retry, gave-up, parked, unknown or skipped."""
     reason: str | None = None
     resolution: Resolution | None = None
     """What was done about the attempt before it, where that may have arrived."""
@@ -191,6 +194,8 @@ class Delivered:
     """What was not as it should be, though the receiver took it."""
     reply: str | None = field(default=None, kw_only=True)
     """See `Attempt.reply`."""
+    ticket: Ticket | None = field(default=None, kw_only=True)
+    """What is recorded of the ticket of its operation from now on; None leaves it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +207,8 @@ class _Undelivered:
     """See `Attempt.reply`."""
     recipients: tuple[Recipient, ...] | None = field(default=None, kw_only=True)
     """What `Delivery.recipients` is from now on; None leaves it as it is."""
+    ticket: Ticket | None = field(default=None, kw_only=True)
+    """See `Delivered.ticket`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +216,8 @@ class Retry(_Undelivered):
     """The receiver did not take it and may later. `after` is what it asked for, if it did."""
 
     after: timedelta | None = None
+    neutral: bool = field(default=False, kw_only=True)
+    """True where the wait concerns this message alone, and proves nothing about the channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +240,12 @@ class Unknown(_Undelivered):
     """The request went out and no answer came back: it may have been taken."""
 
 
-Outcome = Delivered | Retry | GaveUp | Parked | Unknown
+@dataclass(frozen=True, slots=True)
+class Skipped(_Undelivered):
+    """There is nothing to do at the receiver: the delivery is suppressed, with this reason."""
+
+
+Outcome = Delivered | Retry | GaveUp | Parked | Unknown | Skipped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

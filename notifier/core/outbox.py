@@ -20,6 +20,7 @@ from notifier.core.delivery import (
     Recipient,
     Resolution,
     Retry,
+    Skipped,
     Unknown,
     delivery_id,
 )
@@ -30,6 +31,7 @@ from notifier.core.model import Event, SourceOrigin, Transition, event_id
 from notifier.core.pacing import AttemptSignal
 from notifier.core.people import Mute
 from notifier.core.routing import ChannelPolicy, DeliveryRouting, RoutedEvent, RoutesOfChannel, RoutingConfig
+from notifier.core.tickets import Ticket
 
 
 def task_event(transition: Transition, origin: SourceOrigin) -> Event:
@@ -225,6 +227,8 @@ class Settlement(NamedTuple):
     """What the receiver asked for."""
     recipients: tuple[Recipient, ...] | None = None
     """What is recorded of several addressees; None leaves it as it is."""
+    ticket: Ticket | None = None
+    """What is recorded of the ticket of its operation; None leaves it as it is."""
 
     @property
     def parks_channel(self) -> bool:
@@ -273,8 +277,30 @@ def settle(
         outcome_unknown=isinstance(outcome, Unknown)
         or (delivery.outcome_unknown and resolution is not Resolution.ABSENT),
         signal=_signal(delivery, outcome),
-        pause=min(outcome.after, retry.MAX_RETRY_AFTER) if isinstance(outcome, Retry) and outcome.after else None,
+        pause=_pause(outcome),
         recipients=_storable_recipients(outcome),
+        ticket=_storable_ticket(outcome.ticket),
+    )
+
+
+def _pause(outcome: Outcome) -> timedelta | None:
+    """Return for how long the receiver asked to be left alone by the whole channel."""
+    if not isinstance(outcome, Retry) or outcome.neutral or not outcome.after:
+        return None
+    return min(outcome.after, retry.MAX_RETRY_AFTER)
+
+
+def _storable_ticket(ticket: Ticket | None) -> Ticket | None:
+    """Return a ticket with the service's words as any database holds them."""
+    if ticket is None:
+        return None
+    return replace(
+        ticket,
+        ref=_storable(ticket.ref),
+        label=_storable(ticket.label),
+        url=_storable(ticket.url),
+        status=_storable(ticket.status),
+        previous=_storable(ticket.previous),
     )
 
 
@@ -298,6 +324,8 @@ def signal_of(outcome: Outcome) -> AttemptSignal:
     match outcome:
         case Delivered():
             return AttemptSignal.GOOD
+        case Retry(neutral=True):
+            return AttemptSignal.NONE
         case Retry(_, after):
             return AttemptSignal.BUSY if after else AttemptSignal.BAD
         case Unknown():
@@ -316,6 +344,7 @@ _OUTCOMES: Mapping[type, str] = {
     GaveUp: "gave-up",
     Parked: "parked",
     Unknown: "unknown",
+    Skipped: "skipped",
 }
 
 
@@ -329,6 +358,8 @@ def _verdict(
             return DeliveryState.DEAD, None, reason
         case Parked(reason, probe_after):
             return DeliveryState.PARKED, probe_after, reason
+        case Skipped(reason):
+            return DeliveryState.SUPPRESSED, None, reason
         case Retry(reason, after):
             return _again(delivery, reason, after, schedule, chance)
         case Unknown(reason):

@@ -10,6 +10,7 @@ from notifier.core import patterns
 from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.core.severity import Severity, worst
+from notifier.core.tickets import TicketFields, joined_fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,8 @@ class Route:
     """How bad the events are that it takes; None leaves the default of each event."""
     mention: tuple[str, ...] = ()
     """Whom messages about events that need somebody mention. A channel takes what its kind understands."""
+    ticket: TicketFields | None = None
+    """What it wants of the tickets that it opens."""
 
 
 MAX_MENTIONS = 20
@@ -52,6 +55,8 @@ class DeliveryRouting:
     """The worst that these routes set; None where none does."""
     mention: tuple[str, ...] = ()
     """Everybody whom these routes mention for events that may mention somebody, each once."""
+    ticket: TicketFields | None = None
+    """What these routes want of a new ticket; where they differ, what the first one wants."""
 
     def severity_of(self, events: Iterable[Event]) -> Severity:
         """Return how bad the worst of these events is: what the routes set, else the default."""
@@ -64,6 +69,7 @@ class DeliveryRouting:
             routes=tuple(dict.fromkeys((*self.routes, *other.routes))),
             severity=worst(set_by) if set_by else None,
             mention=tuple(dict.fromkeys((*self.mention, *other.mention))),
+            ticket=joined_fields([self.ticket, other.ticket]),
         )
 
 
@@ -88,6 +94,8 @@ class ChannelPolicy:
     """Maximum length of such a list, in characters, as `storms.listed_length` counts them."""
     coalesces: bool = False
     """True where progress that has not been delivered gives way to what happened after it."""
+    tickets: bool = False
+    """True where each failing operation has a ticket: failures open it and successes close it, one after the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,6 +315,7 @@ def _routing_of(item: RoutedEvent, routes: Sequence[Route]) -> DeliveryRouting:
         routes=tuple(dict.fromkeys(route.name for route in routes)),
         severity=severity,
         mention=tuple(dict.fromkeys(who for route in routes for who in route.mention)) if mentions else (),
+        ticket=joined_fields(route.ticket for route in routes),
     )
 
 

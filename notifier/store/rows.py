@@ -76,6 +76,7 @@ _DELIVERY = _Fields(
         "reply",
         "routing",
         "storm",
+        "ticket",
     }
 )
 

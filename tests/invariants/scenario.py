@@ -191,6 +191,7 @@ class Receiver:
     storm_room: int = 1_000_000
     threads: bool = False
     coalesces: bool = False
+    tickets: bool = False
     multi_recipient: bool = False
     edit_budget: str | None = None
     failures_only: bool = False

@@ -162,6 +162,7 @@ class SimulatedChannel:
     edit_pace: Pace = field(default_factory=lambda: Pace(per_second=10, burst=5))
     threads: bool = False
     coalesces: bool = False
+    tickets: bool = False
     multi_recipient: bool = False
     edit_budget: str | None = None
 

@@ -1,0 +1,76 @@
+"""The settings that every kind of ticket channel has. Light: reading a configuration imports this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field
+
+from notifier.channels.settings import ChannelSettings
+from notifier.core.severity import Severity
+from notifier.core.tickets import TicketRules
+from notifier.settings.types import Duration
+
+REQUESTS = 4
+"""Number of requests that the deadline of an attempt has time for, each as long as `timeout`."""
+
+MAX_LABELS = 20
+
+Word = Annotated[str, Field(min_length=1, max_length=255)]
+Words = Annotated[tuple[Word, ...], Field(max_length=MAX_LABELS)]
+FieldName = Annotated[str, Field(min_length=1, max_length=100)]
+FieldValues = Mapping[FieldName, Any]
+
+WordBySeverity = Word | Mapping[Severity, Word]
+"""One word, or one for each severity: `{critical: Highest, error: High}`."""
+WordsBySeverity = Words | Mapping[Severity, Words]
+"""A list, or one for each severity."""
+
+T = TypeVar("T")
+
+
+def for_severity(value: T | Mapping[Severity, T] | None, severity: Severity) -> T | None:
+    """Return what a setting that may differ by severity has for one; None where it has nothing for that."""
+    return value.get(severity) if isinstance(value, Mapping) else value
+
+
+class TicketSettings(ChannelSettings):
+    """Settings that every kind of ticket channel has. A kind narrows `kind`, and adds its address and credential."""
+
+    takes_templates = True
+
+    digest_above: None = None
+    """Always null: each failing operation has a ticket of its own."""
+    timeout: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=30))
+    """Maximum time of one request. An attempt may take four times as long."""
+    close: Literal["always", "untouched", "never"] = "untouched"
+    """Whether a success closes the ticket. `untouched`: not if a person has moved it to another state; then it gets a
+    comment."""
+    closed_by_hand: Literal["new", "reopen", "comment"] = "new"
+    """What a failure does if a person has closed the ticket: open a new one, open it again, or comment on it."""
+    reopen_within: Duration = Field(default=timedelta(days=7), ge=timedelta(0), le=timedelta(days=365))
+    """Time after which a closed ticket stays closed, and a failure opens a new one that names it."""
+    priority: WordBySeverity | None = None
+    """Priority of new tickets, in the words of the service; or one for each severity."""
+    assignee: WordBySeverity | None = None
+    """Who gets new tickets, as the service calls them; or one for each severity."""
+    project: WordBySeverity | None = None
+    """Where tickets are opened, as the service calls it; or one place for each severity."""
+    labels: WordsBySeverity = ()
+    """Labels of new tickets, or a list of them for each severity."""
+    fields: FieldValues = Field(default_factory=dict)
+    """Further fields of new tickets, by the names that the service's API has for them."""
+    fields_by_severity: Mapping[Severity, FieldValues] = Field(default_factory=dict)
+    """FieldValues that only tickets of one severity get. They replace those of `fields`."""
+
+    @property
+    def deadline(self) -> timedelta:
+        """Maximum time of one attempt, which makes several requests."""
+        return self.timeout * REQUESTS
+
+    @property
+    def rules(self) -> TicketRules:
+        """When tickets are closed, and what follows a failure after they were."""
+        return TicketRules(close=self.close, closed_by_hand=self.closed_by_hand, reopen_within=self.reopen_within)

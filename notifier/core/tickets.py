@@ -1,0 +1,322 @@
+"""Tickets: one for each failing operation, opened once, closed by the success that follows. Pure.
+
+An operation is what fails and is repeated: a task name on an instance of a source. The ticket of an operation has
+generations: a new one begins where the old one must stay closed. Its key is computed from these, so that every process
+looks for the same ticket.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b32encode
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import reduce
+from typing import Literal
+
+from notifier.core.model import Event, id_of
+
+_KEY_LENGTH = 20
+_MARK_LENGTH = 12
+
+
+def operation_of(event: Event) -> str | None:
+    """Return the id of the operation that an event is about; None for an event about no task."""
+    task = event.task
+    if task is None:
+        return None
+    return id_of("\x1f".join(("operation", event.source, task.instance_id or task.instance_name or "", task.name)))
+
+
+def ticket_key(channel: str, operation: str, generation: int) -> str:
+    """Return the key by which a service is asked for a ticket: `gtb-` and 20 characters of [a-z2-7]."""
+    return f"gtb-{_digest(channel, operation, str(generation))[:_KEY_LENGTH]}"
+
+
+def comment_mark(delivery_id: str) -> str:
+    """Return the mark by which the comment of a delivery is recognised: `gtc-` and 12 characters of [a-z2-7]."""
+    return f"gtc-{_digest('comment', delivery_id)[:_MARK_LENGTH]}"
+
+
+def _digest(*parts: str) -> str:
+    return b32encode(hashlib.sha256("\x1f".join(parts).encode()).digest()).decode().lower()
+
+
+class TicketState(StrEnum):
+    """What we know of a ticket. The values are stored."""
+
+    WANTED = "wanted"
+    """A failure asked for it; it has not been opened, or we do not know that it was."""
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class ClosedBy(StrEnum):
+    """Who closed a ticket. The values are stored."""
+
+    US = "us"
+    PERSON = "person"
+    """Somebody or something else than this program."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """The ticket of an operation on a channel, as recorded."""
+
+    channel: str
+    operation: str
+    generation: int = 1
+    state: TicketState = TicketState.WANTED
+    ref: str | None = None
+    """What the service calls it in its interface: `10042`, a sys_id. None until we know that it was opened."""
+    label: str | None = None
+    """What people call it: `OPS-12`. Set with `ref`."""
+    url: str | None = None
+    """Where people read it; None where the service does not say."""
+    status: str | None = None
+    """The service's word for its state as we left it: when we opened, reopened or closed it."""
+    closed_at: datetime | None = None
+    """When it was closed, or when we found it closed."""
+    closed_by: ClosedBy | None = None
+    previous: str | None = None
+    """Label of the ticket before it; None for the first one."""
+    wanted_by: str | None = None
+    """Id of the delivery that asked for this generation."""
+    failed_at: datetime | None = None
+    """When the operation last failed."""
+    solved_at: datetime | None = None
+    """When it succeeded, of the last success that the ticket knows."""
+    attempted_at: datetime | None = None
+    """Time of the latest claim under which it may have been opened without our knowing. None where that cannot be."""
+
+    @property
+    def key(self) -> str:
+        """The key by which the service is asked for it."""
+        return ticket_key(self.channel, self.operation, self.generation)
+
+    @property
+    def solved(self) -> bool:
+        """Whether the operation has succeeded since it last failed."""
+        return self.solved_at is not None and (self.failed_at is None or self.solved_at >= self.failed_at)
+
+    @property
+    def link(self) -> TicketLink | None:
+        """What messages show of it; None before it is opened."""
+        if self.label is None:
+            return None
+        return TicketLink(channel=self.channel, label=self.label, url=self.url, open=self.state is TicketState.OPEN)
+
+    def next_generation(self, wanted_by: str) -> Ticket:
+        """Return the ticket that follows this one, which stays as it is."""
+        return Ticket(
+            channel=self.channel,
+            operation=self.operation,
+            generation=self.generation + 1,
+            previous=self.label,
+            wanted_by=wanted_by,
+            failed_at=self.failed_at,
+            solved_at=self.solved_at,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TicketLink:
+    """What messages on other channels show of a ticket."""
+
+    channel: str
+    """The channel that keeps it."""
+    label: str
+    url: str | None = None
+    open: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TicketFields:
+    """What a route wants of the tickets that it opens. None, or nothing, leaves what the channel has configured."""
+
+    priority: str | None = None
+    assignee: str | None = None
+    project: str | None = None
+    labels: tuple[str, ...] = ()
+    """Added to those of the channel."""
+    fields: tuple[tuple[str, str], ...] = ()
+    """Names and values, sorted by name. Each replaces the channel's value of that name."""
+
+    def joined(self, other: TicketFields) -> TicketFields:
+        """Return what both want; where they differ, what this one wants."""
+        return TicketFields(
+            priority=self.priority or other.priority,
+            assignee=self.assignee or other.assignee,
+            project=self.project or other.project,
+            labels=tuple(dict.fromkeys((*self.labels, *other.labels))),
+            fields=tuple(sorted((dict(other.fields) | dict(self.fields)).items())),
+        )
+
+
+def joined_fields(wanted: Iterable[TicketFields | None]) -> TicketFields | None:
+    """Return what all of them want; where they differ, what the first one wants."""
+    given = [one for one in wanted if one is not None]
+    return reduce(TicketFields.joined, given) if given else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteTicket:
+    """A ticket as its service has it now."""
+
+    ref: str
+    """See `Ticket.ref`."""
+    label: str
+    """See `Ticket.label`."""
+    url: str | None = None
+    status: str = ""
+    """The service's own word or id of its state. Compared, and shown in reasons."""
+    closed: bool = False
+    """Whether its state counts as done: resolved, closed, cancelled."""
+    final: bool = False
+    """Whether it can never be opened again, whatever our rights."""
+    closed_at: datetime | None = None
+    """When it was closed, where the service says that."""
+    key: str = ""
+    """The key that the record holds, read back from where `create` wrote it. Compared with ours before anything is
+    written to a ticket that was found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TicketRules:
+    """When tickets are closed, and what follows a failure after they were."""
+
+    close: Literal["always", "untouched", "never"] = "untouched"
+    """Whether a success closes the ticket: always, unless a person has moved it to another state, or never."""
+    closed_by_hand: Literal["new", "reopen", "comment"] = "new"
+    """What a failure does where a person has closed the ticket."""
+    reopen_within: timedelta = timedelta(days=7)
+    """Age of a closure up to which a failure opens the same ticket again."""
+
+
+class Step(StrEnum):
+    """One thing to do with a ticket."""
+
+    OPEN = "open"
+    """Open the ticket; one of the next generation where the present one was opened before."""
+    REOPEN = "reopen"
+    COMMENT = "comment"
+    CLOSE = "close"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TicketDecision:
+    """What to do with a ticket, in order, and why."""
+
+    steps: tuple[Step, ...]
+    """Nothing, or steps that are each safe to repeat after the state was read again."""
+    reason: str
+    outdated: bool = False
+    """True for a success before the last failure."""
+
+
+def opens_ticket(event: Event) -> bool:
+    """Return whether an event is trouble with an operation: it asks for a ticket."""
+    return event.task is not None and event.type.traits.needs_care
+
+
+def solves_ticket(event: Event) -> bool:
+    """Return whether an event is the success of an operation."""
+    return event.task is not None and event.type.traits.ends_task and not event.type.traits.needs_care
+
+
+def happened(event: Event) -> datetime:
+    """Return when an event happened, as far as that is known."""
+    return event.occurred_at or event.observed_at
+
+
+def next_steps(
+    ticket: Ticket, remote: RemoteTicket | None, event: Event, now: datetime, rules: TicketRules
+) -> TicketDecision:
+    """Decide what an event does with the ticket of its operation.
+
+    Args:
+        ticket: the latest generation, as recorded.
+        remote: the ticket of that generation as the service has it; None where there is none, or none any more.
+        event: a failure or a success of the operation.
+        now: the present time.
+        rules: of the channel.
+    """
+    if opens_ticket(event):
+        return _after_failure(ticket, remote, now, rules)
+    if solves_ticket(event):
+        return _after_success(ticket, remote, event, rules)
+    return TicketDecision(steps=(), reason="only failures and successes of tasks change tickets")
+
+
+def _after_failure(ticket: Ticket, remote: RemoteTicket | None, now: datetime, rules: TicketRules) -> TicketDecision:
+    if remote is None:
+        gone = f"{ticket.label} is gone" if ticket.ref else "there is no ticket yet"
+        return TicketDecision(steps=(Step.OPEN,), reason=gone)
+    if not remote.closed:
+        return TicketDecision(steps=(Step.COMMENT,), reason=f"{remote.label} is open")
+    if closed_by(ticket) is ClosedBy.PERSON and rules.closed_by_hand != "reopen":
+        steps = (Step.COMMENT,) if rules.closed_by_hand == "comment" else (Step.OPEN,)
+        return TicketDecision(steps=steps, reason=f"{remote.label} was closed by hand")
+    if remote.final:
+        return TicketDecision(steps=(Step.OPEN,), reason=f"{remote.label} cannot be opened again")
+    if now - closing_time(ticket, remote, now) > rules.reopen_within:
+        return TicketDecision(steps=(Step.OPEN,), reason=f"{remote.label} was closed too long ago")
+    return TicketDecision(steps=(Step.REOPEN, Step.COMMENT), reason=f"{remote.label} was closed not long ago")
+
+
+def _after_success(ticket: Ticket, remote: RemoteTicket | None, event: Event, rules: TicketRules) -> TicketDecision:
+    if ticket.failed_at is not None and happened(event) < ticket.failed_at:
+        return TicketDecision(steps=(), reason="the operation has failed since", outdated=True)
+    if remote is None:
+        return TicketDecision(steps=(), reason=f"{ticket.label} is gone" if ticket.ref else "no ticket was opened")
+    if remote.closed:
+        return TicketDecision(steps=(), reason=f"{remote.label} is closed already")
+    if rules.close == "never":
+        return TicketDecision(steps=(Step.COMMENT,), reason="the channel never closes tickets")
+    if rules.close == "untouched" and remote.status != ticket.status:
+        return TicketDecision(steps=(Step.COMMENT,), reason=f"somebody has moved {remote.label} to {remote.status}")
+    return TicketDecision(steps=(Step.COMMENT, Step.CLOSE), reason=f"{remote.label} is solved")
+
+
+def closed_by(ticket: Ticket) -> ClosedBy:
+    """Return who closed a ticket that its service has as closed: a person, unless we know that we did."""
+    ours = ticket.state is TicketState.CLOSED and ticket.closed_by is ClosedBy.US
+    return ClosedBy.US if ours else ClosedBy.PERSON
+
+
+def closing_time(ticket: Ticket, remote: RemoteTicket, now: datetime) -> datetime:
+    """Return when a closed ticket was closed, as far as that is known: else `now`."""
+    known = ticket.closed_at if ticket.state is TicketState.CLOSED else None
+    return remote.closed_at or known or now
+
+
+def after_opening(ticket: Ticket, remote: RemoteTicket) -> Ticket:
+    """Return what is recorded of a ticket that was opened, or opened again."""
+    return replace(
+        ticket,
+        state=TicketState.OPEN,
+        ref=remote.ref,
+        label=remote.label,
+        url=remote.url,
+        status=remote.status,
+        closed_at=None,
+        closed_by=None,
+        attempted_at=None,
+    )
+
+
+def after_closing(ticket: Ticket, remote: RemoteTicket, now: datetime) -> Ticket:
+    """Return what is recorded of a ticket that we closed."""
+    return replace(
+        ticket, state=TicketState.CLOSED, status=remote.status, closed_at=now, closed_by=ClosedBy.US, url=remote.url
+    )
+
+
+def as_found(ticket: Ticket, remote: RemoteTicket, now: datetime) -> Ticket:
+    """Return what is recorded of a ticket that was read: somebody may have closed it or opened it again."""
+    if remote.closed:
+        by, at = closed_by(ticket), closing_time(ticket, remote, now)
+        return replace(ticket, state=TicketState.CLOSED, closed_by=by, closed_at=at, url=remote.url or ticket.url)
+    return replace(ticket, state=TicketState.OPEN, closed_at=None, closed_by=None, url=remote.url or ticket.url)
