@@ -6,16 +6,22 @@ whole as one text from `CardLayout.text`.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import groupby
+from urllib.parse import urlsplit
 
 from notifier.channels.markup import Markup, cut_to, fitting_lines
 from notifier.channels.templates import BUILT_IN, FilledTemplate
+from notifier.core.delivery import Thread
+from notifier.core.people import Acknowledgement, Mute
 from notifier.core.severity import Severity
 from notifier.ports import RenderRequest
 from notifier.wording.events import EventFormatter
 from notifier.wording.localizer import Localizer
+from notifier.wording.marks import quoted
 from notifier.wording.message import Fact, ListedInstance, Message, SummaryMessage
+from notifier.wording.sanitize import one_line
 from notifier.wording.states import EventState
 from notifier.wording.summary import SummaryFormatter
 
@@ -23,6 +29,8 @@ QUOTE_LINES = 12
 """Maximum number of lines of a reason."""
 SEPARATOR = " · "
 """Stands between the parts of a line."""
+SETTLED_EMOJI = "✅"
+"""Stands for the state of a message that somebody has acknowledged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,15 +93,17 @@ class Card:
     mention: tuple[str, ...] = ()
     """Entries of `routes[].mention`: see `RenderRequest.mention`. A kind drops those that it does not understand."""
     text: str = ""
-    """What a template of the settings has instead of `quote`, `details` and `facts`; the last two are empty then."""
+    """What a template of the settings has instead of `quote`, `lines` and `facts`; the last two are empty then."""
     reason: str = ""
     """Why, as written: untrusted plain text of at most QUOTE_LINES lines, for a place where nothing is markup."""
     quote: str = ""
     """Why: a block quote of `reason`, or a sentence that says that no reason is known."""
     more: str = ""
     """How many lines of the reason are left out."""
+    conditions: str = ""
+    """How bad it is, in one line: `Instance is normal · ran 10 min 22 s, stopped at 96%`. `facts` have it too."""
     details: tuple[str, ...] = ()
-    """How bad it is and what to do now, the most important first; of a storm, the reasons and the instances."""
+    """What follows from it and what to do now; of a storm, the reasons and the instances."""
     facts: tuple[Fact, ...] = ()
     """Everything known as plain labels and values; the values come from outside."""
     links: tuple[CardLink, ...] = ()
@@ -101,6 +111,16 @@ class Card:
     """Where it is from, which job it is, and how often that has happened."""
     sections: tuple[CardSection, ...] = ()
     """The events of a digest, or the tasks of a storm."""
+    settled: bool = False
+    """True where somebody took charge: `emoji` and `headline` show that instead of the state. Only on a card that is
+    edited."""
+    notes: tuple[str, ...] = ()
+    """What people have done about it: who took charge, and who muted the instance. Only on a card that is edited."""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """How bad it is and what to do now, the most important first."""
+        return (self.conditions, *self.details) if self.conditions else self.details
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +144,36 @@ class CardLayout:
         message = self.formatter.describe(request.events[0], request.routing)
         return self.single(message, request.mention, filled)
 
+    def live(self, thread: Thread, filled: FilledTemplate = BUILT_IN) -> Card:
+        """Return the card that the message of a thread shows now, with what people have done about it."""
+        mention = RenderRequest(delivery_id="", events=(thread.event,), routing=thread.routing).mention
+        if storm := thread.storm:
+            severity = thread.routing.severity_of((thread.event,))
+            card = self.summary(SummaryFormatter(self.formatter).live(storm, severity), mention)
+            acknowledged, near = storm.acknowledged, storm.started_at
+        else:
+            message = self.formatter.describe(thread.event, thread.routing)
+            card = self.single(message, mention, filled)
+            acknowledged, near = thread.acknowledged, thread.event.observed_at
+        notes = tuple(self._notes(acknowledged, thread.mute, near))
+        if not acknowledged:
+            return replace(card, notes=notes)
+        headline = f"{SETTLED_EMOJI}{card.headline.removeprefix(card.emoji)}"
+        return replace(card, emoji=SETTLED_EMOJI, headline=headline, notes=notes, settled=True)
+
+    def _notes(self, acknowledged: Acknowledgement | None, mute: Mute | None, near: datetime) -> Iterator[str]:
+        text = self.localizer.text
+        if acknowledged:
+            at = self.formatter.dated(acknowledged.at, near)
+            who = quoted(one_line(acknowledged.name))
+            yield f"{SETTLED_EMOJI} {self.sentence(text('message.acknowledged', who=who, at=at))}"
+        if mute:
+            until = self.formatter.dated(mute.until, near)
+            note = text("note.muted", who=quoted(one_line(mute.name)), until=until)
+            if mute.reason:
+                note = text("note.because", note=note, reason=quoted(one_line(mute.reason)))
+            yield f"🔕 {self.sentence(note)}"
+
     # -- one event --
 
     def single(self, message: Message, mention: tuple[str, ...] = (), filled: FilledTemplate = BUILT_IN) -> Card:
@@ -146,6 +196,7 @@ class CardLayout:
             reason="\n".join(lines[:QUOTE_LINES]),
             quote=quote,
             more=self.localizer.counted("message.more_lines", left_out) if left_out else "",
+            conditions="" if own else SEPARATOR.join(map(self.sentence, message.conditions)),
             details=() if own else tuple(self._details(message)),
             facts=() if own else message.facts,
             links=self._links(message.console_url, message.runbook_url),
@@ -165,7 +216,6 @@ class CardLayout:
         return f"{message.emoji} {SEPARATOR.join(filter(None, parts))}"
 
     def _details(self, message: Message) -> Iterator[str]:
-        yield from filter(None, [SEPARATOR.join(map(self.sentence, message.conditions))])
         yield from map(self.sentence, message.notes)
         for name, text in (("means", message.meaning), ("try", message.advice)):
             if text:
@@ -285,7 +335,8 @@ class CardLayout:
 
     def _links(self, console_url: str, runbook_url: str) -> tuple[CardLink, ...]:
         urls = {"open_console": console_url, "runbook": runbook_url}
-        return tuple(CardLink(label=self.localizer.text(f"mail.{name}"), url=url) for name, url in urls.items() if url)
+        shown = ((name, url) for name, url in urls.items() if _opens(url))
+        return tuple(CardLink(label=self.localizer.text(f"mail.{name}"), url=url) for name, url in shown)
 
     # -- the whole as one text --
 
@@ -302,7 +353,9 @@ class CardLayout:
         room = limit - markup.size(first) - paragraph
         if card.sections:
             lists = self._fitting_sections(card.sections, room)
-            above = self._fitting((*card.details, self.link_line(card)), room - markup.size(lists) - paragraph)
+            above = self._fitting(
+                (*card.notes, *card.lines, self.link_line(card)), room - markup.size(lists) - paragraph
+            )
             return self._paragraphs(first, above, lists)
         about = card.about if markup.size(card.about) <= room else ""
         room -= markup.size(about) + paragraph if about else 0
@@ -315,7 +368,9 @@ class CardLayout:
         room -= markup.size(why) + paragraph if why else 0
         more = card.more if why and card.more and markup.size(card.more) <= room else ""
         room -= markup.size(more) + paragraph if more else 0
-        return self._paragraphs(first, why, more, self._fitting((*card.details, self.link_line(card)), room), about)
+        return self._paragraphs(
+            first, why, more, self._fitting((*card.notes, *card.lines, self.link_line(card)), room), about
+        )
 
     def _fitting(self, lines: Sequence[str], room: int) -> str:
         line_break = self.markup.line_break
@@ -339,3 +394,12 @@ class CardLayout:
 
     def _paragraphs(self, *paragraphs: str) -> str:
         return (2 * self.markup.line_break).join(filter(None, paragraphs))
+
+
+def _opens(url: str) -> bool:
+    """Return whether a browser can open an address; some services refuse a whole message for one that is wrong."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False

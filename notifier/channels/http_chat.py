@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar, TypeVar
 
 from notifier.channels.base import PROBE_AFTER
@@ -20,11 +20,12 @@ from notifier.channels.http_channel import (
     outcome_of_status,
 )
 from notifier.channels.markup import Markup
-from notifier.channels.reply_conditions import ParsedReply
+from notifier.channels.reply_conditions import ParsedReply, value_at
 from notifier.channels.reply_rules import known_outcome
 from notifier.channels.settings import ChannelSettings
 from notifier.channels.templated import TemplatedChannel
 from notifier.core.delivery import Delivered, Delivery, Outcome, Parked, Unknown
+from notifier.core.retry import http_date
 from notifier.http import HttpError, ReplyTooLarge
 from notifier.ports import CheckResult
 
@@ -112,18 +113,60 @@ class HttpChat(TemplatedChannel[S], HttpChannel[S]):
             return self.outcome(ParsedReply(error.status, error.headers, error.body), now)
         return outcome_of_error(error, now, status_suffices=False)
 
+    # -- check --
+
     absent: ClassVar[Collection[int]] = (410,)
     """Statuses of a GET that mean that the webhook is gone. Many chats answer 404 to a GET at a valid webhook."""
 
+    def probe(self) -> ChatRequest:
+        """Return a request that posts nothing, and whose reply may prove that something is wrong."""
+        return ChatRequest(method="GET", url=self.address, content=b"", headers={})
+
+    def probe_problem(self, reply: ParsedReply) -> tuple[str, str] | None:
+        """Return what the reply to `probe` proves to be wrong, and the remedy; None where it proves nothing."""
+        if refused := address_problem(reply.status, absent=self.absent):
+            return f"HTTP {reply.status} to GET: {refused}", "check webhook_url"
+        return None
+
     async def check(self) -> Sequence[CheckResult]:
         """Ask whether something answers. Only a message proves that it is the webhook."""
+        request = self.probe()
         try:
-            status = await self.ask_status("GET", self.address)
+            reply = await self._ask(request)
         except HttpError as error:
             remedy = "check the address, the network and the proxy"
             return (CheckResult(ok=False, what=self.kind, detail=str(error), remedy=remedy),)
-        if refused := address_problem(status, absent=self.absent):
-            remedy = "check webhook_url"
-            return (CheckResult(ok=False, what=self.kind, detail=f"HTTP {status} to GET: {refused}", remedy=remedy),)
+        if problem := self.probe_problem(reply):
+            return (CheckResult(ok=False, what=self.kind, detail=problem[0], remedy=problem[1]),)
         detail = f"answers; only a message proves that it is the webhook: notifier test-send {self.name}"
         return (CheckResult(ok=True, what=self.kind, detail=detail, proven=False),)
+
+    async def _ask(self, request: ChatRequest) -> ParsedReply:
+        """Return the reply to a harmless request, or what arrived of it. Raises HttpError where nothing did."""
+        content = request.content or None
+        try:
+            reply = await self.exchange(request.method, request.url, headers=request.headers, content=content)
+        except HttpError as error:
+            if error.status is None:
+                raise
+            return ParsedReply(error.status, error.headers, error.body)
+        return ParsedReply(reply.status, reply.headers, reply.body)
+
+
+def code_of(reply: ParsedReply, place: str) -> int | None:
+    """Return the number at a place of a reply's JSON; None where there is none."""
+    value = value_at(reply.data, place)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+CLOCK_TOLERANCE = timedelta(minutes=50)
+"""Difference between our clock and a reply's `Date` above which a refused signature is due to the clock. Services
+accept signatures that are up to an hour old."""
+
+
+def clock_problem(reply: ParsedReply, now: datetime) -> str:
+    """Return that our clock is wrong, where a reply proves it; else the empty string."""
+    date = http_date(reply.headers.get("date", ""))
+    if date is None or abs(date - now) <= CLOCK_TOLERANCE:
+        return ""
+    return f"the clock of this host is wrong: the service has {date:%Y-%m-%d %H:%M:%S} UTC"

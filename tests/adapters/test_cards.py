@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from zoneinfo import ZoneInfo
 
 import pytest
-from factories import HOSTILE, hostile_event, make_event, make_event_of, make_events, make_render_request, make_task
+from factories import HOSTILE, T0, hostile_event, make_event, make_event_of, make_events, make_render_request, make_task
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +28,9 @@ from notifier.channels.markup import (
     utf16_units,
 )
 from notifier.channels.templates import FilledTemplate
+from notifier.core.delivery import Thread
 from notifier.core.events import EventType
+from notifier.core.people import Acknowledgement, Mute
 from notifier.wording.events import EventFormatter
 from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
@@ -162,7 +164,7 @@ def test_a_card_answers_the_six_questions_in_order() -> None:
     assert [link.url for link in card.links] == ["https://console.example.com/cn-north-4", "https://wiki.example.com/x"]
     text = layout().text(card, ROOM, "@oncall")
     assert text.splitlines()[0].endswith(" @oncall")
-    places = [text.index(part) for part in ("🔴", "> ", card.details[0], "[Open console]", card.about)]
+    places = [text.index(part) for part in ("🔴", "> ", card.conditions, "[Open console]", card.about)]
     assert places == sorted(places)
 
 
@@ -193,7 +195,7 @@ def test_a_template_replaces_the_body_and_leaves_the_links_and_the_job() -> None
     text = layout().text(card, ROOM)
     assert text.startswith("🔴 own title\n\nown *text*\n\n[Open console]")
     assert "the\\-job" in text or "`the-job`" in text
-    assert card.facts == () == card.details
+    assert card.facts == () == card.lines
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -243,3 +245,31 @@ def test_a_card_is_the_same_each_time() -> None:
     request = make_render_request(*make_events(5))
     assert layout().card(request) == layout().card(request)
     assert json.dumps(layout().text(layout().card(request), ROOM))
+
+
+# ---- cards that are edited ----
+
+ALICE = Acknowledgement(event_id="e", by="1", name="alice <b> @all", at=T0)
+MUTED = Mute(instance="orders", until=T0, by="2", name="bob", created_at=T0, reason="*resize*")
+
+
+def test_an_edited_card_shows_who_took_charge_instead_of_the_state() -> None:
+    event = make_event()
+    thread = Thread(channel="dba", subject=event.subject, ref="1", event=event, revision=1)
+    before = layout("html").live(thread)
+    assert (before.settled, before.notes) == (False, ())
+    assert before == layout("html").card(make_render_request(event))
+    after = layout("html").live(replace(thread, acknowledged=ALICE, mute=MUTED))
+    assert after.settled
+    assert after.headline.startswith("✅ <b>Instance creation failed on</b>")
+    assert read(after.notes[0]) == "✅ alice <b> @all, 16:30:00"
+    assert read(after.notes[1]).startswith("🔕 Muted")
+    assert layout("html").text(after, ROOM).count("alice") == 1
+
+
+def test_an_address_that_no_browser_opens_is_left_out() -> None:
+    formatter = replace(
+        FORMATTERS["en"], links=LinkTemplates(console_url="javascript:x{region}", runbook_url="https://x/")
+    )
+    card = CardLayout(DIALECTS["plain"], formatter).card(make_render_request(make_event()))
+    assert [link.url for link in card.links] == ["https://x/"]

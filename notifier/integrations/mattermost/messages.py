@@ -70,7 +70,7 @@ class MessageLayout:
         return "\n\n".join(filter(None, (why, "\n".join(fitting_lines(self._lines(card), room - len(why) - 2)))))
 
     def _lines(self, card: Card) -> Iterator[str]:
-        yield from card.details
+        yield from card.lines
         yield from filter(None, [self._layout.link_line(card)])
 
     def _field(self, fact: Fact) -> Json:

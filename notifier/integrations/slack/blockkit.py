@@ -31,8 +31,6 @@ SENTENCE_LIMIT = 280
 
 SETTLED_COLOUR = "#8D8D8D"
 """Colour of a message that somebody has acknowledged or muted."""
-SETTLED_EMOJI = "✅"
-"""Stands for the state of a message that somebody has acknowledged."""
 
 SEPARATOR = "  ·  "
 """Stands between the parts of a line."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from notifier.channels.base import Json
+from notifier.channels.card import SETTLED_EMOJI
 from notifier.channels.templates import BUILT_IN, FilledTemplate
 from notifier.chat.requests import MUTE_LENGTHS, Button, ButtonAction
 from notifier.core.delivery import Thread
@@ -21,7 +22,6 @@ from notifier.integrations.slack.blockkit import (
     FIELD_LIMIT,
     SEPARATOR,
     SETTLED_COLOUR,
-    SETTLED_EMOJI,
     button_element,
     context,
     inline_code,

@@ -6,6 +6,7 @@ from datetime import datetime
 from itertools import groupby
 
 from notifier.channels.base import Json
+from notifier.channels.card import SETTLED_EMOJI
 from notifier.channels.templates import BUILT_IN, FilledTemplate
 from notifier.chat.requests import Button, ButtonAction
 from notifier.core.delivery import Thread
@@ -17,7 +18,6 @@ from notifier.integrations.slack.blockkit import (
     MESSAGE_LIMIT,
     SEPARATOR,
     SETTLED_COLOUR,
-    SETTLED_EMOJI,
     Style,
     button_element,
     context,
