@@ -197,7 +197,8 @@ class CompiledStatement:
     def execute_columns(self, connection: Connection, cursor: Any, columns: Columns) -> _Rows:  # noqa: ANN401 - the driver's
         """Run the statement once for each row of `columns`, as `execute` does. It returns no rows."""
         if self._takes_rows:
-            return self._of_rows.execute(connection, cursor, {"rows": columns})
+            runs = [self._of_rows.execute(connection, cursor, {"rows": some}) for some in _parts(columns)]
+            return _Rows((), self._make, sum(run.rowcount for run in runs))
         with driver_errors_as_sqlalchemys(connection, self._sql):
             cursor.executemany(self._sql, zip(*(bind.values(columns) for bind in self._binds), strict=True))
         return _Rows((), self._make, cursor.rowcount)
@@ -290,6 +291,17 @@ def _to_driver(type_: TypeEngine[Any], dialect: Dialect) -> _Process | None:
 
 
 # ---- rows ----
+
+
+ROWS_AT_ONCE: Final = 500
+"""Rows in one list of rows. PostgreSQL keeps more of them in a file, and takes twice as long for each."""
+
+
+def _parts(columns: Columns) -> Iterator[Columns]:
+    """Cut columns into those of a few rows each."""
+    count = len(next(iter(columns.values())))
+    for start in range(0, count, ROWS_AT_ONCE):
+        yield {name: values[start : start + ROWS_AT_ONCE] for name, values in columns.items()}
 
 
 def _of_rows(statement: Insert | Update, types: Mapping[str, TypeEngine[Any]]) -> Any:  # noqa: ANN401 - as it is
