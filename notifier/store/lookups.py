@@ -19,6 +19,9 @@ from notifier.core.storms import Storm
 from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter
 from notifier.store import rows
 
+MAX_NAMES = 50
+"""Maximum number of instances whose tasks are searched for by their names, one after the other."""
+
 
 class Reader(Protocol):
     """One consistent view of a database."""
@@ -70,23 +73,23 @@ class Lookups:
 
     def tasks(self, wanted: TaskFilter) -> Sequence[StoredTask]:
         """Return tasks, the most recently changed first."""
-        found = self._reader.query("tasks", **_task_parameters(wanted), limit=wanted.limit, offset=wanted.offset)
+        found = self._reader.query("tasks", **self._task_parameters(wanted), limit=wanted.limit, offset=wanted.offset)
         now = self.now()
         mutes = self.mutes(now)
         return [_stored_task(row, mutes, now) for row in found]
 
     def count_by_source(self, wanted: TaskFilter) -> Mapping[str, int]:
         """Count the tasks that fit by source, whatever the limit and the offset."""
-        return {row.source: row.number for row in self._reader.query("task_counts", **_task_parameters(wanted))}
+        return {row.source: row.number for row in self._reader.query("task_counts", **self._task_parameters(wanted))}
 
     def count_tasks(self, wanted: TaskFilter) -> int:
         """Count the tasks that fit, whatever the limit and the offset."""
-        (row,) = self._reader.query("task_count", **_task_parameters(wanted))
+        (row,) = self._reader.query("task_count", **self._task_parameters(wanted))
         return int(row.number)
 
     def fail_reasons(self, wanted: TaskFilter) -> Sequence[str]:
         """Return the reasons of the tasks that fit, as many as the limit, the most recently changed first."""
-        found = self._reader.query("fail_reasons", **_task_parameters(wanted), limit=wanted.limit)
+        found = self._reader.query("fail_reasons", **self._task_parameters(wanted), limit=wanted.limit)
         return [row.fail_reason for row in found if row.fail_reason]
 
     def events(self, wanted: EventFilter) -> Sequence[RoutedEvent]:
@@ -153,6 +156,17 @@ class Lookups:
             accounted = {account.channel for account in self._reader.query("ledger_channels", event_id=row.id)}
             yield from ((row.id, channel) for channel in sorted(accounted ^ set(rows.routed_of(row).channels)))
         yield from ((row.id, row.channel) for row in self._reader.query("ledger_unrouted"))
+
+    def _task_parameters(self, wanted: TaskFilter) -> Mapping[str, object]:
+        """Return the parameters of a filter. Where few instances are meant among all tasks, an index finds theirs."""
+        parameters = _task_parameters(wanted)
+        if wanted.instance is None or wanted.status is not None:  # tasks of one status are few
+            return parameters
+        like = parameters["instance_like"]
+        names = [row.name for row in self._reader.query("names_like", instance_like=like, limit=MAX_NAMES + 1)]
+        if len(names) > MAX_NAMES:
+            return parameters
+        return parameters | {"instance_like": None, "instance_names": names}
 
     def _backlogs(self) -> Sequence[Backlog]:
         """Return what each channel has not delivered, by name; channels that have delivered everything are left out."""

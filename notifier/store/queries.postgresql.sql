@@ -19,14 +19,14 @@ FROM sources ORDER BY sources.name;
 SELECT sources.name, sources.region, sources.project_id, sources.baseline_at, sources.last_poll_at, sources.last_full_at, sources.last_full_calls, sources.pruned_to, sources.last_error, sources.failing_since, sources.failures, sources.announced_since, sources.next_poll_at, sources.claimed_by, sources.claimed_until, sources.epoch, sources.refused_since, sources.refused_rows, sources.empty_since, sources.clock_skew, sources.polled_by, sources.retired_at, sources.introduced_at
 FROM sources ORDER BY sources.name;
 -- name: tasks
--- takes: status, since time, instance, instance_like, instance_id, instance_name, source, storm, job_id, limit, offset
+-- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, storm, job_id, limit, offset
 -- gives: source, job_id, name, status, raw_status, progress, instance_id, instance_name, instance_status, created_at time, ended_at time, fail_reason, seconds, occurrence, missing, unlisted boolean, first_seen_at time, changed_at time, events_pruned boolean, newest, acknowledged_event_id, acknowledged_by, acknowledged_name, acknowledged_at time
 SELECT found.source, found.job_id, found.name, found.status, found.raw_status, found.progress, found.instance_id, found.instance_name, found.instance_status, found.created_at, found.ended_at, found.fail_reason, found.seconds, found.occurrence, found.missing, found.unlisted, found.first_seen_at, found.changed_at, found.events_pruned, last.type AS newest, acknowledgements.event_id AS acknowledged_event_id, acknowledgements.by AS acknowledged_by, acknowledgements.name AS acknowledged_name, acknowledgements.at AS acknowledged_at
 FROM (SELECT tasks.source AS source, tasks.job_id AS job_id, tasks.name AS name, tasks.status AS status, tasks.raw_status AS raw_status, tasks.progress AS progress, tasks.instance_id AS instance_id, tasks.instance_name AS instance_name, tasks.instance_status AS instance_status, tasks.created_at AS created_at, tasks.ended_at AS ended_at, tasks.fail_reason AS fail_reason, tasks.seconds AS seconds, tasks.occurrence AS occurrence, tasks.missing AS missing, tasks.unlisted AS unlisted, tasks.first_seen_at AS first_seen_at, tasks.changed_at AS changed_at, tasks.events_pruned AS events_pruned
 FROM tasks
 WHERE /*if running*/(tasks.status = 'running' AND NOT (EXISTS (SELECT *
 FROM sources
-WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL)))/*end*/ AND /*if status*/(tasks.status = %(status)s::VARCHAR)/*end*/ AND /*if since*/(tasks.created_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.ended_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.changed_at >= %(since)s::TIMESTAMP WITH TIME ZONE)/*end*/ AND /*if instance*/(tasks.instance_id = %(instance)s::VARCHAR OR lower(tasks.instance_name) LIKE %(instance_like)s::VARCHAR ESCAPE '/')/*end*/ AND /*if instance_id*/(tasks.instance_id = %(instance_id)s::VARCHAR)/*end*/ AND /*if instance_name*/(tasks.instance_name = %(instance_name)s::VARCHAR)/*end*/ AND /*if source*/(tasks.source = %(source)s::VARCHAR)/*end*/ AND /*if storm*/((tasks.source, tasks.job_id) IN (SELECT events.source, events.job_id
+WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL)))/*end*/ AND /*if status*/(tasks.status = %(status)s::VARCHAR)/*end*/ AND /*if since*/(tasks.created_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.ended_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.changed_at >= %(since)s::TIMESTAMP WITH TIME ZONE)/*end*/ AND /*if instance_like*/(tasks.instance_id = %(instance)s::VARCHAR OR lower(tasks.instance_name) LIKE %(instance_like)s::VARCHAR ESCAPE '/')/*end*/ AND /*if instance_names*/(tasks.instance_id = %(instance)s::VARCHAR OR tasks.instance_name = ANY (%(instance_names)s::TEXT[]))/*end*/ AND /*if instance_id*/(tasks.instance_id = %(instance_id)s::VARCHAR)/*end*/ AND /*if instance_name*/(tasks.instance_name = %(instance_name)s::VARCHAR)/*end*/ AND /*if source*/(tasks.source = %(source)s::VARCHAR)/*end*/ AND /*if storm*/((tasks.source, tasks.job_id) IN (SELECT events.source, events.job_id
 FROM events JOIN delivery_events ON delivery_events.event_id = events.id JOIN deliveries ON deliveries.id = delivery_events.delivery_id
 WHERE deliveries.storm = %(storm)s::VARCHAR))/*end*/ AND /*if unacknowledged*/(EXISTS (SELECT *
 FROM events
@@ -39,13 +39,13 @@ WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(
 FROM events
 WHERE events.source = found.source AND events.job_id = found.job_id) LEFT OUTER JOIN acknowledgements ON acknowledgements.event_id = last.id ORDER BY found.changed_at DESC, found.job_id;
 -- name: task_counts
--- takes: status, since time, instance, instance_like, instance_id, instance_name, source, storm, job_id
+-- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, storm, job_id
 -- gives: source, number
 SELECT tasks.source, count(*) AS number
 FROM tasks
 WHERE /*if running*/(tasks.status = 'running' AND NOT (EXISTS (SELECT *
 FROM sources
-WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL)))/*end*/ AND /*if status*/(tasks.status = %(status)s::VARCHAR)/*end*/ AND /*if since*/(tasks.created_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.ended_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.changed_at >= %(since)s::TIMESTAMP WITH TIME ZONE)/*end*/ AND /*if instance*/(tasks.instance_id = %(instance)s::VARCHAR OR lower(tasks.instance_name) LIKE %(instance_like)s::VARCHAR ESCAPE '/')/*end*/ AND /*if instance_id*/(tasks.instance_id = %(instance_id)s::VARCHAR)/*end*/ AND /*if instance_name*/(tasks.instance_name = %(instance_name)s::VARCHAR)/*end*/ AND /*if source*/(tasks.source = %(source)s::VARCHAR)/*end*/ AND /*if storm*/((tasks.source, tasks.job_id) IN (SELECT events.source, events.job_id
+WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL)))/*end*/ AND /*if status*/(tasks.status = %(status)s::VARCHAR)/*end*/ AND /*if since*/(tasks.created_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.ended_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.changed_at >= %(since)s::TIMESTAMP WITH TIME ZONE)/*end*/ AND /*if instance_like*/(tasks.instance_id = %(instance)s::VARCHAR OR lower(tasks.instance_name) LIKE %(instance_like)s::VARCHAR ESCAPE '/')/*end*/ AND /*if instance_names*/(tasks.instance_id = %(instance)s::VARCHAR OR tasks.instance_name = ANY (%(instance_names)s::TEXT[]))/*end*/ AND /*if instance_id*/(tasks.instance_id = %(instance_id)s::VARCHAR)/*end*/ AND /*if instance_name*/(tasks.instance_name = %(instance_name)s::VARCHAR)/*end*/ AND /*if source*/(tasks.source = %(source)s::VARCHAR)/*end*/ AND /*if storm*/((tasks.source, tasks.job_id) IN (SELECT events.source, events.job_id
 FROM events JOIN delivery_events ON delivery_events.event_id = events.id JOIN deliveries ON deliveries.id = delivery_events.delivery_id
 WHERE deliveries.storm = %(storm)s::VARCHAR))/*end*/ AND /*if unacknowledged*/(EXISTS (SELECT *
 FROM events
@@ -55,13 +55,13 @@ WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.typ
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND true)/*end*/ GROUP BY tasks.source;
 -- name: task_count
--- takes: status, since time, instance, instance_like, instance_id, instance_name, source, storm, job_id
+-- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, storm, job_id
 -- gives: number
 SELECT count(*) AS number
 FROM tasks
 WHERE /*if running*/(tasks.status = 'running' AND NOT (EXISTS (SELECT *
 FROM sources
-WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL)))/*end*/ AND /*if status*/(tasks.status = %(status)s::VARCHAR)/*end*/ AND /*if since*/(tasks.created_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.ended_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.changed_at >= %(since)s::TIMESTAMP WITH TIME ZONE)/*end*/ AND /*if instance*/(tasks.instance_id = %(instance)s::VARCHAR OR lower(tasks.instance_name) LIKE %(instance_like)s::VARCHAR ESCAPE '/')/*end*/ AND /*if instance_id*/(tasks.instance_id = %(instance_id)s::VARCHAR)/*end*/ AND /*if instance_name*/(tasks.instance_name = %(instance_name)s::VARCHAR)/*end*/ AND /*if source*/(tasks.source = %(source)s::VARCHAR)/*end*/ AND /*if storm*/((tasks.source, tasks.job_id) IN (SELECT events.source, events.job_id
+WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL)))/*end*/ AND /*if status*/(tasks.status = %(status)s::VARCHAR)/*end*/ AND /*if since*/(tasks.created_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.ended_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.changed_at >= %(since)s::TIMESTAMP WITH TIME ZONE)/*end*/ AND /*if instance_like*/(tasks.instance_id = %(instance)s::VARCHAR OR lower(tasks.instance_name) LIKE %(instance_like)s::VARCHAR ESCAPE '/')/*end*/ AND /*if instance_names*/(tasks.instance_id = %(instance)s::VARCHAR OR tasks.instance_name = ANY (%(instance_names)s::TEXT[]))/*end*/ AND /*if instance_id*/(tasks.instance_id = %(instance_id)s::VARCHAR)/*end*/ AND /*if instance_name*/(tasks.instance_name = %(instance_name)s::VARCHAR)/*end*/ AND /*if source*/(tasks.source = %(source)s::VARCHAR)/*end*/ AND /*if storm*/((tasks.source, tasks.job_id) IN (SELECT events.source, events.job_id
 FROM events JOIN delivery_events ON delivery_events.event_id = events.id JOIN deliveries ON deliveries.id = delivery_events.delivery_id
 WHERE deliveries.storm = %(storm)s::VARCHAR))/*end*/ AND /*if unacknowledged*/(EXISTS (SELECT *
 FROM events
@@ -71,13 +71,13 @@ WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.typ
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND true)/*end*/;
 -- name: fail_reasons
--- takes: status, since time, instance, instance_like, instance_id, instance_name, source, storm, job_id, limit
+-- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, storm, job_id, limit
 -- gives: fail_reason
 SELECT tasks.fail_reason
 FROM tasks
 WHERE /*if running*/(tasks.status = 'running' AND NOT (EXISTS (SELECT *
 FROM sources
-WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL)))/*end*/ AND /*if status*/(tasks.status = %(status)s::VARCHAR)/*end*/ AND /*if since*/(tasks.created_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.ended_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.changed_at >= %(since)s::TIMESTAMP WITH TIME ZONE)/*end*/ AND /*if instance*/(tasks.instance_id = %(instance)s::VARCHAR OR lower(tasks.instance_name) LIKE %(instance_like)s::VARCHAR ESCAPE '/')/*end*/ AND /*if instance_id*/(tasks.instance_id = %(instance_id)s::VARCHAR)/*end*/ AND /*if instance_name*/(tasks.instance_name = %(instance_name)s::VARCHAR)/*end*/ AND /*if source*/(tasks.source = %(source)s::VARCHAR)/*end*/ AND /*if storm*/((tasks.source, tasks.job_id) IN (SELECT events.source, events.job_id
+WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL)))/*end*/ AND /*if status*/(tasks.status = %(status)s::VARCHAR)/*end*/ AND /*if since*/(tasks.created_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.ended_at >= %(since)s::TIMESTAMP WITH TIME ZONE OR tasks.changed_at >= %(since)s::TIMESTAMP WITH TIME ZONE)/*end*/ AND /*if instance_like*/(tasks.instance_id = %(instance)s::VARCHAR OR lower(tasks.instance_name) LIKE %(instance_like)s::VARCHAR ESCAPE '/')/*end*/ AND /*if instance_names*/(tasks.instance_id = %(instance)s::VARCHAR OR tasks.instance_name = ANY (%(instance_names)s::TEXT[]))/*end*/ AND /*if instance_id*/(tasks.instance_id = %(instance_id)s::VARCHAR)/*end*/ AND /*if instance_name*/(tasks.instance_name = %(instance_name)s::VARCHAR)/*end*/ AND /*if source*/(tasks.source = %(source)s::VARCHAR)/*end*/ AND /*if storm*/((tasks.source, tasks.job_id) IN (SELECT events.source, events.job_id
 FROM events JOIN delivery_events ON delivery_events.event_id = events.id JOIN deliveries ON deliveries.id = delivery_events.delivery_id
 WHERE deliveries.storm = %(storm)s::VARCHAR))/*end*/ AND /*if unacknowledged*/(EXISTS (SELECT *
 FROM events
@@ -93,6 +93,20 @@ WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(
 SELECT tasks.instance_id, tasks.instance_name
 FROM tasks
 WHERE tasks.instance_id = %(wanted)s::VARCHAR OR tasks.instance_name = %(wanted)s::VARCHAR GROUP BY tasks.instance_id, tasks.instance_name ORDER BY max(tasks.changed_at) DESC, tasks.instance_name
+ LIMIT %(limit)s::INTEGER;
+-- name: names_like
+-- takes: instance_like, limit
+-- gives: name
+WITH RECURSIVE names(name) AS
+(SELECT min(tasks.instance_name) AS name
+FROM tasks UNION ALL SELECT (SELECT min(tasks.instance_name) AS min_1
+FROM tasks
+WHERE tasks.instance_name > names.name) AS anon_1
+FROM names
+WHERE names.name IS NOT NULL)
+ SELECT names.name
+FROM names
+WHERE lower(names.name) LIKE %(instance_like)s::VARCHAR ESCAPE '/'
  LIMIT %(limit)s::INTEGER;
 -- name: instance_names
 -- takes: limit
@@ -142,8 +156,10 @@ WHERE delivery_events.event_id = ANY (%(event_ids)s::VARCHAR[])))/*end*/ ORDER B
 -- name: events_of_deliveries
 -- takes: ids list
 -- gives: delivery_id, facts
-SELECT delivery_events.delivery_id, events.facts
-FROM delivery_events JOIN events ON events.id = delivery_events.event_id
+SELECT delivery_events.delivery_id, (SELECT events.facts
+FROM events
+WHERE events.id = delivery_events.event_id) AS facts
+FROM delivery_events
 WHERE delivery_events.delivery_id = ANY (%(ids)s::VARCHAR[]) ORDER BY delivery_events.delivery_id, delivery_events.position;
 -- name: storms
 -- takes: ids list

@@ -142,13 +142,19 @@ def _in_storm() -> ColumnElement[bool]:
 
 
 _since = bindparam("since", type_=UtcDateTime)
-_named = func.lower(tasks.c.instance_name).like(bindparam("instance_like", type_=String), escape="/")
+_instance = tasks.c.instance_id == bindparam("instance")
+
+
+def _is_like(name: ColumnElement[str]) -> ColumnElement[bool]:
+    return func.lower(name).like(bindparam("instance_like", type_=String), escape="/")
+
 
 _TASK_CONDITIONS = (
     optional("running", *_RUNNING),
     _equal(tasks.c.status),
     optional("since", or_(tasks.c.created_at >= _since, tasks.c.ended_at >= _since, tasks.c.changed_at >= _since)),
-    optional("instance", or_(tasks.c.instance_id == bindparam("instance"), _named)),
+    optional("instance_like", or_(_instance, _is_like(tasks.c.instance_name))),
+    optional("instance_names", or_(_instance, is_in(tasks.c.instance_name, "instance_names"))),
     _equal(tasks.c.instance_id),
     _equal(tasks.c.instance_name),
     _equal(tasks.c.source),
@@ -194,6 +200,17 @@ def _instances() -> Select[Any]:
     return exact.order_by(func.max(tasks.c.changed_at).desc(), tasks.c.instance_name).limit(_LIMIT)
 
 
+def _names_like() -> Select[Any]:
+    """Return the statement of the names of instances that are like a parameter.
+
+    Each is found by one search of the index: there are far fewer names than tasks.
+    """
+    first = select(func.min(tasks.c.instance_name).label("name")).cte("names", recursive=True)
+    following = select(func.min(tasks.c.instance_name)).where(tasks.c.instance_name > first.c.name).correlate(first)
+    names = first.union_all(select(following.scalar_subquery()).where(first.c.name.is_not(None)))
+    return select(names.c.name).where(_is_like(names.c.name)).limit(_LIMIT)
+
+
 _TASKS: Mapping[str, Select[Any]] = {
     "sources": _sources(),
     "source_states": select(sources).order_by(sources.c.name),
@@ -208,6 +225,7 @@ _TASKS: Mapping[str, Select[Any]] = {
     .order_by(tasks.c.changed_at.desc())
     .limit(_LIMIT),
     "instances": _instances(),
+    "names_like": _names_like(),
     "instance_names": select(tasks.c.instance_name).order_by(tasks.c.changed_at.desc()).limit(_LIMIT),
 }
 

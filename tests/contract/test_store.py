@@ -23,6 +23,7 @@ from notifier.core.routing import RoutedEvent
 from notifier.ports import DeliveryFilter, EventFilter, PollClaim, TaskFilter
 from notifier.store import rows
 from notifier.store.engine import SqlStore, open_store
+from notifier.store.lookups import MAX_NAMES
 from notifier.store.transaction import Transaction
 
 LEASE = timedelta(seconds=60)
@@ -551,6 +552,20 @@ async def test_tasks_are_found_by_what_people_ask(store: SqlStore, wanted: TaskF
     later = T0 + timedelta(hours=2)
     await record(store, update("b1", status="running"), at=later)
     assert {item.task.job_id for item in await store.read(lambda q: q.tasks(wanted))} == found
+
+
+@pytest.mark.parametrize("instances", [3, MAX_NAMES + 1])
+async def test_tasks_are_found_by_a_part_of_the_instance_name(store: SqlStore, instances: int) -> None:
+    """Few names are searched for in an index; with more, each task is compared."""
+    named = [update(f"a{number}", instance_name=f"Gauss_{number:03}") for number in range(instances)]
+    others = [("b1", "gaussX001", "in-1"), ("b2", None, "in-2"), ("b3", None, "gauss_"), ("b4", "old_gauss_", "in-3")]
+    await record(store, *named, *(update(job, instance_name=name, instance_id=id_) for job, name, id_ in others))
+    expected = {f"a{number}" for number in range(instances)} | {"b3", "b4"}
+    wanted = TaskFilter(instance="gauss_", limit=500)
+    assert {item.task.job_id for item in await store.read(lambda q: q.tasks(wanted))} == expected
+    assert await store.read(lambda q: q.count_tasks(wanted)) == len(expected)
+    (other,) = await store.read(lambda q: q.tasks(TaskFilter(instance="AUSSX")))
+    assert other.task.job_id == "b1"
 
 
 async def test_deliveries_are_found_by_the_beginning_of_their_id(store: SqlStore) -> None:
