@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from notifier.channels.base import PROBE_AFTER
-from notifier.core.delivery import GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.core.delivery import Delivered, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.ports import Clock
 
 
@@ -27,8 +27,8 @@ class NoAccessToken(Exception):
     def __init__(self, outcome: Outcome) -> None:
         """`outcome` is that of the request for a token.
 
-        A lost answer to that request leaves no doubt about the message, and a refusal is no judgement of its content:
-        Unknown becomes Retry, and GaveUp becomes Parked.
+        Nothing about that request delivers the message, leaves its fate open or judges its content: Delivered and
+        Unknown become Retry, and GaveUp becomes Parked.
         """
         super().__init__(outcome.reason)
         self.outcome = _of_the_message(outcome)
@@ -36,6 +36,8 @@ class NoAccessToken(Exception):
 
 def _of_the_message(outcome: Outcome) -> Outcome:
     match outcome:
+        case Delivered():
+            return Retry(outcome.reason or "the reply has no token", reply=outcome.reply)
         case Unknown():
             return Retry(outcome.reason, reply=outcome.reply)
         case GaveUp():

@@ -53,8 +53,15 @@ class HttpChannel(BaseChannel[S]):
 
     @cached_property
     def secrets(self) -> Secrets:
-        """The secrets of the settings, which are masked in replies."""
-        return Secrets(secrets_in(self.settings.model_dump()))
+        """The secrets of the settings, and those of `mask_too`, which are masked in replies."""
+        return Secrets((*secrets_in(self.settings.model_dump()), *self._masked_too))
+
+    def mask_too(self, secret: str) -> None:
+        """Mask one more secret in replies from now on, such as an issued token, besides the one before it."""
+        self._masked_too = (*self._masked_too[-1:], secret)
+        vars(self).pop("secrets", None)
+
+    _masked_too: tuple[str, ...] = ()
 
 
 _RETRYABLE = frozenset({408, 425, 429})

@@ -5,6 +5,7 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Any, Self
 
@@ -12,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, Wi
 
 from notifier.settings.base import Settings
 from notifier.settings.explain import error_detail
+from notifier.settings.types import Duration
 from notifier.settings.words import FixedMessageError
 
 _SUCCESS = range(200, 300)
@@ -140,6 +142,19 @@ class Condition(Settings):
         if self.contains and not any(text in reply.text for text in self.contains):
             return "contains"
         return None
+
+
+class RetryCondition(Condition):
+    """A reply that means that the message has to be sent again, whatever its status."""
+
+    wait: Annotated[Duration, Field(gt=timedelta(), le=timedelta(hours=1))] | None = None
+    """How long the whole channel waits where the reply has no Retry-After. Default: as the schedule of retries says."""
+
+    @model_validator(mode="after")
+    def _has_a_part(self) -> Self:
+        if not (self.status or self.values or self.contains):
+            raise ValueError("needs status, json or contains: without any it would fit every reply.")
+        return self
 
 
 def value_at(data: Any, place: str) -> Any:  # noqa: ANN401 - JSON

@@ -16,11 +16,12 @@ from notifier.http.errors import (
 from notifier.http.proxies import ProxyException
 from notifier.http.replies import Headers, Reply
 from notifier.http.targets import parse_target
-from notifier.http.trust import create_tls_context
+from notifier.http.trust import ClientCertificate, create_tls_context
 
 __all__ = [
     "AddressRefused",
     "AddressRule",
+    "ClientCertificate",
     "Headers",
     "HttpClient",
     "HttpError",

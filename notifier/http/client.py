@@ -23,7 +23,7 @@ from notifier.http.proxies import ProxyException, proxy_rule
 from notifier.http.replies import Reply
 from notifier.http.sockets import connect
 from notifier.http.targets import HttpOrigin, parse_target, proxy_authorization, render_request
-from notifier.http.trust import create_tls_context
+from notifier.http.trust import ClientCertificate, create_tls_context
 
 if TYPE_CHECKING:
     import aiohttp
@@ -62,6 +62,7 @@ class HttpClient:
         self._proxy_url = proxy
         self._proxies = proxy_rule(proxy, no_proxy)
         self._ca_files: tuple[Path, ...] = (ca_file,) if ca_file else ()
+        self._certificate: ClientCertificate | None = None
         self._rule = AddressRule(allow=tuple(allow), deny=tuple(deny))
         self._headers = {
             "User-Agent": user_agent or f"gaussdb-notifier/{__version__}",
@@ -82,10 +83,23 @@ class HttpClient:
         vars(other)["_ca_files"] = (*self._ca_files, ca_file)
         return other
 
+    def with_certificate(self, certificate: ClientCertificate | None) -> HttpClient:
+        """Return a client that shows a certificate to servers that ask for one, or this client without a certificate.
+
+        Both share the pool of connections, and closing either closes both. No connection on which one of them shows its
+        certificate is used by the other.
+        """
+        if certificate is None:
+            return self
+        other = copy(self)
+        vars(other).pop("tls", None)
+        vars(other)["_certificate"] = certificate
+        return other
+
     @cached_property
     def tls(self) -> ssl.SSLContext:
         """The TLS context of this client, for any protocol."""
-        return create_tls_context(*self._ca_files)
+        return create_tls_context(*self._ca_files, certificate=self._certificate)
 
     async def exchange(
         self,

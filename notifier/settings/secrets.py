@@ -89,6 +89,14 @@ def read_secret(path: Path) -> str:
     return _secret_text(content, path)
 
 
+def check_key_file(path: Path) -> None:
+    """Raise ValueError with a remedy for the file of a key that other users can read, or that cannot be read."""
+    try:
+        _check_access(path.stat(), path)
+    except OSError as error:
+        raise ValueError(read_problem(path, error)) from error
+
+
 def _check_access(status: os.stat_result, path: Path) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path} is not a file.")

@@ -16,6 +16,7 @@ from notifier.core.durations import DURATION_PATTERN, format_duration, parse_dur
 from notifier.settings.base import Origin
 from notifier.settings.explain import find_hidden, find_invisible, find_non_ascii
 from notifier.settings.secrets import is_blank
+from notifier.settings.unreadable import read_problem
 from notifier.settings.words import LABEL_PATTERN, NAME_PATTERN, FixedMessageError
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
@@ -56,6 +57,24 @@ CaFile = Annotated[
 ]
 """A PEM file of authorities to trust besides those of the operating system. A relative path starts at the folder of the
 configuration file."""
+
+
+def _pem_file(path: Path | None, info: ValidationInfo) -> Path | None:
+    if path is None:
+        return None
+    found = (info.context or Origin()).directory / path
+    try:
+        found.open("rb").close()
+    except OSError as error:
+        raise ValueError(read_problem(found, error)) from None
+    return found
+
+
+PemFile = Annotated[
+    Path | None, BeforeValidator(lambda value: None if is_blank(value) else value), AfterValidator(_pem_file)
+]
+"""A file that can be read, such as a certificate or its key. A relative path starts at the folder of the configuration
+file."""
 
 
 def strip_line_end(value: object) -> object:

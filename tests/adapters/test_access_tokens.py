@@ -9,7 +9,7 @@ import pytest
 from fakes import FakeClock
 
 from notifier.channels.access_tokens import AccessToken, AccessTokens, NoAccessToken, use_period
-from notifier.core.delivery import GaveUp, Parked, Retry, Unknown
+from notifier.core.delivery import Delivered, GaveUp, Parked, Retry, Unknown
 
 HOUR = timedelta(hours=1)
 
@@ -136,6 +136,7 @@ async def test_a_late_refusal_drops_no_later_token(tokens: AccessTokens, issuer:
     ("of_the_request", "of_the_message"),
     [
         (Unknown("no answer"), Retry("no answer")),
+        (Delivered(reply="HTTP 200: welcome"), Retry("the reply has no token", reply="HTTP 200: welcome")),
         (GaveUp("HTTP 400", reply="HTTP 400: bad"), Parked("HTTP 400", timedelta(minutes=15), reply="HTTP 400: bad")),
         (Parked("HTTP 401"), Parked("HTTP 401")),
         (Retry("HTTP 429", timedelta(seconds=7)), Retry("HTTP 429", timedelta(seconds=7))),
@@ -143,7 +144,7 @@ async def test_a_late_refusal_drops_no_later_token(tokens: AccessTokens, issuer:
     ids=repr,
 )
 def test_a_failed_fetch_is_no_judgement_of_the_message(
-    of_the_request: Retry | Unknown | GaveUp | Parked, of_the_message: Retry | Parked
+    of_the_request: Delivered | Retry | Unknown | GaveUp | Parked, of_the_message: Retry | Parked
 ) -> None:
     assert NoAccessToken(of_the_request).outcome == of_the_message
 

@@ -27,6 +27,15 @@ def by_type(base: str, _port: int) -> dict[str, Any]:
     return settings(base, 0) | {"templates": {"task.*": '{"text": {{ headline | tojson }}}'}}
 
 
+def binary(base: str, _port: int) -> dict[str, Any]:
+    return settings(base, 0) | {"format": "cloudevents-binary"}
+
+
+def structured(base: str, _port: int) -> dict[str, Any]:
+    auth = {"kind": "basic", "username": "notifier", "password": SECRETS[2]}
+    return settings(base, 0) | {"format": "cloudevents-structured", "headers": {}, "auth": auth}
+
+
 def text(body: Body) -> str:
     return json.dumps(json.loads(body.content), ensure_ascii=False)
 
@@ -50,7 +59,7 @@ SERVICE = HttpService(
 
 SAMPLE = Sample(
     settings=settings,
-    more_modes=(templated, by_type),
+    more_modes=(templated, by_type, binary, structured),
     text=text,
     secrets=SECRETS,
     http={"timeout": "150ms"},

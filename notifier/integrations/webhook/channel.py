@@ -1,5 +1,7 @@
 """The webhook channel: a signed POST of the Standard Webhooks 1.0.0 envelope, or of a body made by a template."""
 
+from __future__ import annotations
+
 import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,16 +11,21 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from notifier.channels.access_tokens import NoAccessToken
 from notifier.channels.base import PROBE_AFTER, ChannelContext, encode_json, stored_body
 from notifier.channels.envelope import envelope, facts, message_type
 from notifier.channels.http_channel import HttpChannel, address_problem, outcome_of_error, outcome_of_status
+from notifier.channels.mutual_tls import with_own_certificate
 from notifier.channels.placeholders import MissingSecret, Placeholders
 from notifier.channels.reply_conditions import ParsedReply
 from notifier.channels.reply_rules import known_outcome
 from notifier.channels.templates import DIGEST, TemplateFailed, template_key
 from notifier.core.delivery import Body, Delivered, Delivery, Outcome, Parked, ResendPolicy, Retry, Unknown
 from notifier.core.events import EventType
+from notifier.core.retry import retry_after
 from notifier.http import HttpError, Reply
+from notifier.integrations.webhook.auth import TokenBearer, static_authorization
+from notifier.integrations.webhook.auth_settings import WebhookOAuth2
 from notifier.integrations.webhook.body_template import Renderer
 from notifier.integrations.webhook.settings import JSON, WebhookSettings
 from notifier.ports import CheckResult, RenderRequest
@@ -32,6 +39,8 @@ _ReplyKey = tuple[int, bytes, str | None, str | None]
 
 _MAX_KNOWN_REPLIES, _MAX_KNOWN_REPLY = 16, 1024
 """Maximum number of replies whose meaning is remembered, and maximum size of one, in bytes."""
+
+_UNSUPPORTED_MEDIA_TYPE = 415
 
 log = structlog.get_logger(__name__)
 
@@ -55,9 +64,11 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
     kind = "webhook"
     keeps_deadline = True
     resend_policy = ResendPolicy.IDEMPOTENT
+    media_remedy = "the receiver does not take this content type: set content_type, or another format"
+    """What a person can do about HTTP 415."""
 
     def __init__(self, settings: WebhookSettings, context: ChannelContext) -> None:
-        super().__init__(settings, context)
+        super().__init__(settings, with_own_certificate(context, settings))
         self._renderers = dict(_renderers(settings))
         by_type = {kind: template_key(self._renderers, kind) or BODY_TEMPLATE for kind in (*EventType, DIGEST)}
         self._applies = {kind: self._renderers[key] for kind, key in by_type.items() if key in self._renderers}
@@ -67,10 +78,23 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
         self.body_key = (self.kind, context.formatter, *sources, *sorted(placed.items()), settings.content_type)
         self._url = settings.url.get_secret_value()
         self._own_headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
+        for name, value in static_authorization(settings.auth).items():
+            self._own_headers[name] = value
+            self.mask_too(value.rpartition(" ")[2])
+        self._bearer = TokenBearer(settings.auth, self) if isinstance(settings.auth, WebhookOAuth2) else None
         keys = (b64decode(secret.partition("_")[2] + "==") for secret in settings.signing_secrets)
         self._signers = [hmac.new(key, digestmod="sha256") for key in keys]
         """One for each key, to be copied: to set one up costs more than to sign a message."""
         self._known_replies: dict[_ReplyKey, Delivered] = {}
+
+    @classmethod
+    def open(cls, settings: WebhookSettings, context: ChannelContext) -> WebhookChannel:
+        """Return the channel for the format of the settings."""
+        if settings.format == "standard":
+            return cls(settings, context)
+        from notifier.integrations.webhook import cloudevents_channel  # noqa: PLC0415 - it derives from this class
+
+        return cloudevents_channel.open_channel(settings, context)
 
     def render(self, request: RenderRequest) -> Body:
         """Return the body, with placeholders for secrets: the template's, or the standard one where that fails."""
@@ -102,15 +126,23 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
 
     async def send(self, delivery: Delivery) -> Outcome:
         """Post the stored body, signed for this attempt."""
-        body, now = self._revealed(delivery), self.context.clock.now()
+        now = self.context.clock.now()
         try:
-            headers = self._headers(delivery.id, body, now)
-            reply = await self.exchange("POST", self._url, headers=headers, content=body.content)
+            headers, content = self.request_of(delivery, now)
+            exchange = self.exchange if self._bearer is None else self._bearer.exchange
+            reply = await exchange("POST", self._url, headers=headers, content=content)
             outcome = self._outcome_of_reply(reply, now)
         except HttpError as error:
             outcome = self.with_reply(self._outcome_of_error(error, now), error)
+        except NoAccessToken as error:
+            outcome = error.outcome
         replaced = stored_body(delivery).content_type == _STANDARD_INSTEAD
         return self._with_template_failure(outcome, delivery) if replaced else outcome
+
+    def request_of(self, delivery: Delivery, now: datetime) -> tuple[Mapping[str, str], bytes]:
+        """Return the headers and the content of the request for a delivery."""
+        body = self._revealed(delivery)
+        return self._headers(delivery.id, body, now), body.content
 
     def _with_template_failure(self, outcome: Outcome, delivery: Delivery) -> Outcome:
         """Log that the standard body was sent, and add it to the reason of the outcome."""
@@ -151,6 +183,8 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
         return outcome
 
     def _outcome(self, reply: ParsedReply, now: datetime) -> Outcome:
+        if retry := self._wanted_again(reply, now):
+            return retry
         success = self.settings.success
         mismatch = success.mismatch(reply) if success else None
         if success and mismatch is None:
@@ -161,19 +195,32 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
             return Retry(f"HTTP {reply.status}: no success, by `success.{mismatch}`")
         if reply.succeeded and reply.is_login:
             return Parked(f"HTTP {reply.status} with a page to log in: check the URL and its credentials", PROBE_AFTER)
+        return self._outcome_of_status(reply, now)
+
+    def _outcome_of_status(self, reply: ParsedReply, now: datetime) -> Outcome:
+        if reply.status == _UNSUPPORTED_MEDIA_TYPE:
+            return Parked(f"HTTP {reply.status}: {self.media_remedy}", PROBE_AFTER)
         return outcome_of_status(reply.status, reply.headers, now)
+
+    def _wanted_again(self, reply: ParsedReply, now: datetime) -> Retry | None:
+        """Return Retry where a condition of `retry_if` fits; None where none does."""
+        for index, condition in enumerate(self.settings.retry_if):
+            if condition.mismatch(reply) is None:
+                wait = retry_after(reply.headers, now)
+                return Retry(f"HTTP {reply.status}: `retry_if.{index}` fits", condition.wait if wait is None else wait)
+        return None
 
     def _outcome_of_error(self, error: HttpError, now: datetime) -> Outcome:
         """Return what an incomplete reply means."""
-        success = self.settings.success
-        if error.status is None or success is None:
+        conditions = [*filter(None, (self.settings.success, *self.settings.retry_if))]
+        if error.status is None or not conditions:
             return outcome_of_error(error, now)
         reply = ParsedReply(error.status, error.headers, error.body)
-        if reply.succeeded and success.reads_body:
+        if reply.succeeded and any(condition.reads_body for condition in conditions):
             return Unknown(str(error))
         return self._outcome(reply, now)
 
-    def _headers(self, delivery_id: str, body: Body, now: datetime) -> Mapping[str, str]:
+    def _headers(self, delivery_id: str, body: Body, now: datetime) -> dict[str, str]:
         timestamp = str(int(now.timestamp()))
         headers = {**self._own_headers, "webhook-id": delivery_id, "webhook-timestamp": timestamp}
         if self._signers:
@@ -184,11 +231,15 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
 
     async def check(self) -> Sequence[CheckResult]:
         """Ask the receiver for its headers. Only a message proves that it accepts messages."""
+        headers, found = self._own_headers, list[CheckResult]()
+        if self._bearer is not None:
+            issued, found = await self._bearer.check()
+            headers = {**headers, **issued}
         try:
-            status = await self.ask_status("HEAD", self._url, headers=self._own_headers)
+            status = await self.ask_status("HEAD", self._url, headers=headers)
         except HttpError as error:
-            return [_check_result(str(error), ok=False, remedy="check the host, the port and the proxy")]
-        return [self._reached(status), *self._cleartext_warning()]
+            return [*found, _check_result(str(error), ok=False, remedy="check the host, the port and the proxy")]
+        return [*found, self._reached(status), *self._cleartext_warning()]
 
     def _reached(self, status: int) -> CheckResult:
         if refused := address_problem(status):
@@ -202,7 +253,7 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
         parts = urlsplit(self._url)
         if parts.scheme == "https" or is_loopback(parts.hostname or ""):
             return ()
-        exposed = bool(self.settings.headers or parts.username)
+        exposed = bool(self.settings.headers or self.settings.auth or parts.username)
         return [_check_result("others can read what is sent", ok=not exposed, remedy="use https", proven=False)]
 
 

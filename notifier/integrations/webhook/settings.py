@@ -8,13 +8,16 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from notifier.channels.reply_conditions import Success
-from notifier.channels.settings import ChannelSettings
+from notifier.channels.mutual_tls import MutualTlsSettings
+from notifier.channels.reply_conditions import RetryCondition, Success
 from notifier.channels.templates import TemplateSetting, TemplateText
+from notifier.integrations.webhook.auth_settings import WebhookAuth
 from notifier.integrations.webhook.body_template import Renderer
+from notifier.settings.explain import setting_error
 from notifier.settings.types import Duration, HttpUrl, Secret
 
 JSON = "application/json"
@@ -31,7 +34,7 @@ _RESERVED = frozenset((
 # fmt: on
 
 
-class WebhookSettings(ChannelSettings):
+class WebhookSettings(MutualTlsSettings):
     """Settings of a webhook channel: the receiver, how to sign, what to send and what counts as success."""
 
     channel_class = "notifier.integrations.webhook.channel:WebhookChannel"
@@ -47,6 +50,11 @@ class WebhookSettings(ChannelSettings):
     """More signing secrets, for a rotation. Every request is signed with each."""
     headers: Mapping[str, Secret] = Field(default_factory=dict)
     """Headers of every request. Their values are treated as secrets."""
+    auth: WebhookAuth | None = None
+    """How to prove who sends: `kind: basic`, `bearer` or `oauth2`, with their keys."""
+    format: Literal["standard", "cloudevents-binary", "cloudevents-structured"] = "standard"
+    """The envelope: Standard Webhooks, or CloudEvents 1.0 with its attributes in headers (binary) or all of it in the
+    body (structured)."""
     body_template: TemplateSetting | None = None
     """Jinja2 template with `type`, `timestamp` and `data` of the standard body, and `headline`, one line for people.
     Values from the environment, such as a key, are put in when a message is sent and are not stored."""
@@ -54,6 +62,8 @@ class WebhookSettings(ChannelSettings):
     """Content type of the body that the template makes. For JSON, printed text is escaped and the body is checked."""
     success: Success | None = None
     """What a reply must have to count as success. Default: 2xx, unless the body is known to mean failure."""
+    retry_if: Annotated[tuple[RetryCondition, ...], Field(max_length=20)] = ()
+    """Replies that mean that the message has to be sent again, whatever their status and `success`."""
     timeout: Duration = Field(default=timedelta(seconds=20), gt=timedelta(0), le=timedelta(seconds=30))
     """Maximum time of one attempt."""
     digest_above: Annotated[int, Field(ge=1)] | None = None
@@ -77,9 +87,30 @@ class WebhookSettings(ChannelSettings):
         return headers
 
     @model_validator(mode="after")
+    def _check_format(self) -> WebhookSettings:
+        if self.format == "standard":
+            return self
+        for key in ("body_template", "templates"):
+            if getattr(self, key):
+                raise setting_error(key, f"makes the whole body, but format: {self.format} does: remove one.")
+        if any(name.lower().startswith("ce-") for name in self.headers):
+            raise setting_error("headers", "headers that begin with ce- are the attributes of a CloudEvent.")
+        return self
+
+    @model_validator(mode="after")
     def _check_template(self) -> WebhookSettings:
         if self.body_template is not None:
             Renderer(self.body_template, self.content_type).check()
+        return self
+
+    @model_validator(mode="after")
+    def _check_authorization(self) -> WebhookSettings:
+        if self.auth is None:
+            return self
+        if "authorization" in map(str.lower, self.headers):
+            raise setting_error("auth", "makes the header Authorization, which is among headers too: remove one.")
+        if urlsplit(self.url.get_secret_value()).username:
+            raise setting_error("auth", "makes the header Authorization, and so does the user in url: remove one.")
         return self
 
     @classmethod
