@@ -17,6 +17,8 @@ from notifier.core.storm_plan import UnsentPart
 from notifier.store import rows, statements
 from notifier.store.channels import Channels
 from notifier.store.delivery_rows import change_deliveries, load_deliveries, load_events, make_due
+from notifier.store.planned_events import PlannedEvents
+from notifier.store.rows import NamedRow
 from notifier.store.schema import deliveries, delivery_events, events
 from notifier.store.session import Session, chunks
 from notifier.store.statements import UNSETTLED, new_values
@@ -28,9 +30,13 @@ _REPEATABLE = (DeliveryState.DEAD, DeliveryState.PARKED)
 class Deliveries:
     """Claims, settlements and changes of deliveries."""
 
-    def __init__(self, session: Session, channels: Channels) -> None:
+    def __init__(self, session: Session, channels: Channels, planned: PlannedEvents) -> None:
+        """`planned` belongs to the process."""
         self._session = session
         self._channels = channels
+        self._kept = planned
+        self._planned: dict[str, Delivery] = {}
+        """Of this transaction, by id: those that are kept once it has committed."""
         self._planned_channels: set[str] = set()
 
     @property
@@ -46,6 +52,9 @@ class Deliveries:
         self._session.execute_columns(statements.RECORD_DELIVERY, rows.delivery_columns(planned))
         self._session.execute_columns(statements.RECORD_DELIVERED_EVENT, rows.delivered_event_columns(planned))
         self._session.notify_listeners()
+        if not self._planned:
+            self._session.after_commit.append(lambda: self._kept.keep(self._planned.values()))
+        self._planned |= {one.id: one for one in planned if _events_are_final(one)}
 
     def unsent_parts(self, storm_ids: Collection[str]) -> Mapping[str, UnsentPart]:
         """Return the latest delivery of each of these storms of which no attempt has been made, by storm id."""
@@ -93,13 +102,25 @@ class Deliveries:
         the first time; the others begin with `mark_begun`. Where the holder of an earlier claim died, the outcome is
         unknown if the attempt had begun; if it had not, it does not count.
         """
+        self._kept.wanted = True
         due = {"channel": channel, "now": now, "limit": limit}
         seqs = list(self._session.execute(statements.DUE_DELIVERIES, due).scalars())
         if not seqs:
             return []
         claim = {"seqs": seqs, "sent_at_once": seqs[:at_once], "until": now + lease, "owner": owner}
         claimed = self._session.execute(statements.CLAIM_DELIVERIES, claim).all()
-        return load_deliveries(self._session, sorted(claimed, key=lambda row: (row.rank, row.seq)))
+        in_order = sorted(claimed, key=lambda row: (row.rank, row.seq))
+        return load_deliveries(self._session, in_order, self._known_events(claimed))
+
+    def _known_events(self, claimed: Sequence[NamedRow]) -> Mapping[str, Sequence[Event]]:
+        """Return the events of those deliveries that this process has planned, by the id of the delivery.
+
+        The row must be the one that was written with them: ids come back when a database is restored.
+        """
+        kept = dict(self._kept.take([row.id for row in claimed]))
+        kept |= {row.id: self._planned.pop(row.id) for row in claimed if row.id in self._planned}
+        found = ((row, kept.get(row.id)) for row in claimed)
+        return {row.id: one.events for row, one in found if one is not None and one.created_at == row.created_at}
 
     def withheld(self, delivery_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
         """Return the recipients whom an older delivery about the same subject has not reached yet, by delivery."""
@@ -368,6 +389,11 @@ class Deliveries:
             settled_at=now,
             claimed_by=None,
         )
+
+
+def _events_are_final(planned: Delivery) -> bool:
+    """Return whether a delivery has one event and gets no others. What is planned for a storm may be extended."""
+    return planned.state is DeliveryState.PENDING and planned.subject == planned.events[0].subject
 
 
 def _idle(now: datetime) -> tuple[ColumnElement[bool], ...]:

@@ -1,6 +1,7 @@
 """Reading and changing several deliveries at once."""
 
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import ColumnElement, update
@@ -13,9 +14,12 @@ from notifier.store.schema import deliveries
 from notifier.store.session import Session
 
 
-def load_deliveries(session: Session, found: Sequence[Any]) -> list[Delivery]:
-    """Return the deliveries of rows, each with its events and its storm."""
-    carried = load_events(session, [row.id for row in found])
+def load_deliveries(
+    session: Session, found: Sequence[Any], known: Mapping[str, Sequence[Event]] = MappingProxyType({})
+) -> list[Delivery]:
+    """Return the deliveries of rows, each with its events and its storm. The events in `known` are not read."""
+    unknown = [row.id for row in found if row.id not in known]
+    carried = {**known, **load_events(session, unknown)} if unknown else known
     storms = load_storms(session, {row.storm for row in found if row.storm})
     return rows.deliveries_of(found, carried, storms)
 

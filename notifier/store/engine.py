@@ -29,6 +29,7 @@ from notifier.steady_time import SteadyTime
 from notifier.store import failures, files, statements
 from notifier.store.errors import names_no_database, place_of, translated
 from notifier.store.migrate import current, require_current, upgrade
+from notifier.store.planned_events import PlannedEvents
 from notifier.store.polls import FingerprintCache
 from notifier.store.postgres import POSTGRES_THREADS, dump_command, postgres_engine
 from notifier.store.postgres_driver import APPLICATION, postgres_parameters, require_utf8
@@ -92,6 +93,7 @@ class SqlStore:
         self._opened = files.identity_of(file) if file else None
         self._listening = listening
         self._cache = FingerprintCache()
+        self._planned = PlannedEvents()
         self._waiting: deque[_Request] = deque()
         threads = 1 if writing.serial else POSTGRES_THREADS
         self._writers = ThreadPoolExecutor(threads, thread_name_prefix="store-write")
@@ -204,7 +206,7 @@ class SqlStore:
         with translated(self.writer.url), begin() as connection:
             results = []
             for fn in fns:
-                tx = Transaction(connection, self._time, self._cache)
+                tx = Transaction(connection, self._time, self._cache, self._planned)
                 results.append(fn(tx))
                 after_commit += tx.after_commit
         for step in after_commit:

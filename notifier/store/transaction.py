@@ -11,6 +11,7 @@ from notifier.store.deliveries import Deliveries
 from notifier.store.events import Events
 from notifier.store.histories import Histories
 from notifier.store.people import People
+from notifier.store.planned_events import PlannedEvents
 from notifier.store.polls import FingerprintCache, Polls
 from notifier.store.queries import Queries
 from notifier.store.replicas import Replicas
@@ -23,8 +24,14 @@ from notifier.store.threads import Threads
 class Transaction:
     """All of it happens or none of it. `queries` see what the transaction has written."""
 
-    def __init__(self, connection: Connection, time: Callable[[Session], datetime], cache: FingerprintCache) -> None:
-        """Compose the parts. The transaction of `connection` belongs to the caller, as does `cache`."""
+    def __init__(
+        self,
+        connection: Connection,
+        time: Callable[[Session], datetime],
+        cache: FingerprintCache,
+        planned: PlannedEvents,
+    ) -> None:
+        """Compose the parts. The transaction of `connection` belongs to the caller, as do `cache` and `planned`."""
         session = Session(connection, time)
         self.now = session.now
         self.after_commit = session.after_commit
@@ -34,7 +41,7 @@ class Transaction:
         self.events = Events(session)
         self.histories = Histories(session)
         self.channels = Channels(session)
-        self.deliveries = Deliveries(session, self.channels)
+        self.deliveries = Deliveries(session, self.channels, planned)
         self.threads = Threads(session, self.queries)
         self.storms = Storms(session, self.queries, self.threads)
         self.people = People(session, self.queries, self.threads)
