@@ -33,6 +33,7 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - of the specifi
 FEW = 20
 """Events that a short transaction accepts."""
 CREATED, ENDED = datetime(2026, 1, 15, 8, 17, tzinfo=UTC), datetime(2026, 1, 15, 8, 29, 20, tzinfo=UTC)
+OCCURRENCE = f"failed|{ENDED.isoformat()}"
 
 
 def webhooks(place: work.Place) -> Sequence[Mapping[str, object]]:
@@ -68,14 +69,13 @@ def event_of(number: int, now: datetime) -> Event:
         ended_at=ENDED,
         fail_reason=work.FAIL_REASON,
     )
-    occurrence = f"failed|{ENDED.isoformat()}"
     return Event(
-        id=event_id(task.source, task.job_id, occurrence),
+        id=event_id(task.source, task.job_id, OCCURRENCE),
         type=EventType.TASK_FAILED,
         source=task.source,
         region="cn-north-4",
         project_id=PROJECT,
-        occurrence=occurrence,
+        occurrence=OCCURRENCE,
         observed_at=now,
         occurred_at=task.ended_at,
         task=task,
