@@ -7,7 +7,7 @@ from threading import Lock
 from notifier.core.delivery import Delivery
 
 MAX_PLANNED = 5_000
-"""Maximum number of deliveries that are kept. Each takes about 2 KB with its event."""
+"""Maximum number of deliveries that are kept. Each takes about 1 KB with its event."""
 
 
 class PlannedEvents:
