@@ -27,7 +27,7 @@ from notifier.wording.summary import SummaryFormatter
 
 QUOTE_LINES = 12
 """Maximum number of lines of a reason."""
-SEPARATOR = " · "
+CARD_SEPARATOR = " · "
 """Stands between the parts of a line."""
 SETTLED_EMOJI = "✅"
 """Stands for the state of a message that somebody has acknowledged."""
@@ -196,7 +196,7 @@ class CardLayout:
             reason="\n".join(lines[:QUOTE_LINES]),
             quote=quote,
             more=self.localizer.counted("message.more_lines", left_out) if left_out else "",
-            conditions="" if own else SEPARATOR.join(map(self.sentence, message.conditions)),
+            conditions="" if own else CARD_SEPARATOR.join(map(self.sentence, message.conditions)),
             details=() if own else tuple(self._details(message)),
             facts=() if own else message.facts,
             links=self._links(message.console_url, message.runbook_url),
@@ -213,7 +213,7 @@ class CardLayout:
         """Return what happened where and when, in one line."""
         what = self.sentence(message.sentence, bold=True)
         parts = (what, self._environment(message), self.sentence(message.when), self.sentence(message.late, bold=True))
-        return f"{message.emoji} {SEPARATOR.join(filter(None, parts))}"
+        return f"{message.emoji} {CARD_SEPARATOR.join(filter(None, parts))}"
 
     def _details(self, message: Message) -> Iterator[str]:
         yield from map(self.sentence, message.notes)
@@ -225,7 +225,7 @@ class CardLayout:
     def _about(self, message: Message) -> str:
         """Return where it is from, which job it is, and how often that has happened."""
         job = self.localizer.text("message.job", job=self.code(message.job)) if message.job else ""
-        return SEPARATOR.join(filter(None, (self.sentence(message.origin), job, self.plain(message.history))))
+        return CARD_SEPARATOR.join(filter(None, (self.sentence(message.origin), job, self.plain(message.history))))
 
     # -- several --
 
@@ -255,7 +255,7 @@ class CardLayout:
             self.sentence(summary.since),
             self.sentence(summary.origin),
         )
-        return f"{summary.emoji} {SEPARATOR.join(filter(None, parts))}"
+        return f"{summary.emoji} {CARD_SEPARATOR.join(filter(None, parts))}"
 
     def _overview(self, summary: SummaryMessage) -> Iterator[str]:
         """Yield the progress of a storm, its reasons and its instances."""
@@ -280,7 +280,7 @@ class CardLayout:
         name = self.code(message.subject) if message.operation and message.subject else ""
         parts = (name, self.sentence(message.detail), self.plain(environment), self.plain(message.why))
         job = self.code(message.job) if message.job else ""
-        text = SEPARATOR.join(filter(None, (*parts, job)))
+        text = CARD_SEPARATOR.join(filter(None, (*parts, job)))
         return CardLine(text=f"{self.markup.bullet}{text}", short=f"{self.markup.bullet}{job or text}")
 
     def _listed(self, summary: SummaryMessage) -> Iterator[CardSection]:
@@ -328,7 +328,7 @@ class CardLayout:
 
     def link_line(self, card: Card) -> str:
         """Return the links of a card in one line; empty for none."""
-        return SEPARATOR.join(self.markup.link(link.label, link.url) for link in card.links)
+        return CARD_SEPARATOR.join(self.markup.link(link.label, link.url) for link in card.links)
 
     def _environment(self, message: Message | SummaryMessage) -> str:
         return self.bold(message.environment) if message.production else self.plain(message.environment)

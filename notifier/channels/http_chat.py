@@ -159,7 +159,7 @@ def code_of(reply: ParsedReply, place: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-CLOCK_TOLERANCE = timedelta(minutes=50)
+SIGNATURE_CLOCK_TOLERANCE = timedelta(minutes=50)
 """Difference between our clock and a reply's `Date` above which a refused signature is due to the clock. Services
 accept signatures that are up to an hour old."""
 
@@ -167,6 +167,6 @@ accept signatures that are up to an hour old."""
 def clock_problem(reply: ParsedReply, now: datetime) -> str:
     """Return that our clock is wrong, where a reply proves it; else the empty string."""
     date = http_date(reply.headers.get("date", ""))
-    if date is None or abs(date - now) <= CLOCK_TOLERANCE:
+    if date is None or abs(date - now) <= SIGNATURE_CLOCK_TOLERANCE:
         return ""
     return f"the clock of this host is wrong: the service has {date:%Y-%m-%d %H:%M:%S} UTC"

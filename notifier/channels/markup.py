@@ -182,9 +182,13 @@ class Markdown(Markup):
     """A link, with {title} and {address} to fill in."""
     quote_mark: str = f"> {ZERO_WIDTH_SPACE}"
     """Begins a line of a block quote, and keeps what follows from being the beginning of a line."""
+    has_code: bool = True
+    """False where the service shows the marks of inline code: it is plain text then."""
 
     def code(self, text: str, limit: int) -> str:
         """Return inline code; see `Markup.code`."""
+        if not self.has_code:
+            return self.plain(text, limit)
         line = self._inert(" ".join(text.split()))
         return f"`{cut_to(line, max(limit - 2, 1), self.size) or ' '}`"
 
