@@ -9,7 +9,7 @@ from sqlalchemy import Executable, delete
 from notifier.core.people import Acknowledgement, Action, Mute, Subscription
 from notifier.store import rows, statements
 from notifier.store.queries import Queries
-from notifier.store.schema import acknowledgements, actions, mutes, requests, subscriptions
+from notifier.store.schema import acknowledgements, subscriptions
 from notifier.store.session import Session, chunks
 from notifier.store.threads import Threads
 
@@ -59,15 +59,12 @@ class People:
 
     def mute(self, mute: Mute) -> None:
         """Record a mute in place of an earlier one of the same instance."""
-        insert = self._session.insert(mutes).values(asdict(mute))
-        changed = {column.name: insert.excluded[column.name] for column in mutes.columns if column.name != "instance"}
-        self._session.execute(insert.on_conflict_do_update(index_elements=["instance"], set_=changed))
+        self._session.execute(statements.RECORD_MUTE, asdict(mute))
         self._threads.touch_instance(mute.instance, mute.created_at)
 
     def unmute(self, instance: str, now: datetime) -> Mute | None:
         """End the mute of an instance and return it; None when there is none in force."""
-        in_force = (mutes.c.instance == instance, mutes.c.until > now)
-        row = self._session.execute(delete(mutes).where(*in_force).returning(*mutes.columns)).one_or_none()
+        row = self._session.execute(statements.END_MUTE, {"of_instance": instance, "now": now}).one_or_none()
         if row is None:
             return None
         self._threads.touch_instance(instance, now)
@@ -96,11 +93,9 @@ class People:
 
     def record_action(self, action: Action) -> None:
         """Record what a person did."""
-        self._session.execute(self._session.insert(actions).values(rows.action_values(action)))
+        self._session.execute(statements.RECORD_ACTION, rows.action_values(action))
 
     def record_request(self, key: str, now: datetime) -> bool:
         """Record a request that changes something; return False when it was recorded within the last ten minutes."""
-        self._session.execute(delete(requests).where(requests.c.seen_at < now - REPLAYABLE))
-        insert = self._session.insert(requests).values(key=key, seen_at=now).on_conflict_do_nothing()
-        # Not by rowcount: psycopg's rowcount of an INSERT is lost when SQLAlchemy closes the cursor.
-        return self._session.execute(insert.returning(requests.c.key)).first() is not None
+        self._session.execute(statements.DROP_REQUESTS, {"before": now - REPLAYABLE})
+        return bool(self._session.execute(statements.RECORD_REQUEST, {"key": key, "seen_at": now}).all())

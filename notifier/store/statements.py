@@ -48,6 +48,7 @@ from notifier.store.compiled import compiled, is_in
 from notifier.store.schema import (
     UtcDateTime,
     acknowledgements,
+    actions,
     attempts,
     channels,
     clock,
@@ -56,7 +57,9 @@ from notifier.store.schema import (
     delivery_events,
     edit_budgets,
     events,
+    mutes,
     replicas,
+    requests,
     sources,
     storms,
     subscriptions,
@@ -640,6 +643,31 @@ POP_SUBSCRIBERS = compiled(
     .where(subscriptions.c.source == bindparam("source"), is_in(subscriptions.c.job_id, "ids"))
     .returning(subscriptions.c.job_id, subscriptions.c.person)
 )
+
+_NEW_MUTE = recorded(mutes)
+RECORD_MUTE = compiled(
+    _NEW_MUTE.on_conflict_do_update(
+        index_elements=["instance"],
+        set_={column.name: _NEW_MUTE.excluded[column.name] for column in mutes.columns if column.name != "instance"},
+    )
+)
+END_MUTE = compiled(
+    delete(mutes)
+    .where(mutes.c.instance == bindparam("of_instance"), mutes.c.until > bindparam("now"))
+    .returning(*mutes.columns)
+)
+RECENT_THREADS = compiled(
+    select(threads.c.channel, threads.c.subject)
+    .where(
+        or_(threads.c.instance_id == bindparam("instance"), threads.c.instance_name == bindparam("instance")),
+        threads.c.shown_at > bindparam("after"),
+    )
+    .order_by(threads.c.shown_at.desc())
+    .limit(LIMIT)
+)
+RECORD_ACTION = compiled(recorded(actions))
+RECORD_REQUEST = compiled(recorded(requests).on_conflict_do_nothing().returning(requests.c.key))
+DROP_REQUESTS = compiled(delete(requests).where(requests.c.seen_at < bindparam("before")))
 
 # ---- retention ----
 

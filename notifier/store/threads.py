@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, case, delete, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, select, update
 
 from notifier.core import dispatch
 from notifier.core.delivery import Thread, ThreadUpdate
@@ -172,9 +172,8 @@ class Threads:
 
     def touch_instance(self, instance: str, now: datetime) -> None:
         """Let the latest messages about an instance change."""
-        about = or_(threads.c.instance_id == instance, threads.c.instance_name == instance)
-        latest = select(threads.c.channel, threads.c.subject).where(about, threads.c.shown_at > now - TOUCHED_WITHIN)
-        found = self._session.execute(latest.order_by(threads.c.shown_at.desc()).limit(TOUCHED))
+        wanted = {"instance": instance, "after": now - TOUCHED_WITHIN, "limit": TOUCHED}
+        found = self._session.execute(statements.RECENT_THREADS, wanted)
         for subject, channel in sorted((row.subject, row.channel) for row in found):
             self._touch(now, _PERSON, threads.c.channel == channel, threads.c.subject == subject)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from factories import T0, make_delivery, make_event, make_storm, make_task, rows_of
-from sqlalchemy import Connection, Insert, Update, select, update
+from sqlalchemy import Connection, Delete, Insert, Update, select, update
 from sqlalchemy.exc import IntegrityError
 
 from notifier.core.delivery import Delivery, DeliveryState
@@ -159,6 +159,13 @@ PARAMETERS: Mapping[str, Any] = {
     "SUBJECTS_WITH_THREADS": {"subjects": [FAILED.subject, OTHER.subject]},
     "SUBSCRIBERS": {"source": "prod", "ids": ["running", "failed", "unknown"]},
     "POP_SUBSCRIBERS": {"source": "prod", "ids": ["running", "unknown"]},
+    "RECORD_MUTE": {"instance": "i", "name": "other", "until": LATER, "by": "you", "created_at": LATER}
+    | {"reason": "works", "label": "gauss"},
+    "END_MUTE": {"of_instance": "i", "now": T0},
+    "RECENT_THREADS": {"instance": "i", "after": T0 - timedelta(days=1), "limit": 10},
+    "RECORD_ACTION": {"at": T0, "by": "me", "name": "Me", "verb": "mute", "target": "i", "detail": None},
+    "RECORD_REQUEST": {"key": "new", "seen_at": LATER},
+    "DROP_REQUESTS": {"before": LATER},
     "DUE_EDITS": {"channel": "dba", "now": LATER, "progress_before": LATER, "limit": 10},
 }
 """What each statement is run with; the seqs of deliveries are added."""
@@ -212,6 +219,7 @@ def _fill(connection: Connection) -> None:
     for person in ("me", "you"):
         put(schema.subscriptions, {"source": "prod", "job_id": "running", "person": person, "created_at": T0})
     put(schema.mutes, {"instance": "i", "name": "gauss", "until": LATER, "by": "me", "created_at": T0})
+    put(schema.requests, {"key": "old", "seen_at": T0})
     put(schema.acknowledgements, {"event_id": FAILED.id, "by": "me", "name": "Me", "at": T0})
     put(schema.edit_budgets, {"name": "token", "good_at": T0})
     put(schema.storms, rows.storm_values(STORM))
@@ -225,8 +233,16 @@ def _fill(connection: Connection) -> None:
     connection.execute(changed.where(schema.deliveries.c.id == SENT_BEFORE.id).values(recipients=recipients))
     attempt = {"delivery_id": HELD.id, "number": 1, "started_at": T0, "finished_at": T0, "outcome": "retry"}
     put(schema.attempts, attempt)
-    shown = {"event_id": FAILED.id, "event_seq": 1, "facts": b"{}", "shown_at": T0, "due_at": T0, "loud": True}
-    put(schema.threads, {"channel": "dba", "subject": FAILED.subject, "ref": "C:1"} | shown)
+    shown = {
+        "event_id": FAILED.id,
+        "event_seq": 1,
+        "facts": b"{}",
+        "shown_at": T0,
+        "due_at": T0,
+        "loud": True,
+        "instance_id": "i",
+    }
+    put(schema.threads, {"channel": "dba", "subject": FAILED.subject, "ref": "C:1", "instance_id": "i"} | shown)
 
 
 def _put_delivery(connection: Connection, delivery: Delivery) -> None:
@@ -250,7 +266,7 @@ def _parameters(connection: Connection, name: str) -> Any:
 
 def _effects(connection: Connection, statement: Any) -> Sequence[Any]:
     """Return the rows of the table that a statement changes; a rolled back insert has used up a number."""
-    if not isinstance(statement, Update | Insert):
+    if not isinstance(statement, Update | Insert | Delete):
         return ()
     found = connection.execute(select(*(one for one in statement.table.columns if one.identity is None)))
     return sorted(map(repr, found))
