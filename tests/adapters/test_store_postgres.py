@@ -314,3 +314,4 @@ async def test_a_claim_does_not_compare_everything_that_waits(postgres_url: str)
             before = rows_read(writing)
             assert deliver(100, Transaction(writing, lambda _: T0, FingerprintCache(), PlannedEvents())) == 100
             assert rows_read(writing) - before < 10 * len(waiting)  # and not several for each of them
+        assert await store.transact(partial(deliver, len(waiting))) == len(waiting) - 100
