@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +39,17 @@ def settings_class(kind: str) -> type[ChannelSettings]:
 def channel_class(kind: str) -> type[BaseChannel[Any]]:
     """Import and return the channel class of a kind. Raises ConfigurationError for a kind that cannot be used."""
     named = _load(kind, _location(kind))
+    if _is_settings(named) and (missing := missing_library(named)):
+        raise ConfigurationError(f"channel kind {kind!r} cannot be used: {missing}")
     channel: type[BaseChannel[Any]] = _load(kind, named.channel_class) if _is_settings(named) else named
     return channel
+
+
+def missing_library(settings: type[ChannelSettings]) -> str | None:
+    """Return what to install for a kind whose library is missing; None where it needs none or has it."""
+    if not settings.library or find_spec(settings.library):
+        return None
+    return f"install the extra {settings.extra}: make extras, or pip install 'gaussdb-notifier[{settings.extra}]'"
 
 
 def _is_settings(named: Any) -> bool:  # noqa: ANN401 - whatever the entry point names

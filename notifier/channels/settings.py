@@ -33,6 +33,10 @@ class ChannelSettings(Settings):
     channel_class: ClassVar[str] = ""
     """Where the channel class of the kind is, as `package.module:Class`. It is imported when a channel is opened. Set
     by a kind whose entry point names its settings class."""
+    extra: ClassVar[str] = ""
+    """Name of the extra with the library that the kind needs. Empty where the program itself has all of it."""
+    library: ClassVar[str] = ""
+    """Module of that library."""
     takes_templates: ClassVar[bool] = False
     """Whether `templates` replace messages of the kind. True for a kind whose channel is a `TemplatedChannel`."""
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 
+from notifier.channels.kinds import missing_library
 from notifier.cli import documents
 from notifier.cli.common import JsonOption, localizer
 from notifier.cli.configured import load_config
@@ -34,8 +35,9 @@ def check(
     "warnings": […], "findings": [{ok, proven, what, detail, remedy}]}.
     """
     config = load_config(ctx)
-    findings = _check_templates(config)
-    if online:
+    missing = _check_libraries(config)
+    findings = missing or _check_templates(config)
+    if online and not missing:
         from notifier.cli.checks import check_services  # noqa: PLC0415 - only --online pays for the network stack
 
         findings = [*findings, *check_services(config)]
@@ -44,6 +46,13 @@ def check(
     else:
         show(_summary(config), *(check_result(finding, localizer(config)) for finding in findings))
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+def _check_libraries(config: Config) -> Sequence[CheckResult]:
+    """Return a failed check for each channel whose kind needs a library that is not installed."""
+    missing = ((channel.name, missing_library(type(channel))) for channel in config.channels)
+    detail = "a library is missing"
+    return [CheckResult(ok=False, what=f"channel {name}", detail=detail, remedy=what) for name, what in missing if what]
 
 
 def _check_templates(config: Config) -> Sequence[CheckResult]:

@@ -155,6 +155,11 @@ class HttpClient:
         """
         return await connect(self._rule, host, port)
 
+    @property
+    def proxy_url(self) -> str | None:
+        """URL of the configured proxy, credentials included, for what cannot ask host by host; None without one."""
+        return self._proxy_url
+
     def proxy_url_for(self, host: str) -> str | None:
         """Return the URL of the proxy for a host, credentials included; None to connect directly."""
         return self._proxy_url if self._proxy_for(host, guard=True) else None

@@ -196,6 +196,8 @@ class Sample:
     """Whether it talks to a server at all."""
     unreachable: str = "connection refused by 127.0.0.1"
     """Beginning of the reason where nobody listens."""
+    can_ask: bool = True
+    """Whether anything can be asked of the service without a message."""
     http: Mapping[str, Any] | None = field(default=None)
     """For a kind that posts over HTTP: settings that make it impatient."""
     push: Callable[[Body], str] | None = None

@@ -85,7 +85,9 @@ KINDS = installed_kinds()
 REMOTE = [kind for kind in KINDS if sample_of(kind).remote]
 HTTP = [kind for kind in KINDS if sample_of(kind).http is not None]
 
-HEAVY = {"aiohttp", "aiosmtplib", "httpx", "jinja2", "msgspec", "rich", "slack_sdk", "sqlalchemy", "structlog"}
+OF_NETWORK = {"aio_pika", "aiohttp", "aiokafka", "aiosmtplib", "apprise", "httpx", "nats", "requests", "slack_sdk"}
+"""Libraries that talk to services."""
+HEAVY = OF_NETWORK | {"jinja2", "msgspec", "rich", "sqlalchemy", "structlog"}
 """Libraries that only an opened channel, or its store, needs."""
 
 NOWHERE = ("http://127.0.0.1:9", 9)
@@ -158,7 +160,7 @@ def test_checking_a_configuration_imports_no_network_library(tmp_path: Path) -> 
         "import sys; from notifier.cli import main\n"
         "try: main()\n"
         "except SystemExit as end:\n"
-        "    print(end.code, *{'aiohttp', 'aiosmtplib', 'httpx', 'slack_sdk'} & sys.modules.keys())"
+        f"    print(end.code, *{OF_NETWORK!r} & sys.modules.keys())"
     )
     command = [sys.executable, "-c", program, "check", "--config", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - ours
@@ -422,7 +424,7 @@ class TestNobodyThere:
         findings = await channel.check()
         await channel.aclose()
         failed = [finding for finding in findings if not finding.ok]
-        assert failed
+        assert failed or not (sample_of(kind).can_ask or any(finding.proven for finding in findings))
         assert all(finding.detail and finding.remedy for finding in failed)
         assert_discreet(kind, findings)
 
