@@ -137,7 +137,7 @@ def line(value: object) -> str:
 
 
 def answer(message: str) -> Any:  # noqa: ANN401 - JSON
-    """Return the content of a message. An empty one means that the other process has ended."""
-    if not message:
+    """Return the content of a message. One without its end means that the other process has ended."""
+    if not message.endswith("\n"):
         raise RuntimeError("the process ended; its log is in the folder of the run")
     return json.loads(message)
