@@ -8,9 +8,13 @@ from typing import Any
 from notifier.store.failures import BUSY_SECONDS
 from notifier.store.files import Identity, require_same
 
+PAGE_SIZE = 8_192
+"""Size of a page of a new database, in bytes. A delivery with its body takes 2 KiB, so a page of SQLite's usual 4 KiB
+holds one, and is written again at each step of that delivery. An existing database keeps its size."""
+
 CACHE_KIB = 8_192
-"""Maximum size of the pages that a connection keeps, in KiB. A thousand rows lie on as many pages of 4 KiB, and a query
-that lists and counts them reads them three times; SQLite keeps 2,000 KiB."""
+"""Maximum size of the pages that a connection keeps, in KiB. A thousand deliveries take up to 4 MiB, and a query that
+lists and counts them reads them three times; SQLite keeps 2,000 KiB."""
 
 
 @cache
@@ -54,7 +58,13 @@ def connect(path: Path, opened: Identity | None) -> Any:  # noqa: ANN401 - the d
     )
     journal = "WAL" if wal_is_safe(module.sqlite_version_info) else "DELETE"
     cursor = connection.cursor()
-    for pragma in (f"journal_mode={journal}", "synchronous=FULL", "foreign_keys=ON", f"cache_size=-{CACHE_KIB}"):
+    for pragma in (
+        f"page_size={PAGE_SIZE}",  # before the journal, whose mode writes the first page
+        f"journal_mode={journal}",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"cache_size=-{CACHE_KIB}",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
     return connection

@@ -20,9 +20,9 @@ from notifier.core.errors import (
     StoreUnreachable,
 )
 from notifier.ports import TaskFilter
-from notifier.store.engine import SqlStore, open_store
+from notifier.store.engine import SqlStore, copy_database, open_store
 from notifier.store.errors import translated
-from notifier.store.sqlite_driver import sqlite_module, wal_is_safe
+from notifier.store.sqlite_driver import PAGE_SIZE, sqlite_module, wal_is_safe
 from notifier.store.transaction import Transaction
 
 
@@ -38,6 +38,25 @@ def test_a_commit_on_sqlite_survives_a_power_cut(sqlite_url: str) -> None:
     assert pragma(store, "foreign_keys") == 1
     assert pragma(store, "journal_mode") == ("wal" if wal else "delete")
     store.close()
+
+
+def test_a_new_database_has_larger_pages(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/new.db")
+    assert pragma(store, "page_size") == PAGE_SIZE == 8192
+    store.close()
+
+
+def test_a_database_keeps_the_size_of_its_pages(tmp_path: Path) -> None:
+    earlier = sqlite_module().connect(tmp_path / "earlier.db")
+    earlier.execute("PRAGMA page_size=4096")
+    earlier.execute("CREATE TABLE anything (id INTEGER)")  # from now on the file has pages of this size
+    earlier.execute("DROP TABLE anything")
+    earlier.close()
+    store = open_store(f"sqlite:///{tmp_path}/earlier.db")
+    assert pragma(store, "page_size") == 4096
+    store.close()
+    copy_database(f"sqlite:///{tmp_path}/earlier.db", tmp_path / "copy.db")
+    assert (tmp_path / "copy.db").read_bytes()[16:18] == (4096).to_bytes(2, "big")
 
 
 def test_a_commit_on_postgresql_survives_a_power_cut(postgres_url: str) -> None:
