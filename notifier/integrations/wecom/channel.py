@@ -10,7 +10,7 @@ from notifier.channels.reply_conditions import ParsedReply
 from notifier.channels.templates import FilledTemplate
 from notifier.core.delivery import Body, Delivered, Delivery, Parked
 from notifier.http import HttpError, Reply
-from notifier.integrations.wecom.messages import MARKDOWN, WeComLayout
+from notifier.integrations.wecom.messages import WECOM_MARKDOWN, WeComLayout
 from notifier.integrations.wecom.settings import WeComSettings
 from notifier.logs import MASK
 from notifier.ports import RenderRequest
@@ -23,7 +23,7 @@ class WeComChannel(HttpChat[WeComSettings]):
     """Posts to one group. Its replies do not name the message, so nothing can be found or changed later."""
 
     kind = "wecom"
-    markup = MARKDOWN
+    markup = WECOM_MARKDOWN
     replies_as = "robot"
     not_valid = "the robot is not valid: copy the URL of its webhook again or make a new one"
     storm_size = 60

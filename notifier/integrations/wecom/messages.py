@@ -25,7 +25,7 @@ _TEXT_PARTS = CardLimits(quote=600, line=600, part=240, short_reason=120)
 
 _LINK = r"\](?=\()"
 """What ends the title of a link and begins its address."""
-MARKDOWN = Markdown(
+WECOM_MARKDOWN = Markdown(
     active=re.compile(rf"{_LINK}|{ADDRESS}"),
     replaced={"*": "∗", "<": "＜"},
     # A mention may work within code.
@@ -33,13 +33,13 @@ MARKDOWN = Markdown(
     strong=("**", "**"),
     size=utf8_bytes,
 )
-MARKDOWN_V2 = replace(
-    MARKDOWN,
+WECOM_MARKDOWN_V2 = replace(
+    WECOM_MARKDOWN,
     # Images, tables and underlined emphasis; there are no mentions.
     active=re.compile(rf"{_LINK}|!(?=\[)|{ADDRESS}"),
     replaced={"*": "∗", "<": "＜", "_": "ˍ", "~": "∼", "|": "❘"},
 )
-TEXT = PlainMarkup(active=re.compile(rf"<(?=@)|{ADDRESS}"), size=utf8_bytes)
+WECOM_TEXT = PlainMarkup(active=re.compile(rf"<(?=@)|{ADDRESS}"), size=utf8_bytes)
 
 _COLOURS = {"🔴": "warning", "🟠": "warning", "❔": "warning", "🟢": "info"}
 """The colours of Markdown by the emoji of a state. The words of others are bold."""
@@ -59,19 +59,19 @@ class WeComLayout:
         if mentions.needs_text:
             return self._text(request, filled, mentions)
         if self.plain_markdown and not mentions.users:
-            layout = self._markdown(MARKDOWN_V2)
+            layout = self._markdown(WECOM_MARKDOWN_V2)
             return _typed("markdown_v2", layout.text(layout.card(request, filled), WECOM_MARKDOWN_LIMIT))
         return _typed("markdown", self._coloured(request, filled, " ".join(f"<@{user}>" for user in mentions.users)))
 
     def _coloured(self, request: RenderRequest, filled: FilledTemplate, mention: str) -> str:
-        layout = self._markdown(MARKDOWN)
+        layout = self._markdown(WECOM_MARKDOWN)
         card = layout.card(request, filled)
         colour = _COLOURS.get(card.state.tone.emoji)
         if colour and not filled.title:
-            coloured = replace(MARKDOWN, strong=(f'<font color="{colour}">', "</font>"))
+            coloured = replace(WECOM_MARKDOWN, strong=(f'<font color="{colour}">', "</font>"))
             card = replace(card, headline=self._markdown(coloured).card(request).headline)
         if card.about:
-            about = self._markdown(replace(MARKDOWN, has_code=False)).card(request).about
+            about = self._markdown(replace(WECOM_MARKDOWN, has_code=False)).card(request).about
             card = replace(card, about=f'<font color="comment">{about}</font>')
         return layout.text(card, WECOM_MARKDOWN_LIMIT, mention)
 
@@ -79,7 +79,7 @@ class WeComLayout:
         return CardLayout(markup, self.formatter, _MARKDOWN_PARTS)
 
     def _text(self, request: RenderRequest, filled: FilledTemplate, mentions: WeComMentions) -> Json:
-        layout = CardLayout(TEXT, self.formatter, _TEXT_PARTS)
+        layout = CardLayout(WECOM_TEXT, self.formatter, _TEXT_PARTS)
         content = layout.text(layout.card(request, filled), WECOM_TEXT_LIMIT)
         called = {"mentioned_list": mentions.users, "mentioned_mobile_list": mentions.mobiles}
         return {

@@ -1,0 +1,106 @@
+"""The base of chats whose requests carry an access token that ends after a while."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import replace
+from datetime import datetime
+from typing import TypeVar
+
+from notifier.channels.access_tokens import AccessToken, AccessTokens, NoAccessToken
+from notifier.channels.base import ChannelContext
+from notifier.channels.http_channel import MAX_REPLY, outcome_of_error
+from notifier.channels.http_chat import ChatRequest, HttpChat
+from notifier.channels.reply_conditions import ParsedReply
+from notifier.channels.reply_text import Secrets
+from notifier.channels.settings import ChannelSettings
+from notifier.core.delivery import Outcome
+from notifier.http import HttpError, Reply
+from notifier.ports import CheckResult
+from notifier.settings.secrets import secrets_in
+
+S = TypeVar("S", bound=ChannelSettings)
+
+
+class TokenChat(HttpChat[S]):
+    """Posts with an access token. It is fetched when it is needed, and once more where the service refuses it.
+
+    `deadline` holds for all requests of an attempt together.
+    """
+
+    def __init__(self, settings: S, context: ChannelContext) -> None:
+        super().__init__(settings, context)
+        self._tokens = AccessTokens(self._fetch_token, context.clock)
+
+    @abstractmethod
+    def token_request(self) -> ChatRequest:
+        """Return the request for a token."""
+
+    @abstractmethod
+    def token_in(self, reply: ParsedReply) -> AccessToken | None:
+        """Return the token in a reply; None where it has none."""
+
+    @abstractmethod
+    def token_refused(self, reply: ParsedReply, now: datetime) -> Outcome:
+        """Return what a reply without a token means for the message."""
+
+    @abstractmethod
+    def refuses_token(self, reply: ParsedReply) -> bool:
+        """Return whether a reply says that the token of its request is not valid (any more)."""
+
+    @abstractmethod
+    def authorized(self, request: ChatRequest, token: str) -> ChatRequest:
+        """Return a request with a token."""
+
+    async def post(self, request: ChatRequest) -> Outcome:
+        """Send a request with a token, and return what its reply means for the message."""
+        now = self.context.clock.now
+        try:
+            reply = await self.call(request)
+        except NoAccessToken as failure:
+            return failure.outcome
+        except HttpError as error:
+            return self.with_reply(self._outcome_of_error(error, now()), error)
+        return self.with_reply(self.outcome(ParsedReply(reply.status, reply.headers, reply.body), now()), reply)
+
+    async def call(self, request: ChatRequest) -> Reply:
+        """Return the reply to a request with a token. Raises HttpError and NoAccessToken."""
+        end = self.context.clock.monotonic() + self.deadline
+        token = await self._tokens.get()
+        reply = await self._exchange(self.authorized(request, token), end)
+        if not self.refuses_token(ParsedReply(reply.status, reply.headers, reply.body)):
+            return reply
+        self._tokens.forget(token)
+        return await self._exchange(self.authorized(request, await self._tokens.get()), end)
+
+    async def check_token(self, what: str) -> CheckResult | None:
+        """Return why there is no access token; None where there is one."""
+        try:
+            await self._tokens.get()
+        except NoAccessToken as failure:
+            detail, _, remedy = failure.outcome.reason.partition("; ") if failure.outcome.reason else ("", "", "")
+            remedy = remedy or "check the address, the network and the proxy"
+            return CheckResult(ok=False, what=what, detail=detail, remedy=remedy)
+        return None
+
+    async def _exchange(self, request: ChatRequest, end: float) -> Reply:
+        left = max(end - self.context.clock.monotonic(), 0.001)
+        content = request.content or None
+        return await self.context.http.exchange(
+            request.method, request.url, headers=request.headers, content=content, deadline=left, max_bytes=MAX_REPLY
+        )
+
+    async def _fetch_token(self) -> AccessToken:
+        request, now = self.token_request(), self.context.clock.now
+        try:
+            reply = await self._exchange(request, self.context.clock.monotonic() + self.deadline / 2)
+        except HttpError as error:
+            outcome = outcome_of_error(error, now())
+            outcome = replace(outcome, reason=f"no access token: {outcome.reason}")
+            raise NoAccessToken(self.with_reply(outcome, error)) from error
+        parsed = ParsedReply(reply.status, reply.headers, reply.body)
+        if token := self.token_in(parsed):
+            self.secrets = Secrets((*secrets_in(self.settings.model_dump()), token.value))
+            return token
+        refused = self.token_refused(parsed, now())
+        raise NoAccessToken(self.with_reply(replace(refused, reason=f"no access token: {refused.reason}"), reply))
