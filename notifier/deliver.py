@@ -32,6 +32,7 @@ from notifier.core.delivery import Body, Delivery, Outcome, ResendPolicy, Resolu
 from notifier.core.errors import StoreError
 from notifier.core.outbox import Settlement
 from notifier.core.pacing import ChannelHealth
+from notifier.core.tickets import TicketLink, operation_of
 from notifier.ports import Channel, Clock, DatabaseTime, RenderRequest, Store
 
 
@@ -75,8 +76,27 @@ class HealthRecords(Protocol):
         """Record the health of a channel."""
 
 
+class TicketRecords(Protocol):
+    """The tickets of operations, on channels that keep them."""
+
+    def claim(self, claimed: Sequence[Delivery], now: datetime) -> Sequence[Delivery]:
+        """Return claimed deliveries with their tickets, and record that those of failures may be opened from now on."""
+
+    def record(self, settlements: Sequence[Settlement], now: datetime) -> Collection[str]:
+        """Record what attempts did with tickets. Called before they are settled: only current ones count.
+
+        Return the ids of the deliveries whose tickets other messages show from now on.
+        """
+
+    def links(self, operations: Collection[str]) -> Mapping[str, Sequence[TicketLink]]:
+        """Return what messages show of the latest tickets of operations, by operation."""
+
+
 class ThreadRecords(Protocol):
     """What the messages of tasks show."""
+
+    def touch_subjects(self, subjects: Collection[str], now: datetime) -> None:
+        """Let the messages about these subjects change, on all channels: something else about them is to be shown."""
 
     def update(self, channel: str, updates: Sequence[ThreadUpdate], now: datetime) -> None:
         """Record new threads and the events that threads show. A thread never goes back to an older event."""
@@ -102,6 +122,10 @@ class DeliveryTx(DatabaseTime, Protocol):
     @property
     def channels(self) -> HealthRecords:
         """The health of channels."""
+
+    @property
+    def tickets(self) -> TicketRecords:
+        """The tickets of operations."""
 
     @property
     def threads(self) -> ThreadRecords:
@@ -156,6 +180,8 @@ class DeliveryRules:
     """The waits after the first, second … attempt. After the last one a delivery is dead."""
     lease: timedelta
     """How long a claim holds. It is longer than any channel's deadline."""
+    tickets: bool = False
+    """Whether any channel keeps tickets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +218,7 @@ class RenderCache:
 
     def _shared(self, channel: Channel, group: int, request: RenderRequest) -> Body:
         events = tuple(event.id for event in request.events)
-        key = (group, request.digest, events, request.routing, request.storm, request.opens_storm)
+        key = (group, request.digest, events, request.routing, request.storm, request.opens_storm, request.tickets)
         body = self._bodies.get(key) or channel.render(request)
         self._bodies[key] = body
         if len(self._bodies) > self._size:
@@ -243,12 +269,16 @@ class _JoinedClaim:
     claimed_at: float
 
 
-def _take_step(tx: DeliveryTx, channel: Channel, owner: str, lease: timedelta, request: _StepRequest) -> _Step:
+def _take_step(tx: DeliveryTx, channel: Channel, owner: str, rules: DeliveryRules, request: _StepRequest) -> _Step:
     before = tx.channels.health(channel.name)
     now = tx.now()  # read last: the line above waits for a step of another process on this channel
     plan = dispatch.plan_step(before, [one for _, one in request.finished], channel.pace, now, request.demand)
+    ticketed: Collection[str] = ()
     if request.finished:
-        tx.deliveries.settle([settlement for _, settlement in request.finished], now)
+        settlements = [settlement for _, settlement in request.finished]
+        if channel.tickets:
+            ticketed = tx.tickets.record(settlements, now)
+        tx.deliveries.settle(settlements, now)
         if channel.threads:
             updates = [update for one in request.finished for update in dispatch.thread_updates(*one)]
             tx.threads.update(channel.name, updates, now)
@@ -258,13 +288,19 @@ def _take_step(tx: DeliveryTx, channel: Channel, owner: str, lease: timedelta, r
         tx.deliveries.retry_now(channel.name, now)
     begun = tx.deliveries.mark_begun(request.queued, begun=True) if request.queued and plan.closed else ()
     at_once, most = request.free_slots - len(begun), plan.allowed.count
-    claimed = tx.deliveries.claim_due(channel.name, owner, now, lease, most, at_once=at_once) if most else ()
+    claimed = tx.deliveries.claim_due(channel.name, owner, now, rules.lease, most, at_once=at_once) if most else ()
     health = pacing.charge(plan.health, channel.pace, now, len(claimed))
     if health != before:
         tx.channels.save_health(channel.name, health)
+    claimed = _with_context(tx, channel, claimed)
+    if rules.tickets and claimed:
+        claimed = _with_tickets(tx, channel, claimed, now)
+    if ticketed:  # last, in the order in which a poll locks the same rows
+        shown = {event.subject for one, _ in request.finished if one.id in ticketed for event in one.events}
+        tx.threads.touch_subjects(shown, now)
     return _Step(
         begun=begun,
-        claimed=_with_context(tx, channel, claimed),
+        claimed=claimed,
         at_once=at_once,
         retry_in=plan.allowed.retry_in if len(claimed) == most else None,
         closed=not health.open_until,
@@ -291,6 +327,17 @@ def _with_context(tx: DeliveryTx, channel: Channel, claimed: Sequence[Delivery])
         withheld = tx.deliveries.withheld([delivery.id for delivery in claimed])
         claimed = [replace(delivery, withheld=withheld.get(delivery.id, frozenset())) for delivery in claimed]
     return claimed
+
+
+def _with_tickets(tx: DeliveryTx, channel: Channel, claimed: Sequence[Delivery], now: datetime) -> Sequence[Delivery]:
+    """Add the tickets of operations: to change them, or to show them."""
+    if channel.tickets:
+        return tx.tickets.claim(claimed, now)
+    operations = {one.id: operation_of(one.events[0]) for one in claimed if not one.digest}
+    links = tx.tickets.links({operation for operation in operations.values() if operation})
+    if not links:
+        return claimed
+    return [replace(one, tickets=tuple(links.get(operations.get(one.id) or "", ()))) for one in claimed]
 
 
 def _ends_well(delivery: Delivery) -> bool:
@@ -380,7 +427,7 @@ class DeliveryWorker:
         )
         try:
             step = await self._store.transact(
-                lambda tx: _take_step(tx, self.channel, self._owner, self._rules.lease, request), short=True
+                lambda tx: _take_step(tx, self.channel, self._owner, self._rules, request), short=True
             )
         except StoreError:
             # The receivers have answered: a failure of the database must not send them the same message again.
@@ -460,7 +507,7 @@ class DeliveryWorker:
     def claim_reserved(self, tx: DeliveryTx) -> _Step:
         """Claim for the reserved slots, within the transaction that has planned the deliveries."""
         assert self._reservation is not None  # noqa: S101 - the caller has made one
-        return _take_step(tx, self.channel, self._owner, self._rules.lease, self._reservation.request)
+        return _take_step(tx, self.channel, self._owner, self._rules, self._reservation.request)
 
     def end_reservation(self, claimed: _Step | None) -> None:
         """Take steps again; the first one begins what was claimed, where that is committed."""

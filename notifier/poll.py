@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 
-from notifier.core import credentials, history, polling
+from notifier.core import credentials, history, polling, ticket_plan
 from notifier.core.credentials import Credential, CredentialState
 from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.errors import CredentialsRejected, SourceConflict, SourceError, StoreError
@@ -42,6 +42,7 @@ from notifier.core.polling import (
 from notifier.core.routing import RoutedEvent, RoutingConfig
 from notifier.core.storm_plan import StormContext, UnsentPart
 from notifier.core.storms import Storm
+from notifier.core.ticket_plan import Unsolved, WantedTicket
 from notifier.ports import (
     DatabaseTime,
     DeliveryRecords,
@@ -150,6 +151,16 @@ class PollDeliveries(DeliveryRecords, Protocol):
         """Supersede waiting progress of which no attempt has been made; return its event ids."""
 
 
+class PollTickets(Protocol):
+    """The tickets of operations."""
+
+    def unsolved(self, operations: Collection[str]) -> Unsolved:
+        """Return which of the operations have a ticket for a failure that no success has followed."""
+
+    def want(self, wanted: Sequence[WantedTicket], now: datetime) -> None:
+        """Record that operations have failed, and a ticket to open for those that have none."""
+
+
 class PollThreads(Protocol):
     """The messages that show tasks."""
 
@@ -207,6 +218,10 @@ class PollTx(DatabaseTime, Protocol):
     @property
     def storms(self) -> PollStorms:
         """The storms of failures."""
+
+    @property
+    def tickets(self) -> PollTickets:
+        """The tickets of operations."""
 
     @property
     def threads(self) -> PollThreads:
@@ -440,6 +455,10 @@ class _Recorder:
     def _decide(self, tx: PollTx, batch: PollBatch) -> PollDecision:
         """Decide what to record. The history is read only of tasks that turn out to need care."""
         decision = polling.decide_poll(batch, self._read(tx, batch), self.source, self.routing)
+        if keeping := self.routing.ticket_channels:
+            solved = ticket_plan.operations_solved_by(decision.events)
+            unsolved = tx.tickets.unsolved(solved) if solved else {}
+            decision = replace(decision, events=ticket_plan.with_tickets(decision.events, keeping, unsolved))
         wanted = history.query_for(decision.events, self.source.snapshot.taken_at)
         if wanted is None:
             return decision
@@ -509,6 +528,8 @@ class _Recorder:
             tx.deliveries.rank_as_failures(channel, subjects)
         left = [more for id_, more in plan.extending.items() if not tx.deliveries.extend(id_, more.events)]
         tx.deliveries.record([*plan.deliveries, *left])
+        if plan.wanted:
+            tx.tickets.want(plan.wanted, now)
         for channel, by in plan.superseding.items():
             tx.deliveries.supersede_progress(channel, by)
         if plan.shown:

@@ -18,6 +18,7 @@ from notifier.core.people import Acknowledgement, Mute
 from notifier.core.routing import DeliveryRouting, RoutedEvent
 from notifier.core.severity import Severity
 from notifier.core.storms import Storm
+from notifier.core.tickets import TicketLink
 
 T = TypeVar("T")
 
@@ -77,6 +78,8 @@ class RenderRequest:
     """The storm that the events are part of."""
     opens_storm: bool = False
     """True for the message that reports a storm first; the others of the storm follow it."""
+    tickets: tuple[TicketLink, ...] = ()
+    """The latest tickets of the operation of the event."""
 
     @classmethod
     def of(cls, delivery: Delivery) -> Self:
@@ -89,6 +92,7 @@ class RenderRequest:
             routing=delivery.routing,
             storm=storm,
             opens_storm=storm is not None and storm.opened_by == delivery.id,
+            tickets=delivery.tickets,
         )
 
     @property

@@ -9,7 +9,7 @@ from notifier.core.model import Event, id_of
 from notifier.core.people import Acknowledgement, Mute
 from notifier.core.routing import DeliveryRouting
 from notifier.core.storms import Storm
-from notifier.core.tickets import Ticket
+from notifier.core.tickets import Ticket, TicketLink
 
 
 def delivery_id(channel: str, *event_ids: str) -> str:
@@ -124,6 +124,8 @@ class Delivery:
     """Recipients to whom an older delivery about the same subject is still on its way, as known when it was claimed."""
     ticket: Ticket | None = None
     """On a channel that keeps tickets: the latest of its operation, as known when it was claimed."""
+    tickets: tuple[TicketLink, ...] = ()
+    """On any other channel: the latest tickets of its operation, as known when it was claimed. None for a digest."""
 
 
 def with_reply(reason: str | None, reply: str | None) -> str:
@@ -271,6 +273,8 @@ class Thread:
     """As of the latest delivery about the subject."""
     storm: Storm | None = None
     """The storm that the message shows instead of a task."""
+    tickets: tuple[TicketLink, ...] = ()
+    """The latest tickets of the operation of the task."""
 
     @property
     def edits(self) -> int:

@@ -13,6 +13,8 @@ from typing import ClassVar
 class Subject:
     """What an event is about: a task of a source, a source as a whole, or a channel. Also a storm of failures.
 
+    On a channel that keeps tickets it is an operation.
+
     Deliveries about one subject keep their order on each channel. A source's name has neither `/` nor `:` in it.
     """
 
@@ -20,6 +22,8 @@ class Subject:
     """How the text begins if it is about a channel, for conditions in SQL."""
     STORM_PREFIX: ClassVar[str] = "storm:"
     """How the text begins if it is a storm."""
+    OPERATION_PREFIX: ClassVar[str] = "operation:"
+    """How the text begins if it is an operation."""
 
     source: str = ""
     job_id: str = ""
@@ -27,8 +31,12 @@ class Subject:
     channel: str = ""
     storm: str = ""
     """Id of a storm."""
+    operation: str = ""
+    """Id of an operation; see `tickets.operation_of`."""
 
     def __str__(self) -> str:
+        if self.operation:
+            return f"{self.OPERATION_PREFIX}{self.operation}"
         if self.storm:
             return f"{self.STORM_PREFIX}{self.storm}"
         return f"{self.CHANNEL_PREFIX}{self.channel}" if self.channel else self.of_task(self.source, self.job_id)
@@ -45,6 +53,8 @@ class Subject:
             return cls(channel=text.removeprefix(cls.CHANNEL_PREFIX))
         if text.startswith(cls.STORM_PREFIX):
             return cls(storm=text.removeprefix(cls.STORM_PREFIX))
+        if text.startswith(cls.OPERATION_PREFIX):
+            return cls(operation=text.removeprefix(cls.OPERATION_PREFIX))
         source, _, job_id = text.partition("/")
         return cls(source=source, job_id=job_id)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from notifier.core import recipients, retry
+from notifier.core import recipients, retry, ticket_plan, tickets
 from notifier.core.delivery import (
     FAILURE_RANK,
     USUAL_RANK,
@@ -120,15 +120,15 @@ def sort_out(
 ) -> tuple[Mapping[str, Sequence[RoutedEvent]], Sequence[Delivery]]:
     """Return the events that each channel is sent, and deliveries of those that mutes suppress.
 
-    Nothing suppresses an event for those who asked for its task in person.
+    Nothing suppresses an event for those who asked for its task in person, nor a success that closes a ticket.
     """
     by_channel: dict[str, list[RoutedEvent]] = {}
     suppressed: list[Delivery] = []
     for item in routed:
         mute = muted_by(item.event, mutes, now) if mutes else None
         for channel in item.channels:
-            if mute and not DirectChannel.parse(channel):
-                suppressed.append(_suppressed(channel, item.event, mute, now))
+            if mute and channel not in item.solves and not DirectChannel.parse(channel):
+                suppressed.append(_suppressed(channel, item.event, _mute_reason(mute), now))
             else:
                 by_channel.setdefault(channel, []).append(item)
     return by_channel, suppressed
@@ -145,7 +145,11 @@ def plan_sent(
     state = dict.fromkeys(parked, DeliveryState.PARKED)
     for channel, items in by_channel.items():
         routes, planned = RoutesOfChannel(channel, routing.routes), state.get(channel, DeliveryState.PENDING)
-        for batch in _batches(items, _after(before.get(channel, 0), routing.policies.get(channel), channel)):
+        policy = routing.policies.get(channel)
+        if policy and policy.tickets:
+            yield from (_for_ticket(channel, item, planned, now, routes) for item in sorted(items, key=_happened))
+            continue
+        for batch in _batches(items, _after(before.get(channel, 0), policy, channel)):
             yield new_delivery(
                 channel,
                 [item.event for item in batch],
@@ -153,6 +157,20 @@ def plan_sent(
                 now,
                 routing=routes.routing_of(batch),
             )
+
+
+def _happened(item: RoutedEvent) -> datetime:
+    return tickets.happened(item.event)
+
+
+def _for_ticket(
+    channel: str, item: RoutedEvent, state: DeliveryState, now: datetime, routes: RoutesOfChannel
+) -> Delivery:
+    """Return the delivery of an event to a channel that keeps tickets; a suppressed one where it changes none."""
+    if why := ticket_plan.refusal(item, channel):
+        return _suppressed(channel, item.event, why, now)
+    planned = new_delivery(channel, [item.event], state, now, routing=routes.routing_of([item]))
+    return replace(planned, subject=ticket_plan.ticket_subject(item.event))
 
 
 _UNROUTED = DeliveryRouting()
@@ -184,9 +202,12 @@ def rank_of(events: Iterable[Event]) -> int:
     return USUAL_RANK if _LOUD_TYPES.isdisjoint([event.type for event in events]) else FAILURE_RANK
 
 
-def _suppressed(channel: str, event: Event, mute: Mute, now: datetime) -> Delivery:
+def _mute_reason(mute: Mute) -> str:
     reason = f"{mute.instance} is muted until {mute.until.isoformat(timespec='minutes')} by {mute.name}"
-    why = f"{reason}: {mute.reason}" if mute.reason else reason
+    return f"{reason}: {mute.reason}" if mute.reason else reason
+
+
+def _suppressed(channel: str, event: Event, why: str, now: datetime) -> Delivery:
     return replace(new_delivery(channel, [event], DeliveryState.SUPPRESSED, now), reason=_storable(why), settled_at=now)
 
 

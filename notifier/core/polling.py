@@ -31,6 +31,7 @@ from notifier.core.people import Mute
 from notifier.core.routing import RoutedEvent, RoutingConfig, route_events
 from notifier.core.storm_plan import StormContext, failures_of, plan_storms
 from notifier.core.storms import Storm
+from notifier.core.ticket_plan import WantedTicket, ticket_subject, wanted_tickets
 
 BATCH_ROWS = 200
 """Rows recorded in one transaction, at most: about 40 ms of work, during which nobody else can write to SQLite."""
@@ -333,6 +334,8 @@ class DeliveryPlan:
     """Events about tasks, for the threads that exist already, each with the channels that get a delivery of it."""
     ended: Sequence[str] = ()
     """Ids of the tasks that have ended: their subscriptions are answered."""
+    wanted: Sequence[WantedTicket] = ()
+    """The tickets that deliveries ask for."""
 
 
 def plan_deliveries(
@@ -359,24 +362,26 @@ def plan_deliveries(
         if (left := [item for item in items if item.event.id not in stormy.taken.get(channel, ())])
     }
     failed = {channel: found for channel, items in sent.items() if (found := failures_of(items))}
+    keeping = frozenset(routing.ticket_channels)
     coalescing = [name for name, policy in routing.policies.items() if policy.coalesces]
     superseding = {
         name: {item.event.subject: item.event.id for item in new if name in item.channels} for name in coalescing
     }
     shown = (item for item in new if coalescing and item.event.task)
+    planned = tuple(outbox.plan_sent(apart, routing, parked, now, before.apart))
     return DeliveryPlan(
-        deliveries=(
-            *stormy.deliveries,
-            *outbox.plan_sent(apart, routing, parked, now, before.apart),
-            *suppressed,
-        ),
+        deliveries=(*stormy.deliveries, *planned, *suppressed),
+        wanted=wanted_tickets(planned) if keeping else (),
         extending=stormy.extending,
         storms=stormy.storms,
         planned=PlannedEvents(
             apart={channel: len(items) for channel, items in apart.items()},
             failures={channel: len(items) for channel, items in failed.items()},
         ),
-        failed={channel: {item.event.subject for item in items} for channel, items in failed.items()},
+        failed={
+            channel: {ticket_subject(item.event) if channel in keeping else item.event.subject for item in items}
+            for channel, items in failed.items()
+        },
         superseding={name: by for name, by in superseding.items() if by},
         shown={item.event: () if outbox.muted_by(item.event, mutes, now) else item.channels for item in shown},
         ended=[item.event.job_id for item in new if outbox.ends(item.event)],

@@ -105,6 +105,11 @@ class RoutingConfig:
     routes: Sequence[Route] = ()
     policies: Mapping[str, ChannelPolicy] = field(default_factory=dict)
 
+    @property
+    def ticket_channels(self) -> Sequence[str]:
+        """Names of the channels that keep tickets."""
+        return [name for name, policy in self.policies.items() if policy.tickets]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutedEvent:
@@ -113,6 +118,8 @@ class RoutedEvent:
     event: Event
     routes: tuple[str, ...]
     channels: tuple[str, ...]
+    solves: tuple[str, ...] = ()
+    """Those of the channels that keep a ticket for the operation that has succeeded with it."""
 
 
 _TASK_FIELDS = {

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from operator import itemgetter
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Delete, Row, delete, exists, select, update
 
@@ -15,21 +15,23 @@ from notifier.store.polls import FingerprintCache
 from notifier.store.queries import Queries
 from notifier.store.schema import acknowledgements, actions, events, mutes, sources, subscriptions, tasks
 from notifier.store.session import Session, chunks
-from notifier.store.storms import Storms
-from notifier.store.threads import Threads
+
+
+class _Aging(Protocol):
+    """A part of the store whose rows grow old."""
+
+    def prune(self, before: datetime) -> int:
+        """Delete rows that have not changed since before a time, and that nothing needs; return how many."""
 
 
 class Retention:
     """Deletes what is past retention, one batch at a time."""
 
-    def __init__(
-        self, session: Session, cache: FingerprintCache, queries: Queries, threads: Threads, storms: Storms
-    ) -> None:
+    def __init__(self, session: Session, cache: FingerprintCache, queries: Queries, aging: Sequence[_Aging]) -> None:
         self._session = session
         self._cache = cache
         self._queries = queries
-        self._threads = threads
-        self._storms = storms
+        self._aging = aging
 
     def pruning_time(self) -> datetime | None:
         """Return the time that age is counted back from: that of the newest good poll, while a source has any.
@@ -159,7 +161,7 @@ class Retention:
         return len(job_ids)
 
     def prune_people(self, now: datetime, keep: timedelta) -> int:
-        """Delete threads, storms, acknowledgements and subscriptions that are older than `keep` and nothing needs.
+        """Delete threads, storms, tickets, acknowledgements and subscriptions older than `keep` that nothing needs.
 
         Ended mutes are deleted too. Return how many rows were deleted.
         """
@@ -172,4 +174,4 @@ class Retention:
             delete(subscriptions).where(subscriptions.c.created_at < before),
         )
         deleted = sum(self._session.execute(statement).rowcount for statement in old)
-        return deleted + self._threads.prune(before) + self._storms.prune(before)
+        return deleted + sum(part.prune(before) for part in self._aging)

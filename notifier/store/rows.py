@@ -19,6 +19,7 @@ from notifier.core.pacing import ChannelHealth
 from notifier.core.people import Acknowledgement, Action, Mute, Verb
 from notifier.core.routing import DeliveryRouting, RoutedEvent
 from notifier.core.storms import Storm
+from notifier.core.tickets import ClosedBy, Ticket, TicketState
 from notifier.store.values import Columns
 
 _encode = msgspec.json.Encoder().encode
@@ -60,6 +61,7 @@ _ATTEMPT = _Fields(name for name in Attempt._fields if name != "resolution")
 _HEALTH = _Fields(field.name for field in fields(ChannelHealth))
 _CREDENTIAL = _Fields(field.name for field in fields(CredentialState))
 _STORM = _Fields(("id", "channel", "source", "started_at", "updated_at", "ended_at"))
+_TICKET = _Fields(field.name for field in fields(Ticket) if field.name not in {"state", "closed_by"})
 _CHANNEL = _Fields(field.name for field in fields(ChannelState) if field.name != "health")
 _DELIVERY = _Fields(
     field.name
@@ -77,6 +79,7 @@ _DELIVERY = _Fields(
         "routing",
         "storm",
         "ticket",
+        "tickets",
     }
 )
 
@@ -194,7 +197,10 @@ def delivered_event_columns(deliveries: Iterable[Delivery]) -> Columns:
         "delivery_id": [one.id for one, _, _ in carried],
         "event_id": [event.id for _, _, event in carried],
         "channel": [one.channel for one, _, _ in carried],
-        "subject": [event.subject for _, _, event in carried],
+        "subject": [
+            one.subject if one.subject.startswith(Subject.OPERATION_PREFIX) else event.subject
+            for one, _, event in carried
+        ],
         "position": [position for _, position, _ in carried],
     }
 
@@ -253,6 +259,17 @@ def deliveries_of(
 ) -> list[Delivery]:
     """Read deliveries, each with its events and its storm."""
     return [delivery_of(row, tuple(carried.get(row.id, ())), storms.get(row.storm)) for row in found]
+
+
+def ticket_values(ticket: Ticket) -> dict[str, object]:
+    """Return the columns of a ticket."""
+    return _TICKET.of(ticket) | {"key": ticket.key, "state": str(ticket.state), "closed_by": ticket.closed_by}
+
+
+def ticket_of(row: NamedRow) -> Ticket:
+    """Read a ticket."""
+    closed_by = ClosedBy(row.closed_by) if row.closed_by else None
+    return Ticket(state=TicketState(row.state), closed_by=closed_by, **_TICKET.of(row))
 
 
 def storm_values(storm: Storm) -> dict[str, object]:

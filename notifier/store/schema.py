@@ -259,6 +259,29 @@ storms = sa.Table(
     sa.Index("ix_storms_source_ended_at", "source", "ended_at"),
 )
 
+tickets = sa.Table(
+    "tickets",
+    metadata,
+    sa.Column("channel", sa.String, primary_key=True),
+    sa.Column("operation", sa.String, primary_key=True),
+    sa.Column("generation", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.String, nullable=False, unique=True),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("ref", sa.Text),
+    sa.Column("label", sa.Text),
+    sa.Column("url", sa.Text),
+    sa.Column("status", sa.Text),
+    sa.Column("closed_at", UtcDateTime),
+    sa.Column("closed_by", sa.String),
+    sa.Column("previous", sa.Text),
+    sa.Column("wanted_by", sa.String),
+    sa.Column("failed_at", UtcDateTime),
+    sa.Column("solved_at", UtcDateTime),
+    sa.Column("attempted_at", UtcDateTime),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+    sa.Index("ix_tickets_operation", "operation"),
+)
+
 acknowledgements = sa.Table(
     "acknowledgements",
     metadata,

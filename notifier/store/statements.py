@@ -65,6 +65,7 @@ from notifier.store.schema import (
     subscriptions,
     tasks,
     threads,
+    tickets,
 )
 
 UNSETTLED: Final = (DeliveryState.PENDING, DeliveryState.PARKED)
@@ -595,6 +596,43 @@ UNCLAIMED_FAILURES = (
     .order_by(events.c.source, events.c.job_id)
 )
 LOCK_STORM = select(storms).where(storms.c.id == bindparam("id")).with_for_update()
+
+# ---- tickets ----
+
+_TICKETS = select(tickets).where(is_in(tickets.c.operation, "operations")).order_by(tickets.c.generation)
+TICKETS = compiled(_TICKETS)
+LOCK_TICKETS = compiled(
+    _TICKETS.where(tickets.c.channel == bindparam("channel"))
+    .order_by(None)
+    .order_by(tickets.c.operation, tickets.c.generation)
+    .with_for_update()
+)
+HELD_ATTEMPTS = compiled(
+    select(deliveries.c.id, deliveries.c.attempt)
+    .where(is_in(deliveries.c.id, "ids"), func.coalesce(deliveries.c.state, "") == DeliveryState.PENDING)
+    .order_by(deliveries.c.seq)
+    .with_for_update(key_share=True)
+)
+_OF_TICKET = (
+    tickets.c.channel == bindparam("of_channel"),
+    tickets.c.operation == bindparam("of_operation"),
+    tickets.c.generation == bindparam("of_generation"),
+)
+TICKET_FAILED = compiled(update(tickets).where(*_OF_TICKET).values(failed_at=bindparam("new_failed_at")))
+TICKET_ATTEMPTED = compiled(update(tickets).where(*_OF_TICKET).values(attempted_at=bindparam("now")))
+_NEW_TICKET = recorded(tickets)
+# A failure that was planned in the meantime is later than the one that the attempt knew of.
+RECORD_TICKET = compiled(
+    _NEW_TICKET.on_conflict_do_update(
+        index_elements=["channel", "operation", "generation"],
+        set_={
+            column.name: _NEW_TICKET.excluded[column.name]
+            for column in tickets.columns
+            if column.name not in {"channel", "operation", "generation", "key", "wanted_by", "failed_at"}
+        },
+    )
+)
+WANT_TICKET = compiled(recorded(tickets).on_conflict_do_nothing())
 
 # ---- threads ----
 

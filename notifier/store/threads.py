@@ -165,6 +165,11 @@ class Threads:
         if self._session.execute(found.with_for_update()).all():
             self._touch(now, _PERSON, *shown)
 
+    def touch_subjects(self, subjects: Collection[str], now: datetime) -> None:
+        """Let the messages about these subjects change, on all channels: something else about them is to be shown."""
+        for subject in sorted(subjects):
+            self._touch(now, _PERSON, threads.c.subject == subject)
+
     def touch_storm(self, storm: Storm, now: datetime) -> None:
         """Let the message about a storm change."""
         subject = str(Subject(storm=storm.id))

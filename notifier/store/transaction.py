@@ -19,6 +19,7 @@ from notifier.store.retention import Retention
 from notifier.store.session import Session
 from notifier.store.storms import Storms
 from notifier.store.threads import Threads
+from notifier.store.tickets import Tickets
 
 
 class Transaction:
@@ -43,7 +44,8 @@ class Transaction:
         self.channels = Channels(session)
         self.deliveries = Deliveries(session, self.channels, planned)
         self.threads = Threads(session, self.queries)
+        self.tickets = Tickets(session)
         self.storms = Storms(session, self.queries, self.threads)
         self.people = People(session, self.queries, self.threads)
-        self.retention = Retention(session, cache, self.queries, self.threads, self.storms)
+        self.retention = Retention(session, cache, self.queries, (self.threads, self.storms, self.tickets))
         self.replicas = Replicas(session)

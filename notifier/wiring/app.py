@@ -65,6 +65,7 @@ class App:
                     storm_size=channel.storm_size,
                     storm_room=channel.storm_room,
                     coalesces=channel.coalesces,
+                    tickets=channel.tickets,
                 )
                 for name, channel in self.channels.items()
             },
@@ -78,7 +79,10 @@ class App:
     @property
     def delivery_rules(self) -> DeliveryRules:
         """How deliveries are claimed and repeated."""
-        return DeliveryRules(schedule=tuple(self.config.delivery.retry), lease=self.config.delivery.lease)
+        keeping = any(channel.tickets for channel in self.channels.values())
+        return DeliveryRules(
+            schedule=tuple(self.config.delivery.retry), lease=self.config.delivery.lease, tickets=keeping
+        )
 
     @property
     def channel_digests(self) -> Mapping[str, str]:

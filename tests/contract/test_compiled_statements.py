@@ -19,6 +19,7 @@ from notifier.core.health_facts import Replica, Role
 from notifier.core.identity import DirectChannel
 from notifier.core.model import TaskStatus
 from notifier.core.routing import RoutedEvent
+from notifier.core.tickets import Ticket
 from notifier.store import rows, schema, statements
 from notifier.store.compiled import CompiledStatement, form_of, marked
 from notifier.store.engine import SqlStore
@@ -43,6 +44,9 @@ AGAIN = make_delivery(make_event(make_task("failed"), occurrence="again"), chann
 IN_PERSON = make_delivery(FAILED, channel=f"{DirectChannel.PREFIX}U0123ABCD", attempt=0)
 DELIVERIES = (WAITS, HELD, RENDERED, PROGRESSED, SENT_BEFORE, AGAIN, IN_PERSON)
 PROCESS = Replica(owner="host:1:a", roles=(Role.POLL,), started_at=T0, seen_at=T0, chat_error="none")
+
+TICKET = Ticket(channel="ops", operation="o", generation=2, ref="7", label="OPS-7", status="new", failed_at=T0)
+OF_TICKET = {"of_channel": "ops", "of_operation": "o", "of_generation": 2}
 
 HEALTH = {"failures": 3, "good_at": T0, "failing_since": T0, "open_until": None, "paused_until": LATER, "rate_at": T0}
 SETTLED = {
@@ -154,6 +158,13 @@ PARAMETERS: Mapping[str, Any] = {
     "SUPERSEDE": [{"delivery_id": PROGRESSED.id, "new_reason": "superseded", "now": LATER}],
     "LASTING_STORMS": {"source": "prod"},
     "STORMS": {"ids": [STORM.id]},
+    "TICKETS": {"operations": [TICKET.operation, "unknown"]},
+    "LOCK_TICKETS": {"channel": "ops", "operations": [TICKET.operation]},
+    "HELD_ATTEMPTS": {"ids": [HELD.id, WAITS.id, "unknown"]},
+    "TICKET_FAILED": OF_TICKET | {"new_failed_at": LATER},
+    "TICKET_ATTEMPTED": OF_TICKET | {"now": LATER},
+    "RECORD_TICKET": rows.ticket_values(replace(TICKET, status="done")) | {"changed_at": LATER},
+    "WANT_TICKET": rows.ticket_values(replace(TICKET, generation=3)) | {"changed_at": LATER},
     "THREAD_REFS": {"channel": "dba", "subjects": [FAILED.subject]},
     "LOUD_THREADS": {"channel": "dba", "subjects": [FAILED.subject]},
     "SUBJECTS_WITH_THREADS": {"subjects": [FAILED.subject, OTHER.subject]},
@@ -223,6 +234,7 @@ def _fill(connection: Connection) -> None:
     put(schema.acknowledgements, {"event_id": FAILED.id, "by": "me", "name": "Me", "at": T0})
     put(schema.edit_budgets, {"name": "token", "good_at": T0})
     put(schema.storms, rows.storm_values(STORM))
+    put(schema.tickets, rows.ticket_values(TICKET) | {"changed_at": T0})
     for delivery in DELIVERIES:
         _put_delivery(connection, delivery)
     changed = update(schema.deliveries)

@@ -14,23 +14,29 @@ from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar, cast
+from zoneinfo import ZoneInfo
 
 import pytest
-from factories import make_task
+from factories import make_event, make_task
 from fakes import FakeChannel, FakeClock, FakeSource
+from memory_tickets import MemorySettings, MemoryTickets, Tracker
 
+from notifier.channels.base import ChannelContext
 from notifier.config.loading import loads
 from notifier.core import dispatch
 from notifier.core.delivery import Delivered, Delivery, DeliveryState, Outcome, ResendPolicy, Thread
 from notifier.core.model import Scope, Snapshot, Task
 from notifier.core.pacing import Pace
+from notifier.core.tickets import operation_of
 from notifier.deliver import DeliveryWorker
+from notifier.http import HttpClient
 from notifier.ports import DeliveryFilter
 from notifier.service.service import Service
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.queries import Queries
 from notifier.store.transaction import Transaction
 from notifier.wiring.app import App
+from notifier.wording.localizer import Localizer
 
 T = TypeVar("T")
 
@@ -154,6 +160,20 @@ class MortalChat(MortalChannel):
         self.fuse.step()
 
 
+class MortalTickets(MemoryTickets):
+    """A channel that keeps tickets, whose process can die before and after each call."""
+
+    fuse: Fuse
+
+    def _begin(self, name: str) -> None:
+        self.fuse.step()
+        super()._begin(name)
+
+    def _end(self) -> None:
+        super()._end()
+        self.fuse.step()
+
+
 CONFIGURATION = """
 sources:
   - {name: prod, kind: gaussdb, region: cn-north-4, project_id: 0611f1bd8b00d5d32f17c017f15b599f,
@@ -166,9 +186,11 @@ routes: [{name: everything, channels: [dba]}]
 class World:
     """A task list, a receiver and a database that outlive the processes between them."""
 
-    def __init__(self, url: str, channel: MortalChannel | None = None) -> None:
+    def __init__(
+        self, url: str, channel: MortalChannel | MortalTickets | None = None, configuration: str = CONFIGURATION
+    ) -> None:
         self.url = url
-        self.config = loads(CONFIGURATION, {})
+        self.config = loads(configuration, {})
         self.clock = FakeClock()
         self.source = MortalSource(self.clock)
         self.channel = channel or MortalChannel()
@@ -214,9 +236,15 @@ class World:
             return False
         return True
 
+    @property
+    def sent(self) -> list[Delivery]:
+        """The deliveries that the receiver of messages got."""
+        assert isinstance(self.channel, MortalChannel)
+        return self.channel.sent
+
     def tell(self, number: int) -> None:
         """Begin a story about two tasks that are new."""
-        self.channel.sent.clear()
+        self.sent.clear()
         first, second = f"{number}-first", f"{number}-second"
         running, failed = (make_task(first, status=status) for status in ("running", "failed"))
         self.chapters = [[running, make_task(second)], [failed, make_task(second)]]
@@ -224,7 +252,7 @@ class World:
     def told(self) -> dict[str, list[str]]:
         """Return what the receiver was told of each task, in order, where repeats in a row count once."""
         found: dict[str, list[str]] = {}
-        for delivery in self.channel.sent:
+        for delivery in self.sent:
             (event,) = delivery.events
             found.setdefault(event.job_id, []).append(event.type)
         return {job_id: [told for told, _ in groupby(types)] for job_id, types in found.items()}
@@ -298,7 +326,7 @@ async def test_a_death_at_any_step_loses_nothing_and_repeats_at_most_one(quick_u
         step += 1
         world.tell(step)
         survived = await world.survives(step)
-        sent = world.channel.sent
+        sent = world.sent
         assert world.told() == {
             f"{step}-first": ["task.started", "task.failed"],
             f"{step}-second": ["task.failed"],
@@ -323,7 +351,7 @@ async def test_a_death_around_a_joined_claim_loses_nothing_and_repeats_at_most_o
         world.tell(step)
         world.joined = 0
         survived = await world.survives(step)
-        sent = world.channel.sent
+        sent = world.sent
         assert world.told() == {
             f"{step}-first": ["task.started", "task.failed"],
             f"{step}-second": ["task.failed"],
@@ -351,3 +379,39 @@ async def test_a_death_between_posts_and_edits_leaves_no_message_and_no_copy_sta
         assert world.told() == {f"{step}": ["task.started", "task.failed", "task.completed"]}
         assert list(chat.shows.values()) == ["task.completed"] * 2, step
     assert step > 60
+
+
+async def test_a_death_at_any_step_leaves_one_ticket_with_each_comment_once(quick_url: str) -> None:
+    """A resize fails three times and succeeds, while its processes die one after the other."""
+    clock = FakeClock()
+    words = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
+    context = ChannelContext(http=HttpClient(), clock=clock, localizer=words)
+    channel = MortalTickets(MemorySettings(name="dba", kind="memory"), context)
+    channel.tracker = Tracker()
+    only_failures = CONFIGURATION.replace("{name: everything, ", "{name: failures, match: [type=task.failed], ")
+    world = World(quick_url, channel, only_failures)
+    world.clock = world.source.clock = clock
+    await world.live(Fuse(-1))
+    # Each kind of database gets other steps: every seventh and every second one.
+    stride = 7 if quick_url.startswith("postgresql") else 2
+    survived, step = False, -1
+    while not survived:
+        step += stride
+        channel.tracker = Tracker()
+        tasks = [
+            make_task(f"{step}-{n}", name="ResizeFlavor", instance_id=f"i{step}", status=status, ended_at=clock.now())
+            for n, status in enumerate(("failed", "failed", "failed", "completed"))
+        ]
+        world.chapters = [[task] for task in tasks]
+        survived = await world.survives(step)
+        (record,) = channel.tracker.records.values()
+        assert record.ticket.closed, step
+        assert len(record.comments) == len({mark for _, mark in record.comments}) == 3, step
+        assert channel.tracker.changes == ["create", "comment", "comment", "comment", "close"], step
+    assert step > 60
+    store = open_store(quick_url)
+    ledger = await store.read(lambda q: q.ledger())
+    assert (ledger.unaccounted, ledger.by_state[DeliveryState.DELIVERED]) == ((), ledger.pairs)
+    tickets = await store.transact(lambda tx: tx.tickets.unsolved({str(operation_of(make_event(tasks[0])))}))
+    await store.aclose()
+    assert tickets == {}
