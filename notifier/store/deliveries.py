@@ -17,7 +17,7 @@ from notifier.core.storm_plan import UnsentPart
 from notifier.store import rows, statements
 from notifier.store.channels import Channels
 from notifier.store.delivery_rows import change_deliveries, load_deliveries, load_events, make_due
-from notifier.store.planned_events import PlannedEvents
+from notifier.store.planned_events import UnclaimedDeliveries
 from notifier.store.rows import NamedRow
 from notifier.store.schema import deliveries, delivery_events, events
 from notifier.store.session import Session, chunks
@@ -30,7 +30,7 @@ _REPEATABLE = (DeliveryState.DEAD, DeliveryState.PARKED)
 class Deliveries:
     """Claims, settlements and changes of deliveries."""
 
-    def __init__(self, session: Session, channels: Channels, planned: PlannedEvents) -> None:
+    def __init__(self, session: Session, channels: Channels, planned: UnclaimedDeliveries) -> None:
         """`planned` belongs to the process."""
         self._session = session
         self._channels = channels

@@ -29,7 +29,7 @@ from notifier.steady_time import SteadyTime
 from notifier.store import failures, files, statements
 from notifier.store.errors import names_no_database, place_of, translated
 from notifier.store.migrate import current, require_current, upgrade
-from notifier.store.planned_events import PlannedEvents
+from notifier.store.planned_events import UnclaimedDeliveries
 from notifier.store.polls import FingerprintCache
 from notifier.store.postgres import POSTGRES_THREADS, dump_command, postgres_engine
 from notifier.store.postgres_driver import APPLICATION, postgres_parameters, require_utf8
@@ -93,7 +93,7 @@ class SqlStore:
         self._opened = files.identity_of(file) if file else None
         self._listening = listening
         self._cache = FingerprintCache()
-        self._planned = PlannedEvents()
+        self._planned = UnclaimedDeliveries()
         self._waiting: deque[_Request] = deque()
         threads = 1 if writing.serial else POSTGRES_THREADS
         self._writers = ThreadPoolExecutor(threads, thread_name_prefix="store-write")

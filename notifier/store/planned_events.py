@@ -10,7 +10,7 @@ MAX_PLANNED = 5_000
 """Maximum number of deliveries that are kept. Each takes about 1 KB with its event."""
 
 
-class PlannedEvents:
+class UnclaimedDeliveries:
     """Deliveries by id, so that the first claim of one need not read and decode the event that was just written."""
 
     def __init__(self, size: int = MAX_PLANNED) -> None:

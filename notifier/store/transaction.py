@@ -11,7 +11,7 @@ from notifier.store.deliveries import Deliveries
 from notifier.store.events import Events
 from notifier.store.histories import Histories
 from notifier.store.people import People
-from notifier.store.planned_events import PlannedEvents
+from notifier.store.planned_events import UnclaimedDeliveries
 from notifier.store.polls import FingerprintCache, Polls
 from notifier.store.queries import Queries
 from notifier.store.replicas import Replicas
@@ -30,7 +30,7 @@ class Transaction:
         connection: Connection,
         time: Callable[[Session], datetime],
         cache: FingerprintCache,
-        planned: PlannedEvents,
+        planned: UnclaimedDeliveries,
     ) -> None:
         """Compose the parts. The transaction of `connection` belongs to the caller, as do `cache` and `planned`."""
         session = Session(connection, time)

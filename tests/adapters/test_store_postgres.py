@@ -25,7 +25,7 @@ from notifier.settings.database_url import PostgresAddress
 from notifier.store import listen
 from notifier.store.engine import SqlStore, admin_engine, open_store
 from notifier.store.failures import is_lost
-from notifier.store.planned_events import PlannedEvents
+from notifier.store.planned_events import UnclaimedDeliveries
 from notifier.store.polls import FingerprintCache
 from notifier.store.postgres_driver import postgres_parameters
 from notifier.store.transaction import Transaction
@@ -312,6 +312,6 @@ async def test_a_claim_does_not_compare_everything_that_waits(postgres_url: str)
         await store.transact(partial(plan, waiting))
         with store.writer.begin() as writing:
             before = rows_read(writing)
-            assert deliver(100, Transaction(writing, lambda _: T0, FingerprintCache(), PlannedEvents())) == 100
+            assert deliver(100, Transaction(writing, lambda _: T0, FingerprintCache(), UnclaimedDeliveries())) == 100
             assert rows_read(writing) - before < 10 * len(waiting)  # and not several for each of them
         assert await store.transact(partial(deliver, len(waiting))) == len(waiting) - 100

@@ -17,7 +17,7 @@ from notifier.core.model import Event
 from notifier.core.routing import RoutedEvent
 from notifier.store import rows
 from notifier.store.engine import SqlStore, open_store
-from notifier.store.planned_events import PlannedEvents
+from notifier.store.planned_events import UnclaimedDeliveries
 from notifier.store.schema import deliveries, events
 from notifier.store.transaction import Transaction
 
@@ -135,7 +135,7 @@ async def test_a_second_claim_reads_what_is_recorded(store: SqlStore) -> None:
 
 
 def test_no_more_are_kept_than_there_is_room_for() -> None:
-    kept, planned = PlannedEvents(size=2), [make_delivery(event, attempt=0) for event in make_events(3)]
+    kept, planned = UnclaimedDeliveries(size=2), [make_delivery(event, attempt=0) for event in make_events(3)]
     kept.wanted = True
     kept.keep(planned[:1])
     kept.keep(planned[1:])
@@ -144,6 +144,6 @@ def test_no_more_are_kept_than_there_is_room_for() -> None:
 
 
 def test_a_process_that_never_claims_keeps_nothing() -> None:
-    kept, planned = PlannedEvents(), make_delivery(state=DeliveryState.PENDING)
+    kept, planned = UnclaimedDeliveries(), make_delivery(state=DeliveryState.PENDING)
     kept.keep([planned])
     assert not kept.take([planned.id])
