@@ -23,7 +23,7 @@ from notifier.ports import CheckResult, RenderRequest
 from notifier.wording.sanitize import one_line
 
 # A service may read Markdown, HTML or its own markup into plain text: what could begin any of it is broken or replaced.
-TEXT = PlainMarkup(
+_MARKUP = PlainMarkup(
     active=re.compile(rf"[@#&\[\]!/]|{EMOJI}|{ADDRESS}"),
     replaced={"*": "∗", "_": "ˍ", "~": "∼", "`": "ˋ", "<": "‹", ">": "›", "|": "❘", "\\": "＼", "$": "＄"},
 )
@@ -54,11 +54,11 @@ class AppriseChannel(TemplatedChannel[AppriseSettings]):
         super().__init__(settings, context)
         self.storm_room = settings.max_length // 2
         limits = CardLimits(quote=settings.max_length // 4, line=settings.max_length // 4, part=200, short_reason=100)
-        self._layout = CardLayout(TEXT, context.formatter, limits)
+        self._layout = CardLayout(_MARKUP, context.formatter, limits)
 
     def escape(self, text: str) -> str:
         """Return one line of text in which nothing is markup, a mention or a link to any service."""
-        return TEXT.plain(text, self.settings.max_length)
+        return _MARKUP.plain(text, self.settings.max_length)
 
     def compose(self, request: RenderRequest, filled: FilledTemplate) -> Body:
         """Return a title, a text and how bad it is, as JSON."""
