@@ -8,7 +8,7 @@ from typing import Any
 from notifier.store.failures import BUSY_SECONDS
 from notifier.store.files import Identity, require_same
 
-PAGE_SIZE = 8_192
+SQLITE_PAGE_SIZE = 8_192
 """Size of a page of a new database, in bytes. A delivery with its body takes 2 KiB, so a page of SQLite's usual 4 KiB
 holds one, and is written again at each step of that delivery. An existing database keeps its size."""
 
@@ -59,7 +59,7 @@ def connect(path: Path, opened: Identity | None) -> Any:  # noqa: ANN401 - the d
     journal = "WAL" if wal_is_safe(module.sqlite_version_info) else "DELETE"
     cursor = connection.cursor()
     for pragma in (
-        f"page_size={PAGE_SIZE}",  # before the journal, whose mode writes the first page
+        f"page_size={SQLITE_PAGE_SIZE}",  # before the journal, whose mode writes the first page
         f"journal_mode={journal}",
         "synchronous=FULL",
         "foreign_keys=ON",

@@ -22,7 +22,7 @@ from notifier.core.errors import (
 from notifier.ports import TaskFilter
 from notifier.store.engine import SqlStore, copy_database, open_store
 from notifier.store.errors import translated
-from notifier.store.sqlite_driver import PAGE_SIZE, sqlite_module, wal_is_safe
+from notifier.store.sqlite_driver import SQLITE_PAGE_SIZE, sqlite_module, wal_is_safe
 from notifier.store.transaction import Transaction
 
 
@@ -42,7 +42,7 @@ def test_a_commit_on_sqlite_survives_a_power_cut(sqlite_url: str) -> None:
 
 def test_a_new_database_has_larger_pages(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path}/new.db")
-    assert pragma(store, "page_size") == PAGE_SIZE == 8192
+    assert pragma(store, "page_size") == SQLITE_PAGE_SIZE == 8192
     store.close()
 
 
