@@ -148,13 +148,14 @@ class CardLayout:
         """Return the card that the message of a thread shows now, with what people have done about it."""
         mention = RenderRequest(delivery_id="", events=(thread.event,), routing=thread.routing).mention
         if storm := thread.storm:
-            severity = thread.routing.severity_of((thread.event,))
-            card = self.summary(SummaryFormatter(self.formatter).live(storm, severity), mention)
-            acknowledged, near = storm.acknowledged, storm.started_at
+            severity = thread.routing.severity or thread.event.severity
+            card = self.summary(SummaryFormatter(self.formatter).live(storm, severity, [thread.event]), mention)
+            near = storm.started_at
         else:
             message = self.formatter.describe(thread.event, thread.routing)
             card = self.single(message, mention, filled)
-            acknowledged, near = thread.acknowledged, thread.event.observed_at
+            near = thread.event.observed_at
+        acknowledged = thread.acknowledged
         notes = tuple(self._notes(acknowledged, thread.mute, near))
         if not acknowledged:
             return replace(card, notes=notes)
@@ -352,7 +353,8 @@ class CardLayout:
         paragraph = 2 * markup.size(markup.line_break)
         room = limit - markup.size(first) - paragraph
         if card.sections:
-            lists = self._fitting_sections(card.sections, room)
+            listed = self.lists(card.sections, room)
+            lists = self._paragraphs(*(markup.line_break.join((one.heading, text)) for one, text in listed))
             above = self._fitting(
                 (*card.notes, *card.lines, self.link_line(card)), room - markup.size(lists) - paragraph
             )
@@ -377,20 +379,28 @@ class CardLayout:
         found = fitting_lines(filter(None, lines), room, self.markup.size, gap=self.markup.size(line_break))
         return line_break.join(found)
 
-    def _fitting_sections(self, sections: Sequence[CardSection], room: int) -> str:
-        """Return lists with whole lines, else with short ones, else with the number of those left out."""
+    def lists(self, sections: Sequence[CardSection], room: int) -> Sequence[tuple[CardSection, str]]:
+        """Return sections, each with its lines as one text, that fit into the room with their headings.
+
+        The lines are whole, else short, else as many short ones as fit and the number of the others.
+        """
         line_break, size = self.markup.line_break, self.markup.size
+        gap = size(line_break)
         for short in (False, True):
-            text = (2 * line_break).join(
-                line_break.join((one.heading, *(line.short if short else line.text for line in one.lines)))
-                for one in sections
-            )
-            if size(text) <= room:
-                return text
+            texts = [line_break.join(line.short if short else line.text for line in one.lines) for one in sections]
+            if sum(size(one.heading) + size(text) + 3 * gap for one, text in zip(sections, texts, strict=True)) <= room:
+                return list(zip(sections, texts, strict=True))
         lines = [line.short for one in sections for line in one.lines]
-        counted = self.localizer.counted("message.more_lines", len(lines))
-        fitting = list(fitting_lines(lines, room - size(counted) - size(line_break), size, gap=size(line_break)))
-        return line_break.join((*fitting, self.localizer.counted("message.more_lines", len(lines) - len(fitting))))
+        room -= sum(size(one.heading) + 3 * gap for one in sections)
+        room -= size(self.localizer.counted("message.more_lines", len(lines))) + gap
+        kept: list[tuple[CardSection, list[str]]] = []
+        for one in sections:
+            fitting = list(fitting_lines((line.short for line in one.lines), room, size, gap=gap))
+            room -= sum(size(line) + gap for line in fitting)
+            kept.append((one, fitting))
+        left_out = len(lines) - sum(len(fitting) for _, fitting in kept)
+        kept[-1][1].append(self.localizer.counted("message.more_lines", left_out))
+        return [(one, line_break.join(fitting)) for one, fitting in kept if fitting]
 
     def _paragraphs(self, *paragraphs: str) -> str:
         return (2 * self.markup.line_break).join(filter(None, paragraphs))

@@ -50,8 +50,8 @@ class HttpChat(TemplatedChannel[S], HttpChannel[S]):
     """Posts to a chat. A kind has its markup, `compose`, `request`, `address` and the reply that accepts a message."""
 
     markup: Markup
-    rules: ClassVar[Sequence[str]] = ()
-    """Tables of `reply_rules.toml` that apply after that of the kind: services share codes."""
+    tables: ClassVar[Sequence[str]] = ()
+    """Tables of `reply_rules.toml`; the first row of them that fits a reply decides. Default: that of the kind."""
     misconfigured: ClassVar[Collection[int]] = MISCONFIGURED
     """Statuses that park the channel, where no known reply explains them."""
     not_valid: ClassVar[str] = "the webhook is not valid: copy its URL again or make a new one"
@@ -90,14 +90,14 @@ class HttpChat(TemplatedChannel[S], HttpChannel[S]):
         try:
             reply = await self.exchange(request.method, request.url, headers=request.headers, content=request.content)
         except HttpError as error:
-            return self.with_reply(self._outcome_of_error(error, now()), error)
+            return self.with_reply(self.outcome_of_error(error, now()), error)
         return self.with_reply(self.outcome(ParsedReply(reply.status, reply.headers, reply.body), now()), reply)
 
     def outcome(self, reply: ParsedReply, now: datetime) -> Outcome:
         """Return what a reply means for the message."""
         if delivered := self.delivered(reply):
             return delivered
-        for service in (self.kind, *self.rules):
+        for service in self.tables or (self.kind,):
             if known := known_outcome(service, reply, now):
                 return known
         if reply.status in self.misconfigured:
@@ -108,7 +108,8 @@ class HttpChat(TemplatedChannel[S], HttpChannel[S]):
             return Unknown(f"HTTP {reply.status}, but not the reply of a {self.replies_as} of {self.kind}")
         return outcome_of_status(reply.status, reply.headers, now)
 
-    def _outcome_of_error(self, error: HttpError, now: datetime) -> Outcome:
+    def outcome_of_error(self, error: HttpError, now: datetime) -> Outcome:
+        """Return what an exchange without a usable reply means for the message."""
         if isinstance(error, ReplyTooLarge):  # the chat never replies so much: something else does
             return self.outcome(ParsedReply(error.status, error.headers, error.body), now)
         return outcome_of_error(error, now, status_suffices=False)

@@ -54,18 +54,26 @@ class TokenChat(HttpChat[S]):
 
     async def post(self, request: ChatRequest) -> Outcome:
         """Send a request with a token, and return what its reply means for the message."""
+        return (await self.ask(request, self.attempt_end()))[0]
+
+    def attempt_end(self) -> float:
+        """Return the time on the monotonic clock at which an attempt that begins now has to end."""
+        return self.context.clock.monotonic() + self.deadline
+
+    async def ask(self, request: ChatRequest, end: float) -> tuple[Outcome, ParsedReply | None]:
+        """Send a request with a token until `end`. Return what its reply means, and the reply where there is one."""
         now = self.context.clock.now
         try:
-            reply = await self.call(request)
+            reply = await self.call(request, end)
         except NoAccessToken as failure:
-            return failure.outcome
+            return failure.outcome, None
         except HttpError as error:
-            return self.with_reply(self._outcome_of_error(error, now()), error)
-        return self.with_reply(self.outcome(ParsedReply(reply.status, reply.headers, reply.body), now()), reply)
+            return self.with_reply(self.outcome_of_error(error, now()), error), None
+        parsed = ParsedReply(reply.status, reply.headers, reply.body)
+        return self.with_reply(self.outcome(parsed, now()), reply), parsed
 
-    async def call(self, request: ChatRequest) -> Reply:
+    async def call(self, request: ChatRequest, end: float) -> Reply:
         """Return the reply to a request with a token. Raises HttpError and NoAccessToken."""
-        end = self.context.clock.monotonic() + self.deadline
         token = await self._tokens.get()
         reply = await self._exchange(self.authorized(request, token), end)
         if not self.refuses_token(ParsedReply(reply.status, reply.headers, reply.body)):

@@ -30,7 +30,7 @@ class DingTalkAppChannel(TokenChat[DingTalkSettings]):
 
     kind = "dingtalk"
     markup = DINGTALK
-    rules = (_SERVICE,)
+    tables = (_SERVICE,)
     replies_as = "robot"
     not_valid = "check app_key, app_secret and api_url, and the permission qyapi_robot_sendmsg of the app"
     elsewhere = "api_url is the address of something else, or a login protects the network: check it from this host"

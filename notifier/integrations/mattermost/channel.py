@@ -13,6 +13,7 @@ class MattermostChannel(WebhookChat[MattermostSettings]):
     """Posts to one Mattermost channel."""
 
     kind: ClassVar[str] = "mattermost"
+    tables = ("mattermost", "webhook")
     markup = MATTERMOST
     # A post has 16,383 characters at most, and the attachments of old servers 8,000 together: they divide a message
     # between attachments.

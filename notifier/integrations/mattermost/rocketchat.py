@@ -13,6 +13,7 @@ class RocketChatChannel(WebhookChat[RocketChatSettings]):
     """Posts to one Rocket.Chat channel."""
 
     kind: ClassVar[str] = "rocketchat"
+    tables = ("rocketchat", "webhook")
     # A message has 5,000 characters at most, unless the server is configured otherwise.
     limits: ClassVar[MessageLimits] = MessageLimits(text=4_800, attachment=4_800)
     markup = ROCKETCHAT

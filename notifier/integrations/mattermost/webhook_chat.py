@@ -22,7 +22,6 @@ class WebhookChat(HttpChat[S]):
 
     markup: Markdown
     limits: ClassVar[MessageLimits]
-    rules = ("webhook",)
 
     @abstractmethod
     def accepted(self, reply: ParsedReply) -> bool:
