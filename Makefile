@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 PEERS := .venv-peers
 AUDIT := .venv-audit
+SERVERS := roundup synapse
+SERVER_VENVS ?= .venv-servers
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
@@ -17,7 +19,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install extras demo test check lint types imports house fmt schema queries messages contact-sheet chaos simulation bench bench-peers sbom audit wheel lock clean
+.PHONY: help install extras demo test check lint types imports house fmt schema queries messages contact-sheet chaos simulation bench bench-peers servers sbom audit wheel lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -77,6 +79,8 @@ bench: $(VENV)/.dev ## run all benchmarks, then print the goals (half an hour; B
 		--rounds $(ROUNDS) $(BENCH_$(name)) --json build/bench/$(name).json &&) true
 	@$(BIN)/python benchmarks/goals.py build/bench
 
+servers: $(SERVERS:%=$(SERVER_VENVS)/%/.done) ## install servers that some tests talk to; without them these are skipped
+
 bench-peers: $(PEERS)/.done ## install the Python peers of the benchmarks, apart from everything else
 
 sbom: $(AUDIT)/.done ## write bills of materials of the program and of its extras (CycloneDX) into dist/
@@ -94,7 +98,7 @@ wheel: $(VENV)/.run ## build the wheel into dist/
 # Without the machine's own pip settings, so that every hash is one that the public index states.
 # Pins stay as they are where they still fit; ARGS=--upgrade takes the newest of everything.
 lock: $(VENV)/.dev ## pin the dependencies again (ARGS=--upgrade for newer ones)
-	@for lock in build run extras dev audit; do \
+	@for lock in build run extras dev audit $(SERVERS); do \
 		case $$lock in \
 			extras) constraints="-c requirements/run.txt";; \
 			dev|audit) constraints="-c requirements/run.txt -c requirements/extras.txt -c requirements/build.txt";; \
@@ -106,7 +110,7 @@ lock: $(VENV)/.dev ## pin the dependencies again (ARGS=--upgrade for newer ones)
 	done
 
 clean: ## remove .venv and everything generated
-	@rm -rf $(VENV) .venv-newer $(PEERS) $(AUDIT) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .venv-newer $(PEERS) $(AUDIT) $(SERVER_VENVS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- the environment; a stamp file says which step has been done ----
@@ -132,6 +136,13 @@ $(AUDIT)/.done: requirements/audit.txt
 	@echo "Installing the tools that look into the dependencies into $(AUDIT) ..."
 	@$(PYTHON) -m venv $(AUDIT)
 	@$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/audit.txt
+	@touch $@
+
+# The tests look for them where NOTIFIER_TEST_SERVERS says, else in .venv-servers.
+$(SERVER_VENVS)/%/.done: requirements/%.txt
+	@echo "Installing $* into $(SERVER_VENVS)/$* ..."
+	@$(PYTHON) -m venv --clear $(SERVER_VENVS)/$*
+	@$(SERVER_VENVS)/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
 	@touch $@
 
 $(PEERS)/.done: benchmarks/peers.txt

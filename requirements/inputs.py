@@ -1,4 +1,4 @@
-"""Print the requirements of a lock from pyproject.toml: `python requirements/inputs.py run|extras|dev|build|audit`."""
+"""Print the requirements of a lock from pyproject.toml: `python requirements/inputs.py NAME`; see `requirements`."""
 
 import sys
 import tomllib
@@ -11,11 +11,11 @@ PROJECT = Path(__file__).parent.parent / "pyproject.toml"
 def requirements(project: dict[str, Any]) -> dict[str, list[str]]:
     """Return the requirements of each lock, by its name, from a parsed pyproject.toml."""
     extras = project["project"]["optional-dependencies"]
+    groups = project["dependency-groups"]
     return {
         "run": [*project["project"]["dependencies"], *extras["postgres"]],
         "extras": [requirement for name, extra in extras.items() if name != "postgres" for requirement in extra],
-        "dev": project["dependency-groups"]["dev"],
-        "audit": project["dependency-groups"]["audit"],
+        **{name: groups[name] for name in ("dev", "audit", "roundup", "synapse")},
         "build": project["build-system"]["requires"],
     }
 

@@ -19,6 +19,8 @@ import uvloop
 from fakes import FakeClock
 from hypothesis import HealthCheck, settings
 from servers.postgres import Databases, postgres_server
+from servers.roundup import Roundup, roundup_server
+from servers.synapse import Synapse, synapse_server
 from servers.tls import Certificate, make_certificate
 
 from notifier import logs
@@ -62,6 +64,21 @@ def databases() -> Iterator[Databases]:
     """Start a PostgreSQL for the databases of tests."""
     with postgres_server() as server:
         yield Databases(server.get_uri())
+
+
+@pytest.fixture(scope="session")
+def roundup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roundup]:
+    """Start a Roundup; skip the test where it is not installed."""
+    with roundup_server(tmp_path_factory.mktemp("roundup")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synapse]:
+    """Start a Synapse with a low rate limit for messages; skip the test where it is not installed."""
+    limit = {"per_second": 2, "burst_count": 4}
+    with synapse_server(tmp_path_factory.mktemp("synapse"), rc_message=limit) as server:
+        yield server
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from notifier.service.reporting import SETTLED_EVENTS
 from notifier.store.schema import metadata
 
 ROOT = Path(__file__).parent.parent
-LOCKS = ("build", "run", "extras", "dev", "audit")
+LOCKS = ("build", "run", "extras", "dev", "audit", "roundup", "synapse")
 
 
 # ---- locks ----
