@@ -73,6 +73,8 @@ class CloudEvent:
     data: bytes
     content_type: str
     """That of `data`."""
+    whole: bytes
+    """The event in JSON, as it is stored."""
 
     @classmethod
     def read(cls, body: Body) -> CloudEvent:
@@ -82,12 +84,22 @@ class CloudEvent:
         parts = msgspec.json.decode(body.content, type=dict[str, msgspec.Raw])
         data = bytes(parts.pop("data"))
         attributes: dict[str, Any] = {name: msgspec.json.decode(value) for name, value in parts.items()}
-        return cls(attributes=attributes, data=data, content_type=attributes.pop("datacontenttype"))
+        return cls(attributes=attributes, data=data, content_type=attributes.pop("datacontenttype"), whole=body.content)
 
     @property
     def id(self) -> str:
         """The id of the event, by which a receiver recognises a repeat."""
         return self.attributes["id"]
+
+    @property
+    def kind(self) -> str:
+        """The type of the message, such as `task.failed`."""
+        return self.attributes["type"].removeprefix(_TYPE_PREFIX)
+
+    @property
+    def origin(self) -> str:
+        """The name of the source or the channel that it is about; `gaussdb-notifier` for a digest of several."""
+        return self.attributes["source"].rpartition("/")[2]
 
     @property
     def key(self) -> str:

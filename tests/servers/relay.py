@@ -9,13 +9,13 @@ from pathlib import Path
 
 
 class Relay:
-    """Passes bytes between TCP on loopback and the Unix socket at `path`."""
+    """Passes bytes between TCP on loopback and a server: a Unix socket, or a port on loopback."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, place: Path | int) -> None:
         self.port = 0
         self.swallowed = asyncio.Event()
         """Set when frozen traffic was dropped."""
-        self.path = path
+        self.path = place
         """Where a new connection leads."""
         self._open: set[asyncio.StreamWriter] = set()
         self._frozen: set[asyncio.StreamWriter] = set()
@@ -30,11 +30,16 @@ class Relay:
             writer.transport.abort()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_unix_connection(self.path)
+        far_reader, far_writer = await self._connect()
         ends = {writer, far_writer}
         self._open |= ends
         await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
         self._open -= ends
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self.path, int):
+            return await asyncio.open_connection("127.0.0.1", self.path)
+        return await asyncio.open_unix_connection(self.path)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
@@ -47,9 +52,9 @@ class Relay:
 
 
 @asynccontextmanager
-async def relay(path: Path) -> AsyncIterator[Relay]:
-    """Relay to the Unix socket at `path` until the end."""
-    found = Relay(path)
+async def relay(place: Path | int) -> AsyncIterator[Relay]:
+    """Relay to a Unix socket, or to a port on loopback, until the end."""
+    found = Relay(place)
     server = await asyncio.start_server(found.serve, "127.0.0.1", 0)
     found.port = server.sockets[0].getsockname()[1]
     async with server:

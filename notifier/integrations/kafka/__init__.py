@@ -1,0 +1,1 @@
+"""Kafka: each event is a record of a topic."""

@@ -1,0 +1,1 @@
+"""NATS JetStream: each event is a message of a stream."""

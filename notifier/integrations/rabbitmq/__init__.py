@@ -1,0 +1,1 @@
+"""RabbitMQ: each event is a message to an exchange."""

@@ -1,0 +1,133 @@
+"""Settings of channels to brokers: servers, logins, destinations, and the extra that a kind needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories import make_alert, make_event, make_events, make_render_request
+from pydantic import ValidationError
+from streams import stream_context
+
+from notifier.channels.cloudevents import CloudEvent, cloud_event
+from notifier.channels.kinds import settings_class
+from notifier.channels.stream import fill
+from notifier.channels.stream_settings import StreamSettings
+from notifier.http import HttpClient
+
+LOGIN = {"username": "notifier", "password": "obviously-fake-password"}
+OWN: dict[str, dict[str, Any]] = {
+    "nats": {"subject": "gaussdb.{type}"},
+    "kafka": {"topic": "gaussdb"},
+    "rabbitmq": {"routing_key": "gaussdb.{type}"},
+}
+
+
+def settings_of(kind: str, **changes: Any) -> StreamSettings:
+    values = {"name": "bus", "kind": kind, "servers": ["broker.example.com"], **OWN[kind]} | changes
+    settings = settings_class(kind).model_validate(values)
+    assert isinstance(settings, StreamSettings)
+    return settings
+
+
+def problem_of(kind: str, **changes: Any) -> str:
+    with pytest.raises(ValidationError) as caught:
+        settings_of(kind, **changes)
+    return "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in caught.value.errors())
+
+
+@pytest.mark.parametrize("kind", OWN)
+class TestEveryKind:
+    def test_servers_are_hosts_with_or_without_a_port(self, kind: str) -> None:
+        settings = settings_of(kind, servers=["a.example.com", "10.0.0.1:7000", "[2001:db8::1]:7001"])
+        port = {"nats": 4222, "kafka": 9092, "rabbitmq": 5671}[kind]
+        assert settings.places == (("a.example.com", port), ("10.0.0.1", 7000), ("2001:db8::1", 7001))
+
+    @pytest.mark.parametrize("server", ["nats://a:4222", "a:", "a:0", "a:65536", "a b", "a,b", "user@a", "", "a:1/x"])
+    def test_what_is_no_server_is_refused(self, kind: str, server: str) -> None:
+        assert "must be a host with a port" in problem_of(kind, servers=[server])
+
+    def test_a_connection_is_encrypted_unless_it_is_said(self, kind: str) -> None:
+        assert settings_of(kind).tls
+        assert not settings_of(kind, **LOGIN).exposes_secrets
+        assert settings_of(kind, **LOGIN, tls=False).exposes_secrets
+        assert not settings_of(kind, **LOGIN, tls=False, servers="127.0.0.1:1").exposes_secrets
+
+    @pytest.mark.parametrize(
+        ("changes", "problem"),
+        [
+            ({"servers": []}, "servers: must have at least one entry"),
+            ({"username": "notifier"}, "password: is missing: a user and a password go together"),
+            ({"password": "x"}, "username: is missing: a user and a password go together"),
+            ({"format": "batched"}, "must be one of binary, structured"),
+            ({"timeout": "1m"}, "must be at most"),
+            ({"templates": {"*": "x"}}, "take no templates"),
+        ],
+    )
+    def test_a_wrong_setting_is_refused(self, kind: str, changes: dict[str, Any], problem: str) -> None:
+        assert problem in problem_of(kind, **changes)
+
+    def test_a_certificate_without_tls_is_refused(self, kind: str, certificate: Any) -> None:
+        assert "ca_file: has no effect without tls" in problem_of(kind, tls=False, ca_file=certificate.authority)
+
+    def test_a_missing_library_is_one_error_with_the_remedy(self, kind: str, tmp_path: Path) -> None:
+        module = settings_class(kind)
+        assert issubclass(module, StreamSettings)
+        config = tmp_path / "notifier.yaml"
+        own = "".join(f"\n    {key}: '{value}'" for key, value in OWN[kind].items())
+        config.write_text(
+            "sources: []\nroutes: [{name: all, channels: [bus]}]\nchannels:\n"
+            f"  - name: bus\n    kind: {kind}\n    servers: broker.example.com{own}\n"
+        )
+        program = (
+            "import sys\n"
+            "from importlib.machinery import PathFinder\n"
+            "found = PathFinder.find_spec\n"
+            "def find_spec(name, path=None, target=None):\n"
+            f"    return None if name == {module.module!r} else found(name, path, target)\n"
+            "PathFinder.find_spec = find_spec\n"
+            "from notifier.cli import main\n"
+            f"sys.argv = ['notifier', '--config', {str(config)!r}, 'check']\n"
+            "main()\n"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)  # noqa: S603 - ours
+        shown = " ".join((done.stdout + done.stderr).split())
+        assert done.returncode != 0
+        assert f"{kind} needs {module.module}, which is not installed. Run make extras in a checkout" in shown
+        assert f"pip install 'gaussdb-notifier[{kind}]'" in shown
+        assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "problem"),
+    [
+        ("nats", {"subject": "gaussdb..events"}, "must be a subject"),
+        ("nats", {"subject": "gaussdb.*"}, "must be a subject"),
+        ("nats", {"subject": "gaussdb.>"}, "must be a subject"),
+        ("nats", {"subject": "gauss db"}, "must be a subject"),
+        ("nats", {"subject": "{instance}"}, "has no value for {instance}: use {type}, {source} or {severity}"),
+        ("nats", {"subject": "a.{type"}, "has a brace without its other one"),
+        ("nats", {**LOGIN, "token": "x"}, "token: takes the place of username and password"),
+        ("kafka", {"topic": "gauss db"}, "must match"),
+        ("kafka", {"sasl_mechanism": "plain"}, "has no effect without username and password"),
+        ("rabbitmq", {"routing_key": "{job}"}, "has no value for {job}"),
+        ("rabbitmq", {"routing_key": ""}, "must have at least 1 character"),
+    ],
+)
+def test_a_wrong_destination_is_refused(kind: str, changes: dict[str, Any], problem: str) -> None:
+    assert problem in problem_of(kind, **changes)
+
+
+async def test_a_destination_is_filled_in_from_the_event(http: HttpClient) -> None:
+    def filled(*events: Any) -> str:
+        body = cloud_event(make_render_request(*events), stream_context(http))
+        return fill("{source}.{severity}.{type}", CloudEvent.read(body))
+
+    assert filled(make_event()) == "prod.error.task.failed"
+    assert filled(*make_events(3)) == "prod.error.digest"
+    assert filled(make_event(), make_event(source="test")) == "gaussdb-notifier.error.digest"
+    alert = make_alert()
+    assert filled(alert) == f"{alert.channel}.error.{alert.type}"
