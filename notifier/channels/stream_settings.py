@@ -1,14 +1,9 @@
-"""The settings that channels to message brokers share. Light: reading a configuration imports this.
-
-The client library of a broker is an extra of the package. A configuration that needs a missing one is refused with the
-command that installs it.
-"""
+"""The settings that channels to message brokers share. Light: reading a configuration imports this."""
 
 from __future__ import annotations
 
 import re
 from datetime import timedelta
-from importlib.util import find_spec
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -35,7 +30,7 @@ def _check_server(text: str) -> str:
     return text
 
 
-Server = Annotated[str, AfterValidator(_check_server)]
+BrokerAddress = Annotated[str, AfterValidator(_check_server)]
 """A broker, written `host`, `host:port` or `[address]:port`."""
 
 _FIELDS = frozenset({"type", "source", "severity"})
@@ -57,13 +52,11 @@ Destination = Annotated[PlainText, Field(max_length=200), AfterValidator(_check_
 class StreamSettings(MutualTlsSettings):
     """Settings that every kind of stream has."""
 
-    extra: ClassVar[str]
-    """The extra of the package that the kind needs."""
-    module: ClassVar[str]
-    """What the extra installs."""
     default_port: ClassVar[int]
 
-    servers: Annotated[tuple[Server, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+    servers: Annotated[
+        tuple[BrokerAddress, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
+    ]
     """Brokers of one cluster, each `host:port`. The first one that answers is used."""
     tls: bool = True
     """Whether the connection is encrypted. `ca_file` names an authority of your own."""
@@ -111,17 +104,3 @@ class StreamSettings(MutualTlsSettings):
                 if getattr(self, key) is not None:
                     raise setting_error(key, "has no effect without tls.")
         return self
-
-    @model_validator(mode="after")
-    def _check_extra(self) -> Self:
-        if _is_missing(self.module):
-            install = f"make extras in a checkout, else pip install 'gaussdb-notifier[{self.extra}]'"
-            raise setting_error("kind", f"{self.kind} needs {self.module}, which is not installed. Run {install}")
-        return self
-
-
-def _is_missing(module: str) -> bool:
-    try:
-        return find_spec(module) is None
-    except ValueError:  # it is imported and has no spec
-        return True

@@ -74,12 +74,13 @@ class TestEveryKind:
         assert "ca_file: has no effect without tls" in problem_of(kind, tls=False, ca_file=certificate.authority)
 
     def test_a_missing_library_is_one_error_with_the_remedy(self, kind: str, tmp_path: Path) -> None:
-        module = settings_class(kind)
-        assert issubclass(module, StreamSettings)
+        settings = settings_class(kind)
+        assert issubclass(settings, StreamSettings)
         config = tmp_path / "notifier.yaml"
         own = "".join(f"\n    {key}: '{value}'" for key, value in OWN[kind].items())
         config.write_text(
-            "sources: []\nroutes: [{name: all, channels: [bus]}]\nchannels:\n"
+            "sources:\n  - {name: prod, kind: gaussdb, region: cn-north-4, project_id: p, auth: {kind: ecs_agency}}\n"
+            "routes: [{name: all, channels: [bus]}]\nchannels:\n"
             f"  - name: bus\n    kind: {kind}\n    servers: broker.example.com{own}\n"
         )
         program = (
@@ -87,7 +88,7 @@ class TestEveryKind:
             "from importlib.machinery import PathFinder\n"
             "found = PathFinder.find_spec\n"
             "def find_spec(name, path=None, target=None):\n"
-            f"    return None if name == {module.module!r} else found(name, path, target)\n"
+            f"    return None if name == {settings.library!r} else found(name, path, target)\n"
             "PathFinder.find_spec = find_spec\n"
             "from notifier.cli import main\n"
             f"sys.argv = ['notifier', '--config', {str(config)!r}, 'check']\n"
@@ -96,8 +97,7 @@ class TestEveryKind:
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)  # noqa: S603 - ours
         shown = " ".join((done.stdout + done.stderr).split())
         assert done.returncode != 0
-        assert f"{kind} needs {module.module}, which is not installed. Run make extras in a checkout" in shown
-        assert f"pip install 'gaussdb-notifier[{kind}]'" in shown
+        assert f"install the extra {kind}: make extras, or pip install 'gaussdb-notifier[{kind}]'" in shown
         assert "Traceback" not in shown
 
 

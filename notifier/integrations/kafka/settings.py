@@ -17,7 +17,7 @@ class KafkaSettings(StreamSettings):
 
     channel_class = "notifier.integrations.kafka.channel:KafkaChannel"
     mention_forms = "any text, as `mention` of the data"
-    extra, module, default_port = "kafka", "aiokafka", 9092
+    extra, library, default_port = "kafka", "aiokafka", 9092
 
     kind: Literal["kafka"]
     topic: Annotated[str, Field(pattern=TOPIC_PATTERN, max_length=249)]

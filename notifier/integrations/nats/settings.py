@@ -23,7 +23,7 @@ class NatsSettings(StreamSettings):
 
     channel_class = "notifier.integrations.nats.channel:NatsChannel"
     mention_forms = "any text, as `mention` of the data"
-    extra, module, default_port = "nats", "nats", 4222
+    extra, library, default_port = "nats", "nats", 4222
 
     kind: Literal["nats"]
     subject: Annotated[Destination, AfterValidator(_check_subject)]

@@ -15,7 +15,7 @@ class RabbitMqSettings(StreamSettings):
 
     channel_class = "notifier.integrations.rabbitmq.channel:RabbitMqChannel"
     mention_forms = "any text, as `mention` of the data"
-    extra, module, default_port = "rabbitmq", "aio_pika", 5671
+    extra, library, default_port = "rabbitmq", "aio_pika", 5671
 
     kind: Literal["rabbitmq"]
     exchange: Annotated[str, Field(max_length=127)] = ""
