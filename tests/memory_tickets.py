@@ -40,6 +40,8 @@ class Tracker:
     fault: tuple[int, str] | None = None
     hidden: int = 0
     """Number of searches that find nothing: the index lags."""
+    left_out: str = ""
+    """What it leaves out of what it is asked to open."""
 
     def call(self, name: str) -> str:
         """Count a call, and return how it ends."""
@@ -74,11 +76,13 @@ class MemoryTickets(TicketChannel[MemorySettings]):
         self._begin("create")
         label = f"T-{len(self.tracker.records) + 1}"
         ticket = RemoteTicket(ref=label, label=label, url=f"https://t/{label}", status="new", key=key)
+        ticket = replace(ticket, left_out=self.tracker.left_out)
         self.tracker.records[label] = Record(draft, ticket)
         self._end()
         return ticket
 
-    async def find(self, key: str) -> Sequence[RemoteTicket]:
+    async def find(self, key: str, project: str | None) -> Sequence[RemoteTicket]:
+        assert project is None
         self._begin("find")
         self._end()
         if self.tracker.hidden:

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from notifier.ports import RenderRequest
 
 S = TypeVar("S", bound=TicketSettings)
+T = TypeVar("T")
 
 _LABEL = "{label}"
 """Stands for the label of the ticket before, in a text that is stored before it is known."""
@@ -87,6 +88,8 @@ class Draft:
     notes: tuple[str, ...] = ()
     """Plain sentences of ours, at most 500 characters together, to put behind the description: which ticket this one
     follows, and that it may be a duplicate. A label in them may become a link."""
+    previous: str | None = None
+    """Label of the ticket that this one follows, for a service that can link them."""
     severity: str = "error"
     """critical, error, warning or info."""
     priority: str | None = None
@@ -150,6 +153,7 @@ class _StoredText:
             title=self.title,
             description=self.description,
             notes=notes,
+            previous=previous,
             severity=self.severity,
             priority=self.priority,
             assignee=self.assignee,
@@ -180,6 +184,9 @@ class TicketChannel(TemplatedChannel[S], HttpChannel[S]):
     and for what the kind adds: the key, and the mark of a comment."""
     index_lag: ClassVar[timedelta] = timedelta()
     """Time for which `find` may miss a ticket that was opened. A lost answer is looked for until it has passed."""
+    repeatable_for: ClassVar[timedelta] = timedelta()
+    """Time for which the service answers a repeated `create` with the ticket that it opened, provided that the request
+    is the same byte for byte. Drafts are the same for so long: none has the note about a duplicate."""
     keyed: ClassVar[bool] = False
     """True where the service recognises our key while a ticket is open, so that opening it again does no harm, and
     where nothing can be read back. See `KeyedTicketChannel`."""
@@ -194,8 +201,11 @@ class TicketChannel(TemplatedChannel[S], HttpChannel[S]):
         """
 
     @abstractmethod
-    async def find(self, key: str) -> Sequence[RemoteTicket]:
+    async def find(self, key: str, project: str | None) -> Sequence[RemoteTicket]:
         """Return the tickets that hold the key, open and closed ones, the oldest first.
+
+        `project` is where the delivery would open it (`Draft.project`), for services that search one project at a time;
+        another delivery may have opened it in another one of the configuration.
 
         Services match prefixes, substrings, or everything where they drop a filter: each result has the key that its
         record holds in `RemoteTicket.key`, and the base leaves out those with another one.
@@ -269,6 +279,17 @@ class TicketChannel(TemplatedChannel[S], HttpChannel[S]):
         if reply.status in accepted and (empty or not parsed.succeeded or parsed.data is not None):
             return parsed
         raise self.refusal(parsed, reply)
+
+    def read_as(self, reply: ParsedReply, type_: type[T]) -> T:
+        """Return the JSON of a reply as a type of msgspec. Raises TicketRefused where it is something else."""
+        import msgspec  # noqa: PLC0415 - reading settings must not load it
+
+        try:
+            return msgspec.convert(reply.data, type_)
+        except msgspec.ValidationError:
+            raise TicketRefused(
+                Unknown(f"HTTP {reply.status}, but not the reply of {self.kind}"), applied=True
+            ) from None
 
     def refusal(self, reply: ParsedReply, answer: Reply | None = None) -> TicketRefused:
         """Return the error for a reply that is not the one that was wanted."""
@@ -369,13 +390,16 @@ class TicketChannel(TemplatedChannel[S], HttpChannel[S]):
     async def find_sent(self, delivery: Delivery) -> Outcome | None:
         """Look for what an earlier attempt may have done; see `ports.Channel.find_sent`.
 
-        None where something is left to do: `attempt` looks again at each step, and leaves out what is done.
+        None where something is left to do: `attempt` looks again at each step, and leaves out what is done. Unknown
+        where the service refuses to say.
         """
         try:
             outcome = await self._visit(delivery, looking=True)
         except _LeftToDo:
             return None
-        return outcome if isinstance(outcome, Delivered | Retry | Unknown) else None
+        if isinstance(outcome, GaveUp | Parked):
+            return Unknown(outcome.reason, reply=outcome.reply)
+        return None if isinstance(outcome, Skipped) else outcome
 
     async def _visit(self, delivery: Delivery, *, looking: bool) -> Outcome:
         if delivery.digest:
@@ -402,7 +426,7 @@ class KeyedTicketChannel(TicketChannel[S]):
     keyed = True
     resend_policy = ResendPolicy.IDEMPOTENT
 
-    async def find(self, key: str) -> Sequence[RemoteTicket]:  # noqa: ARG002 - nothing can be asked
+    async def find(self, key: str, project: str | None) -> Sequence[RemoteTicket]:  # noqa: ARG002 - nothing to ask
         """Return nothing."""
         return ()
 
@@ -439,6 +463,7 @@ class _Visit:
         self._looking = looking
         self._first = delivery.attempt <= 1
         """Whether no earlier attempt can have done anything."""
+        self._left_out = ""
         self._now = channel.context.clock.now()
 
     async def act(self) -> Outcome:
@@ -461,7 +486,7 @@ class _Visit:
             self.ticket = as_found(self.ticket, remote, self._now)
         for step in decision.steps:
             await self._take(step)
-        return Delivered(ref=self.ticket.ref)
+        return Delivered(ref=self.ticket.ref, reason=self._left_out or None)
 
     async def _after_success(self) -> Outcome:
         recorded = self.ticket
@@ -525,7 +550,9 @@ class _Visit:
     async def _look_up(self) -> RemoteTicket | None:
         """Return the ticket that an earlier attempt may have opened. Raises TicketRefused while it may be hidden."""
         ticket, lag = self.ticket, self._channel.index_lag
-        found = next((one for one in await self._channel.find(ticket.key) if one.key == ticket.key), None)
+        found = next(
+            (one for one in await self._channel.find(ticket.key, self._project) if one.key == ticket.key), None
+        )
         waited = self._now - (ticket.attempted_at or self._now)
         if found is not None or waited >= lag:
             return found
@@ -551,6 +578,10 @@ class _Visit:
     @property
     def _text(self) -> _StoredText:
         return _decoded(stored_body(self._delivery).content)
+
+    @property
+    def _project(self) -> str | None:
+        return self._text.project if self._delivery.body is not None else None
 
     def _before_writing(self) -> None:
         if self._looking:
@@ -586,7 +617,8 @@ class _Visit:
                 return
         self._before_writing()
         self.ticket = replace(ticket, attempted_at=self._channel.context.clock.now())
-        draft = self._text.draft(previous=ticket.previous, duplicate=ticket.attempted_at is not None)
+        again = ticket.attempted_at is not None and self._now - ticket.attempted_at >= self._channel.repeatable_for
+        draft = self._text.draft(previous=ticket.previous, duplicate=again)
         try:
             remote = await self._channel.create(draft, ticket.key)
         except TicketRefused as error:
@@ -594,6 +626,7 @@ class _Visit:
                 self.ticket = ticket
             raise
         self.ticket = after_opening(self.ticket, remote)
+        self._left_out = remote.left_out
 
     async def _comment(self) -> None:
         """Comment, unless an earlier attempt did so."""

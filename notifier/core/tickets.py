@@ -175,12 +175,14 @@ class RemoteTicket:
     closed: bool = False
     """Whether its state counts as done: resolved, closed, cancelled."""
     final: bool = False
-    """Whether it can never be opened again, whatever our rights."""
+    """Whether it can never be opened again nor get a comment, whatever our rights."""
     closed_at: datetime | None = None
     """When it was closed, where the service says that."""
     key: str = ""
     """The key that the record holds, read back from where `create` wrote it. Compared with ours before anything is
     written to a ticket that was found."""
+    left_out: str = ""
+    """What the service left out without an error when the ticket was opened, as a reason; nothing where it took all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,7 +259,7 @@ def _after_failure(ticket: Ticket, remote: RemoteTicket | None, now: datetime, r
     if not remote.closed:
         return TicketDecision(steps=(Step.COMMENT,), reason=f"{remote.label} is open")
     if closed_by(ticket) is ClosedBy.PERSON and rules.closed_by_hand != "reopen":
-        steps = (Step.COMMENT,) if rules.closed_by_hand == "comment" else (Step.OPEN,)
+        steps = (Step.COMMENT,) if rules.closed_by_hand == "comment" and not remote.final else (Step.OPEN,)
         return TicketDecision(steps=steps, reason=f"{remote.label} was closed by hand")
     if remote.final:
         return TicketDecision(steps=(Step.OPEN,), reason=f"{remote.label} cannot be opened again")

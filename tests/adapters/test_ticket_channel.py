@@ -17,7 +17,7 @@ from notifier.channels.base import ChannelContext
 from notifier.channels.markup import Markdown
 from notifier.channels.ticket_text import PLAIN, Facts, Links, Paragraph, Quote, TextIn, Written, fitted
 from notifier.channels.tickets import TicketChannel
-from notifier.core.delivery import Delivered, GaveUp, Retry, Skipped
+from notifier.core.delivery import Delivered, GaveUp, Retry, Skipped, Unknown
 from notifier.core.model import Event, TaskStatus
 from notifier.core.routing import DeliveryRouting
 from notifier.core.tickets import ClosedBy, TicketFields, TicketState
@@ -212,6 +212,29 @@ class TestLostAnswers:
         assert isinstance(await shop.attempt(failure()), Delivered)
         (record,) = tracker_of(shop).records.values()
         assert "duplicate" in record.draft.notes[0]
+
+    async def test_a_service_that_knows_a_repeat_is_sent_the_same_draft(
+        self, shop: Shop, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(MemoryTickets, "repeatable_for", timedelta(hours=2))
+        with fault(shop, 1, "killed before"), pytest.raises(Killed):
+            await shop.attempt(failure())
+        wait(clock, 3600)
+        assert isinstance(await shop.attempt(failure()), Delivered)
+        assert tracker_of(shop).records["T-1"].draft.notes == ()
+
+    async def test_a_search_that_is_refused_leaves_the_outcome_unknown(self, shop: Shop) -> None:
+        with fault(shop, 1, "killed after"), pytest.raises(Killed):
+            await shop.attempt(failure())
+        with fault(shop, 1, "refused"):
+            found = await shop.channel.find_sent(shop.claim(failure()))
+        assert found == Unknown("HTTP 400")
+
+    async def test_what_a_service_leaves_out_is_reported(self, shop: Shop) -> None:
+        tracker_of(shop).left_out = "labels were left out"
+        outcome = await shop.attempt(failure())
+        assert isinstance(outcome, Delivered)
+        assert outcome.reason == "labels were left out"
 
     async def test_the_failure_after_one_that_was_given_up_finds_its_ticket(self, shop: Shop) -> None:
         with fault(shop, 1, "killed after"), pytest.raises(Killed):

@@ -40,7 +40,7 @@ from factories import (
     make_render_request,
     make_task,
 )
-from fakes import FakeClock
+from fakes import START, FakeClock
 from http_cases import (
     LOGIN,
     PAGE,
@@ -68,6 +68,7 @@ from notifier.core.events import EventType
 from notifier.core.ids import shorten_ids
 from notifier.core.model import Event
 from notifier.core.pacing import Pace
+from notifier.core.tickets import Ticket, operation_of
 from notifier.http import HttpClient
 from notifier.ports import Channel, CheckResult, RenderRequest
 from notifier.wording.localizer import Localizer
@@ -134,6 +135,17 @@ def in_every_mode(
 
 def rendered(channel: AnyChannel, *events: Event) -> Delivery:
     return make_delivery(*events, body=channel.render(make_render_request(*events)))
+
+
+def lost(channel: AnyChannel, *events: Event) -> Delivery:
+    """Return a delivery whose first attempt may have arrived a day ago; a ticket may have been opened by it."""
+    delivery = replace(rendered(channel, *events), attempt=2, outcome_unknown=True)
+    operation = operation_of(delivery.events[0])
+    if not channel.tickets or operation is None:
+        return delivery
+    since = START - timedelta(days=1)
+    ticket = Ticket(channel="dba", operation=operation, wanted_by=delivery.id, failed_at=since, attempted_at=since)
+    return replace(delivery, ticket=ticket)
 
 
 def some_events(channel: AnyChannel, sample: Sample) -> Iterator[Sequence[Event]]:
@@ -240,7 +252,7 @@ class TestEveryKind:
     ) -> None:
         async with HttpServer(answer) as server:
             for channel in in_every_mode(kind, make_context(http), place_of(server)):
-                found = await channel.find_sent(rendered(channel))
+                found = await channel.find_sent(lost(channel))
                 assert isinstance(found, Retry | Unknown), "nothing here is an answer that proves anything"
                 assert_discreet(kind, found)
 
@@ -626,7 +638,7 @@ class TestSearches:
             channel = talk.channel(place_of(server))
             assert talk.service.found
             assert talk.service.absent
-            delivery, other = rendered(channel), rendered(channel, make_gap())
+            delivery, other = lost(channel), lost(channel, make_gap())
             server.answers = [talk.service.found(delivery).answer]
             assert isinstance(await channel.find_sent(delivery), Delivered)
             assert not isinstance(await channel.find_sent(other), Delivered)

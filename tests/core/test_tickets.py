@@ -79,6 +79,7 @@ class TestAfterAFailure:
             (OPEN, remote("done"), {"closed_by_hand": "comment"}, (Step.COMMENT,)),
             (OPEN, remote("done"), {"closed_by_hand": "reopen"}, (Step.REOPEN, Step.COMMENT)),
             (OPEN, remote("done", final=True), {"closed_by_hand": "reopen"}, (Step.OPEN,)),
+            (OPEN, remote("done", final=True), {"closed_by_hand": "comment"}, (Step.OPEN,)),
         ],
     )
     def test_the_ticket_is_opened_commented_or_reopened(
