@@ -11,10 +11,12 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from html.parser import HTMLParser
 from typing import Any, Literal
 
 from servers.http import Answer, Request, reply
+from servers.tickets import TicketServer
 
 from notifier.core.delivery import Body, Delivered, Delivery, GaveUp, Parked, Retry, Unknown
 
@@ -86,6 +88,9 @@ class HttpService:
     """The part of a request by which the service recognises a repeat; needed where the kind is IDEMPOTENT."""
     found: Callable[[Delivery], ServiceReply] | None = None
     """Reply to a search that finds the message of a delivery; needed where the kind is RECONCILABLE."""
+    tickets: Callable[[Callable[[], datetime]], TicketServer] | None = None
+    """Makes a server that speaks the protocol, from a function that returns the time; needed where the kind keeps
+    tickets. It goes through `ticket_cases`."""
     absent: ServiceReply | None = None
     """Reply to a search that finds nothing, and proves that nothing is there; needed as `found` is."""
 
@@ -222,7 +227,7 @@ class Sample:
     rooms: Sequence[Room] = ()
     """The limits of the service."""
     digests: bool = True
-    """Whether messages about several events exist."""
+    """Whether messages about several events exist. A kind that keeps tickets has none."""
     raw: bool = False
     """Whether text from outside is passed on as it is, for programs and not for people."""
 

@@ -26,6 +26,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
+import ticket_cases
 from channels_sample import HttpService, Sample, SettingsOf
 from factories import (
     HOSTILE,
@@ -55,13 +56,16 @@ from http_cases import (
     status_cases,
     wait_cases,
 )
+from memory_tickets import Shop
 from pydantic import ValidationError
 from servers.http import Answer, HttpServer, cut_short, flood, gzip_bomb, raw, reply, reset
+from ticket_cases import Desk, every_fault
 
 from notifier import logs
 from notifier.channels.base import BaseChannel, ChannelContext
 from notifier.channels.kinds import channel_class, installed_kinds, settings_class
 from notifier.channels.settings import ChannelSettings
+from notifier.channels.tickets import TicketChannel
 from notifier.core import storms
 from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, ResendPolicy, Retry, Unknown
 from notifier.core.events import EventType
@@ -476,6 +480,18 @@ class Conversation:
             return f"{case.name}: no request carried the message, {outcome!r}"
         return case.deviation(outcome)
 
+    @asynccontextmanager
+    async def desk(self, clock: FakeClock) -> AsyncIterator[Desk]:
+        """Open the channel to a new server of tickets."""
+        assert self.service.tickets
+        async with self.service.tickets(clock.now) as server:
+            values = {"name": "ops", "kind": self.kind} | self.settings(*place_of(server))
+            channel, settings = classes_of(self.kind)
+            context = replace(make_context(self.http), clock=clock)
+            opened = channel.open(settings.model_validate(values), context)
+            assert isinstance(opened, TicketChannel)
+            yield Desk(shop=Shop(opened, clock), server=server)
+
     async def outcome(self, place: tuple[str, int], *, impatient: bool = False) -> Outcome:
         """Send a message and return the outcome, which shows no secret."""
         channel = self.channel(place, impatient=impatient)
@@ -584,7 +600,12 @@ class TestOverHttp:
         assert isinstance(outcomes[-1], Delivered)
 
     async def test_its_sample_states_how_lost_answers_are_resolved(self, talk: Conversation) -> None:
-        policy = talk.channel(NOWHERE).resend_policy
+        channel = talk.channel(NOWHERE)
+        policy = channel.resend_policy
+        assert (talk.service.tickets is not None) == channel.tickets
+        assert sample_of(talk.kind).digests != channel.tickets
+        if channel.tickets:
+            return
         assert (talk.service.repeat_key is not None) == (policy is ResendPolicy.IDEMPOTENT), policy
         assert (talk.service.found is not None) == (policy is ResendPolicy.RECONCILABLE), policy
 
@@ -645,6 +666,30 @@ class TestSearches:
             server.answers = [talk.service.absent.answer]
             assert await channel.find_sent(delivery) is None
             await channel.aclose()
+
+
+@pytest.mark.parametrize("talk", modes(lambda service: service.tickets), indirect=True)
+class TestTickets:
+    async def test_one_operation_has_one_ticket_whatever_is_lost(self, talk: Conversation) -> None:
+        wrong = []
+        for number, fault in every_fault(await ticket_cases.follows_one_operation(talk.desk)):
+            try:
+                await ticket_cases.survives(talk.desk, number, fault)
+            except AssertionError as error:
+                wrong.append(str(error))
+        assert wrong == []
+
+    async def test_a_ticket_of_somebody_else_is_left_alone(self, talk: Conversation) -> None:
+        await ticket_cases.leaves_others_alone(talk.desk)
+
+    async def test_a_failure_after_its_end_opens_it_again_or_the_next(self, talk: Conversation) -> None:
+        await ticket_cases.opens_again(talk.desk)
+
+    async def test_what_a_person_closed_stays_closed(self, talk: Conversation) -> None:
+        await ticket_cases.respects_a_person(talk.desk)
+
+    async def test_a_success_without_a_ticket_asks_nothing(self, talk: Conversation) -> None:
+        await ticket_cases.leaves_successes_alone(talk.desk)
 
 
 def success_of(service: HttpService) -> Answer:
