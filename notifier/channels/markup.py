@@ -127,6 +127,10 @@ class Markup(ABC):
         """Return a line for a place without markup, in which nothing is a mention."""
         return cut_to(_MENTIONS.sub(rf"\g<0>{ZERO_WIDTH_SPACE}", " ".join(text.split())), limit, self.size)
 
+    def unescaped(self, text: str) -> str:
+        """Return markup with its escapes replaced by what they stand for, for a place where nothing is markup."""
+        return self._escapes.sub(lambda found: self._originals[found[0]], text)
+
     def bold(self, text: str, limit: int) -> str:
         """Return a line of about `limit` in bold. Spaces and separators around it stay as they are."""
         bare = text.strip(_OUTSIDE)
@@ -168,6 +172,14 @@ class Markup(ABC):
 
     def _replace(self, line: str) -> str:
         return self._markup.sub(lambda found: self.replaced[found[0]], line)
+
+    @cached_property
+    def _originals(self) -> Mapping[str, str]:
+        return {escape: char for char, escape in self.replaced.items() if len(escape) > 1}
+
+    @cached_property
+    def _escapes(self) -> re.Pattern[str]:
+        return re.compile("|".join(map(re.escape, self._originals))) if self._originals else NOTHING_ACTIVE
 
     @cached_property
     def _markup(self) -> re.Pattern[str]:

@@ -51,7 +51,7 @@ class DingTalkLayout:
     def _content(self, request: RenderRequest, filled: FilledTemplate, mention: str, keyword: str) -> Mapping[str, str]:
         layout = CardLayout(DINGTALK, self.formatter, _PARTS)
         card = layout.card(request, filled)
-        shown = card.title if filled.title else card.push
+        shown = DINGTALK.unescaped(filled.title) if filled.title else card.push
         end = f"{2 * DINGTALK.line_break}{layout.plain(keyword)}" if keyword else ""
         text = layout.text(card, DINGTALK_TEXT_LIMIT - json_bytes(end), mention)
         return {"title": cut_to(f"{card.emoji} {shown}", _TITLE_LIMIT, json_bytes), "text": f"{text}{end}"}
