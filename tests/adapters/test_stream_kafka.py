@@ -74,6 +74,7 @@ async def channel_to(context: ChannelContext, port: int, **changes: Any) -> Asyn
         yield channel
 
 
+@pytest.mark.both_loops
 class TestPublishing:
     async def test_the_topic_has_the_event_with_its_attributes(
         self, context: ChannelContext, broker: MemoryBroker
@@ -127,6 +128,7 @@ class TestPublishing:
             assert isinstance(await send(channel), Delivered), "the next message is not affected"
 
 
+@pytest.mark.both_loops
 class TestConnection:
     async def test_a_broker_that_does_not_answer_is_tried_again(self, context: ChannelContext) -> None:
         async with HttpServer() as silent, channel_to(context, silent.port, timeout="300ms") as channel:

@@ -57,6 +57,7 @@ async def channel_to(context: ChannelContext, port: int, **changes: Any) -> Asyn
         yield channel
 
 
+@pytest.mark.both_loops
 class TestPublishing:
     async def test_a_stream_has_the_event_with_its_attributes(
         self, context: ChannelContext, server: Broker, stream: JetStreamContext
@@ -151,6 +152,7 @@ class TestRefusals:
         assert "maximum messages exceeded" in second.reason
 
 
+@pytest.mark.both_loops
 class TestConnection:
     async def test_a_server_that_restarts_is_found_again(self, context: ChannelContext, tmp_path: Path) -> None:
         with nats_server(tmp_path) as broker:

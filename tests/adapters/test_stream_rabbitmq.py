@@ -17,6 +17,7 @@ from pamqp.common import FieldTable
 from servers.brokers import Broker, rabbitmq_server
 from servers.http import HttpServer
 from servers.relay import relay
+from servers.tls import Certificate
 from streams import delivery_for, send, single_event, stream_context
 
 from notifier.channels.base import BaseChannel, ChannelContext
@@ -30,8 +31,9 @@ def context(http: HttpClient) -> ChannelContext:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with rabbitmq_server(tmp_path_factory.mktemp("rabbitmq")) as broker:
+def server(tmp_path_factory: pytest.TempPathFactory, certificate: Certificate) -> Iterator[Broker]:
+    certificate.chain.chmod(0o600)
+    with rabbitmq_server(tmp_path_factory.mktemp("rabbitmq"), certificate) as broker:
         yield broker
 
 
@@ -50,6 +52,7 @@ async def channel_to(context: ChannelContext, port: int, **changes: Any) -> Asyn
         yield channel
 
 
+@pytest.mark.both_loops
 class TestPublishing:
     async def test_the_queue_has_the_event_with_its_attributes(
         self, context: ChannelContext, server: Broker, admin: AbstractChannel
@@ -173,6 +176,7 @@ class TestRefusals:
         assert outcome.reason.startswith("the user may not use the virtual host")
 
 
+@pytest.mark.both_loops
 class TestConnection:
     async def test_a_connection_lost_before_the_confirmation_leaves_it_open(
         self, context: ChannelContext, server: Broker, admin: AbstractChannel
@@ -200,6 +204,18 @@ class TestConnection:
             assert isinstance(outcome, Unknown)
             assert outcome.reason.startswith("no confirmation from rabbitmq at 127.0.0.1:")
             network.cut()
+        await queue.delete(if_unused=False, if_empty=False)
+
+    async def test_tls_verifies_the_broker(
+        self, context: ChannelContext, server: Broker, admin: AbstractChannel, certificate: Certificate
+    ) -> None:
+        queue = await admin.declare_queue("events", durable=True)
+        async with channel_to(context, server.tls_port, tls=True, ca_file=certificate.authority) as channel:
+            assert isinstance(await send(channel), Delivered)
+        async with channel_to(context, server.tls_port, tls=True) as stranger:
+            outcome = await send(stranger)
+        assert isinstance(outcome, Retry)
+        assert outcome.reason.startswith("certificate of 127.0.0.1 not accepted")
         await queue.delete(if_unused=False, if_empty=False)
 
     async def test_a_broker_that_does_not_answer_is_tried_again(self, context: ChannelContext) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from servers.tls import Certificate
+
 _PLACES = ("/usr/lib/rabbitmq/bin", "/usr/sbin", "/usr/lib/erlang/bin", "/usr/local/bin")
 """Where Debian has them besides PATH. The first has RabbitMQ's own script: the one in PATH becomes another user."""
 _START_LIMIT = 60.0
@@ -44,6 +46,8 @@ class Broker:
     """Ends it as a crash does, and starts it with the same data."""
     stop: Callable[[], None]
     """Ends it as a crash does."""
+    tls_port: int = 0
+    """Where it speaks TLS; 0 where it does not."""
 
 
 def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -107,13 +111,21 @@ def nats_server(folder: Path, *options: str) -> Iterator[Broker]:
 
 
 @contextmanager
-def rabbitmq_server(folder: Path) -> Iterator[Broker]:
-    """Run a RabbitMQ server, with an Erlang port mapper of its own."""
+def rabbitmq_server(folder: Path, certificate: Certificate) -> Iterator[Broker]:
+    """Run a RabbitMQ server, with an Erlang port mapper of its own. It speaks TLS on `tls_port`."""
     program, epmd = find_program("rabbitmq-server"), find_program("epmd")
-    port, mapper, distribution = free_port(), free_port(), free_port()
-    (folder / "rabbitmq.conf").write_text(
-        f"listeners.tcp.1 = 127.0.0.1:{port}\nloopback_users = none\nlog.console = true\nlog.file = false\n"
-    )
+    port, tls_port, mapper, distribution = free_port(), free_port(), free_port(), free_port()
+    values = {
+        "listeners.tcp.1": f"127.0.0.1:{port}",
+        "listeners.ssl.1": f"127.0.0.1:{tls_port}",
+        "ssl_options.certfile": certificate.authority,
+        "ssl_options.keyfile": certificate.chain,
+        "ssl_options.verify": "verify_none",
+        "loopback_users": "none",
+        "log.console": "true",
+        "log.file": "false",
+    }
+    (folder / "rabbitmq.conf").write_text("".join(f"{name} = {value}\n" for name, value in values.items()))
     (folder / "plugins").write_text("[].\n")
     environment = {
         "HOME": str(folder),
@@ -132,4 +144,5 @@ def rabbitmq_server(folder: Path) -> Iterator[Broker]:
         broker_process([epmd, "-port", str(mapper), "-address", "127.0.0.1"], mapper, folder),
         broker_process([program], port, folder, environment) as broker,
     ):
+        broker.tls_port = tls_port
         yield broker
