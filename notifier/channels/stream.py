@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from notifier.channels.base import PROBE_AFTER, BaseChannel, ChannelContext
 from notifier.channels.cloudevents import CloudEvent, cloud_event, stored_event
@@ -25,7 +25,7 @@ from notifier.http.errors import describe_connect_error
 from notifier.ports import CheckResult, RenderRequest
 from notifier.settings.secrets import secrets_in
 
-CLOSING_LIMIT = 2.0
+CLOSING_LIMIT = 1.0
 """Maximum time to close a connection, in seconds."""
 
 S = TypeVar("S", bound=StreamSettings)
@@ -119,6 +119,7 @@ class StreamChannel(BaseChannel[S], Generic[S, ConnectionT]):
     async def send(self, delivery: Delivery) -> Outcome:
         """Publish the stored event; see `ports.Channel.send`."""
         event = stored_event(delivery, self.context)
+        connection: ConnectionT | None = None
         sent = False
         try:
             async with asyncio.timeout(self.deadline):
@@ -132,10 +133,11 @@ class StreamChannel(BaseChannel[S], Generic[S, ConnectionT]):
         except StreamFailure as failure:
             return failure.outcome
         except Exception as error:  # noqa: BLE001 - the libraries document few of their errors
-            return self._outcome(error, sent=sent)
+            return self._outcome(error, connection, sent=sent)
 
     async def check(self) -> Sequence[CheckResult]:
         """Connect, and ask whether something takes messages. Publishes nothing."""
+        connection: ConnectionT | None = None
         try:
             async with asyncio.timeout(self.deadline):
                 connection = await self._connected()
@@ -145,11 +147,11 @@ class StreamChannel(BaseChannel[S], Generic[S, ConnectionT]):
         except StreamFailure as failure:
             return [self._failed(failure.outcome.reason)]
         except Exception as error:  # noqa: BLE001 - as above
-            return [self._failed(self._outcome(error, sent=False).reason)]
+            return [self._failed(self._outcome(error, connection, sent=False).reason)]
 
     async def aclose(self) -> None:
         """Close the connection."""
-        self._drop()
+        self._drop(self._connection)
         if self._closing:
             await asyncio.wait(self._closing)
 
@@ -172,23 +174,27 @@ class StreamChannel(BaseChannel[S], Generic[S, ConnectionT]):
         async with self._connecting:
             if self._connection is not None and self.is_open(self._connection):
                 return self._connection
-            self._drop()
+            self._drop(self._connection)
             self._connection = await self._connect()
             return self._connection
 
     async def _connect(self) -> ConnectionT:
         """Return a connection to the first server that lets us in. Raises StreamFailure with what the last one said."""
         failure = StreamFailure(Retry("there is no server"))
-        for place in self.settings.places:
+        places = self.settings.places
+        # One that is silent must leave time for the others, and for the message.
+        limit = self.deadline if len(places) == 1 else self.deadline / (len(places) + 1)
+        for host, port in places:
             try:
-                await self._reach(*place)
-                return await self.connect(place)
+                async with asyncio.timeout(limit):
+                    await self._reach(host, port)
+                    return await self.connect((host, port))
             except StreamFailure as error:
                 failure = error
             except TimeoutError:
-                raise
+                failure = StreamFailure(Retry(f"no answer from {self.kind} at {host}:{port} within {limit:g} s"))
             except Exception as error:  # noqa: BLE001 - as above
-                failure = StreamFailure(self._outcome(error, sent=False, host=place[0]))
+                failure = StreamFailure(self._outcome(error, None, sent=False, host=host))
         raise failure
 
     async def _reach(self, host: str, port: int) -> None:
@@ -203,18 +209,17 @@ class StreamChannel(BaseChannel[S], Generic[S, ConnectionT]):
         except NotSent as error:
             raise StreamFailure(Retry(str(error))) from None
 
-    def _drop(self) -> None:
-        """Close the connection, if there is one, without waiting for that."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            closing = asyncio.get_running_loop().create_task(self._close(connection))
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+    def _drop(self, connection: ConnectionT | None) -> None:
+        """Close a connection without waiting for that, unless another message has dropped it already."""
+        if connection is not None and connection is self._connection:
+            self._connection = None
+            self.abandon(self.disconnect(connection))
 
-    async def _close(self, connection: ConnectionT) -> None:
-        with suppress(Exception):  # it is of no more use, in whatever state it is
-            async with asyncio.timeout(CLOSING_LIMIT):
-                await self.disconnect(connection)
+    def abandon(self, closing: Coroutine[Any, Any, None]) -> None:
+        """Run what closes a connection, or a part of one, in the background for a while. Its errors do not matter."""
+        task = asyncio.get_running_loop().create_task(_limited(closing))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     # ---- words ----
 
@@ -222,18 +227,25 @@ class StreamChannel(BaseChannel[S], Generic[S, ConnectionT]):
     def _where(self) -> str:
         return f"{self.kind} at {', '.join(self.settings.servers)}"
 
-    def _outcome(self, error: Exception, *, sent: bool, host: str | None = None) -> Retry | GaveUp | Parked | Unknown:
-        """Return what an error means. `sent`: whether the message may have been sent. `host`: to which we connect."""
+    def _outcome(
+        self, error: Exception, connection: ConnectionT | None, *, sent: bool, host: str | None = None
+    ) -> Retry | GaveUp | Parked | Unknown:
+        """Return what an error means, and drop a connection that is not trusted any more.
+
+        `sent`: whether the message may have been sent. `host`: to which we were connecting.
+        """
         for cause in causes(error):
             for meaning in self.meanings:
                 if isinstance(cause, meaning.errors):
                     return meaning.outcome(self.quoted(cause))
-        self._drop()  # whatever state it is in, it is not trusted
+        self._drop(connection)
         what = f"{type(error).__name__}: {self.quoted(error)}"
         if sent:
             return Unknown(f"no confirmation from {self._where}: {what}")
-        broken = next((cause for cause in causes(error) if isinstance(cause, OSError)), None)
-        return Retry(describe_connect_error(broken, host or self._where) if broken else f"{self._where}: {what}")
+        of_network = [cause for cause in causes(error) if isinstance(cause, OSError)]
+        if of_network:  # the last one is the first cause, of which the libraries make errors of their own
+            return Retry(describe_connect_error(of_network[-1], host or self._where))
+        return Retry(f"{self._where}: {what}")
 
     async def _inspect(self, connection: ConnectionT) -> CheckResult:
         return await self.inspect(connection, fill(self.destination, _SAMPLE))
@@ -248,6 +260,12 @@ class StreamChannel(BaseChannel[S], Generic[S, ConnectionT]):
         if not self.settings.exposes_secrets:
             return ()
         return [self._result("others can read the password on its way", ok=False, remedy="set tls: true", proven=False)]
+
+
+async def _limited(closing: Coroutine[Any, Any, None]) -> None:
+    with suppress(Exception):  # what it closes is of no more use, in whatever state it is
+        async with asyncio.timeout(CLOSING_LIMIT):
+            await closing
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

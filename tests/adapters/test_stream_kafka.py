@@ -175,5 +175,5 @@ async def test_an_error_means(
 ) -> None:
     async with channel_to(context, 9) as channel:
         assert isinstance(channel, KafkaChannel)
-        assert isinstance(channel._outcome(error, sent=False), unsent)
-        assert isinstance(channel._outcome(error, sent=True), sent)
+        assert isinstance(channel._outcome(error, None, sent=False), unsent)
+        assert isinstance(channel._outcome(error, None, sent=True), sent)

@@ -16,6 +16,7 @@ from factories import make_events, open_channel
 from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StreamConfig
 from servers.brokers import Broker, nats_server
+from servers.http import HttpServer
 from servers.relay import relay
 from servers.tls import Certificate
 from streams import delivery_for, send, single_event, stream_context
@@ -23,6 +24,7 @@ from streams import delivery_for, send, single_event, stream_context
 from notifier.channels.base import BaseChannel, ChannelContext
 from notifier.core.delivery import Delivered, GaveUp, Parked, Retry, Unknown
 from notifier.http import HttpClient
+from notifier.integrations.nats.channel import NatsChannel
 
 PASSWORD = "obviously-fake-password"
 
@@ -199,6 +201,33 @@ class TestConnection:
         servers = ["127.0.0.1:9", f"127.0.0.1:{server.port}"]
         async with channel_to(context, 9, servers=servers) as channel:
             assert isinstance(await send(channel), Delivered)
+
+    @pytest.mark.usefixtures("stream")
+    async def test_the_next_server_is_tried_where_one_is_silent(self, context: ChannelContext, server: Broker) -> None:
+        async with HttpServer() as silent:
+            servers = [f"127.0.0.1:{silent.port}", f"127.0.0.1:{server.port}"]
+            async with channel_to(context, 9, servers=servers, timeout="900ms") as channel:
+                assert isinstance(await send(channel), Delivered)
+
+    async def test_a_server_that_is_silent_is_named(self, context: ChannelContext) -> None:
+        async with HttpServer() as silent, channel_to(context, silent.port, timeout="300ms") as channel:
+            outcome = await send(channel)
+        assert outcome == Retry(f"no answer from nats at 127.0.0.1:{silent.port} within 0.3 s")
+
+    @pytest.mark.usefixtures("stream")
+    async def test_a_late_failure_leaves_a_later_connection_alone(
+        self, context: ChannelContext, server: Broker
+    ) -> None:
+        async with channel_to(context, server.port) as channel:
+            assert isinstance(channel, NatsChannel)
+            first = await channel._connected()
+            await first.client.close()
+            second = await channel._connected()
+            assert second is not first
+            channel._outcome(RuntimeError("late"), first, sent=True)
+            assert await channel._connected() is second
+            channel._outcome(RuntimeError("now"), second, sent=True)
+            assert await channel._connected() is not second
 
     async def test_the_address_rule_holds(self, context: ChannelContext) -> None:
         async with channel_to(context, 0, servers="169.254.169.254:4222") as channel:

@@ -58,7 +58,7 @@ class KafkaChannel(StreamChannel[KafkaSettings, AIOKafkaProducer]):
         try:
             await producer.start()
         except BaseException:
-            await producer.stop()
+            self.abandon(producer.stop())
             raise
         return producer
 

@@ -72,12 +72,11 @@ class NatsChannel(StreamChannel[NatsSettings, _Link]):
                 connect_timeout=max(1, int(self.deadline)),
                 **self._options(host),
             )
-        except errors.NoServersError:  # it has closed what it had opened, and raised why only to `on_error`
-            raise (found or [errors.NoServersError()])[-1] from None
-        except errors.Error as error:
-            await client.close()
-            refused = "authorization violation" in str(error).lower()
-            raise errors.AuthorizationError() if refused else error from error
+        except BaseException as error:
+            self.abandon(client.close())
+            if cause := _hidden_cause(error, found):
+                raise cause from error
+            raise
         return _Link(client, client.jetstream(timeout=self.deadline), ended)
 
     def _options(self, host: str) -> dict[str, Any]:
@@ -157,3 +156,11 @@ class NatsChannel(StreamChannel[NatsSettings, _Link]):
     async def disconnect(self, connection: _Link) -> None:
         """Close the client."""
         await connection.client.close()
+
+
+def _hidden_cause(error: BaseException, found: Sequence[Exception]) -> Exception | None:
+    """Return why there is no connection, where the error itself does not say it. `found` were passed to `error_cb`."""
+    if isinstance(error, errors.NoServersError) and found:
+        return found[-1]
+    refused = isinstance(error, errors.Error) and "authorization violation" in str(error).lower()
+    return errors.AuthorizationError() if refused else None

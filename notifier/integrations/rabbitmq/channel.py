@@ -54,7 +54,7 @@ class RabbitMqChannel(StreamChannel[RabbitMqSettings, _Link]):
             name = settings.exchange
             exchange = await channel.get_exchange(name, ensure=True) if name else channel.default_exchange
         except BaseException:
-            await connection.close()
+            self.abandon(connection.close())
             raise
         return _Link(connection, channel, exchange)
 
