@@ -16,6 +16,7 @@ from notifier.channels.templates import BUILT_IN, FilledTemplate
 from notifier.core.delivery import Thread
 from notifier.core.people import Acknowledgement, Mute
 from notifier.core.severity import Severity
+from notifier.core.tickets import TicketLink
 from notifier.ports import RenderRequest
 from notifier.wording.events import EventFormatter
 from notifier.wording.localizer import Localizer
@@ -52,7 +53,7 @@ class CardLink:
     """A link to what people may want to open."""
 
     label: str
-    """Plain phrase."""
+    """Plain phrase; of a ticket it has its label, which comes from outside."""
     url: str
 
 
@@ -142,7 +143,7 @@ class CardLayout:
             summary = SummaryFormatter(self.formatter).describe(request)
             return self.summary(summary, request.mention, filled)
         message = self.formatter.describe(request.events[0], request.routing)
-        return self.single(message, request.mention, filled)
+        return self.single(message, request.mention, filled, request.tickets)
 
     def live(self, thread: Thread, filled: FilledTemplate = BUILT_IN) -> Card:
         """Return the card that the message of a thread shows now, with what people have done about it."""
@@ -153,7 +154,7 @@ class CardLayout:
             near = storm.started_at
         else:
             message = self.formatter.describe(thread.event, thread.routing)
-            card = self.single(message, mention, filled)
+            card = self.single(message, mention, filled, thread.tickets)
             near = thread.event.observed_at
         acknowledged = thread.acknowledged
         notes = tuple(self._notes(acknowledged, thread.mute, near))
@@ -177,7 +178,13 @@ class CardLayout:
 
     # -- one event --
 
-    def single(self, message: Message, mention: tuple[str, ...] = (), filled: FilledTemplate = BUILT_IN) -> Card:
+    def single(
+        self,
+        message: Message,
+        mention: tuple[str, ...] = (),
+        filled: FilledTemplate = BUILT_IN,
+        tickets: Sequence[TicketLink] = (),
+    ) -> Card:
         """Return the card of one event."""
         own = bool(filled.text)
         reason = "\n".join(line for line in message.reason.splitlines() if line.strip())
@@ -190,7 +197,7 @@ class CardLayout:
             severity=message.severity,
             emoji=message.emoji,
             headline=self._titled(message.emoji, filled) or self._headline(message),
-            title=self.markup.unformatted(filled.title or message.headline.title, self.limits.part),
+            title=self._title(filled, message.headline.title),
             push=self.markup.unformatted(filled.title or message.headline.push, self.limits.part),
             mention=mention,
             text=filled.text or "",
@@ -200,12 +207,16 @@ class CardLayout:
             conditions="" if own else CARD_SEPARATOR.join(map(self.sentence, message.conditions)),
             details=() if own else tuple(self._details(message)),
             facts=() if own else message.facts,
-            links=self._links(message.console_url, message.runbook_url),
-            about=self._about(message),
+            links=self._links(message.console_url, message.runbook_url, tickets),
+            about=self._about(message, tickets),
         )
 
     def _quote(self, lines: Sequence[str]) -> str:
         return self.markup.block_quote("\n".join(lines[:QUOTE_LINES]), self.limits.quote)
+
+    def _title(self, filled: FilledTemplate, built_in: str) -> str:
+        own = self.markup.unescaped(filled.title) if filled.title else ""
+        return self.markup.unformatted(own or built_in, self.limits.part)
 
     def _titled(self, emoji: str, filled: FilledTemplate) -> str:
         return f"{emoji} {cut_to(filled.title, self.limits.part, self.markup.size)}" if filled.title else ""
@@ -223,10 +234,16 @@ class CardLayout:
                 label = self.bold(self.localizer.text(f"message.{name}"))
                 yield f"{label} {self.markup.commands(text, self.limits.part)}"
 
-    def _about(self, message: Message) -> str:
-        """Return where it is from, which job it is, and how often that has happened."""
+    def _about(self, message: Message, tickets: Sequence[TicketLink]) -> str:
+        """Return where it is from, which job it is, how often that has happened, and the tickets without a link."""
         job = self.localizer.text("message.job", job=self.code(message.job)) if message.job else ""
-        return CARD_SEPARATOR.join(filter(None, (self.sentence(message.origin), job, self.plain(message.history))))
+        named = (self.plain(self._ticket(one)) for one in tickets if not _opens(one.url or ""))
+        parts = (self.sentence(message.origin), job, self.plain(message.history), *named)
+        return CARD_SEPARATOR.join(filter(None, parts))
+
+    def _ticket(self, ticket: TicketLink) -> str:
+        """Return a ticket in plain words: `Ticket OPS-12`."""
+        return self.localizer.text("message.ticket", label=one_line(ticket.label))
 
     # -- several --
 
@@ -240,7 +257,7 @@ class CardLayout:
             severity=summary.severity,
             emoji=summary.emoji,
             headline=self._titled(summary.emoji, filled) or self._summed_up(summary),
-            title=self.markup.unformatted(filled.title or summary.title, self.limits.part),
+            title=self._title(filled, summary.title),
             push=self.markup.unformatted(summary.push, self.limits.part),
             mention=mention,
             text=filled.text or "",
@@ -334,10 +351,14 @@ class CardLayout:
     def _environment(self, message: Message | SummaryMessage) -> str:
         return self.bold(message.environment) if message.production else self.plain(message.environment)
 
-    def _links(self, console_url: str, runbook_url: str) -> tuple[CardLink, ...]:
-        urls = {"open_console": console_url, "runbook": runbook_url}
-        shown = ((name, url) for name, url in urls.items() if _opens(url))
-        return tuple(CardLink(label=self.localizer.text(f"mail.{name}"), url=url) for name, url in shown)
+    def _links(self, console_url: str, runbook_url: str, tickets: Sequence[TicketLink] = ()) -> tuple[CardLink, ...]:
+        label = self.localizer.text
+        links = (
+            CardLink(label=label("mail.open_console"), url=console_url),
+            CardLink(label=label("mail.runbook"), url=runbook_url),
+            *(CardLink(label=self._ticket(one), url=one.url or "") for one in tickets),
+        )
+        return tuple(link for link in links if _opens(link.url))
 
     # -- the whole as one text --
 

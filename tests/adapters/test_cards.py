@@ -31,6 +31,7 @@ from notifier.channels.templates import FilledTemplate
 from notifier.core.delivery import Thread
 from notifier.core.events import EventType
 from notifier.core.people import Acknowledgement, Mute
+from notifier.core.tickets import TicketLink
 from notifier.wording.events import EventFormatter
 from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
@@ -273,3 +274,27 @@ def test_an_address_that_no_browser_opens_is_left_out() -> None:
     )
     card = CardLayout(DIALECTS["plain"], formatter).card(make_render_request(make_event()))
     assert [link.url for link in card.links] == ["https://x/"]
+
+
+TICKETS = (
+    TicketLink(channel="ops", label="OPS-12", url="https://tickets.example.com/OPS-12"),
+    TicketLink(channel="itsm", label="INC<7>"),
+)
+
+
+def test_tickets_are_links_and_those_without_an_address_stand_in_the_last_line() -> None:
+    request = replace(make_render_request(make_event()), tickets=TICKETS)
+    made = layout("html")
+    card = made.card(request)
+    assert card.links[-1].label == "Ticket OPS-12"
+    assert card.about.endswith(" · Ticket INC&lt;7&gt;")
+    assert '<a href="https://tickets.example.com/OPS-12">Ticket OPS-12</a>' in made.text(card, ROOM)
+    event = request.events[0]
+    thread = Thread(channel="dba", subject=event.subject, ref="1", event=event, revision=1, tickets=TICKETS)
+    assert made.live(thread) == card
+
+
+def test_a_title_of_a_template_loses_its_escapes_where_nothing_is_markup() -> None:
+    card = layout("html").card(make_render_request(make_event()), FilledTemplate(title="a &amp; b &quot;c&quot;"))
+    assert card.title == 'a & b "c"'
+    assert card.headline.endswith("a &amp; b &quot;c&quot;")

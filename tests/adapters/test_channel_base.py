@@ -37,7 +37,9 @@ class TestKinds:
             settings_class("slak")
 
     def test_a_strange_one_gets_the_list(self) -> None:
-        with pytest.raises(ConfigurationError, match=r"^unknown channel kind 'pigeon'\. Known kinds: console, email,"):
+        with pytest.raises(
+            ConfigurationError, match=r"^unknown channel kind 'pigeon'\. Known kinds: .*console, .*email, "
+        ):
             settings_class("pigeon")
 
     def test_a_third_party_channel_is_found_the_same_way(self, site: Path) -> None:

@@ -37,6 +37,7 @@ from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.core.people import Acknowledgement, Mute
 from notifier.core.routing import DeliveryRouting
+from notifier.core.tickets import TicketLink
 from notifier.http import HttpClient
 from notifier.integrations.feishu.settings import FeishuSettings
 from notifier.integrations.feishu.signature import sign
@@ -200,6 +201,18 @@ def test_the_head_has_the_colour_of_the_state(event: Event, template: str) -> No
     )
     card = json.loads(channel.render(make_render_request(event)).content)
     assert card["header"]["template"] == template
+
+
+async def test_a_ticket_is_a_button(server: FeishuServer, context: ChannelContext) -> None:
+    channel = hook(server, context)
+    tickets = (TicketLink(channel="ops", label="OPS-12", url="https://tickets.example.com/OPS-12"),)
+    body = channel.render(replace(make_render_request(FAILED), tickets=tickets))
+    await channel.send(make_delivery(FAILED, body=body))
+    (actions,) = [element["actions"] for element in server.service.cards[0]["elements"] if element["tag"] == "action"]
+    assert [(one["text"]["content"], one["type"]) for one in actions] == [
+        ("打开控制台", "primary"),
+        ("工单 OPS-12", "default"),
+    ]
 
 
 async def test_a_keyword_ends_each_title(server: FeishuServer, context: ChannelContext) -> None:

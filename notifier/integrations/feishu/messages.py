@@ -5,7 +5,7 @@ needs a bold word is markup, in which it is escaped.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from notifier.channels.base import Json
@@ -17,6 +17,7 @@ from notifier.integrations.feishu.mentions import mention_tags
 from notifier.ports import RenderRequest
 from notifier.wording.events import EventFormatter
 from notifier.wording.message import Fact
+from notifier.wording.sanitize import cut
 
 CARD_LIMIT = 19_000
 """Maximum size of a request with a card, in bytes; Feishu's is 20 KB for a custom bot and 30 KB for an app's."""
@@ -27,6 +28,8 @@ _TITLE_LIMIT = 900
 _ADDRESS_LIMIT = 1_000
 """Maximum length of an address of a button, in characters; a button with a longer one is left out."""
 _LIMITS = CardLimits(quote=2_400, line=2_400, part=400, short_reason=300)
+_LABEL_LIMIT = 60
+_MAX_BUTTONS = 4
 MAX_FIELDS = 6
 _NO_FIELDS = frozenset({"created_at", "observed_at", "failing_since", "job", "instance_id", "project"})
 """Facts that are not fields: they stand elsewhere in a card, or matter to few."""
@@ -121,7 +124,7 @@ def _markup(content: str) -> Json:
 
 
 def _buttons(card: Card) -> Iterator[Json]:
-    links: Sequence[str] = ("primary", "default")
-    for link, kind in zip(card.links, links, strict=False):
-        if len(link.url) <= _ADDRESS_LIMIT:
-            yield {"tag": "button", "text": _plain_text(link.label), "type": kind, "url": link.url}
+    links = [link for link in card.links if len(link.url) <= _ADDRESS_LIMIT][:_MAX_BUTTONS]
+    for n, link in enumerate(links):
+        kind = "default" if n else "primary"
+        yield {"tag": "button", "text": _plain_text(cut(link.label, _LABEL_LIMIT)), "type": kind, "url": link.url}
