@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -10,6 +9,7 @@ from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 from notifier.channels.access_tokens import AccessToken, NoAccessToken
+from notifier.channels.authorization import basic_authorization
 from notifier.channels.base import PROBE_AFTER
 from notifier.channels.http_channel import MAX_REPLY, outcome_of_error, outcome_of_status
 from notifier.channels.reply_conditions import ParsedReply, decompressed
@@ -50,8 +50,8 @@ class ClientCredentials:
         if self.in_body:
             form |= {"client_id": self.client_id, "client_secret": self.client_secret}
         else:  # both are encoded as in a form before they are joined: RFC 6749, 2.3.1
-            pair = f"{quote_plus(self.client_id)}:{quote_plus(self.client_secret)}"
-            headers["authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
+            user, password = quote_plus(self.client_id), quote_plus(self.client_secret)
+            headers["authorization"] = basic_authorization(user, password)
         return headers, urlencode(form).encode()
 
 

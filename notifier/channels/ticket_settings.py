@@ -36,6 +36,13 @@ def for_severity(value: T | Mapping[Severity, T] | None, severity: Severity) -> 
     return value.get(severity) if isinstance(value, Mapping) else value
 
 
+def every_value(value: T | Mapping[Severity, T] | None) -> tuple[T, ...]:
+    """Return what a setting that may differ by severity has, each value once."""
+    if value is None:
+        return ()
+    return tuple(dict.fromkeys(value.values())) if isinstance(value, Mapping) else (value,)
+
+
 class TicketSettings(ChannelSettings):
     """Settings that every kind of ticket channel has. A kind narrows `kind`, and adds its address and credential."""
 

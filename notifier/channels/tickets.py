@@ -14,6 +14,7 @@ from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from notifier.channels.base import PROBE_AFTER, encode_json, stored_body
@@ -35,6 +36,7 @@ from notifier.core.delivery import (
     Skipped,
     Unknown,
 )
+from notifier.core.retry import reset_after
 from notifier.core.tickets import (
     ClosedBy,
     RemoteTicket,
@@ -302,6 +304,8 @@ class TicketChannel(TemplatedChannel[S], HttpChannel[S]):
             )
         if outcome is None:
             outcome = outcome_of_status(reply.status, reply.headers, self.context.clock.now())
+        if isinstance(outcome, Retry) and outcome.after is None and reply.status == HTTPStatus.TOO_MANY_REQUESTS:
+            outcome = replace(outcome, after=reset_after(reply.headers, self.context.clock.now()))
         return self._refused(outcome, answer)
 
     def _refused(self, outcome: Outcome, answer: Reply | HttpError | None) -> TicketRefused:

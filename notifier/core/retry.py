@@ -51,6 +51,17 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
     return min(max(wait, timedelta()), MAX_RETRY_AFTER)
 
 
+def reset_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
+    """Read X-RateLimit-Reset, in Unix time or as a date of ISO 8601, as `retry_after` does."""
+    text = headers.get("x-ratelimit-reset", "").strip()
+    try:
+        at = datetime.fromtimestamp(int(text), UTC) if text.isdecimal() else datetime.fromisoformat(text)
+    except (ValueError, OverflowError, OSError):
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return min(max(at - now, timedelta()), MAX_RETRY_AFTER)
+
+
 def http_date(text: str) -> datetime | None:
     """Read the date of an HTTP header, or None for what is none."""
     try:

@@ -76,7 +76,8 @@ class Ticket:
     url: str | None = None
     """Where people read it; None where the service does not say."""
     status: str | None = None
-    """The service's word for its state as we left it: when we opened, reopened or closed it."""
+    """The service's word for its state as we left it: when we opened, reopened or closed it. Empty where it was not
+    learned then; the first one that is read counts."""
     closed_at: datetime | None = None
     """When it was closed, or when we found it closed."""
     closed_by: ClosedBy | None = None
@@ -171,7 +172,7 @@ class RemoteTicket:
     """See `Ticket.label`."""
     url: str | None = None
     status: str = ""
-    """The service's own word or id of its state. Compared, and shown in reasons."""
+    """The service's own word or id of its state. Compared, and shown in reasons. Empty where it is not known."""
     closed: bool = False
     """Whether its state counts as done: resolved, closed, cancelled."""
     final: bool = False
@@ -277,7 +278,7 @@ def _after_success(ticket: Ticket, remote: RemoteTicket | None, event: Event, ru
         return TicketDecision(steps=(), reason=f"{remote.label} is closed already")
     if rules.close == "never":
         return TicketDecision(steps=(Step.COMMENT,), reason="the channel never closes tickets")
-    if rules.close == "untouched" and remote.status != ticket.status:
+    if rules.close == "untouched" and ticket.status and remote.status != ticket.status:
         return TicketDecision(steps=(Step.COMMENT,), reason=f"somebody has moved {remote.label} to {remote.status}")
     return TicketDecision(steps=(Step.COMMENT, Step.CLOSE), reason=f"{remote.label} is solved")
 
@@ -321,4 +322,11 @@ def as_found(ticket: Ticket, remote: RemoteTicket, now: datetime) -> Ticket:
     if remote.closed:
         by, at = closed_by(ticket), closing_time(ticket, remote, now)
         return replace(ticket, state=TicketState.CLOSED, closed_by=by, closed_at=at, url=remote.url or ticket.url)
-    return replace(ticket, state=TicketState.OPEN, closed_at=None, closed_by=None, url=remote.url or ticket.url)
+    return replace(
+        ticket,
+        state=TicketState.OPEN,
+        status=ticket.status or remote.status,
+        closed_at=None,
+        closed_by=None,
+        url=remote.url or ticket.url,
+    )

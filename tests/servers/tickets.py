@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from servers.http import HttpServer, Request, reply, reset
+from servers.http import Answer, HttpServer, Request, reply, reset
 
 Fault = Literal["lost", "not applied", "busy", "broken"]
 """What becomes of a request: applied and not answered, neither, refused with 429, applied and answered with 502."""
@@ -51,6 +51,8 @@ class TicketServer(HttpServer):
         self.tickets: list[ServedTicket] = []
         self.faults: dict[int, Fault] = {}
         """By the number of the request, from 1 on."""
+        self.instead: dict[int, Answer] = {}
+        """Answers to requests that are not applied, by their numbers."""
         self._now = now
         self._lag = lag
 
@@ -78,6 +80,9 @@ class TicketServer(HttpServer):
         return [one for one in self.tickets if one.created_at + self._lag <= self._now()]
 
     async def _serve(self, writer: asyncio.StreamWriter) -> None:
+        if answer := self.instead.pop(len(self.requests), None):
+            await answer(writer)
+            return
         fault = self.faults.pop(len(self.requests), None)
         if fault == "not applied":
             await reset()(writer)
@@ -85,12 +90,12 @@ class TicketServer(HttpServer):
         if fault == "busy":
             await reply(429, b"slow down")(writer)
             return
-        answer = self.handle(self.requests[-1])
+        served = self.handle(self.requests[-1])
         if fault == "lost":
             await reset()(writer)
         elif fault == "broken":
             await reply(502, b"bad gateway")(writer)
         else:
-            body = b"" if answer.value is None else json.dumps(answer.value).encode()
-            headers = {"Content-Type": "application/json", **answer.headers} if body else answer.headers
-            await reply(answer.status, body, headers)(writer)
+            body = b"" if served.value is None else json.dumps(served.value).encode()
+            headers = {"Content-Type": "application/json", **served.headers} if body else served.headers
+            await reply(served.status, body, headers)(writer)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from notifier.channels.access_tokens import AccessToken, AccessTokens, NoAccessToken
+from notifier.channels.authorization import basic_authorization
 from notifier.channels.http_channel import MAX_REPLY
 from notifier.channels.oauth2 import ClientCredentials, fetch_token
 from notifier.core.delivery import Retry
@@ -26,8 +26,7 @@ def static_authorization(auth: WebhookBasicAuth | WebhookBearerAuth | WebhookOAu
     """Return the header that is the same in every request; none for tokens that are issued."""
     match auth:
         case WebhookBasicAuth():
-            pair = f"{auth.username}:{auth.password.get_secret_value()}"
-            return {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
+            return {"Authorization": basic_authorization(auth.username, auth.password.get_secret_value())}
         case WebhookBearerAuth():
             return {"Authorization": f"Bearer {auth.token.get_secret_value()}"}
     return {}

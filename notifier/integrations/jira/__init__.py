@@ -1,0 +1,1 @@
+"""Jira: issues, in the cloud and on servers of one's own."""

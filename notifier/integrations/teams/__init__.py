@@ -1,1 +1,0 @@
-"""Microsoft Teams: workflows that post to a channel when a webhook request arrives."""

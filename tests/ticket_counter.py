@@ -1,0 +1,62 @@
+"""A service of tickets with the channel to it, and what happens to it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from factories import T0, make_event, make_task
+from factories import open_channel as opened
+from fakes import FakeClock
+from memory_tickets import Shop, wait
+from servers.tracker import TrackerServer
+
+from notifier.channels.base import ChannelContext
+from notifier.channels.tickets import TicketChannel
+from notifier.core.delivery import Outcome, Retry, Unknown
+from notifier.core.model import Event, TaskStatus
+from notifier.http import HttpClient
+from notifier.wording.localizer import Localizer
+
+DAY = 86_400
+"""Seconds of a day."""
+MAX_ATTEMPTS = 12
+
+
+def failure(number: int = 1) -> Event:
+    return make_event(make_task(f"job-{number}", ended_at=T0 + timedelta(minutes=number)))
+
+
+def success(number: int = 9) -> Event:
+    ended = T0 + timedelta(minutes=number)
+    return make_event(make_task(f"job-{number}", status=TaskStatus.COMPLETED, ended_at=ended))
+
+
+class Counter:
+    """A service with the channel to it, and what the database does for both."""
+
+    def __init__(self, server: TrackerServer, http: HttpClient, clock: FakeClock, **changes: Any) -> None:
+        self.server = server
+        self.clock = clock
+        words = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
+        context = ChannelContext(http=http, clock=self.clock, localizer=words)
+        values = {"name": "ops", "kind": server.kind} | server.settings() | changes
+        channel = opened(server.kind, values, context)
+        assert isinstance(channel, TicketChannel)
+        self.channel: TicketChannel[Any] = channel
+        self.shop = Shop(self.channel, self.clock)
+
+    async def attempt(self, *events: Event) -> Outcome:
+        """Attempt one event after the other; return the last outcome."""
+        outcomes = [await self.shop.attempt(event) for event in events]
+        return outcomes[-1]
+
+    async def settle(self, event: Event) -> Outcome:
+        """Attempt an event until it needs no more, as long as the service asks."""
+        outcomes = [await self.shop.attempt(event)]
+        while isinstance(outcomes[-1], Retry | Unknown):
+            assert len(outcomes) < MAX_ATTEMPTS, outcomes
+            wait(self.clock, (getattr(outcomes[-1], "after", None) or timedelta(seconds=1)).total_seconds())
+            outcomes.append(await self.shop.attempt(event))
+        return outcomes[-1]
