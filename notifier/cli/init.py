@@ -13,7 +13,16 @@ from typing import Annotated, Any, Literal, get_args
 
 import typer
 
-from notifier.cli.init_template import AuthMethod, ChannelKind, InitAnswers, environment_of, render_config
+from notifier.cli.init_template import (
+    CHAT_KINDS,
+    AuthMethod,
+    ChannelKind,
+    InitAnswers,
+    WebhookChatKind,
+    environment_of,
+    render_config,
+    webhook_variable,
+)
 from notifier.cli.output import print_text
 from notifier.config import loading as configuration
 from notifier.core.errors import ConfigurationError
@@ -59,6 +68,9 @@ def init(
     slack_channel: Annotated[
         str, _option(_CHANNELS, "--slack-channel", "Slack channel id or #name.", "ID")
     ] = _UNSET.slack_channel,
+    chat: Annotated[
+        WebhookChatKind | None, _option(_CHANNELS, "--chat", "Chat to post to with a webhook, whose URL is a secret.")
+    ] = None,
     mail_to: Annotated[
         list[str] | None, _option(_CHANNELS, "--mail-to", "Mail recipient; repeatable.", "ADDRESS")
     ] = None,
@@ -90,6 +102,7 @@ def init(
         "iam_username": iam_username,
         "name": name,
         "slack_channel": slack_channel,
+        "chat": chat or "",
         "mail_to": tuple(address for text in mail_to or () for address in split_addresses(text)),
         "mail_from": mail_from,
         "smtp_host": smtp_host,
@@ -173,6 +186,7 @@ QUESTIONS: tuple[InitQuestion, ...] = (
     InitQuestion("--iam-domain", "IAM account name", required=True, applies=_by_token),
     InitQuestion("--iam-username", "IAM user name", required=True, applies=_by_token),
     InitQuestion("--slack-channel", "Slack channel id (empty: none)"),
+    InitQuestion("--chat", f"Chat with a webhook ({', '.join(CHAT_KINDS)}; empty: none)", choices=("", *CHAT_KINDS)),
     InitQuestion("--mail-to", "Mail addresses, separated by commas (empty: none)", read=split_addresses),
     InitQuestion("--smtp-host", "SMTP host", required=True, applies=_by_mail),
     InitQuestion("--mail-from", "Sender of mails", _sender, applies=_by_mail),
@@ -208,8 +222,9 @@ def _validated(given: Mapping[str, Any]) -> InitAnswers:
 def _prompted(given: Mapping[str, Any]) -> InitAnswers:
     """Ask for everything that the options leave open, each question until its answer is valid."""
     settled = {field for field, value in given.items() if value and value != getattr(_UNSET, field)}
-    if settled & {"slack_channel", "mail_to", "webhook_url"}:
-        settled |= {"slack_channel", "mail_to", "webhook_url"}
+    channels = {"slack_channel", "chat", "mail_to", "webhook_url"}
+    if settled & channels:
+        settled |= channels
     known = {field: given[field] for field in settled if given[field]}
     answers = _validated(dict.fromkeys(given) | known)
     for question in QUESTIONS:
@@ -256,6 +271,7 @@ def _with_channels(answers: InitAnswers) -> InitAnswers:
     wanted: dict[ChannelKind, object] = {
         "console": True,
         "slack": answers.slack_channel,
+        **({answers.chat: True} if answers.chat else {}),
         "email": answers.mail_to,
         "webhook": answers.webhook_url,
     }
@@ -268,7 +284,8 @@ def _with_channels(answers: InitAnswers) -> InitAnswers:
 def _placeholder_environment(names: Sequence[str]) -> Mapping[str, str]:
     """Return placeholders of the right shape, so that the configuration can be validated without its secrets."""
     webhook = "whsec_" + base64.b64encode(bytes(24)).decode()
-    return dict.fromkeys(names, "xoxb-stand-in") | {"WEBHOOK_SECRET": webhook}
+    urls = dict.fromkeys(map(webhook_variable, CHAT_KINDS), "https://example.com/hook")
+    return dict.fromkeys(names, "xoxb-stand-in") | urls | {"WEBHOOK_SECRET": webhook}
 
 
 def _write(output: Path, text: str) -> None:

@@ -1,16 +1,21 @@
 """The configuration file that `notifier init` writes."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import yaml
 
 from notifier.core.severity import is_production
 
 AuthMethod = Literal["aksk", "token", "ecs_agency", "default_chain"]
-ChannelKind = Literal["console", "slack", "email", "webhook"]
+WebhookChatKind = Literal["wecom", "dingtalk", "feishu", "mattermost", "rocketchat"]
+"""Chats whose channel needs the URL of a webhook and nothing else."""
+ChannelKind = Literal["console", "slack", "email", "webhook"] | WebhookChatKind
+
+
+CHAT_KINDS: tuple[WebhookChatKind, ...] = get_args(WebhookChatKind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +34,7 @@ class InitAnswers:
     iam_domain: str = "example-account"
     iam_username: str = "notifier"
     slack_channel: str = "#gaussdb"
+    chat: WebhookChatKind | Literal[""] = ""
     smtp_host: str = "smtp.example.com"
     smtp_username: str = "notifier"
     mail_from: str = "GaussDB notifier <gaussdb@example.com>"
@@ -159,7 +165,23 @@ def _channel_settings(kind: ChannelKind, answers: InitAnswers) -> list[str]:
                 f"url: {_text(answers.webhook_url)}",
                 "secret: ${WEBHOOK_SECRET}     # whsec_ and base64; the receiver verifies signatures",
             ]
+        case "wecom" | "dingtalk" | "feishu" | "mattermost" | "rocketchat":
+            return [
+                f"webhook_url: ${{{webhook_variable(kind)}}}   # whoever knows it can post",
+                *_CHAT_HINTS.get(kind, ()),
+            ]
     return []
+
+
+_CHAT_HINTS: Mapping[str, tuple[str, ...]] = {
+    "dingtalk": ("# secret_file: dingtalk-secret   # where the robot wants signed requests; it begins with SEC",),
+    "feishu": ("# secret_file: feishu-secret     # where the bot wants signed requests",),
+}
+
+
+def webhook_variable(kind: WebhookChatKind) -> str:
+    """Return the environment variable with the URL of a chat's webhook."""
+    return f"{kind.upper()}_WEBHOOK_URL"
 
 
 def _login(answers: InitAnswers) -> list[str]:
@@ -170,7 +192,7 @@ def _login(answers: InitAnswers) -> list[str]:
 
 
 _ROUTES: tuple[tuple[str, str, tuple[ChannelKind, ...]], ...] = (
-    ("failures", "type=~task[.](failed|stalled)", ("slack", "email", "console", "webhook")),
+    ("failures", "type=~task[.](failed|stalled)", ("slack", *CHAT_KINDS, "email", "console", "webhook")),
     ("live-messages", "type=~task[.](started|progressed|completed|restarted|unlisted)", ("slack",)),
     ("everything", "", ("console", "webhook")),
 )

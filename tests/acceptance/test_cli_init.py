@@ -19,6 +19,7 @@ SECRETS = {
     "HUAWEICLOUD_SDK_SK": "SK",
     "HUAWEICLOUD_IAM_PASSWORD": "p",
     "SLACK_BOT_TOKEN": "xoxb-1",
+    "WECOM_WEBHOOK_URL": "https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=k",
     "SMTP_PASSWORD": "p",
     "WEBHOOK_SECRET": "whsec_" + "A" * 32,
 }
@@ -62,6 +63,7 @@ def test_a_wrong_answer_is_asked_for_again_with_the_reason(tmp_path: Path) -> No
         *("bad id!", PROJECT),
         *("tokn", "token", "", "account", "user"),
         "C0GAUSS",
+        *("wecm", "wecom"),
         *mail,
         *("smtp.b.example:587x", "smtp.b.example", "nobody", "ops@b.example", "mailer"),
         *("htp://x", "https://tickets.example.com/hook"),
@@ -76,6 +78,7 @@ def test_a_wrong_answer_is_asked_for_again_with_the_reason(tmp_path: Path) -> No
         "Not accepted: must be of letters, digits, - and _; usually it is 32 hexadecimal digits.",
         "Not accepted: 'tokn'. Did you mean token?",
         "This is required.",
+        "Not accepted: 'wecm'. Did you mean wecom?",
         "'nope' is not a mail address",
         "'587x' is not a port",
         "'nobody' is not a mail address",
@@ -86,19 +89,19 @@ def test_a_wrong_answer_is_asked_for_again_with_the_reason(tmp_path: Path) -> No
         assert reason in shown
     config = written(tmp_path)
     assert (config.sources[0].name, config.language, config.timezone) == ("prod-cn", "zh", "Asia/Shanghai")
-    assert [channel.name for channel in config.channels] == ["console", "slack", "email", "webhook"]
-    assert "王伟" in repr(config.channels[2])
+    assert [channel.name for channel in config.channels] == ["console", "slack", "wecom", "email", "webhook"]
+    assert "王伟" in repr(config.channels[3])
 
 
 def test_pressing_enter_gives_a_configuration_that_works(tmp_path: Path) -> None:
-    code, _ = converse(tmp_path, "", PROJECT, *[""] * 7)
+    code, _ = converse(tmp_path, "", PROJECT, *[""] * 8)
     assert code == 0
     assert [channel.kind for channel in written(tmp_path).channels] == ["console"]
 
 
 def test_an_unknown_region_is_asked_for_its_address(tmp_path: Path) -> None:
     code, _ = converse(
-        tmp_path, "xx-moon-1", "gaussdb.example.com", "xx-moon-1", "https://g.example.com", PROJECT, *[""] * 7
+        tmp_path, "xx-moon-1", "gaussdb.example.com", "xx-moon-1", "https://g.example.com", PROJECT, *[""] * 8
     )
     assert code == 0
     assert written(tmp_path).sources[0].region == "xx-moon-1"

@@ -8,11 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.cli.init_template import AuthMethod, ChannelKind, InitAnswers, environment_of, render_config
+from notifier.cli.init_template import (
+    CHAT_KINDS,
+    AuthMethod,
+    ChannelKind,
+    InitAnswers,
+    environment_of,
+    render_config,
+    webhook_variable,
+)
 from notifier.config.config import Config
 from notifier.config.loading import loads
 
-KINDS: tuple[ChannelKind, ...] = get_args(ChannelKind)
+KINDS: tuple[ChannelKind, ...] = ("console", "slack", *CHAT_KINDS, "email", "webhook")
 ANSWERS = InitAnswers(region="cn-north-4", project_id="0611f1bd8b00d5d32f17c017f15b599f", channels=KINDS)
 VALUES = {
     "HUAWEICLOUD_SDK_AK": "AKEXAMPLE",
@@ -21,7 +29,7 @@ VALUES = {
     "SLACK_BOT_TOKEN": "xoxb-example",
     "SMTP_PASSWORD": "password-example",
     "WEBHOOK_SECRET": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz",
-}
+} | dict.fromkeys(map(webhook_variable, CHAT_KINDS), "https://chat.example.com/hook")
 
 
 def loaded(answers: InitAnswers) -> Config:
@@ -38,7 +46,7 @@ def test_what_is_written_loads_with_every_kind_of_credentials(auth: AuthMethod) 
     assert [channel.name for channel in config.channels] == list(KINDS)
 
 
-@pytest.mark.parametrize("kinds", [chosen for size in range(5) for chosen in combinations(KINDS, size)])
+@pytest.mark.parametrize("kinds", [chosen for size in (0, 1, 2, 9) for chosen in combinations(KINDS, size)])
 def test_failures_reach_every_channel_that_was_chosen(kinds: tuple[ChannelKind, ...]) -> None:
     config = loaded(dataclasses.replace(ANSWERS, channels=kinds))
     told = {channel for route in config.routes if route.name == "failures" for channel in route.channels}
@@ -56,6 +64,7 @@ def test_no_secret_is_asked_for_or_written() -> None:
         "HUAWEICLOUD_SDK_AK",
         "HUAWEICLOUD_SDK_SK",
         "SLACK_BOT_TOKEN",
+        *map(webhook_variable, CHAT_KINDS),
         "SMTP_PASSWORD",
         "WEBHOOK_SECRET",
     ]
