@@ -46,7 +46,8 @@ class _Known(Condition):
 
     def outcome(self, reply: ParsedReply, now: datetime) -> Outcome:
         """Return the outcome for the message."""
-        reason = f"HTTP {reply.status}: {self._quoted(reply)}"
+        quoted = self._quoted(reply)
+        reason = f"HTTP {reply.status}: {quoted}" if quoted else f"HTTP {reply.status}"
         match self.means:
             case "misconfigured":
                 return Parked(f"{reason}; {self.remedy}", PROBE_AFTER)

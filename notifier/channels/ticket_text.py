@@ -72,6 +72,10 @@ class TicketMarkup(ABC):
     def escape(self, text: str) -> str:
         """Return one line of text from outside, for a template: see `TemplatedChannel.escape`."""
 
+    def unescape(self, text: str) -> str:
+        """Return a line that a template made as plain text: titles have no markup, and would show what escapes it."""
+        return text
+
 
 class PlainTicketMarkup(TicketMarkup):
     """Plain text, for services that have no markup, or that show it as it is written."""

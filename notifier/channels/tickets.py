@@ -18,6 +18,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from notifier.channels.base import PROBE_AFTER, encode_json, stored_body
+from notifier.channels.card import CARD_SEPARATOR
 from notifier.channels.http_channel import HttpChannel, OutcomeT, outcome_of_error, outcome_of_status
 from notifier.channels.reply_conditions import ParsedReply
 from notifier.channels.reply_rules import known_outcome
@@ -55,6 +56,7 @@ from notifier.core.tickets import (
     solves_ticket,
 )
 from notifier.http import HttpError, NotSent, ReplyTooLarge
+from notifier.wording.marks import quoted
 from notifier.wording.sanitize import cut
 
 if TYPE_CHECKING:
@@ -256,6 +258,7 @@ class TicketChannel(TemplatedChannel[S], HttpChannel[S]):
         payload: object = None,
         accepted: Collection[int] = (200, 201, 202, 204),
         empty: bool = False,
+        max_bytes: int = MAX_REPLY_OF_TICKETS,
     ) -> ParsedReply:
         """Exchange JSON over HTTP and return the reply if its status is one of `accepted`. Raises TicketRefused.
 
@@ -271,7 +274,7 @@ class TicketChannel(TemplatedChannel[S], HttpChannel[S]):
                 headers=fields,
                 content=content,
                 deadline=self.settings.timeout.total_seconds(),
-                max_bytes=MAX_REPLY_OF_TICKETS,
+                max_bytes=max_bytes,
             )
         except ReplyTooLarge as error:
             raise self._refused(Unknown(f"HTTP {error.status}, with a reply that is too large"), error) from None
@@ -313,7 +316,7 @@ class TicketChannel(TemplatedChannel[S], HttpChannel[S]):
             outcome = Unknown("the reply is not the one that was expected")
         unsent = isinstance(answer, NotSent)
         status = answer.status if answer is not None else None
-        applied = not unsent and (status is None or status < 400 or status >= 500)  # noqa: PLR2004 - the class of refusals
+        applied = not unsent and (status is None or not 300 <= status < 500)  # noqa: PLR2004 - redirects and refusals
         return TicketRefused(self.with_reply(outcome, answer) if answer is not None else outcome, applied=applied)
 
     # -- messages --
@@ -346,12 +349,16 @@ class TicketChannel(TemplatedChannel[S], HttpChannel[S]):
             body += [Quote(message.reason)] if message.reason else []
             body += [Paragraph(sentence) for sentence in told if sentence]
             body += [block for block in (links, facts) if block.rows]
+        about = CARD_SEPARATOR.join(filter(None, (message.origin, quoted(message.environment), message.history)))
+        body += [Paragraph(about)]
         more: list[Block] = [Paragraph(localizer.text("ticket.more"))]
         fixed = localizer.text("ticket.fixed", job=message.job) if solves_ticket(event) else ""
         comment = [*body[:1], Paragraph(fixed), *body[1:]] if fixed else body
         stored = self._with_fields(
             _StoredText(
-                title=cut(filled.title or message.headline.title, self.title_limit),
+                title=cut(
+                    self.markup.unescape(filled.title) if filled.title else message.headline.title, self.title_limit
+                ),
                 description=self._write([*body, *more]),
                 comment=self._write(comment),
                 resolution=self.markup.write(

@@ -1,0 +1,1 @@
+"""GitHub: one issue for each failing operation."""
