@@ -23,7 +23,7 @@ from notifier.core.tickets import RemoteTicket
 from notifier.integrations.jira.adf import ADF, document
 from notifier.integrations.jira.check import JiraCheck
 from notifier.integrations.jira.settings import JiraSettings
-from notifier.integrations.jira.transitions import DONE, Transition, choose, read_transitions
+from notifier.integrations.jira.transitions import DONE, JiraTransition, choose, read_transitions
 from notifier.integrations.jira.wiki import WIKI
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ class JiraChannel(TicketChannel[JiraSettings]):
             raise TicketRefused(GaveUp(f"issue {ref} is gone"), applied=False)
         return issue
 
-    async def _transitions(self, path: str) -> Sequence[Transition]:
+    async def _transitions(self, path: str) -> Sequence[JiraTransition]:
         reply = await self.ask("GET", f"{path}?expand=transitions.fields")
         found = read_transitions(reply.data)
         if found is None:

@@ -13,7 +13,7 @@ DONE = "done"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Transition:
+class JiraTransition:
     """A transition that an issue offers now."""
 
     id: str
@@ -28,7 +28,7 @@ class Transition:
         return [name for name, required in self.screen.items() if required and name not in given]
 
 
-def read_transitions(data: object) -> Sequence[Transition] | None:
+def read_transitions(data: object) -> Sequence[JiraTransition] | None:
     """Return the transitions of a reply; None for a reply of another shape."""
     listed = value_at(data, "transitions")
     if not isinstance(listed, list):
@@ -36,7 +36,7 @@ def read_transitions(data: object) -> Sequence[Transition] | None:
     return [_read(one) for one in listed if value_at(one, "id") is not None]
 
 
-def _read(one: Any) -> Transition:  # noqa: ANN401 - JSON
+def _read(one: Any) -> JiraTransition:  # noqa: ANN401 - JSON
     fields = one.get("fields")
     screen = {
         name: field.get("required") is True and field.get("hasDefaultValue") is not True
@@ -44,12 +44,12 @@ def _read(one: Any) -> Transition:  # noqa: ANN401 - JSON
         if isinstance(field, dict)
     }
     category = value_at(one, "to.statusCategory.key")
-    return Transition(id=str(one["id"]), name=str(one.get("name", "")), closes=category == DONE, screen=screen)
+    return JiraTransition(id=str(one["id"]), name=str(one.get("name", "")), closes=category == DONE, screen=screen)
 
 
 def choose(
-    transitions: Sequence[Transition], wanted: str | None, given: Mapping[str, Any], *, closes: bool
-) -> Transition | None:
+    transitions: Sequence[JiraTransition], wanted: str | None, given: Mapping[str, Any], *, closes: bool
+) -> JiraTransition | None:
     """Return the transition to take; None where there is none.
 
     Args:
