@@ -208,3 +208,40 @@ class TestAnswers:
     async def test_accepted_for_later_counts_as_delivered(self, context: ChannelContext, mode: str) -> None:
         _, (outcome,) = await post(context, reply(202), format=mode)
         assert isinstance(outcome, Delivered)
+
+
+class TestHandshake:
+    @pytest.mark.parametrize(
+        ("headers", "changes", "found"),
+        [
+            ({}, {}, []),
+            ({"WebHook-Allowed-Origin": "*"}, {}, [(True, True, "")]),
+            ({"WebHook-Allowed-Origin": "gaussdb-notifier", "WebHook-Allowed-Rate": "*"}, {}, [(True, True, "")]),
+            ({"WebHook-Allowed-Origin": "*", "WebHook-Allowed-Rate": "60"}, {}, [(True, False, "set rate: 60/m")]),
+            ({"WebHook-Allowed-Origin": "*", "WebHook-Allowed-Rate": "60"}, {"rate": "1/s"}, [(True, True, "")]),
+            (
+                {"WebHook-Allowed-Origin": "other.example.com"},
+                {},
+                [(False, True, "let it permit the origin gaussdb-notifier")],
+            ),
+        ],
+    )
+    async def test_the_check_asks_for_permission(
+        self,
+        context: ChannelContext,
+        headers: dict[str, str],
+        changes: dict[str, str],
+        found: list[tuple[bool, bool, str]],
+    ) -> None:
+        async with HttpServer(reply(200), reply(200, headers=headers)) as server:
+            values = {"name": "bus", "kind": "webhook", "url": server.url(), "format": "cloudevents-structured"}
+            results = await open_channel("webhook", values | changes, context).check()
+        assert [(one.ok, one.proven, one.remedy) for one in results[1:]] == found
+        assert [request.method for request in server.requests] == ["HEAD", "OPTIONS"]
+        assert server.requests[1].headers["webhook-request-origin"] == "gaussdb-notifier"
+
+    async def test_a_receiver_that_is_not_there_is_asked_nothing_more(self, context: ChannelContext) -> None:
+        async with HttpServer(reply(404)) as server:
+            values = {"name": "bus", "kind": "webhook", "url": server.url(), "format": "cloudevents-binary"}
+            await open_channel("webhook", values, context).check()
+        assert [request.method for request in server.requests] == ["HEAD"]

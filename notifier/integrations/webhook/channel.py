@@ -76,7 +76,7 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
         self._placeholders = Placeholders(placed)
         sources = ((key, one.template.source) for key, one in self._renderers.items())
         self.body_key = (self.kind, context.formatter, *sources, *sorted(placed.items()), settings.content_type)
-        self._url = settings.url.get_secret_value()
+        self.url = settings.url.get_secret_value()
         self._own_headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
         for name, value in static_authorization(settings.auth).items():
             self._own_headers[name] = value
@@ -130,7 +130,7 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
         try:
             headers, content = self.request_of(delivery, now)
             exchange = self.exchange if self._bearer is None else self._bearer.exchange
-            reply = await exchange("POST", self._url, headers=headers, content=content)
+            reply = await exchange("POST", self.url, headers=headers, content=content)
             outcome = self._outcome_of_reply(reply, now)
         except HttpError as error:
             outcome = self.with_reply(self._outcome_of_error(error, now), error)
@@ -231,30 +231,34 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
 
     async def check(self) -> Sequence[CheckResult]:
         """Ask the receiver for its headers. Only a message proves that it accepts messages."""
-        headers, found = self._own_headers, list[CheckResult]()
-        if self._bearer is not None:
-            issued, found = await self._bearer.check()
-            headers = {**headers, **issued}
+        headers, found = await self.authorized_headers()
         try:
-            status = await self.ask_status("HEAD", self._url, headers=headers)
+            status = await self.ask_status("HEAD", self.url, headers=headers)
         except HttpError as error:
-            return [*found, _check_result(str(error), ok=False, remedy="check the host, the port and the proxy")]
+            return [*found, check_result(str(error), ok=False, remedy="check the host, the port and the proxy")]
         return [*found, self._reached(status), *self._cleartext_warning()]
+
+    async def authorized_headers(self) -> tuple[Mapping[str, str], list[CheckResult]]:
+        """Return the headers of a request without content, and what fetching a token for them proved."""
+        if self._bearer is None:
+            return self._own_headers, []
+        issued, found = await self._bearer.check()
+        return {**self._own_headers, **issued}, found
 
     def _reached(self, status: int) -> CheckResult:
         if refused := address_problem(status):
-            return _check_result(f"HTTP {status} to HEAD: {refused}", ok=False, remedy="check the URL")
+            return check_result(f"HTTP {status} to HEAD: {refused}", ok=False, remedy="check the URL")
         if status in _TAKES_POSTS or status // 100 == 2:  # noqa: PLR2004 - the class of success
-            return _check_result(f"answers (HTTP {status} to HEAD)")
+            return check_result(f"answers (HTTP {status} to HEAD)")
         only = f"only a message proves that it accepts messages: notifier test-send {self.name}"
-        return _check_result(f"answers HTTP {status} to HEAD; {only}", proven=False)
+        return check_result(f"answers HTTP {status} to HEAD; {only}", proven=False)
 
     def _cleartext_warning(self) -> Sequence[CheckResult]:
-        parts = urlsplit(self._url)
+        parts = urlsplit(self.url)
         if parts.scheme == "https" or is_loopback(parts.hostname or ""):
             return ()
         exposed = bool(self.settings.headers or self.settings.auth or parts.username)
-        return [_check_result("others can read what is sent", ok=not exposed, remedy="use https", proven=False)]
+        return [check_result("others can read what is sent", ok=not exposed, remedy="use https", proven=False)]
 
 
 def _signature(signer: hmac.HMAC, signed: bytes) -> str:
@@ -268,5 +272,6 @@ _TAKES_POSTS = frozenset({405, 501})
 """Statuses with which many receivers answer HEAD at an address that accepts POST."""
 
 
-def _check_result(detail: str, *, ok: bool = True, remedy: str = "", proven: bool = True) -> CheckResult:
+def check_result(detail: str, *, ok: bool = True, remedy: str = "", proven: bool = True) -> CheckResult:
+    """Return a line of `notifier check --online` about a webhook."""
     return CheckResult(ok=ok, what="webhook", detail=detail, remedy=remedy, proven=proven)
