@@ -276,6 +276,38 @@ class TestConnection:
             assert not isinstance(outcome, Delivered | Unknown)
 
 
+RIGHTS = """
+authorization: {
+  users: [
+    {user: admin, password: admin}
+    {user: notifier, password: obviously-fake-password,
+     permissions: {publish: ["gaussdb.>", "$JS.API.STREAM.NAMES"], subscribe: "_INBOX.>"}}
+  ]
+}
+"""
+"""As docs/channels/nats.md has them."""
+
+
+class TestRights:
+    async def test_the_documented_ones_are_enough_and_no_more_is_possible(
+        self, context: ChannelContext, tmp_path: Path
+    ) -> None:
+        config = tmp_path / "nats.conf"
+        config.write_text(RIGHTS)
+        login = {"username": "notifier", "password": PASSWORD}
+        with nats_server(tmp_path, "-c", str(config)) as broker:
+            admin = await nats.connect(f"nats://admin:admin@127.0.0.1:{broker.port}")
+            await admin.jetstream().add_stream(name="events", subjects=["gaussdb.>", "other.>"])
+            async with channel_to(context, broker.port, **login) as channel:
+                assert isinstance(await send(channel), Delivered)
+                assert all(result.ok for result in await channel.check())
+            async with channel_to(context, broker.port, **login, subject="other.events", timeout="300ms") as channel:
+                assert not isinstance(await send(channel), Delivered)
+            info = await admin.jetstream().stream_info("events")
+            await admin.close()
+        assert info.state.messages == 1
+
+
 class TestCheck:
     async def test_it_names_the_stream_and_publishes_nothing(
         self, context: ChannelContext, server: Broker, stream: JetStreamContext

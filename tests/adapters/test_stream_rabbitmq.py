@@ -169,6 +169,25 @@ class TestRefusals:
         assert outcome.reason.startswith("the broker refuses the login")
         assert "obviously-fake" not in repr(outcome)
 
+    async def test_the_documented_rights_are_enough_and_no_more_is_possible(
+        self, context: ChannelContext, server: Broker, admin: AbstractChannel
+    ) -> None:
+        exchange = await admin.declare_exchange("gaussdb", aio_pika.ExchangeType.TOPIC, durable=True)
+        queue = await admin.declare_queue("failures", durable=True)
+        await queue.bind(exchange, "#")
+        login = {"username": "notifier", "password": "obviously-fake-password"}
+        server.control("add_user", *login.values())
+        server.control("set_permissions", "-p", "/", "notifier", "^$", "^gaussdb$", "^$")
+        async with channel_to(context, server.port, **login, exchange="gaussdb") as channel:
+            assert isinstance(await send(channel), Delivered)
+            assert all(result.ok for result in await channel.check())
+        async with channel_to(context, server.port, **login, exchange="amq.topic") as channel:
+            outcome = await send(channel)
+        assert isinstance(outcome, Parked)
+        assert outcome.reason.startswith("the user may not write there")
+        await queue.delete(if_unused=False, if_empty=False)
+        await exchange.delete(if_unused=False)
+
     async def test_an_unknown_virtual_host_parks_the_channel(self, context: ChannelContext, server: Broker) -> None:
         async with channel_to(context, server.port, virtual_host="nowhere") as channel:
             outcome = await send(channel)

@@ -11,14 +11,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from servers.tls import Certificate
 
-_PLACES = ("/usr/lib/rabbitmq/bin", "/usr/sbin", "/usr/lib/erlang/bin", "/usr/local/bin")
-"""Where Debian has them besides PATH. The first has RabbitMQ's own script: the one in PATH becomes another user."""
+_PLACES = (
+    "/usr/lib/rabbitmq/bin",
+    *map(str, Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin")),
+    "/usr/sbin",
+    "/usr/lib/erlang/bin",
+    "/usr/local/bin",
+)
+"""Where Debian has them besides PATH. The first two have RabbitMQ's own scripts: those in PATH become another user."""
 _START_LIMIT = 60.0
 """Seconds that a broker has to start."""
 
@@ -46,6 +53,8 @@ class Broker:
     """Ends it as a crash does, and starts it with the same data."""
     stop: Callable[[], None]
     """Ends it as a crash does."""
+    control: Callable[..., None] = lambda *_command: None
+    """Runs a command of the broker's own control program."""
     tls_port: int = 0
     """Where it speaks TLS; 0 where it does not."""
 
@@ -145,4 +154,9 @@ def rabbitmq_server(folder: Path, certificate: Certificate) -> Iterator[Broker]:
         broker_process([program], port, folder, environment) as broker,
     ):
         broker.tls_port = tls_port
+        broker.control = partial(_control, find_program("rabbitmqctl"), environment)
         yield broker
+
+
+def _control(program: str, environment: Mapping[str, str], *command: str) -> None:
+    subprocess.run([program, *command], check=True, capture_output=True, env={**os.environ, **environment})  # noqa: S603 - as above
