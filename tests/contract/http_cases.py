@@ -122,7 +122,9 @@ def body_cases(service: HttpService) -> Iterator[Case]:
         yield Case(name=name, answer=answer, allowed=(OUTCOMES[known.means],), wait=wait, at_least=True)
     html = {"Content-Type": "text/html; charset=utf-8"}
     for status in (200, 202, 400, 403, 404, 429, 500, 502, 503):
-        allowed = meaning_of(service, status, PAGE) if status >= 300 else (*meaning_of(service, status, PAGE), Unknown)
+        allowed = meaning_of(service, status, PAGE)
+        if status < 300:  # something in front of the service, for a kind whose service has no pages
+            allowed = (*allowed, Unknown, Parked)
         yield Case(name=f"page with {status}", answer=reply(status, PAGE, html), allowed=allowed)
         if status >= 300:  # a login instead of the service
             yield Case(name=f"login with {status}", answer=reply(status, LOGIN, html), allowed=allowed)

@@ -1,0 +1,1 @@
+"""Microsoft Teams: workflows that post to a channel when a webhook request arrives."""
