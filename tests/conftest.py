@@ -75,9 +75,11 @@ def roundup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roundup]:
 
 @pytest.fixture(scope="session")
 def synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synapse]:
-    """Start a Synapse with a low rate limit for messages; skip the test where it is not installed."""
-    limit = {"per_second": 2, "burst_count": 4}
-    with synapse_server(tmp_path_factory.mktemp("synapse"), rc_message=limit) as server:
+    """Start a Synapse with a low rate limit for messages of a user; skip the test where it is not installed."""
+    limit, plenty = {"per_second": 2, "burst_count": 12}, {"per_second": 1000, "burst_count": 1000}
+    limits = {"rc_message": limit, "rc_room_creation": plenty, "rc_joins": {"local": plenty}}
+    limits["rc_login"] = dict.fromkeys(("address", "account", "failed_attempts"), plenty)
+    with synapse_server(tmp_path_factory.mktemp("synapse"), **limits) as server:
         yield server
 
 

@@ -86,6 +86,7 @@ def synapse_server(folder: Path, **settings: Any) -> Iterator[Synapse]:
         "registration_shared_secret": SHARED_SECRET,
         "macaroon_secret_key": SHARED_SECRET,
         "form_secret": SHARED_SECRET,
+        "bcrypt_rounds": 4,
         "report_stats": False,
         "trusted_key_servers": [],
     }

@@ -1,0 +1,1 @@
+"""Matrix: rooms that are not encrypted, on any homeserver."""
