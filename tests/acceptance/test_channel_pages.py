@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import yaml
 from factories import make_event, make_task, open_channel
-from servers.brokers import broker_process, find_program, free_port
+from servers.brokers import find_program
+from servers.processes import free_port, server_process
 from servers.tls import Certificate
 from streams import send, stream_context
 
@@ -99,7 +100,7 @@ async def test_the_recipe_for_alertmanager_opens_and_ends_an_alert(
         found: list[dict[str, Any]] = json.loads(reply.body)
         return found
 
-    with broker_process(command, port, tmp_path):
+    with server_process(command, port, tmp_path):
         channel = open_channel("webhook", settings | {"url": url}, stream_context(http))
         assert isinstance(await send(channel, failed), Delivered)
         (alert,) = await alerts()

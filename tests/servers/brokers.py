@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from servers.processes import ServerProcess, free_port, server_process
 from servers.tls import Certificate
 
 _PLACES = (
@@ -26,8 +25,6 @@ _PLACES = (
     "/usr/local/bin",
 )
 """Where Debian has them besides PATH. The first two have RabbitMQ's own scripts: those in PATH become another user."""
-_START_LIMIT = 60.0
-"""Seconds that a broker has to start."""
 
 
 def find_program(name: str) -> str:
@@ -36,78 +33,18 @@ def find_program(name: str) -> str:
     return shutil.which(name, path=path) or pytest.skip(f"{name} is not installed; on Debian: apt install {name}")
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@dataclass(slots=True)
-class Broker:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broker(ServerProcess):
     """A broker that runs."""
 
-    port: int
-    restart: Callable[[], None]
-    """Ends it as a crash does, and starts it with the same data."""
-    stop: Callable[[], None]
-    """Ends it as a crash does."""
     control: Callable[..., None] = lambda *_command: None
     """Runs a command of the broker's own control program."""
     tls_port: int = 0
     """Where it speaks TLS; 0 where it does not."""
 
 
-def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + _START_LIMIT
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            raise AssertionError(f"the broker ended: {log.read_text(errors='replace')[-2000:]}")
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.02)  # there is nothing to wait for but the port
-    raise AssertionError(f"the broker does not listen: {log.read_text(errors='replace')[-2000:]}")
-
-
-@contextmanager
-def broker_process(
-    command: list[str], port: int, folder: Path, environment: Mapping[str, str] | None = None
-) -> Iterator[Broker]:
-    """Run a broker that listens on a port, in a process group of its own."""
-    log = folder / "output.txt"
-    running: list[subprocess.Popen[bytes]] = []
-
-    def start() -> None:
-        with log.open("ab") as output:
-            process = subprocess.Popen(  # noqa: S603 - a program of this machine
-                command,
-                cwd=folder,
-                env={**os.environ, **(environment or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        running.append(process)
-        _wait_until_it_listens(port, process, log)
-
-    def stop() -> None:
-        while running:
-            process = running.pop()
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-    def restart() -> None:
-        stop()
-        start()
-
-    try:
-        start()
-        yield Broker(port=port, restart=restart, stop=stop)
-    finally:
-        stop()
+def _broker(process: ServerProcess, **more: Any) -> Broker:
+    return Broker(port=process.port, restart=process.restart, stop=process.stop, **more)
 
 
 @contextmanager
@@ -115,8 +52,8 @@ def nats_server(folder: Path, *options: str) -> Iterator[Broker]:
     """Run a NATS server with JetStream."""
     program, port = find_program("nats-server"), free_port()
     command = [program, "-js", "-a", "127.0.0.1", "-p", str(port), "-sd", str(folder / "js"), *options]
-    with broker_process(command, port, folder) as broker:
-        yield broker
+    with server_process(command, port, folder) as process:
+        yield _broker(process)
 
 
 @contextmanager
@@ -150,12 +87,11 @@ def rabbitmq_server(folder: Path, certificate: Certificate) -> Iterator[Broker]:
         "RABBITMQ_PID_FILE": str(folder / "pid"),
     }
     with (
-        broker_process([epmd, "-port", str(mapper), "-address", "127.0.0.1"], mapper, folder),
-        broker_process([program], port, folder, environment) as broker,
+        server_process([epmd, "-port", str(mapper), "-address", "127.0.0.1"], mapper, folder),
+        server_process([program], port, folder, environment) as process,
     ):
-        broker.tls_port = tls_port
-        broker.control = partial(_control, find_program("rabbitmqctl"), environment)
-        yield broker
+        control = partial(_control, find_program("rabbitmqctl"), environment)
+        yield _broker(process, tls_port=tls_port, control=control)
 
 
 def _control(program: str, environment: Mapping[str, str], *command: str) -> None:
