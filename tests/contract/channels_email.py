@@ -6,7 +6,7 @@ import email.policy
 from email.message import EmailMessage
 from typing import Any
 
-from channels_sample import Sample
+from channels_sample import Room, Sample, utf8_bytes
 
 from notifier.core.delivery import Body
 
@@ -39,7 +39,10 @@ def called(body: Body) -> list[str]:
     return [address.addr_spec for address in copies.addresses] if copies else []
 
 
+LINES = Room(limit=998, size=utf8_bytes, texts=lambda body: body.content.decode().split("\r\n"))
+
 SAMPLE = Sample(
+    rooms=(LINES,),
     settings=settings,
     text=text,
     secrets=SECRETS,

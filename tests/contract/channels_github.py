@@ -72,6 +72,16 @@ SERVICE = HttpService(
     ),
     statuses=dict.fromkeys((301, 302, 307, 308), "misconfigured"),
     harmless=is_empty,
+    lacking={
+        "Issues": {
+            "GET /api/v3/repos/acme/ops/issues": json_reply([]),
+            "GET /api/v3/repos/acme/ops": json_reply({"full_name": "acme/ops", "has_issues": True}),
+            "POST /api/v3/repos/acme/ops/issues": json_reply(
+                {"message": "Resource not accessible by integration"}, 403
+            ),
+        },
+        "archived": {"GET /api/v3/repos/acme/ops": json_reply({"full_name": "acme/ops", "archived": True})},
+    },
     found=lambda delivery: json_reply(found(delivery)),
     absent=json_reply([]),
     tickets=GitHubServer,

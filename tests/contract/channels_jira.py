@@ -72,8 +72,22 @@ def refusal(status: int, **errors: str) -> ServiceReply:
     return json_reply({"errorMessages": [], "errors": errors}, status)
 
 
+def without(right: str, api: str) -> dict[str, ServiceReply]:
+    rights = ("BROWSE_PROJECTS", "CREATE_ISSUES", "ADD_COMMENTS", "TRANSITION_ISSUES")
+    permissions = {name: {"havePermission": name != right} for name in rights}
+    return {
+        f"GET {api}/myself": json_reply({"displayName": "GaussDB notifier"}),
+        f"GET {api}/mypermissions": json_reply({"permissions": permissions}),
+    }
+
+
 def service(api: str, server: Callable[[Callable[[], datetime], timedelta], TicketServer]) -> HttpService:
     return HttpService(
+        lacking={
+            "Create Issues": without("CREATE_ISSUES", api),
+            "Add Comments": without("ADD_COMMENTS", api),
+            "Transition Issues": without("TRANSITION_ISSUES", api),
+        },
         success=json_reply({"id": "10000", "key": "OPS-1", "self": "https://example.atlassian.net"}, 201),
         around={f"GET {api}/issue/10000?": json_reply(issue())},
         failing=(

@@ -51,7 +51,20 @@ def refusal(status: int, code: str, **more: Any) -> ServiceReply:
     return json_reply({"errcode": code, "error": "no", **more}, status)
 
 
+JOINED = {
+    "GET /_matrix/client/v3/account/whoami": json_reply({"user_id": "@bot:example.org", "device_id": "D1"}),
+    f"GET {ROOM}/state/m.room.member/": json_reply({"membership": "join"}),
+}
+
 SERVICE = HttpService(
+    lacking={
+        "power level": {
+            **JOINED,
+            f"GET {ROOM}/state/m.room.power_levels": json_reply({"events_default": 50}),
+            f"GET {ROOM}/state/m.room.create": json_reply({"room_version": "10"}),
+        },
+        "not in the room": {**JOINED, f"GET {ROOM}/state/m.room.member/": json_reply({"membership": "leave"})},
+    },
     success=json_reply({"event_id": "$event"}),
     around={f"GET {ROOM}/state/m.room.encryption": refusal(404, "M_NOT_FOUND")},
     failing=(

@@ -84,6 +84,9 @@ class HttpService:
     """Statuses that mean something else here than everywhere, with a body that says nothing."""
     harmless: Callable[[Request], bool] | None = None
     """Which requests other than GET, HEAD and those of `around` have no effect, so that `check` may make them."""
+    lacking: Mapping[str, Mapping[str, ServiceReply]] = field(default_factory=dict)
+    """Replies to the requests of `check` with a credential that lacks a right, by the words that must name it: as
+    `around`."""
     repeat_key: Callable[[Request], str] | None = None
     """The part of a request by which the service recognises a repeat; needed where the kind is IDEMPOTENT."""
     found: Callable[[Delivery], ServiceReply] | None = None

@@ -82,6 +82,13 @@ WEBHOOK = HttpService(
     ),
 )
 BOT = HttpService(
+    lacking={
+        "chat:write": {
+            "POST /api/auth.test": json_reply(
+                {"ok": True, "user": "gaussdb", "team": "acme"}, headers={"x-oauth-scopes": "channels:history"}
+            )
+        },
+    },
     harmless=changes_nothing,
     success=json_reply({"ok": True, "channel": "C0GAUSS", "ts": "1768465800.000001"}),
     failing=(

@@ -602,6 +602,7 @@ class TestOverHttp:
     async def test_its_sample_states_how_lost_answers_are_resolved(self, talk: Conversation) -> None:
         channel = talk.channel(NOWHERE)
         policy = channel.resend_policy
+        assert (talk.service.tickets is not None) == channel.tickets
         assert sample_of(talk.kind).digests != channel.tickets
         if channel.tickets:
             return
@@ -634,6 +635,17 @@ class TestOverHttp:
             asked = (*server.requests, *other.requests)
             others = [request for request in asked if not request_begins(request, *reading)]
             assert [request for request in others if not (harmless and harmless(request))] == []
+
+
+@pytest.mark.parametrize("talk", modes(lambda service: service.lacking), indirect=True)
+class TestRights:
+    async def test_the_check_names_the_right_that_is_missing(self, talk: Conversation) -> None:
+        for right, replies in talk.service.lacking.items():
+            around = {**replies, **talk.service.around}
+            async with ServiceServer(replace(talk.service, around=around), reply(404, b"{}")) as server:
+                results = await talk.check(place_of(server))
+            failed = [f"{one.detail}; {one.remedy}" for one in results if not one.ok]
+            assert [text for text in failed if right in text] != [], (right, results)
 
 
 @pytest.mark.parametrize("talk", modes(lambda service: service.repeat_key), indirect=True)
