@@ -10,6 +10,7 @@ from channels_sample import Failing, HttpService, Sample, ServiceReply, json_rep
 from notifier.core.delivery import Body
 
 SECRETS = ("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX", "obviously-fake-path", "obviously-fake-bearer")
+CLIENT_SECRET, ACCESS_TOKEN = "obviously-fake-client", "obviously-fake-access-token"
 
 
 def settings(base: str, _port: int) -> dict[str, Any]:
@@ -36,6 +37,11 @@ def structured(base: str, _port: int) -> dict[str, Any]:
     return settings(base, 0) | {"format": "cloudevents-structured", "headers": {}, "auth": auth}
 
 
+def oauth2(base: str, _port: int) -> dict[str, Any]:
+    auth = {"kind": "oauth2", "token_url": f"{base}/token", "client_id": "notifier", "client_secret": CLIENT_SECRET}
+    return settings(base, 0) | {"format": "cloudevents-binary", "headers": {}, "auth": auth}
+
+
 def text(body: Body) -> str:
     return json.dumps(json.loads(body.content), ensure_ascii=False)
 
@@ -57,14 +63,22 @@ SERVICE = HttpService(
     ),
 )
 
+CLIENT = HttpService(
+    around={"POST /token": json_reply({"access_token": ACCESS_TOKEN, "token_type": "Bearer", "expires_in": 3600})},
+    harmless=lambda request: request.method == "OPTIONS",  # asks for permission to send CloudEvents
+    repeat_key=lambda request: request.headers["ce-id"],
+    statuses={415: "misconfigured"},
+)
+
 SAMPLE = Sample(
     settings=settings,
-    more_modes=(templated, by_type, binary, structured),
+    more_modes=(templated, by_type, binary, structured, oauth2),
     text=text,
-    secrets=SECRETS,
+    secrets=(*SECRETS, CLIENT_SECRET, ACCESS_TOKEN),
     http={"timeout": "150ms"},
     mentions=("oncall", "U0123ABCD", "@here", "值班"),
     called=called,
     service=SERVICE,
+    more_services={oauth2: CLIENT},
     raw=True,
 )
