@@ -195,6 +195,8 @@ class Shop:
         delivery = self.claim(event)
         self.unknown.add(delivery.id)  # until it is settled
         found = await self.channel.find_sent(delivery) if delivery.outcome_unknown else None
+        if isinstance(found, Unknown) and self.channel.on_unknown == "resend":
+            found = None
         outcome = found if found is not None else await self.channel.send(delivery)
         if not isinstance(outcome, Unknown):
             self.unknown.discard(delivery.id)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from notifier.channels.settings import ChannelSettings
 from notifier.core.severity import Severity
 from notifier.core.tickets import TicketRules
+from notifier.settings.explain import setting_error
 from notifier.settings.types import Duration
 
 REQUESTS = 4
@@ -47,6 +48,8 @@ class TicketSettings(ChannelSettings):
     """Settings that every kind of ticket channel has. A kind narrows `kind`, and adds its address and credential."""
 
     takes_templates = True
+    has_labels: ClassVar[bool] = True
+    """Whether tickets of the service have labels. False makes `labels` an error."""
 
     digest_above: None = None
     """Always null: each failing operation has a ticket of its own."""
@@ -81,3 +84,9 @@ class TicketSettings(ChannelSettings):
     def rules(self) -> TicketRules:
         """When tickets are closed, and what follows a failure after they were."""
         return TicketRules(close=self.close, closed_by_hand=self.closed_by_hand, reopen_within=self.reopen_within)
+
+    @model_validator(mode="after")
+    def _has_use_for_its_labels(self) -> Self:
+        if self.labels and not self.has_labels:
+            raise setting_error("labels", f"has no effect: tickets of the kind {self.kind} have none; use fields.")
+        return self

@@ -12,6 +12,7 @@ from fakes import FakeClock
 from memory_tickets import wait
 from servers.http import reply
 from servers.jira import JiraServer
+from servers.servicenow import ServiceNowServer
 from servers.tracker import TrackerServer
 from ticket_counter import DAY, Counter, failure, success
 
@@ -24,6 +25,7 @@ JSON_TYPE = {"Content-Type": "application/json"}
 SERVICES: dict[str, Callable[[Callable[[], datetime]], TrackerServer]] = {
     "jira cloud": JiraServer,
     "jira scoped": lambda now: JiraServer(now, scoped=True),
+    "servicenow": ServiceNowServer,
     "jira data center": lambda now: JiraServer(now, deployment="data_center"),
 }
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from notifier.channels.authorization import basic_authorization
 from notifier.channels.base import PROBE_AFTER, BaseChannel, ChannelContext, Json
 from notifier.channels.reply_conditions import ParsedReply, value_at
-from notifier.channels.ticket_text import TextIn, TicketMarkup
+from notifier.channels.ticket_text import TicketMarkup
 from notifier.channels.tickets import Draft, TicketChannel, TicketRefused
 from notifier.core.delivery import GaveUp, Parked
 from notifier.core.tickets import RemoteTicket
@@ -24,7 +24,7 @@ from notifier.integrations.jira.adf import ADF, document
 from notifier.integrations.jira.check import JiraCheck
 from notifier.integrations.jira.settings import JiraSettings
 from notifier.integrations.jira.transitions import DONE, JiraTransition, choose, read_transitions
-from notifier.integrations.jira.wiki import WIKI
+from notifier.integrations.jira.wiki import WikiText
 
 if TYPE_CHECKING:
     from notifier.http import Reply
@@ -260,7 +260,7 @@ class CloudJira(JiraChannel):
 class DataCenterJira(JiraChannel):
     """Jira Data Center."""
 
-    markup: ClassVar[TicketMarkup] = TextIn(WIKI)
+    markup: ClassVar[TicketMarkup] = WikiText()
     search_path = "search"
     index_lag = timedelta(minutes=1)
 

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from notifier.channels.markup import ADDRESS, ZERO_WIDTH_SPACE, Markup, cut_to, fitting_lines, inert_address
+from notifier.channels.ticket_text import TextIn
 
 _ESCAPED = "[]{}!|*_^~-+?#"
 """Characters that a backslash makes plain text."""
@@ -45,3 +46,15 @@ class WikiMarkup(Markup):
 
 
 WIKI = WikiMarkup()
+_ESCAPES = re.compile(rf"\\([{re.escape(_ESCAPED)}])")
+
+
+class WikiText(TextIn):
+    """Descriptions and comments in wiki markup."""
+
+    def __init__(self) -> None:
+        super().__init__(WIKI)
+
+    def unescape(self, text: str) -> str:
+        """Return a line as plain text; see `TicketMarkup.unescape`."""
+        return _ESCAPES.sub(r"\1", text).replace(ZERO_WIDTH_SPACE, "")

@@ -1,0 +1,77 @@
+"""ServiceNow for the contract suite: the creation of an incident, and the search for it."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from typing import Any
+
+from channels_sample import Failing, HttpService, Room, Sample, ServiceReply, characters, json_reply, strings_at
+from servers.servicenow import PASSWORD, USER, ServiceNowServer
+
+from notifier.core.delivery import Body, Delivery
+
+SECRETS = (PASSWORD, b64encode(f"{USER}:{PASSWORD}".encode()).decode())
+
+
+def settings(base: str, _port: int) -> dict[str, Any]:
+    return {"url": base, "user": USER, "password": PASSWORD, "close_code": "Solution provided"}
+
+
+def text(body: Body) -> str:
+    return "\n".join(strings_at("title", "description", "comment", "resolution", "instance")(body))
+
+
+def whole(written: str) -> bool:
+    """Return whether no HTML begins."""
+    return not re.search(r"\[/?code\]", written, re.IGNORECASE)
+
+
+def incident(key: str) -> dict[str, Any]:
+    shown = {"sys_id": "0" * 32, "number": "INC0000001", "state": "1", "correlation_id": key}
+    return {name: {"value": value, "display_value": value} for name, value in shown.items()}
+
+
+def found(delivery: Delivery) -> ServiceReply:
+    assert delivery.ticket is not None
+    key = delivery.ticket.key
+    return json_reply({"result": [incident(f"{key}x"), incident(key)]})
+
+
+def refusal(status: int, message: str, detail: str = "", headers: dict[str, str] | None = None) -> ServiceReply:
+    return json_reply({"error": {"message": message, "detail": detail}, "status": "failure"}, status, headers)
+
+
+SERVICE = HttpService(
+    success=json_reply({"result": incident("gtb-x")}, 201),
+    failing=(
+        Failing(reply=refusal(401, "User Not Authenticated"), means="misconfigured"),
+        Failing(reply=refusal(403, "Operation Failed", "Data Policy Exception: Category"), means="misconfigured"),
+        Failing(reply=refusal(400, "Exception while reading request"), means="content"),
+        Failing(
+            reply=refusal(429, "Rate limit exceeded", headers={"X-RateLimit-Reset": "1768465920"}),
+            means="busy",
+            wait=120,
+        ),
+        Failing(reply=json_reply({"result": []}, 201), means="unknown"),
+        Failing(reply=json_reply({"result": {"number": "INC0000001"}}, 201), means="unknown"),
+    ),
+    found=found,
+    absent=json_reply({"result": []}),
+    tickets=ServiceNowServer,
+)
+
+SAMPLE = Sample(
+    settings=settings,
+    text=text,
+    secrets=SECRETS,
+    http={"timeout": "150ms"},
+    push=lambda body: str(json.loads(body.content)["title"]),
+    service=SERVICE,
+    rooms=(
+        Room(limit=160, size=characters, texts=strings_at("title")),
+        Room(limit=3_500, size=characters, texts=strings_at("description", "comment"), whole=whole),
+    ),
+    digests=False,
+)
