@@ -39,7 +39,7 @@ class SlackSettings(ChannelSettings):
     webhook_url: Annotated[Secret, url_rule("https://hooks.slack.com/services/…", https_only=True)] | None = None
     """Instead of a token. Messages can then be neither edited nor found again after a lost answer."""
     api_url: HttpsUrl = "https://slack.com/api/"
-    style: Literal["live", "post", "thread"] | None = None
+    style: Literal["live", "thread", "post"] | None = None
     """`live`: one message for each task, which changes as the task moves, with every step in its thread. `thread`: the
     same, but the message does not change. `post`: a message for each event, the only style of a webhook. Default:
     `live` with a token."""
