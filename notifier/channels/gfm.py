@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from notifier.channels.markup import ADDRESS, EMOJI, ZERO_WIDTH_SPACE, Markdown
-from notifier.channels.ticket_text import Block, Quote, TextIn
+from notifier.channels.ticket_text import Block, Paragraph, Quote, TextIn
 
 _REFERENCE = r"""[@#!~%&$^](?=[\w"'])|\bGH(?=-\d)"""
 """What begins the name of a person, an issue, a merge request, a label, a milestone, an epic, a snippet or an alert."""
@@ -40,8 +40,11 @@ class GfmText(TextIn):
         return _ESCAPED.sub(r"\1", text.replace(ZERO_WIDTH_SPACE, ""))
 
     def _block(self, block: Block) -> str:
-        # A code block is enough. The space protects where something before it has broken the block.
-        return super()._block(Quote(_COMMAND.sub(" /", block.text)) if isinstance(block, Quote) else block)
+        if isinstance(block, Quote):
+            # A code block is enough. The space protects where something before it has broken the block.
+            return super()._block(Quote(_COMMAND.sub(" /", block.text)))
+        written = super()._block(block)
+        return _COMMAND.sub(r"\/", written) if isinstance(block, Paragraph) else written
 
 
 def with_hidden(key: str, *paragraphs: str) -> str:

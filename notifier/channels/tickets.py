@@ -56,6 +56,7 @@ from notifier.core.tickets import (
     solves_ticket,
 )
 from notifier.http import HttpError, NotSent, ReplyTooLarge
+from notifier.ports import CheckResult
 from notifier.wording.marks import quoted
 from notifier.wording.sanitize import cut
 
@@ -424,6 +425,12 @@ class TicketChannel(TemplatedChannel[S], HttpChannel[S]):
         except TimeoutError:
             outcome = Unknown(f"not done within {self.deadline:.0f} s")
         return replace(outcome, ticket=visit.ticket)
+
+
+def refused_check(what: str, error: TicketRefused) -> CheckResult:
+    """Return the result of a check whose question was refused: the reason has a remedy, or nothing was reached."""
+    detail, _, remedy = error.outcome.reason.partition("; ")
+    return CheckResult(ok=False, what=what, detail=detail, remedy=remedy or "check url, the network and the proxy")
 
 
 class KeyedTicketChannel(TicketChannel[S]):

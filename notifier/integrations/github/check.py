@@ -6,13 +6,12 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from notifier.channels.reply_conditions import ParsedReply, value_at
-from notifier.channels.tickets import TicketRefused
+from notifier.channels.tickets import TicketRefused, refused_check
 from notifier.ports import CheckResult
 
 _INVALID = 422
 _EXPIRES_SOON = timedelta(days=14)
 _EXPIRY = "github-authentication-token-expiration"
-_UNREACHABLE = "check url, the network and the proxy"
 
 
 class GitHubCheck:
@@ -33,8 +32,7 @@ class GitHubCheck:
             # An issue without a title is refused: with 422 where it could be opened, else for want of the right.
             await self._ask("POST", f"{path}/issues", {}, accepted=(_INVALID,))
         except TicketRefused as error:
-            detail, _, remedy = error.outcome.reason.partition("; ")
-            return CheckResult(ok=False, what=repository, detail=detail, remedy=remedy or _UNREACHABLE)
+            return refused_check(repository, error)
         warning = self._expiry(found) or _labels(found)
         detail = warning or "issues can be opened, commented and closed"
         return CheckResult(ok=True, what=repository, detail=detail, proven=not warning)

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from notifier.channels.ticket_settings import TicketSettings, Word
+from notifier.channels.ticket_settings import TicketSettings, Word, every_value
 from notifier.core.severity import Severity
 from notifier.settings.types import AsciiSecret, EndpointUrl
 
@@ -44,4 +44,4 @@ class GitHubSettings(TicketSettings):
     @property
     def repositories(self) -> tuple[str, ...]:
         """All repositories of the configuration of the channel, the default one first."""
-        return tuple(dict.fromkeys(self.project.values())) if isinstance(self.project, Mapping) else (self.project,)
+        return every_value(self.project)

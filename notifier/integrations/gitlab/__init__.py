@@ -1,0 +1,1 @@
+"""GitLab: one issue for each failing operation."""

@@ -1,0 +1,42 @@
+"""Settings of a channel that keeps issues on GitLab."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from notifier.channels.ticket_settings import TicketSettings, Word, every_value
+from notifier.core.severity import Severity
+from notifier.settings.types import AsciiSecret, HttpsUrl
+
+PROJECT_PATTERN = r"^([0-9]+|[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)+)$"
+Project = Annotated[str, Field(pattern=PROJECT_PATTERN, max_length=255)]
+
+
+class GitLabSettings(TicketSettings):
+    """Issues of a project."""
+
+    channel_class = "notifier.integrations.gitlab.channel:GitLabChannel"
+
+    kind: Literal["gitlab"] = "gitlab"
+    url: HttpsUrl = "https://gitlab.com"
+    """Where people open GitLab. A self-managed one has an address of its own, perhaps with a path."""
+    token: AsciiSecret
+    """Project access token with the role Reporter and the scope `api`."""
+    project: Project | Annotated[Mapping[Severity, Project], Field(min_length=1)]
+    """Project of new issues, as `group/name` or its number; or one for each severity, of which the first is for all
+    others."""
+    marker_label: Annotated[Word, Field(max_length=100, pattern="^[^,]*$")] = "gaussdb-notifier"
+    """Label of every issue, by which it is found again after a lost answer."""
+    confidential: bool = False
+    """Whether new issues are confidential: only members from the role Reporter on see them."""
+
+    @property
+    def api_url(self) -> str:
+        """URL of the API, without a slash at its end."""
+        return f"{self.url.rstrip('/')}/api/v4"
+
+    @property
+    def projects(self) -> tuple[str, ...]:
+        """All projects of the configuration of the channel, the default one first."""
+        return every_value(self.project)
