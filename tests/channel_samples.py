@@ -9,10 +9,12 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from typing import Any
 
+from factories import open_channel
 from fakes import FakeClock
 from message_samples import FORMATTERS, LINKS, LOCALIZERS, requests
 
 from notifier.channels.base import ChannelContext
+from notifier.core.delivery import Body
 from notifier.http import HttpClient
 from notifier.integrations.console import drawn, lines_of
 from notifier.integrations.email.message import message
@@ -90,18 +92,34 @@ def rocketchat_text(request: RenderRequest, language: Language) -> str:
     return _chat_text(layout.payload(request))
 
 
+_CHATS = {
+    "wecom": {"webhook_url": "https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=x"},
+    "dingtalk": {"webhook_url": "https://oapi.dingtalk.com/robot/send?access_token=x"},
+    "feishu": {"webhook_url": "https://open.feishu.cn/open-apis/bot/v2/hook/x"},
+}
+
+
+def chat_body(kind: str, request: RenderRequest, language: Language) -> Body:
+    """Return the body of a message for a robot of a chat."""
+    channel = open_channel(kind, {"name": "dba", "kind": kind} | _CHATS[kind], _context(language))
+    return channel.render(request)
+
+
+def _context(language: Language) -> ChannelContext:
+    return ChannelContext(
+        http=HttpClient(),
+        clock=FakeClock(),
+        localizer=LOCALIZERS[language],
+        console_url=LINKS.console_url,
+        runbook_url=LINKS.runbook_url,
+    )
+
+
 def webhook_bodies() -> Iterator[tuple[str, bytes]]:
     """Yield the standard bodies, those of several events with their first three."""
     languages: tuple[Language, ...] = ("en", "zh")
     for language in languages:
-        context = ChannelContext(
-            http=HttpClient(),
-            clock=FakeClock(),
-            localizer=LOCALIZERS[language],
-            console_url=LINKS.console_url,
-            runbook_url=LINKS.runbook_url,
-        )
-        channel = WebhookChannel(WebhookSettings.model_validate(_WEBHOOK), context)
+        channel = WebhookChannel(WebhookSettings.model_validate(_WEBHOOK), _context(language))
         for name, request in requests(language):
             if language == "en" or name in SHOWN:
                 short = replace(request, events=request.events[:3])

@@ -1,7 +1,8 @@
 """Every message on every channel on one page each, to look at: `python tests/contact_sheet.py FOLDER`.
 
 It writes pages of HTML: Slack as its clients draw it, mails on a desktop and on a phone in light and dark, the console
-at 80 and 120 columns, Mattermost and Rocket.Chat as text. Where Chromium is installed it takes a picture of each.
+at 80 and 120 columns, Mattermost and Rocket.Chat as text, WeCom, DingTalk and Feishu side by side. Where Chromium is
+installed it takes a picture of each.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from email.message import EmailMessage
 from html import escape
 from pathlib import Path
 
+import chat_html
 import slack_html
-from channel_samples import console_text, mail, mattermost_text, part, rocketchat_text
+from channel_samples import chat_body, console_text, mail, mattermost_text, part, rocketchat_text
 from message_samples import FORMATTERS, requests, samples
 
 from notifier.ports import RenderRequest
@@ -43,6 +45,7 @@ def pages() -> Iterator[tuple[str, str, int]]:
         yield f"mail {language}", _mails(language), 1900
         yield f"console {language}", _console(language), 1700
         yield f"mattermost {language}", _mattermost(language), 1100
+        yield f"robots {language}", f"<style>{chat_html.STYLE}</style>{_robots(language)}", 1420
 
 
 def _one(name: str, inner: str) -> str:
@@ -81,6 +84,15 @@ def _mattermost(language: Language) -> str:
 
 def _posts(request: RenderRequest, language: Language) -> str:
     shown = (f"<pre>{escape(text(request, language))}</pre>" for text in (mattermost_text, rocketchat_text))
+    return f'<div class="side">{"".join(shown)}</div>'
+
+
+def _robots(language: Language) -> str:
+    return "".join(_one(name, _drawn(request, language)) for name, request in requests(language))
+
+
+def _drawn(request: RenderRequest, language: Language) -> str:
+    shown = (f"<div>{draw(chat_body(kind, request, language))}</div>" for kind, draw in chat_html.DRAWN.items())
     return f'<div class="side">{"".join(shown)}</div>'
 
 

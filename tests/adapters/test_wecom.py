@@ -11,6 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from chat_html import parts
 from factories import HOSTILE, hostile_event, make_delivery, make_event, make_events, make_render_request, make_task
 from factories import open_channel as opened
 from fakes import FakeClock
@@ -37,6 +38,8 @@ FAILED = make_event(
     ),
     environment="production",
 )
+MARKUP = {"strong_open", "blockquote_open", "link_open", "bullet_list_open", "list_item_open", "code_inline"}
+"""What a message may have besides text."""
 ATTACKS = [
     *HOSTILE,
     "<@all>",
@@ -135,6 +138,9 @@ def test_nothing_from_outside_is_a_mention_a_colour_or_a_link(text: str, count: 
         assert bare.count("`") == 0
         assert set(re.findall(r"\]\(([^)]*)\)", bare)) <= {"https://console.example.com/cn-north-4"}
         assert "https://x" not in bare
+        found = set(parts(shown)) if form == "markdown_v2" else set()
+        assert {kind for kind, _ in found} <= MARKUP
+        assert {address for _, address in found} <= {"", "https://console.example.com/cn-north-4"}
 
 
 async def test_a_refusal_is_kept_without_our_address(context: ChannelContext) -> None:

@@ -36,7 +36,7 @@ _NO_FIELDS = frozenset({"created_at", "observed_at", "failing_since", "job", "in
 
 FEISHU = Markdown(
     active=re.compile(rf"\](?=\()|!(?=\[)|{ADDRESS}"),
-    replaced={"<": "&lt;", ">": "&gt;", "*": "∗", "~": "∼", "_": "ˍ"},
+    replaced={"<": "&lt;", ">": "&gt;", "*": "∗", "~": "∼"},
     strong=("**", "**"),
     bullet="• ",
     has_code=False,
