@@ -54,15 +54,15 @@ class _Message(Struct):
     messageid: str | None = None
 
 
-Item = TypeVar("Item")
+ItemT = TypeVar("ItemT")
 
 
-class _Data(Struct, Generic[Item]):
-    data: Item
+class _Data(Struct, Generic[ItemT]):
+    data: ItemT
 
 
-class _Collection(Struct, Generic[Item]):
-    collection: tuple[Item, ...]
+class _Collection(Struct, Generic[ItemT]):
+    collection: tuple[ItemT, ...]
 
 
 class RoundupChannel(TicketChannel[RoundupSettings]):
