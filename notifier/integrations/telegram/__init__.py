@@ -1,0 +1,1 @@
+"""Telegram: bots in groups, channels and chats with people."""
