@@ -565,7 +565,7 @@ def test_init_refuses_what_would_not_work_and_writes_nothing(tmp_path: Path, arg
 
 def test_init_asks_on_a_terminal(tmp_path: Path) -> None:
     terminal, stdin = pty.openpty()
-    answers = ["cn-north-9", "0611f1bd8b00d5d32f17c017f15b599f", "magic", "ecs_agency", "C0GAUSS", "", "", "", "", ""]
+    answers = ["cn-north-9", "0611f1bd8b00d5d32f17c017f15b599f", "magic", "ecs_agency", "C0GAUSS", *[""] * 6]
     os.write(terminal, "".join(f"{answer}\n" for answer in answers).encode())
     try:
         done = subprocess.run(  # noqa: S603 - our own program
