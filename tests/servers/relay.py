@@ -19,10 +19,15 @@ class Relay:
         """Where a new connection leads."""
         self._open: set[asyncio.StreamWriter] = set()
         self._frozen: set[asyncio.StreamWriter] = set()
+        self._to_clients: set[asyncio.StreamWriter] = set()
 
     def freeze(self) -> None:
         """Silently drop all traffic of the current connections, in both directions."""
         self._frozen |= self._open
+
+    def mute(self) -> None:
+        """Silently drop what servers send over the current connections. What clients send arrives."""
+        self._frozen |= self._to_clients
 
     def cut(self) -> None:
         """Reset every connection."""
@@ -33,8 +38,10 @@ class Relay:
         far_reader, far_writer = await self._connect()
         ends = {writer, far_writer}
         self._open |= ends
+        self._to_clients.add(writer)
         await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
         self._open -= ends
+        self._to_clients.discard(writer)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if isinstance(self.path, int):

@@ -27,6 +27,8 @@ _TOO_LARGE = 10054
 _WRONG_STREAM = 10060
 """Error codes of JetStream."""
 
+_NO_STREAM = "add it to the subjects of a stream, or correct subject"
+
 
 @dataclass(slots=True)
 class _Link:
@@ -111,6 +113,8 @@ class NatsChannel(StreamChannel[NatsSettings, _Link]):
             if not asking.done():
                 raise StreamFailure(Unknown("the connection ended before the message was acknowledged"))
             ack = asking.result()
+        except js_errors.NoStreamResponseError:
+            raise StreamFailure(Parked(f"no stream takes {destination}: {_NO_STREAM}", PROBE_AFTER)) from None
         except js_errors.APIError as error:
             raise StreamFailure(self._refusal(error)) from None
         finally:
@@ -131,7 +135,7 @@ class NatsChannel(StreamChannel[NatsSettings, _Link]):
         try:
             stream = await connection.stream.find_stream_name_by_subject(destination)
         except js_errors.NotFoundError:
-            return self._result(f"no stream takes {destination}", ok=False, remedy=self._remedy)
+            return self._result(f"no stream takes {destination}", ok=False, remedy=_NO_STREAM)
         except (TimeoutError, errors.Error) as error:
             what = f"not known whether a stream takes {destination}: {self.quoted(error)}"
             return self._result(what, proven=False, remedy=f"notifier test-send {self.name}")
@@ -140,18 +144,12 @@ class NatsChannel(StreamChannel[NatsSettings, _Link]):
     @cached_property
     def meanings(self) -> Sequence[Meaning]:
         """What errors of the client mean."""
-        subject = self.settings.subject
         return (
-            Meaning((js_errors.NoStreamResponseError,), "misconfigured", f"no stream takes {subject}: {self._remedy}"),
             Meaning((errors.MaxPayloadError,), "content", "the message is larger than max_payload of the server"),
             Meaning((errors.AuthorizationError,), "misconfigured", "the server refuses the login: check it"),
             Meaning((errors.SecureConnRequiredError,), "misconfigured", "the server wants TLS: set tls: true"),
             Meaning((errors.SecureConnWantedError,), "misconfigured", "the server has no TLS: set tls: false"),
         )
-
-    @property
-    def _remedy(self) -> str:
-        return f"add it to the subjects of a stream, with: nats stream edit --subjects {self.settings.subject}"
 
     async def disconnect(self, connection: _Link) -> None:
         """Close the client."""
