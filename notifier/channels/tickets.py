@@ -228,6 +228,13 @@ class TicketChannel(TemplatedChannel[S], HttpChannel[S]):
         request.
         """
 
+    async def add_failure(self, ref: str, draft: Draft, text: str, mark: str) -> None:  # noqa: ARG002 - for other kinds
+        """Report a further failure on an open ticket: a comment, unless a kind raises its alert again.
+
+        `draft` is the ticket that the failure would open if there were none.
+        """
+        await self.comment(ref, text, mark)
+
     @abstractmethod
     async def has_comment(self, ref: str, mark: str) -> bool | None:
         """Return whether a comment of the ticket has the mark; None where the service does not say.
@@ -352,7 +359,7 @@ class TicketChannel(TemplatedChannel[S], HttpChannel[S]):
             body += [block for block in (links, facts) if block.rows]
         about = CARD_SEPARATOR.join(filter(None, (message.origin, quoted(message.environment), message.history)))
         body += [Paragraph(about)]
-        more: list[Block] = [Paragraph(localizer.text("ticket.more"))]
+        more: list[Block] = [Paragraph(localizer.text("ticket.more_alert" if self.keyed else "ticket.more"))]
         fixed = localizer.text("ticket.fixed", job=message.job) if solves_ticket(event) else ""
         comment = [*body[:1], Paragraph(fixed), *body[1:]] if fixed else body
         stored = self._with_fields(
@@ -436,13 +443,18 @@ def refused_check(what: str, error: TicketRefused) -> CheckResult:
 class KeyedTicketChannel(TicketChannel[S]):
     """A ticket channel whose service knows an alert by our key, and nothing can be read back from it.
 
-    Opening the same key again does no harm. A kind implements `create`, whose `RemoteTicket.ref` is the key, `comment`
-    and `close`, all of which may be called again. A closed alert is never reopened: the next failure opens one with a
-    key of its own.
+    Opening the same key again does no harm. A kind implements `create`, whose `RemoteTicket.ref` is the key,
+    `add_failure`, `comment` and `close`, all of which may be called again. Nobody says whether a person has closed an
+    alert, so `add_failure` raises it again. An alert that we closed is never reopened: the next failure opens one with
+    a key of its own.
     """
 
     keyed = True
     resend_policy = ResendPolicy.IDEMPOTENT
+
+    async def find_sent(self, delivery: Delivery) -> Outcome | None:  # noqa: ARG002 - nothing can be asked
+        """Return Unknown: what may have been sent is sent again."""
+        return Unknown(f"{self.kind} says nothing about an alert")
 
     async def find(self, key: str, project: str | None) -> Sequence[RemoteTicket]:  # noqa: ARG002 - nothing to ask
         """Return nothing."""
@@ -655,7 +667,12 @@ class _Visit:
             if known is None and self._looking:
                 raise TicketRefused(Unknown("the service does not say which comments there are"), applied=True)
         self._before_writing()
-        await self._channel.comment(self._ref, self._text.comment, self._mark)
+        text = self._text
+        if opens_ticket(self._event):
+            draft = text.draft(previous=self.ticket.previous, duplicate=False)
+            await self._channel.add_failure(self._ref, draft, text.comment, self._mark)
+        else:
+            await self._channel.comment(self._ref, text.comment, self._mark)
 
 
 def _decoded(content: bytes) -> _StoredText:

@@ -1,0 +1,1 @@
+"""Jira Service Management: alerts of its Operations, through an API integration."""

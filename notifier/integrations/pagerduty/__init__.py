@@ -1,0 +1,1 @@
+"""PagerDuty: alerts through the Events API v2."""
