@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
@@ -13,9 +14,11 @@ import pytest
 from factories import make_delivery, make_event, make_task
 from pydantic import BaseModel, SecretStr
 from servers.http import HttpServer
+from servers.tls import Certificate
 from sqlalchemy import select
 
 from notifier.channels.kinds import installed_kinds, settings_class
+from notifier.channels.mutual_tls import MutualTlsSettings
 from notifier.config.config import Config
 from notifier.config.loading import loads
 from notifier.core.routing import RoutedEvent
@@ -77,7 +80,25 @@ def sampled_channels(base: str, port: int) -> Iterator[dict[str, Any]]:
             yield {"name": f"{kind}-{number}", "kind": kind} | settings(base, port)
 
 
-def configuration(base: str, store: str, auth: str, chat: str, *, proxy: str = "") -> Config:
+def certified_channels(base: str, port: int, key: Certificate) -> Iterator[dict[str, Any]]:
+    """Yield settings of every kind that can show a certificate, with one whose key has a password."""
+    shown = {"cert_file": str(key.chain), "key_password": f"{CANARY}-key"}
+    for kind, sample in SAMPLES.items():
+        if issubclass(settings_class(kind), MutualTlsSettings):
+            tls = {"tls": True} if "tls" in settings_class(kind).model_fields else {}
+            yield {"name": f"{kind}-tls", "kind": kind} | sample.settings(base, port) | tls | shown
+
+
+@pytest.fixture
+def key(certificate: Certificate, tmp_path: Path) -> Certificate:
+    """Return a certificate whose key nobody else can read."""
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(certificate.chain.read_bytes())
+    chain.chmod(0o600)
+    return replace(certificate, chain=chain)
+
+
+def configuration(base: str, store: str, auth: str, chat: str, key: Certificate, *, proxy: str = "") -> Config:
     host, _, port = base.removeprefix("http://").partition(":")
     values = {
         "SOURCES": SOURCE.replace("NAME", "prod").replace("AUTH", AUTHS[auth]),
@@ -87,7 +108,11 @@ def configuration(base: str, store: str, auth: str, chat: str, *, proxy: str = "
         "SIGNING": SIGNING,
         "STORE": store,
         "SAMPLES": "\n".join(
-            f"  - {json.dumps(settings)}" for settings in sampled_channels(f"http://{host}:{port}", int(port))
+            f"  - {json.dumps(settings)}"
+            for settings in (
+                *sampled_channels(f"http://{host}:{port}", int(port)),
+                *certified_channels(f"http://{host}:{port}", int(port), key),
+            )
         ),
         "PROXY": f'"http://u:CANARY-proxy@{proxy}"' if proxy else "null",
         "BASE": f"http://{host}:{port}",
@@ -144,7 +169,7 @@ def filled_places(value: object) -> Iterator[tuple[str, str]]:
 EVERYWHERE = [*zip(AUTHS, CHAT, strict=True)]
 
 
-def test_every_place_for_a_secret_has_a_canary() -> None:
+def test_every_place_for_a_secret_has_a_canary(key: Certificate) -> None:
     for kind in installed_kinds():
         settings_class(kind)
     wanted = {place for model in every_settings_class() for place in secret_places(model)}
@@ -154,7 +179,7 @@ def test_every_place_for_a_secret_has_a_canary() -> None:
     tried = {
         place
         for auth, chat in EVERYWHERE
-        for place in filled_places(configuration(base, "sqlite:///x", auth, chat, proxy="127.0.0.1:9"))
+        for place in filled_places(configuration(base, "sqlite:///x", auth, chat, key, proxy="127.0.0.1:9"))
     }
     assert {place for place in wanted if place[0] not in abstract} - tried == set()
     assert len(wanted) >= 15
@@ -193,10 +218,14 @@ def _shown(row: tuple[Any, ...]) -> str:
 
 @pytest.mark.parametrize(("kinds_of", "status"), [*zip(EVERYWHERE, (200, 400), strict=True)])
 async def test_no_secret_is_in_the_database(
-    store_url: str, tmp_path: Path, kinds_of: tuple[str, str], status: int, capsys: pytest.CaptureFixture[str]
+    store_url: str,
+    kinds_of: tuple[str, str],
+    status: int,
+    key: Certificate,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     async with Echo(status) as server:
-        config = configuration(server.url("").rstrip("/"), store_url, *kinds_of)
+        config = configuration(server.url("").rstrip("/"), store_url, *kinds_of, key)
         async with open_app(config, exclusive=True) as app:
             names = [channel.name for channel in config.channels]
             event = make_event(make_task(fail_reason="it failed"))
@@ -213,7 +242,7 @@ async def test_no_secret_is_in_the_database(
             await app.send_heartbeat()
         assert any("/v2/enqueue" in request.target for request in server.requests)
         assert any(f"{CANARY}-pagerduty".encode() in request.body for request in server.requests)
-    kept = dump(store_url, tmp_path)
+    kept = dump(store_url, key.chain.parent)
     assert "31b8ae23-c687-4d80-b7b4-42a66c9bb886" in kept, "the dump has something in it"
     assert "${PD_KEY}" in kept
     of_samples = [secret for sample in SAMPLES.values() for secret in sample.secrets]

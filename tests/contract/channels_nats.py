@@ -9,7 +9,7 @@ from channels_sample import Sample
 
 from notifier.core.delivery import Body
 
-SECRETS = ("obviously-fake-password",)
+SECRETS = ("obviously-fake-password", "obviously-fake-token")
 
 
 def settings(_base: str, port: int) -> dict[str, Any]:
@@ -19,6 +19,10 @@ def settings(_base: str, port: int) -> dict[str, Any]:
 
 def structured(base: str, port: int) -> dict[str, Any]:
     return settings(base, port) | {"format": "structured"}
+
+
+def with_token(_base: str, port: int) -> dict[str, Any]:
+    return settings("", port) | {"username": None, "password": None, "token": SECRETS[1]}
 
 
 def text(body: Body) -> str:
@@ -32,7 +36,7 @@ def called(body: Body) -> list[str]:
 
 SAMPLE = Sample(
     settings=settings,
-    more_modes=(structured,),
+    more_modes=(structured, with_token),
     text=text,
     secrets=SECRETS,
     mentions=("oncall", "U0123ABCD", "@here", "值班"),

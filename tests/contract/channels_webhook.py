@@ -37,6 +37,10 @@ def structured(base: str, _port: int) -> dict[str, Any]:
     return settings(base, 0) | {"format": "cloudevents-structured", "headers": {}, "auth": auth}
 
 
+def with_token(base: str, _port: int) -> dict[str, Any]:
+    return settings(base, 0) | {"headers": {}, "auth": {"kind": "bearer", "token": SECRETS[2]}}
+
+
 def oauth2(base: str, _port: int) -> dict[str, Any]:
     auth = {"kind": "oauth2", "token_url": f"{base}/token", "client_id": "notifier", "client_secret": CLIENT_SECRET}
     return settings(base, 0) | {"format": "cloudevents-binary", "headers": {}, "auth": auth}
@@ -72,7 +76,7 @@ CLIENT = HttpService(
 
 SAMPLE = Sample(
     settings=settings,
-    more_modes=(templated, by_type, binary, structured, oauth2),
+    more_modes=(templated, by_type, binary, structured, with_token, oauth2),
     text=text,
     secrets=(*SECRETS, CLIENT_SECRET, ACCESS_TOKEN),
     http={"timeout": "150ms"},
