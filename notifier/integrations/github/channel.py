@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from notifier.ports import CheckResult
 
 API_VERSION = "2022-11-28"
-PAGE = 100
+_PAGE = 100
 """Number of entries of one page of a list: the most that GitHub gives."""
-MAX_LIST = 16 * 1024 * 1024
+_MAX_LIST = 16 * 1024 * 1024
 """Maximum size of a page of a list, in bytes. One text has up to 65,536 characters."""
 _MOVED = (301, 302, 307, 308)
 _GONE = (404, 410)
@@ -101,7 +101,7 @@ class GitHubChannel(TicketChannel[GitHubSettings]):
 
     async def _newest(self, repository: str, label: str | None) -> Sequence[_Issue]:
         """Return the newest issues, the newest first, without the pull requests that GitHub lists among them."""
-        query = {"state": "all", "sort": "created", "direction": "desc", "per_page": PAGE}
+        query = {"state": "all", "sort": "created", "direction": "desc", "per_page": _PAGE}
         reply = await self._call(
             "GET", f"/repos/{repository}/issues", query=query | ({"labels": label} if label else {})
         )
@@ -125,7 +125,7 @@ class GitHubChannel(TicketChannel[GitHubSettings]):
 
     async def has_comment(self, ref: str, mark: str) -> bool | None:
         """Return whether one of the latest comments has the mark. GitHub lists the oldest first."""
-        query = {"per_page": PAGE}
+        query = {"per_page": _PAGE}
         reply = await self._call("GET", f"{_path(ref)}/comments", query=query)
         last = _LAST_PAGE.search(reply.headers.get("link", ""))
         pages = [reply]
@@ -180,7 +180,7 @@ class GitHubChannel(TicketChannel[GitHubSettings]):
             headers=self._headers,
             payload=payload,
             accepted=accepted,
-            max_bytes=MAX_LIST,
+            max_bytes=_MAX_LIST,
         )
 
     @property

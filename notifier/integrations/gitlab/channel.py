@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from notifier.channels.reply_conditions import ParsedReply
     from notifier.ports import CheckResult
 
-PAGE = 100
+_PAGE = 100
 """Number of entries of one page of a list: the most that GitLab gives."""
-MAX_LIST = 16 * 1024 * 1024
+_MAX_LIST = 16 * 1024 * 1024
 """Maximum size of a page of a list, in bytes. A description may have a megabyte."""
 
 
@@ -88,7 +88,7 @@ class GitLabChannel(TicketChannel[GitLabSettings]):
         """Look through the newest issues: those with our label, then our own, for labels may have been left out."""
         for place in dict.fromkeys(filter(None, (project, *self.settings.projects))):
             for narrowed in ({"labels": self.settings.marker_label}, {"scope": "created_by_me"}):
-                query = {"state": "all", "order_by": "created_at", "sort": "desc", "per_page": PAGE, **narrowed}
+                query = {"state": "all", "order_by": "created_at", "sort": "desc", "per_page": _PAGE, **narrowed}
                 issues = self.read_as(await self._call("GET", _issues(place), query=query), list[_Issue])
                 found = [_remote(place, issue) for issue in issues if hidden_key(issue.description) == key]
                 if found:
@@ -111,7 +111,7 @@ class GitLabChannel(TicketChannel[GitLabSettings]):
 
     async def has_comment(self, ref: str, mark: str) -> bool | None:
         """Return whether one of the latest comments has the mark."""
-        query = {"sort": "desc", "order_by": "created_at", "per_page": PAGE}
+        query = {"sort": "desc", "order_by": "created_at", "per_page": _PAGE}
         reply = await self._call("GET", f"{_path(ref)}/notes", query=query)
         return any(hidden_key(note.body) == mark for note in self.read_as(reply, list[_Note]))
 
@@ -164,7 +164,7 @@ class GitLabChannel(TicketChannel[GitLabSettings]):
             headers={"private-token": self.settings.token.get_secret_value()},
             payload=payload,
             accepted=accepted,
-            max_bytes=MAX_LIST,
+            max_bytes=_MAX_LIST,
         )
 
     def _project(self, draft: Draft) -> str:
