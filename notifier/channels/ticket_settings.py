@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from notifier.channels.settings import ChannelSettings
 from notifier.core.severity import Severity
@@ -23,6 +23,16 @@ Word = Annotated[str, Field(min_length=1, max_length=255)]
 Words = Annotated[tuple[Word, ...], Field(max_length=MAX_LABELS)]
 FieldName = Annotated[str, Field(min_length=1, max_length=100)]
 FieldValues = Mapping[FieldName, Any]
+
+
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Unquoted = BeforeValidator(_as_text)
+"""Lets a setting that is text be written as a number, without quotes."""
+Number = Annotated[str, Unquoted, Field(pattern="^[0-9]{1,20}$")]
+"""The number by which a service calls something, written with or without quotes."""
 
 WordBySeverity = Word | Mapping[Severity, Word]
 """One word, or one for each severity: `{critical: Highest, error: High}`."""

@@ -223,6 +223,9 @@ class TestSettings:
     def test_the_api_is_below_the_address(self, url: str, api: str) -> None:
         assert GitLabSettings.model_validate(OFFLINE | {"name": "ops", "url": url}).api_url == api
 
+    def test_a_number_needs_no_quotes(self) -> None:
+        assert GitLabSettings.model_validate(OFFLINE | {"name": "ops", "project": 42}).projects == ("42",)
+
     @pytest.mark.parametrize(
         "project", ["ops", "acme/o ps", "/acme/ops", "acme/ops/", "../x", "", {}, {"worst": "a/b"}]
     )

@@ -5,12 +5,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from notifier.channels.ticket_settings import TicketSettings, Word, every_value
+from notifier.channels.ticket_settings import TicketSettings, Unquoted, Word, every_value
 from notifier.core.severity import Severity
 from notifier.settings.types import AsciiSecret, HttpsUrl
 
 PROJECT_PATTERN = r"^([0-9]+|[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)+)$"
-Project = Annotated[str, Field(pattern=PROJECT_PATTERN, max_length=255)]
+Project = Annotated[str, Unquoted, Field(pattern=PROJECT_PATTERN, max_length=255)]
 
 
 class GitLabSettings(TicketSettings):

@@ -1,0 +1,1 @@
+"""Zendesk: one ticket for each failing operation."""
