@@ -612,12 +612,15 @@ class TestOverHttp:
     async def test_hostile_text_changes_no_header_and_no_address(self, talk: Conversation) -> None:
         async with ServiceServer(talk.service, success_of(talk.service)) as server:
             channel = talk.channel(place_of(server))
-            for text in ("harmless", *HOSTILE):
-                await channel.send(rendered(channel, hostile_event(text)))
+            deliveries = [rendered(channel, hostile_event(text)) for text in ("harmless", *HOSTILE)]
+            for delivery in deliveries:
+                await channel.send(delivery)
             await channel.aclose()
         key = talk.service.repeat_key or (lambda _request: "")
+        addresses = {without(request.target, key(request)) for request in server.messages}
+        ids = re.compile("|".join(re.escape(delivery.id) for delivery in deliveries))
         assert len({tuple(sorted(request.headers)) for request in server.messages}) == 1
-        assert len({without(request.target, key(request)) for request in server.messages}) == 1
+        assert len({ids.sub("ID", address) for address in addresses}) == 1
 
     async def test_the_check_sends_no_message_and_shows_no_secret(self, talk: Conversation) -> None:
         """Whatever answers: a check that fails has a remedy, and one request with an effect would be too many."""

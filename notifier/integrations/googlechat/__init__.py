@@ -1,0 +1,1 @@
+"""Google Chat: webhooks of spaces."""
