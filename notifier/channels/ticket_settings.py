@@ -54,6 +54,11 @@ def every_value(value: T | Mapping[Severity, T] | None) -> tuple[T, ...]:
     return tuple(dict.fromkeys(value.values())) if isinstance(value, Mapping) else (value,)
 
 
+def severities_without(value: object) -> str:
+    """Return the severities for which a setting that may differ by severity has nothing, with commas between them."""
+    return ", ".join(one for one in Severity if one not in value) if isinstance(value, Mapping) else ""
+
+
 class TicketSettings(ChannelSettings):
     """Settings that every kind of ticket channel has. A kind narrows `kind`, and adds its address and credential."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from fakes import FakeClock
 from memory_tickets import wait
 from servers.http import reply
 from servers.jira import JiraServer
+from servers.redmine import RedmineServer
 from servers.servicenow import ServiceNowServer
 from servers.tracker import TrackerServer
 from ticket_counter import DAY, Counter, failure, success
@@ -25,6 +27,8 @@ JSON_TYPE = {"Content-Type": "application/json"}
 SERVICES: dict[str, Callable[[Callable[[], datetime]], TrackerServer]] = {
     "jira cloud": JiraServer,
     "jira scoped": lambda now: JiraServer(now, scoped=True),
+    "redmine": RedmineServer,
+    "redmine with a field": partial(RedmineServer, key_field=7),
     "servicenow": ServiceNowServer,
     "jira data center": lambda now: JiraServer(now, deployment="data_center"),
 }

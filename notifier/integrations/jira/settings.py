@@ -1,13 +1,19 @@
 """Settings of a channel that keeps issues in Jira."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import date
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from notifier.channels.ticket_settings import FieldValues, TicketSettings, Word, WordBySeverity, every_value
-from notifier.core.severity import Severity
+from notifier.channels.ticket_settings import (
+    FieldValues,
+    TicketSettings,
+    Word,
+    WordBySeverity,
+    every_value,
+    severities_without,
+)
 from notifier.settings.explain import setting_error
 from notifier.settings.types import AccountPassword, EndpointUrl, PlainText, url_rule
 
@@ -65,6 +71,6 @@ class JiraSettings(TicketSettings):
 
     @model_validator(mode="after")
     def _has_a_project_for_every_severity(self) -> Self:
-        if isinstance(self.project, Mapping) and (missing := [one for one in Severity if one not in self.project]):
-            raise setting_error("project", f"has nothing for {', '.join(missing)}: give one for every severity.")
+        if missing := severities_without(self.project):
+            raise setting_error("project", f"has nothing for {missing}: give one for every severity.")
         return self
