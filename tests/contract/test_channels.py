@@ -702,6 +702,9 @@ class TestTickets:
     async def test_what_a_person_closed_stays_closed(self, talk: Conversation) -> None:
         await ticket_cases.respects_a_person(talk.desk)
 
+    async def test_a_test_ticket_is_opened_and_closed(self, talk: Conversation) -> None:
+        await ticket_cases.is_tried_with_a_test_ticket(talk.desk)
+
     async def test_a_success_without_a_ticket_asks_nothing(self, talk: Conversation) -> None:
         await ticket_cases.leaves_successes_alone(talk.desk)
 

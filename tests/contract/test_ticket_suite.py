@@ -148,6 +148,7 @@ CHECKS: Sequence[Callable[[OpenDesk], Awaitable[object]]] = (
     ticket_cases.leaves_others_alone,
     ticket_cases.opens_again,
     ticket_cases.respects_a_person,
+    ticket_cases.is_tried_with_a_test_ticket,
     ticket_cases.leaves_successes_alone,
 )
 

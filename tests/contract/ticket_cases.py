@@ -10,12 +10,15 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from factories import T0, make_event, make_task
+from factories import T0, make_delivery, make_event, make_render_request, make_task
 from fakes import FakeClock
 from memory_tickets import Shop, wait
 from servers.tickets import Fault, ServedTicket, TicketServer
 
-from notifier.core.delivery import Delivered, Outcome, Skipped
+from notifier.cli.samples import sample_event
+from notifier.cli.ticket_trial import try_ticket
+from notifier.core.delivery import Delivered, Delivery, Outcome, Skipped
+from notifier.core.events import EventType
 from notifier.core.model import Event, TaskStatus
 
 FAULTS: Sequence[Fault] = ("lost", "not applied", "busy", "broken")
@@ -122,6 +125,28 @@ async def respects_a_person(open_desk: OpenDesk) -> None:
         assert isinstance(await desk.settle(failure(2)), Delivered)
         assert [one.closed for one in desk.server.tickets] == [True, False]
         assert by_hand.comments == []
+
+
+async def is_tried_with_a_test_ticket(open_desk: OpenDesk) -> None:
+    """Try the channel as `test-send` does, twice: each ticket is marked, and closed again."""
+    clock = FakeClock()
+    async with open_desk(clock) as desk:
+        for number in (1, 2):
+            failed, solved = (_trial(desk, kind) for kind in (EventType.TASK_FAILED, EventType.TASK_COMPLETED))
+            trial = await try_ticket(desk.shop.channel, failed, solved)
+            assert isinstance(trial.outcome, Delivered), trial.outcome
+            assert trial.closed
+            assert trial.ticket
+            assert trial.ticket.label
+            assert [one.closed for one in desk.server.tickets] == [True] * number
+            wait(clock, 60)
+
+
+def _trial(desk: Desk, kind: EventType) -> Delivery:
+    event = sample_event(kind, desk.shop.clock.now(), marked="This is a test.")
+    name = desk.shop.channel.name
+    body = desk.shop.channel.render(make_render_request(event, channel=name))
+    return make_delivery(event, channel=name, body=body)
 
 
 async def leaves_successes_alone(open_desk: OpenDesk) -> None:
