@@ -24,7 +24,7 @@ from notifier.channels.live_settings import LiveChatSettings
 from notifier.channels.reply_conditions import ParsedReply
 from notifier.channels.templates import FilledTemplate
 from notifier.core import dispatch
-from notifier.core.delivery import Delivered, Delivery, Outcome, Thread, delivery_id
+from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, Thread, delivery_id
 from notifier.http import HttpError
 
 S = TypeVar("S", bound=LiveChatSettings)
@@ -74,6 +74,10 @@ class EditedChat(LiveChat[S], HttpChat[S]):
         """Return what the message of a thread shows now. One that replaces a deleted message mentions nobody."""
 
     @abstractmethod
+    def owns(self, ref: str) -> bool:
+        """Return whether a reference is of a message that can be changed and answered here: settings change."""
+
+    @abstractmethod
     def gone(self, reply: ParsedReply) -> bool:
         """Return whether a reply says that the message to change or to answer does not exist (any more)."""
 
@@ -91,15 +95,16 @@ class EditedChat(LiveChat[S], HttpChat[S]):
         """Post once: as a step of the task's message where there is one, as a new message where that is gone."""
         end = self.attempt_end()
         message: Json = json.loads(stored_body(delivery).content)
-        if delivery.thread and self.settings.broadcast and dispatch.is_broadcast(delivery):
-            outcome, _ = await self.ask(self.loud_request(delivery.thread, message, delivery.id), end)
-            return self._with_copy(delivery, outcome)
-        if delivery.thread:
-            whole = delivery.events[0].type.traits.needs_care or delivery.storm is not None
-            step = message if whole else self.short(message)
-            outcome, reply = await self.post_step(delivery.thread, step, delivery.id, end)
+        if (ref := delivery.thread) and self.owns(ref):
+            aloud = self.settings.broadcast and dispatch.is_broadcast(delivery)
+            if aloud:
+                outcome, reply = await self.ask(self.loud_request(ref, message, delivery.id), end)
+            else:
+                whole = delivery.events[0].type.traits.needs_care or delivery.storm is not None
+                step = message if whole else self.short(message)
+                outcome, reply = await self.post_step(ref, step, delivery.id, end)
             if reply is None or not self.gone(reply):
-                return outcome
+                return self._with_copy(delivery, outcome) if aloud else outcome
         outcome, _ = await self.ask(self.post_request(message, delivery.id), end)
         begins = isinstance(outcome, Delivered) and self.begins_thread(delivery)
         return replace(outcome, thread=outcome.ref) if isinstance(outcome, Delivered) and begins else outcome
@@ -116,6 +121,8 @@ class EditedChat(LiveChat[S], HttpChat[S]):
 
     async def show(self, thread: Thread) -> Outcome:
         """Change a message to its current state; post it again where it is gone."""
+        if not self.owns(thread.ref):
+            return GaveUp("the message is in another chat")
         end, filled = self.attempt_end(), self.filled_now(thread)
         outcome, reply = await self._edit(thread.ref, self.live_message(thread, filled, replaces=False), end)
         if reply is None or not self.gone(reply):
@@ -127,12 +134,16 @@ class EditedChat(LiveChat[S], HttpChat[S]):
 
     async def show_copy(self, thread: Thread, ref: str) -> Outcome | None:
         """Change a copy of a message to the message's current state; None where it is gone."""
+        if not self.owns(ref):
+            return None
         message = self.live_message(thread, self.filled_now(thread), replaces=False)
         outcome, reply = await self._edit(ref, message, self.attempt_end())
         return None if reply is not None and self.gone(reply) else outcome
 
     async def _edit(self, ref: str, message: Json, end: float) -> Asked:
         outcome, reply = await self.ask(self.edit_request(ref, message), end)
+        if isinstance(outcome, Parked) and outcome.probe_after is None:  # what posted it never comes back
+            outcome = GaveUp(outcome.reason, reply=outcome.reply)
         return (replace(outcome, ref=None) if isinstance(outcome, Delivered) else outcome), reply
 
     # -- requests --

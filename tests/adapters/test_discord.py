@@ -41,6 +41,7 @@ from notifier.core.people import Acknowledgement
 from notifier.core.routing import DeliveryRouting
 from notifier.http import HttpClient
 from notifier.integrations.discord.settings import DiscordSettings
+from notifier.ports import LiveChannel
 from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import Language
 
@@ -207,6 +208,8 @@ async def test_a_removed_webhook_parks_the_channel(server: DiscordServer, contex
     outcome = await channel.send(delivery_of(channel, FAILED))
     assert isinstance(outcome, Parked)
     assert "the webhook was removed" in outcome.reason
+    assert outcome.probe_after is None
+    assert isinstance(await channel.show(thread_of(ref(0))), GaveUp), "Discord restricts who goes on trying"
     (found,) = await channel.check()
     assert (found.ok, found.remedy) == (False, "the webhook was removed: make a new one and set webhook_url to its URL")
 
@@ -235,6 +238,16 @@ async def test_a_limit_that_is_no_number_stops_nothing(context: ChannelContext, 
         channel = hook(server, context)
         for _ in "ab":
             assert isinstance(await channel.send(delivery_of(channel, FAILED)), Delivered)
+
+
+async def test_the_limit_of_changes_delays_no_message(server: DiscordServer, context: ChannelContext) -> None:
+    channel = hook(server, context)
+    await channel.send(delivery_of(channel, STARTED))
+    server.service.remaining = 1
+    assert isinstance(await channel.show(thread_of(ref(0))), Delivered)
+    assert isinstance(await channel.show(thread_of(ref(0))), Retry)
+    server.service.remaining = 5
+    assert isinstance(await channel.send(delivery_of(channel, FAILED)), Delivered)
 
 
 # ---- a bot ----
@@ -360,6 +373,18 @@ async def test_a_check_proves_the_bot_and_finds_the_channel(server: DiscordServe
 async def test_a_change_that_discord_refuses_is_not_repeated(context: ChannelContext) -> None:
     async with HttpServer(reply(400, b'{"code": 50035}')) as server:
         assert isinstance(await hook(server, context).show(thread_of(ref(0))), GaveUp)
+
+
+@pytest.mark.parametrize("foreign", ["C0123ABCD:1768465800.000001", "om_1", "!a:b/$c", f"{CHANNEL}:../x", ""])
+async def test_a_message_of_another_chat_is_neither_changed_nor_answered(
+    server: DiscordServer, context: ChannelContext, foreign: str
+) -> None:
+    channel: LiveChannel = bot(server, context)
+    assert isinstance(await channel.show(thread_of(foreign)), GaveUp)
+    assert await channel.show_copy(thread_of(foreign), foreign) is None
+    assert server.requests == []
+    outcome = await channel.send(delivery_of(bot(server, context), HALF, thread=foreign))
+    assert bare(outcome) == Delivered(ref(0), thread=ref(0))
 
 
 # ---- text from outside ----

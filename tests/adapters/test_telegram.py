@@ -32,13 +32,14 @@ from servers.http import HttpServer
 from servers.telegram import GROUP, MOVED, TOKEN, Telegram, TelegramServer, active, read_html
 
 from notifier.channels.base import BaseChannel, ChannelContext
-from notifier.core.delivery import Delivered, Delivery, Outcome, Parked, Thread
+from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, Thread
 from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.core.people import Acknowledgement
 from notifier.core.routing import DeliveryRouting
 from notifier.http import HttpClient
 from notifier.integrations.telegram.settings import TelegramSettings
+from notifier.ports import LiveChannel
 from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import Language
 
@@ -254,6 +255,38 @@ async def test_digests_begin_no_thread_and_a_storm_does(server: TelegramServer, 
     delivery = delivery_of(channel, FAILED)
     storm = make_storm(opened_by=delivery.id)
     assert bare(await channel.send(replace(delivery, storm=storm))) == Delivered(ref(2), thread=ref(2))
+
+
+@pytest.mark.parametrize("foreign", ["C0123ABCD:1768465800.000001", "om_1", "-100999:1", f"{GROUP}:x", ""])
+async def test_a_message_of_another_chat_is_neither_changed_nor_answered(
+    server: TelegramServer, context: ChannelContext, foreign: str
+) -> None:
+    """Each chat numbers its messages from 1, so that the number alone would be that of another message."""
+    channel: LiveChannel = bot(server, context)
+    assert isinstance(await channel.show(thread_of(foreign)), GaveUp)
+    assert await channel.show_copy(thread_of(foreign), foreign) is None
+    assert server.requests == []
+    outcome = await channel.send(delivery_of(bot(server, context), HALF, thread=foreign))
+    assert bare(outcome) == Delivered(ref(1), thread=ref(1))
+    assert "reply_parameters" not in server.service.messages[1].body
+
+
+async def test_a_public_name_stands_for_the_number_of_its_chat(server: TelegramServer, context: ChannelContext) -> None:
+    channel = bot(server, context, chat_id="@dba_alerts")
+    await channel.send(delivery_of(channel, STARTED))
+    assert bare(await channel.send(delivery_of(channel, HALF, thread=ref(1)))) == Delivered(ref(2))
+    assert bare(await channel.show(thread_of(ref(1)))) == Delivered()
+
+
+@pytest.mark.parametrize("event", [HALF, FAILED])
+async def test_a_message_of_another_topic_is_not_answered(
+    server: TelegramServer, context: ChannelContext, event: Event
+) -> None:
+    """Telegram refuses an answer to a message of another topic, whatever `allow_sending_without_reply` says."""
+    await bot(server, context).send(delivery_of(bot(server, context), STARTED))
+    channel = bot(server, context, topic_id=7)
+    outcome = await channel.send(delivery_of(channel, event, thread=ref(1)))
+    assert bare(outcome) == Delivered(ref(2), thread=ref(2))
 
 
 # ---- check ----

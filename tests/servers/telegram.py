@@ -143,9 +143,11 @@ class Telegram:
         topic = body.get("message_thread_id")
         if topic is not None and topic not in self.topics:
             return _refused(400, "Bad Request: message thread not found")
-        answered = body.get("reply_parameters", {})
-        if answered and answered["message_id"] not in self.messages and not answered["allow_sending_without_reply"]:
-            return _refused(400, "Bad Request: message to be replied not found")
+        if answered := body.get("reply_parameters"):
+            known = self.messages.get(answered["message_id"])
+            elsewhere = known is not None and known.body.get("message_thread_id") != topic
+            if elsewhere or (known is None and not answered["allow_sending_without_reply"]):
+                return _refused(400, "Bad Request: message to be replied not found")
         return self._show(len(self.messages) + 1, body)
 
     def _edit(self, body: dict[str, Any]) -> Answer:

@@ -6,7 +6,9 @@ A webhook changes its own messages and begins no threads: a step is a line in th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -31,7 +33,10 @@ if TYPE_CHECKING:
 
 UNKNOWN_CHANNEL = 10003
 UNKNOWN_MESSAGE = 10008
+_WEBHOOK_GONE = frozenset({10015, 50027})
+"""Codes of a webhook that never comes back. Discord restricts addresses that go on using one."""
 _RATE_LIMITED = 429
+_SNOWFLAKE = re.compile(r"[0-9]{1,20}")
 _LONGEST_PAUSE = 3600.0
 """Maximum pause that a header may ask for, in seconds."""
 HEADERS = {
@@ -52,7 +57,8 @@ class DiscordSender(EditedChat[DiscordSettings]):
 
     def __init__(self, settings: DiscordSettings, context: ChannelContext) -> None:
         super().__init__(settings, context)
-        self._free_at = 0.0
+        self._free_at: Mapping[str, float] = {}
+        """Time on the monotonic clock before which Discord takes no request of a kind."""
 
     def compose(self, request: RenderRequest, filled: FilledTemplate) -> Body:
         """Return the message as JSON."""
@@ -72,6 +78,11 @@ class DiscordSender(EditedChat[DiscordSettings]):
         ref = MessageRef(channel=_snowflake(reply, "channel_id"), ts=_snowflake(reply, "id"))
         return Delivered(str(ref)) if reply.succeeded and ref.ts and ref.channel else None
 
+    def owns(self, ref: str) -> bool:
+        """Return whether a reference has the form that messages of Discord have."""
+        at = MessageRef.parse(ref)
+        return _is_snowflake(at.channel) and _is_snowflake(at.ts)
+
     def gone(self, reply: ParsedReply) -> bool:
         """Return whether a reply says that a message does not exist (any more)."""
         return code_of(reply, "code") == UNKNOWN_MESSAGE
@@ -82,16 +93,20 @@ class DiscordSender(EditedChat[DiscordSettings]):
         usable = isinstance(wait, int | float) and not isinstance(wait, bool) and 0 <= wait <= _LONGEST_PAUSE
         if reply.status == _RATE_LIMITED and usable and "retry-after" not in reply.headers:
             reply = ParsedReply(reply.status, {**reply.headers, "retry-after": str(wait)}, reply.body)
-        return super().outcome(reply, now)
+        outcome = super().outcome(reply, now)
+        gone = isinstance(outcome, Parked) and code_of(reply, "code") in _WEBHOOK_GONE
+        return replace(outcome, probe_after=None) if isinstance(outcome, Parked) and gone else outcome
 
     async def ask(self, request: ChatRequest, end: float) -> Asked:
         """Send a request, unless Discord said before that it would be one too many."""
-        clock = self.context.clock
-        if (left := self._free_at - clock.monotonic()) > 0:
+        now, bucket = self.context.clock.monotonic, _bucket(request)
+        if (left := self._free_at.get(bucket, 0.0) - now()) > 0:
             return Retry("the rate limit of Discord is used up", timedelta(seconds=left)), None
         outcome, reply = await super().ask(request, end)
         if reply is not None and reply.headers.get("x-ratelimit-remaining") == "0":
-            self._free_at = clock.monotonic() + _seconds(reply.headers.get("x-ratelimit-reset-after", ""))
+            pause = _seconds(reply.headers.get("x-ratelimit-reset-after", ""))
+            waiting = {name: at for name, at in self._free_at.items() if at > now()}
+            self._free_at = {**waiting, bucket: now() + pause}
         return outcome, reply
 
     async def look(self, what: str, url: str, remedy: str, **headers: str) -> ParsedReply | CheckResult:
@@ -164,7 +179,16 @@ class DiscordChannel(DiscordSender):
 def _snowflake(reply: ParsedReply, place: str) -> str:
     """Return an id at a place of a reply; the empty string where there is none."""
     value: Any = value_at(reply.data, place)
-    return value if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20 else ""  # noqa: PLR2004 - of 64 bits
+    return value if isinstance(value, str) and _is_snowflake(value) else ""
+
+
+def _is_snowflake(text: str) -> bool:
+    return bool(_SNOWFLAKE.fullmatch(text))
+
+
+def _bucket(request: ChatRequest) -> str:
+    """Return what Discord counts a request with: those of its method to the same channel or webhook."""
+    return f"{request.method} {request.url.partition('?')[0].rpartition('/')[0]}"
 
 
 def _seconds(text: str) -> float:

@@ -6,6 +6,7 @@ A step of a task is a reply to its message, without a sound. A loud one has a so
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 _REFUSED = 400
 _UNCHANGED = "message is not modified"
-_GONE = ("message to edit not found", "MESSAGE_ID_INVALID")
+_GONE = ("message to edit not found", "message to be replied not found", "MESSAGE_ID_INVALID")
+_NUMBER = re.compile(r"-?[0-9]{1,20}")
 _LAYOUT = "can't parse entities"
 
 log = structlog.get_logger(__name__)
@@ -116,6 +118,12 @@ class TelegramChannel(EditedChat[TelegramSettings]):
         chat, message = code_of(reply, "result.chat.id"), code_of(reply, "result.message_id")
         posted = reply.succeeded and value_at(reply.data, "ok") is True
         return Delivered(str(MessageRef(str(chat), str(message)))) if posted and chat and message else None
+
+    def owns(self, ref: str) -> bool:
+        """Return whether a reference is of a message of this chat: each chat numbers its messages from 1."""
+        at = MessageRef.parse(ref)
+        here = at.channel == self._chat or (self._chat.startswith("@") and _NUMBER.fullmatch(at.channel) is not None)
+        return here and at.ts.isascii() and at.ts.isdigit()
 
     def gone(self, reply: ParsedReply) -> bool:
         """Return whether a reply says that a message does not exist (any more)."""
