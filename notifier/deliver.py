@@ -88,8 +88,11 @@ class TicketRecords(Protocol):
         Return the ids of the deliveries whose tickets other messages show from now on.
         """
 
-    def links(self, operations: Collection[str]) -> Mapping[str, Sequence[TicketLink]]:
-        """Return what messages show of the latest tickets of operations, by operation."""
+    def links(self, operations: Collection[str], *, held: bool = False) -> Mapping[str, Sequence[TicketLink]]:
+        """Return what messages show of the latest tickets of operations, by operation.
+
+        Nobody changes those that are `held` until the transaction ends.
+        """
 
 
 class ThreadRecords(Protocol):
@@ -280,8 +283,11 @@ def _take_step(tx: DeliveryTx, channel: Channel, owner: str, rules: DeliveryRule
             ticketed = tx.tickets.record(settlements, now)
         tx.deliveries.settle(settlements, now)
         if channel.threads:
+            outdated = _with_newer_tickets(tx, request.finished) if rules.tickets else ()
             updates = [update for one in request.finished for update in dispatch.thread_updates(*one)]
             tx.threads.update(channel.name, updates, now)
+            if outdated:
+                tx.threads.touch_subjects(outdated, now)
     if request.released:
         tx.deliveries.release(request.released, now)
     if plan.breaker_closes:
@@ -327,6 +333,17 @@ def _with_context(tx: DeliveryTx, channel: Channel, claimed: Sequence[Delivery])
         withheld = tx.deliveries.withheld([delivery.id for delivery in claimed])
         claimed = [replace(delivery, withheld=withheld.get(delivery.id, frozenset())) for delivery in claimed]
     return claimed
+
+
+def _with_newer_tickets(tx: DeliveryTx, finished: Sequence[Settled]) -> Collection[str]:
+    """Return the subjects of new live messages whose tickets were opened while the messages were on their way."""
+    begun = {
+        one.events[0].subject: (operation, one.tickets)
+        for one, settlement in finished
+        if settlement.thread and not one.digest and (operation := operation_of(one.events[0]))
+    }
+    links = tx.tickets.links({operation for operation, _ in begun.values()}, held=True) if begun else {}
+    return [subject for subject, (operation, shown) in begun.items() if tuple(links.get(operation, ())) != shown]
 
 
 def _with_tickets(tx: DeliveryTx, channel: Channel, claimed: Sequence[Delivery], now: datetime) -> Sequence[Delivery]:

@@ -8,8 +8,8 @@ A message of a thread that the channel shows too is a copy: it is edited with th
 """
 
 import asyncio
-from collections.abc import Awaitable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol, TypeVar
@@ -18,6 +18,7 @@ from notifier.clock import wait_until_set
 from notifier.core import dispatch, outbox, pacing
 from notifier.core.delivery import MAX_COPIES, Delivered, GaveUp, Outcome, Retry, Thread, Unknown
 from notifier.core.pacing import ChannelHealth
+from notifier.core.tickets import TicketLink, operation_of
 from notifier.ports import Clock, DatabaseTime, LiveChannel, Store
 
 
@@ -46,8 +47,19 @@ class EditRecords(Protocol):
         """Record a budget of edits."""
 
 
+class TicketLinks(Protocol):
+    """The tickets of operations."""
+
+    def links(self, operations: Collection[str]) -> Mapping[str, Sequence[TicketLink]]:
+        """Return what messages show of the latest tickets of operations, by operation."""
+
+
 class LiveTx(DatabaseTime, Protocol):
     """What edits of messages need of a transaction."""
+
+    @property
+    def tickets(self) -> TicketLinks:
+        """The tickets of operations."""
 
     @property
     def threads(self) -> EditRecords:
@@ -104,9 +116,26 @@ class _Edited:
 class MessageEditor:
     """Edits the messages of one channel. Its driver calls `step` and `wait` in a loop."""
 
-    def __init__(self, channel: LiveChannel, store: Store[LiveTx, object], clock: Clock, *, lease: timedelta) -> None:
-        """`lease` is how long a claim of messages holds. It is longer than `EDIT_BATCH` edits take."""
+    def __init__(
+        self,
+        channel: LiveChannel,
+        store: Store[LiveTx, object],
+        clock: Clock,
+        *,
+        lease: timedelta,
+        tickets: bool = False,
+    ) -> None:
+        """Edit the messages of `channel`.
+
+        Args:
+            channel: whose messages change.
+            store: the database.
+            clock: of this process.
+            lease: how long a claim of messages holds. It is longer than `EDIT_BATCH` edits take.
+            tickets: whether any channel keeps tickets.
+        """
         self.channel = channel
+        self._tickets = tickets
         self._store = store
         self._clock = clock
         self._lease = lease
@@ -146,6 +175,8 @@ class MessageEditor:
         now = tx.now()  # read last: the line above waits for others that spend the same budget
         allowed = pacing.allowance(before, self.channel.edit_pace, now, EDIT_BATCH)
         threads = tx.threads.claim_edits(self.channel.name, now, self._lease, allowed.count) if allowed.count else ()
+        if self._tickets and threads:
+            threads = _with_tickets(tx, threads)
         edits = sum(thread.edits for thread in threads)
         health = pacing.charge(before, self.channel.edit_pace, now, edits)
         if health != before:
@@ -191,3 +222,13 @@ class MessageEditor:
         health = pacing.after(before, signals, now, self.channel.edit_pace)
         if health != before:
             tx.threads.save_edit_budget(budget, health)
+
+
+def _with_tickets(tx: LiveTx, threads: Sequence[Thread]) -> Sequence[Thread]:
+    """Add the tickets of the operations that tasks are of."""
+    operations = [operation_of(thread.event) or "" for thread in threads]
+    links = tx.tickets.links(set(operations))
+    return [
+        replace(thread, tickets=tuple(links.get(operation, ())))
+        for thread, operation in zip(threads, operations, strict=True)
+    ]

@@ -13,6 +13,7 @@ from notifier.core.health_facts import Expected, HealthFacts
 from notifier.core.model import ChannelState, Event, SourceState, Task
 from notifier.core.people import Action, Mute
 from notifier.core.routing import Route, RoutedEvent, RouteVerdict, explain_routes
+from notifier.core.tickets import Ticket, operation_of_task
 from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter
 
 
@@ -36,6 +37,9 @@ class Lookup(Protocol):
 
     def attempts(self, delivery_id: str) -> Sequence[Attempt]:
         """Return the attempts of a delivery in order."""
+
+    def tickets(self, operation: str) -> Sequence[Ticket]:
+        """Return the tickets of an operation, by channel, the oldest first."""
 
     def ledger(self) -> Ledger:
         """Count every pair."""
@@ -144,6 +148,8 @@ class TaskExplanation:
     task: StoredTask
     events: tuple[EventRecord, ...]
     """The oldest first."""
+    tickets: tuple[Ticket, ...] = ()
+    """Those that were opened for its operation, by channel, the oldest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +237,9 @@ def explain_task(q: Lookup, stored: StoredTask, routes: Sequence[Route], channel
     events = tuple(q.events(EventFilter(source=task.source, job_id=task.job_id, exact=True, limit=MAX_HISTORY)))[::-1]
     deliveries = _deliveries_by_pair(q, [found.event.id for found in events])
     return TaskExplanation(
-        task=stored, events=tuple(_event_record(q, found, routes, channels, deliveries) for found in events)
+        task=stored,
+        events=tuple(_event_record(q, found, routes, channels, deliveries) for found in events),
+        tickets=tuple(one for one in q.tickets(operation_of_task(task)) if one.label is not None),
     )
 
 

@@ -40,6 +40,8 @@ class ChannelSettings(Settings):
     takes_templates: ClassVar[bool] = False
     """Whether `templates` replace messages of the kind. True for a kind whose channel is a `TemplatedChannel`."""
 
+    keeps_tickets: ClassVar[bool] = False
+    """Whether the kind keeps tickets, so that `ticket` of a route has an effect."""
     mention_forms: ClassVar[str] = ""
     """How the kind writes whom a message mentions, for errors; the empty string where it mentions nobody."""
 

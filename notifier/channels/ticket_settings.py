@@ -12,6 +12,7 @@ from notifier.channels.settings import ChannelSettings
 from notifier.core.severity import Severity
 from notifier.core.tickets import TicketRules
 from notifier.settings.explain import setting_error
+from notifier.settings.interpolated import with_values
 from notifier.settings.types import Duration
 
 REQUESTS = 4
@@ -22,7 +23,8 @@ MAX_LABELS = 20
 Word = Annotated[str, Field(min_length=1, max_length=255)]
 Words = Annotated[tuple[Word, ...], Field(max_length=MAX_LABELS)]
 FieldName = Annotated[str, Field(min_length=1, max_length=100)]
-FieldValues = Mapping[FieldName, Any]
+FieldValues = Annotated[Mapping[FieldName, Any], BeforeValidator(with_values)]
+"""Names and JSON values. A number or a switch without quotes is one."""
 
 
 def _as_text(value: object) -> object:
@@ -63,6 +65,7 @@ class TicketSettings(ChannelSettings):
     """Settings that every kind of ticket channel has. A kind narrows `kind`, and adds its address and credential."""
 
     takes_templates = True
+    keeps_tickets = True
     has_labels: ClassVar[bool] = True
     """Whether tickets of the service have labels. False makes `labels` an error."""
 

@@ -10,6 +10,7 @@ from notifier.core.health import ChannelStatus, HealthFinding, HealthReport, Sou
 from notifier.core.model import ChannelState, Event, SourceState, Task
 from notifier.core.people import Acknowledgement, Action, Mute
 from notifier.core.routing import RoutedEvent, RouteVerdict
+from notifier.core.tickets import Ticket
 from notifier.lookup import Audit, ChannelRecord, EventRecord, TaskExplanation
 from notifier.ports import CheckResult, StoredTask
 
@@ -180,6 +181,19 @@ def explanation(value: TaskExplanation, explained: Explanation, language: str) -
         "task": stored_task(value.task, explained, language),
         "events_pruned": value.task.events_pruned,
         "events": [_event_account(account) for account in value.events],
+        "tickets": [_ticket(one) for one in value.tickets],
+    }
+
+
+def _ticket(value: Ticket) -> JsonDocument:
+    return {
+        "channel": value.channel,
+        "label": value.label,
+        "url": value.url,
+        "state": value.state,
+        "closed_at": time(value.closed_at),
+        "closed_by": value.closed_by,
+        "follows": value.previous,
     }
 
 

@@ -19,6 +19,7 @@ from notifier.cli.views import STATE_STYLES, View
 from notifier.config.outline import Outline
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, Recipient, RecipientState, Resolution
 from notifier.core.routing import channels_of
+from notifier.core.tickets import Ticket
 from notifier.lookup import ChannelRecord, EventRecord, Lookup, TaskExplanation
 from notifier.wording.states import state_of
 
@@ -30,7 +31,8 @@ def explain(
 
     --json: {"task": {…}, "events_pruned", "events": [{event, routes_now: [{route, matched, channels, severity, mention,
     failed_matcher, actual, skipped_by}], channels: [{channel, planned, delivery, attempts: [{number, started_at,
-    finished_at, outcome, reason, reply, doubt}]}]}]}.
+    finished_at, outcome, reason, reply, doubt}]}]}], "tickets": [{channel, label, url, state, closed_at, closed_by,
+    follows}]}.
     """
     config = load_outline(ctx)
     view = view_for(config)
@@ -51,10 +53,20 @@ def explanation(view: View, found: TaskExplanation) -> RenderableType:
     task = found.task.task
     heading = cell(f"{view.localizer.task_label(task.name)} · {task.instance_name or ''} · {task.job_id}", "bold")
     about = [*view.reason(task), *([pairs(facts)] if (facts := [*view.people_facts(found.task)]) else [])]
+    about += [_ticket(view, ticket) for ticket in found.tickets]
     pruned = [Text(view.phrase("events_pruned"))] if found.task.events_pruned else []
     if not found.events and not pruned:
         return Group(heading, *about, Text(view.phrase("baseline")))
     return Group(heading, *about, *pruned, *(_event_account(view, account) for account in found.events))
+
+
+def _ticket(view: View, ticket: Ticket) -> Text:
+    """Return a ticket of the operation: its label, its channel, its state and its address."""
+    key = f"ticket.{ticket.state}" if ticket.closed_by is None else f"ticket.closed_by_{ticket.closed_by}"
+    at = view.when(ticket.closed_at) if ticket.closed_at else ""
+    state = view.phrase(key, at=at)
+    line = view.phrase("ticket.line", label=ticket.label, channel=ticket.channel, state=state)
+    return cell(f"{line}  {ticket.url}" if ticket.url else line)
 
 
 def _event_account(view: View, account: EventRecord) -> RenderableType:

@@ -143,6 +143,21 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
+    def _every_ticket_has_a_channel(self) -> Self:
+        keeping = {channel.name for channel in self.channels if channel.keeps_tickets}
+        known = {channel.name for channel in self.channels}
+        found = [
+            error_detail(
+                ("routes", number, "ticket"), "has no effect: no channel of this route keeps tickets. Remove it."
+            )
+            for number, route in enumerate(self.routes)
+            if route.ticket and known.issuperset(route.channels) and keeping.isdisjoint(route.channels)
+        ]
+        if found:
+            raise ValidationError.from_exception_data("settings", found, hide_input=True)
+        return self
+
+    @model_validator(mode="after")
     def _callback_has_web(self) -> Self:
         if self.web is None and self.chat.slack and self.chat.slack.mode == "http":
             raise _needs_web(("chat", "slack", "mode"), "http ", "Slack", ", or choose socket")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from notifier.settings.interpolated import InterpolatedStr
+from notifier.settings.interpolated import InterpolatedStr, PlainScalar
 
 Path = tuple[str | int, ...]
 """Keys and indexes from the top of a document: ("channels", 1, "port")."""
@@ -305,7 +305,7 @@ class _Reader:
         if self._environ is None:
             return str(node.value)
         if "${" not in node.value:
-            return str(node.value)
+            return PlainScalar.of(node.value) if node.style is None else str(node.value)
         filled = substitute(node.value, self._environ)
         for what in filled.problems:
             self._unset.add(path)

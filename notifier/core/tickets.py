@@ -16,7 +16,7 @@ from enum import StrEnum
 from functools import reduce
 from typing import Literal
 
-from notifier.core.model import Event, id_of
+from notifier.core.model import Event, Task, id_of
 
 _KEY_LENGTH = 20
 _MARK_LENGTH = 12
@@ -24,10 +24,12 @@ _MARK_LENGTH = 12
 
 def operation_of(event: Event) -> str | None:
     """Return the id of the operation that an event is about; None for an event about no task."""
-    task = event.task
-    if task is None:
-        return None
-    return id_of("\x1f".join(("operation", event.source, task.instance_id or task.instance_name or "", task.name)))
+    return None if event.task is None else operation_of_task(event.task)
+
+
+def operation_of_task(task: Task) -> str:
+    """Return the id of the operation that a task is of."""
+    return id_of("\x1f".join(("operation", task.source, task.instance_id or task.instance_name or "", task.name)))
 
 
 def ticket_key(channel: str, operation: str, generation: int) -> str:

@@ -51,7 +51,13 @@ class Delivering:
         self._render_cache = RenderCache()
         self._workers = [self._worker(channel) for channel in channels.values()]
         self._editors = [
-            MessageEditor(cast("LiveChannel", channel), app.store, app.clock, lease=app.delivery_rules.lease)
+            MessageEditor(
+                cast("LiveChannel", channel),
+                app.store,
+                app.clock,
+                lease=app.delivery_rules.lease,
+                tickets=app.delivery_rules.tickets,
+            )
             for channel in channels.values()
             if channel.edit_budget
         ]

@@ -16,6 +16,7 @@ from notifier.core.model import ChannelState, SourceState, TaskStatus
 from notifier.core.people import Acknowledgement, Action, Mute
 from notifier.core.routing import RoutedEvent
 from notifier.core.storms import Storm
+from notifier.core.tickets import Ticket
 from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter
 from notifier.store import rows
 
@@ -116,6 +117,10 @@ class Lookups:
     def attempts(self, delivery_id: str) -> Sequence[Attempt]:
         """Return the attempts of a delivery in order."""
         return [rows.attempt_of(row) for row in self._reader.query("attempts", delivery_id=delivery_id)]
+
+    def tickets(self, operation: str) -> Sequence[Ticket]:
+        """Return the tickets of an operation, by channel, the oldest first."""
+        return [rows.ticket_of(row) for row in self._reader.query("tickets", operation=operation)]
 
     def instances(self, wanted: str, limit: int) -> Sequence[tuple[str | None, str | None]]:
         """Return ids and names of instances of recorded tasks with this id or name, the latest name first."""

@@ -127,6 +127,12 @@ WHERE /*if type*/(events.type = %(type)s::VARCHAR)/*end*/ AND /*if since*/(event
 SELECT mutes.instance, mutes.until, mutes.by, mutes.name, mutes.reason, mutes.created_at, mutes.label
 FROM mutes
 WHERE mutes.until > %(now)s::TIMESTAMP WITH TIME ZONE ORDER BY mutes.until, mutes.instance;
+-- name: tickets
+-- takes: operation
+-- gives: channel, operation, generation, key, state, ref, label, url, status, closed_at time, closed_by, previous, wanted_by, failed_at time, solved_at time, attempted_at time, changed_at time
+SELECT tickets.channel, tickets.operation, tickets.generation, tickets.key, tickets.state, tickets.ref, tickets.label, tickets.url, tickets.status, tickets.closed_at, tickets.closed_by, tickets.previous, tickets.wanted_by, tickets.failed_at, tickets.solved_at, tickets.attempted_at, tickets.changed_at
+FROM tickets
+WHERE tickets.operation = %(operation)s::VARCHAR ORDER BY tickets.channel, tickets.generation;
 -- name: actions
 -- takes: limit
 -- gives: seq, at time, by, name, verb, target, detail

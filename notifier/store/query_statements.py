@@ -53,6 +53,7 @@ from notifier.store.schema import (
     replicas,
     sources,
     tasks,
+    tickets,
 )
 
 # ---- parts ----
@@ -245,6 +246,9 @@ _EVENTS: Mapping[str, Select[Any]] = {
     .order_by(events.c.seq.desc())
     .limit(_LIMIT),
     "mutes": select(mutes).where(mutes.c.until > _NOW).order_by(mutes.c.until, mutes.c.instance),
+    "tickets": select(tickets)
+    .where(tickets.c.operation == bindparam("operation"))
+    .order_by(tickets.c.channel, tickets.c.generation),
     "actions": select(actions).order_by(actions.c.seq.desc()).limit(_LIMIT),
 }
 

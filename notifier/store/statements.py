@@ -607,6 +607,11 @@ LOCK_TICKETS = compiled(
     .order_by(tickets.c.operation, tickets.c.generation)
     .with_for_update()
 )
+HOLD_TICKETS = compiled(
+    _TICKETS.order_by(None)
+    .order_by(tickets.c.operation, tickets.c.channel, tickets.c.generation)
+    .with_for_update(key_share=True)
+)
 HELD_ATTEMPTS = compiled(
     select(deliveries.c.id, deliveries.c.attempt)
     .where(is_in(deliveries.c.id, "ids"), func.coalesce(deliveries.c.state, "") == DeliveryState.PENDING)

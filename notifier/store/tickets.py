@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import delete, exists
+from sqlalchemy import Executable, delete, exists
 
 from notifier.core.delivery import Delivery
 from notifier.core.outbox import Settlement
@@ -29,20 +29,24 @@ class Tickets:
             if one.failed_at is not None and not one.solved
         }
 
-    def links(self, operations: Collection[str]) -> Mapping[str, Sequence[TicketLink]]:
-        """Return what messages show of the latest tickets of operations, by operation."""
+    def links(self, operations: Collection[str], *, held: bool = False) -> Mapping[str, Sequence[TicketLink]]:
+        """Return what messages show of the latest tickets of operations, by operation.
+
+        Nobody changes those that are `held` until the transaction ends.
+        """
         found: dict[str, list[TicketLink]] = {}
-        for one in sorted(self._latest(operations), key=lambda one: one.channel):
+        statement = statements.HOLD_TICKETS if held else statements.TICKETS
+        for one in sorted(self._latest(operations, statement), key=lambda one: one.channel):
             if link := one.link:
                 found.setdefault(one.operation, []).append(link)
         return found
 
-    def _latest(self, operations: Collection[str]) -> Iterable[Ticket]:
+    def _latest(self, operations: Collection[str], statement: Executable = statements.TICKETS) -> Iterable[Ticket]:
         """Return the latest generations of the tickets of operations, of all channels."""
         found = (
             rows.ticket_of(row)
             for some in chunks(operations)
-            for row in self._session.execute(statements.TICKETS, {"operations": some})
+            for row in self._session.execute(statement, {"operations": sorted(some)})
         )
         return {(one.channel, one.operation): one for one in found}.values()
 

@@ -42,8 +42,10 @@ from notifier.core.model import Event, TaskHistory
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import Severity
 from notifier.core.storms import StormGroup
+from notifier.core.tickets import TicketLink
 from notifier.http import HttpClient
 from notifier.integrations.email.channel import EmailChannel
+from notifier.integrations.email.content import html_part, mail_content, text_part
 from notifier.integrations.email.message import message, message_id, thread_id
 from notifier.integrations.email.settings import EmailSettings
 from notifier.ports import RenderRequest
@@ -804,3 +806,18 @@ def test_certificates_are_verified_from_tls_1_2_on(context: ChannelContext) -> N
     tls_context = context.http.tls
     assert (tls_context.verify_mode, tls_context.check_hostname) == (ssl.CERT_REQUIRED, True)
     assert tls_context.minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+def test_a_mail_links_the_tickets_of_its_operation() -> None:
+    tickets = (
+        TicketLink(channel="ops", label="OPS-12", url="https://jira.example.com/browse/OPS-12"),
+        TicketLink(channel="page", label="<b>P1</b>", url="javascript:alert(1)"),
+    )
+    formatter = EventFormatter(Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai")))
+    content = mail_content(replace(make_render_request(make_event()), tickets=tickets), formatter, "mail")
+    page = html_part(content, formatter.localizer)
+    assert '<a href="https://jira.example.com/browse/OPS-12" style="color:inherit">OPS-12</a>' in page
+    assert "javascript" not in page
+    assert "&lt;b&gt;P1&lt;/b&gt;" in page
+    text = text_part(content, formatter.localizer)
+    assert re.search(r"^Ticket +OPS-12  https://jira\.example\.com/browse/OPS-12$", text, re.MULTILINE)

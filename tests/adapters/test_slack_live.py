@@ -20,9 +20,12 @@ from notifier.core.model import Event, TaskStatus
 from notifier.core.people import Acknowledgement, Mute
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import Severity
+from notifier.core.tickets import TicketLink
 from notifier.http import HttpClient
 from notifier.integrations.slack.channel import SlackChannel
+from notifier.integrations.slack.messages import event_message, live_message
 from notifier.integrations.slack.settings import SlackSettings
+from notifier.wording.events import EventFormatter
 from notifier.wording.localizer import Localizer
 
 ENGLISH = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
@@ -392,3 +395,17 @@ async def test_a_task_whose_name_is_too_long_for_a_button_has_none(
     channel = bot(server, context)
     await begin(channel, make_event(make_task("j" * 3_000)))
     assert "details" not in actions(server.messages[0])
+
+
+def test_a_message_links_the_tickets_of_its_operation() -> None:
+    formatter = EventFormatter(Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai")))
+    tickets = (
+        TicketLink(channel="ops", label="OPS-12", url="https://jira.example.com/browse/OPS-12?a=1&b=2"),
+        TicketLink(channel="page", label="<!channel>", url="javascript:alert(1)"),
+    )
+    request = replace(make_render_request(make_event()), tickets=tickets)
+    thread = Thread(channel="dba", subject="s", ref="C:1", event=make_event(), revision=1, tickets=tickets)
+    for message in (event_message(request, formatter), live_message(thread, formatter)):
+        (line,) = [text for text in mrkdwn_texts(message) if "Ticket" in text]
+        assert "<https://jira.example.com/browse/OPS-12?a=1&amp;b=2|Ticket OPS-12>" in line
+        assert line.endswith("Ticket &lt;!channel&gt;")

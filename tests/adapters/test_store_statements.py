@@ -90,6 +90,7 @@ PARAMETERS: Mapping[str, str] = {
     "UNCLAIMED_FAILURES": "storm",
     "TICKETS": "operations",
     "LOCK_TICKETS": "channel operations",
+    "HOLD_TICKETS": "operations",
     "HELD_ATTEMPTS": "ids",
     "TICKET_FAILED": "of_channel of_operation of_generation new_failed_at",
     "TICKET_ATTEMPTED": "of_channel of_operation of_generation now",

@@ -160,6 +160,7 @@ PARAMETERS: Mapping[str, Any] = {
     "STORMS": {"ids": [STORM.id]},
     "TICKETS": {"operations": [TICKET.operation, "unknown"]},
     "LOCK_TICKETS": {"channel": "ops", "operations": [TICKET.operation]},
+    "HOLD_TICKETS": {"operations": [TICKET.operation, "unknown"]},
     "HELD_ATTEMPTS": {"ids": [HELD.id, WAITS.id, "unknown"]},
     "TICKET_FAILED": OF_TICKET | {"new_failed_at": LATER},
     "TICKET_ATTEMPTED": OF_TICKET | {"now": LATER},

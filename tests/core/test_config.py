@@ -29,6 +29,7 @@ from notifier.config.schema import json_schema
 from notifier.config.web import WebSettings
 from notifier.core.errors import ConfigurationError
 from notifier.core.routing import Matcher, Route
+from notifier.core.tickets import TicketFields
 from notifier.integrations.email.settings import EmailSettings
 
 ROOT = Path(__file__).parent.parent.parent
@@ -719,3 +720,22 @@ def test_a_long_file_may_use_its_aliases_often() -> None:
     sources = [f"- {{<<: *usual, name: source-number-{n:05}, purpose: one of thousands}}" for n in range(4000)]
     found = document.parse("\n".join([usual, "sources:", *sources]), {})
     assert (found.problems, len(found.values) > 30_000) == ((), True)
+
+
+class TestTicketsOfRoutes:
+    TRACKER = "{name: ops, kind: roundup, url: 'http://127.0.0.1/t', user: a, password: b}"
+    WITH_TRACKER = BASE.replace("{name: ops, kind: console}", TRACKER)
+
+    def test_a_route_sets_fields_of_tickets(self) -> None:
+        ticket = "{priority: high, labels: [night], fields: {b: {value: x}, a: 1, c: '1', d: [true]}}"
+        config = loads(f"{self.WITH_TRACKER}routes: [{{name: r, channels: [ops], ticket: {ticket}}}]", {})
+        assert config.routes[0].ticket == TicketFields(
+            priority="high",
+            labels=("night",),
+            fields=(("a", "1"), ("b", '{"value": "x"}'), ("c", '"1"'), ("d", "[true]")),
+        )
+
+    def test_a_route_without_a_channel_for_tickets_sets_none(self) -> None:
+        text = f"{self.WITH_TRACKER}routes: [{{name: r, channels: [dba], ticket: {{priority: high}}}}]"
+        (found,) = complaints(text)
+        assert "routes[0].ticket: has no effect: no channel of this route keeps tickets. Remove it." in found

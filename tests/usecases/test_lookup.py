@@ -17,6 +17,7 @@ from notifier.core.health_facts import HealthFacts
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus, event_id
 from notifier.core.people import Action, Mute
 from notifier.core.routing import Matcher, Route, RoutedEvent
+from notifier.core.tickets import Ticket
 from notifier.ports import (
     DeliveryFilter,
     EventFilter,
@@ -81,6 +82,9 @@ class Nothing:
 
     def actions(self, _limit: int) -> Sequence[Action]:
         raise NotImplementedError
+
+    def tickets(self, _operation: str) -> Sequence[Ticket]:
+        return ()
 
 
 @dataclass(frozen=True, kw_only=True)

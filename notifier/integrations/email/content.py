@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from notifier.channels.templates import FilledTemplate
 from notifier.core.model import Event
+from notifier.core.tickets import TicketLink
 from notifier.ports import RenderRequest
 from notifier.wording.columns import columns
 from notifier.wording.events import EventFormatter
@@ -42,6 +43,8 @@ class Row:
     label: str
     value: str
     """Plain text of one line."""
+    url: str = ""
+    """Where it leads; empty for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +151,7 @@ def _event_content(request: RenderRequest, formatter: EventFormatter, channel: s
         advice=message.advice,
         console_url=message.console_url,
         runbook_url=message.runbook_url,
-        rows=tuple(_rows(message, localizer)),
+        rows=(*_ticket_rows(request.tickets, localizer), *_rows(message, localizer)),
         because=_because(request, localizer, channel),
         command=f"notifier explain {message.job}" if _PLAIN_ID.fullmatch(message.job) else "",
     )
@@ -164,6 +167,12 @@ def _region(event: Event, message: Message) -> str:
     """Return the region where the environment names the source; else the source with it."""
     region = one_line(event.region)
     return region if region and message.environment else without_marks(message.origin)
+
+
+def _ticket_rows(tickets: Iterable[TicketLink], localizer: Localizer) -> Iterator[Row]:
+    for one in tickets:
+        url = one.url if one.url and one.url.startswith(("https://", "http://")) else ""
+        yield Row(label=localizer.text("label.ticket"), value=one_line(one.label), url=url)
 
 
 def _rows(message: Message, localizer: Localizer) -> Iterator[Row]:
@@ -299,7 +308,8 @@ def _aligned(rows: Iterable[Row]) -> Iterator[str]:
     shown = list(rows)
     width = max((columns(row.label) for row in shown), default=0)
     for row in shown:
-        yield f"{row.label}{' ' * (width - columns(row.label) + 2)}{row.value}"
+        value = f"{row.value}{_INDENT}{row.url}" if row.url else row.value
+        yield f"{row.label}{' ' * (width - columns(row.label) + 2)}{value}"
 
 
 def _text_items(items: Iterable[Item]) -> Iterator[str]:

@@ -86,6 +86,15 @@ def literal(text: str, limit: int) -> str:
     return (escape if _HARMLESS.fullmatch(text) else inline_code)(text, limit)
 
 
+_LINKABLE = re.compile(r"https?://[^\s<>|]{1,2000}")
+
+
+def linked(text: str, url: str | None, limit: int = FIELD_LIMIT) -> str:
+    """Return text from outside as a link; without one where the address cannot be part of Slack's markup."""
+    shown = escape(text, limit)
+    return f"<{url.replace('&', '&amp;')}|{shown}>" if url and _LINKABLE.fullmatch(url) else shown
+
+
 def date_markup(moment: datetime, words: str, limit: int, *, day: bool = True) -> str:
     """Return a time that Slack shows in each reader's time zone, and as `words` where it cannot."""
     if moment <= _EPOCH:

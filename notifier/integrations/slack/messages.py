@@ -17,6 +17,7 @@ from notifier.core.ids import shorten_id
 from notifier.core.model import Event
 from notifier.core.people import Acknowledgement, Mute
 from notifier.core.routing import DeliveryRouting
+from notifier.core.tickets import TicketLink
 from notifier.integrations.slack.blockkit import (
     BUTTON_VALUE_LIMIT,
     FIELD_LIMIT,
@@ -25,6 +26,7 @@ from notifier.integrations.slack.blockkit import (
     button_element,
     context,
     inline_code,
+    linked,
     literal,
     marked_words,
     menu_element,
@@ -66,10 +68,11 @@ COMMAND = "/gaussdb"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotations:
-    """The acknowledgement and the mute that a message shows."""
+    """The acknowledgement, the mute and the tickets that a message shows."""
 
     acknowledged: Acknowledgement | None = None
     mute: Mute | None = None
+    tickets: tuple[TicketLink, ...] = ()
 
     @property
     def settled(self) -> bool:
@@ -87,7 +90,8 @@ def event_message(
     if request.digest or request.storm:
         layout = summary(request, formatter, command, filled)
     else:
-        layout = _Layout(request.events[0], request.routing, Annotations(), formatter, filled).message()
+        annotations = Annotations(tickets=request.tickets)
+        layout = _Layout(request.events[0], request.routing, annotations, formatter, filled).message()
     layout = _with_mention(layout, request.mention)
     return layout | _envelope(request.delivery_id, None if request.digest else request.events[0].job_id)
 
@@ -98,7 +102,7 @@ def live_message(
     """Return the current content of a thread's message: text, blocks and attachments, which an edit must all name."""
     if thread.storm:
         return _with_mention(live_storm(thread, thread.storm, formatter, command), thread.routing.mention)
-    annotations = Annotations(acknowledged=thread.acknowledged, mute=thread.mute)
+    annotations = Annotations(acknowledged=thread.acknowledged, mute=thread.mute, tickets=thread.tickets)
     layout = _Layout(thread.event, thread.routing, annotations, formatter, filled).message()
     return _with_mention(layout, thread.routing.mention)
 
@@ -292,6 +296,9 @@ class _Layout:
             parts.append(sentence(text("message.job", job=quoted(message.job))))
         elif project:
             parts.append(text("message.project", project=inline_code(shorten_id(project), FIELD_LIMIT)))
+        parts += [
+            linked(text("message.ticket", label=one_line(one.label)), one.url) for one in self.annotations.tickets
+        ]
         return SEPARATOR.join(filter(None, (*parts, sentence(message.history) if message.history else "")))
 
 
