@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from functools import cached_property, partial
+from functools import cached_property
 from socket import socket
 from typing import NamedTuple, cast
 
@@ -197,9 +197,15 @@ class ConnectionPool:
                     raise
 
     async def _begin(self, opened: socket, key: ConnectionKey) -> Connection:
-        _, connection = await self.loop.create_connection(
-            partial(Connection, self, key), sock=opened, ssl=key.tls, server_hostname=key.server_name
-        )
+        connection = Connection(self, key)
+        try:
+            await self.loop.create_connection(
+                lambda: connection, sock=opened, ssl=key.tls, server_hostname=key.server_name
+            )
+        except BaseException:
+            # Cancelled just after it was made: uvloop closes such a connection without a word to it.
+            connection.connection_lost(None)
+            raise
         if self.closed:
             connection.end()
         return connection

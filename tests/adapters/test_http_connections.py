@@ -417,6 +417,27 @@ class TestClosing:
             await until(lambda: not pool_of(http)._open)
         assert server.requests == []
 
+    @pytest.mark.parametrize("encrypted", [False, True])
+    async def test_an_exchange_cancelled_just_after_its_connection_was_made_leaves_none(
+        self, monkeypatch: pytest.MonkeyPatch, certificate: Certificate, *, encrypted: bool
+    ) -> None:
+        add = ConnectionPool.add
+
+        def add_and_cancel(pool: ConnectionPool, connection: connections.Connection) -> None:
+            add(pool, connection)
+            task.cancel()  # before `create_connection` has returned
+
+        monkeypatch.setattr(ConnectionPool, "add", add_and_cancel)
+        tls = certificate.server_context() if encrypted else None
+        async with HttpServer(tls=tls) as server, asyncio.timeout(FOREVER):
+            http = HttpClient(ca_file=certificate.authority if encrypted else None)
+            task = asyncio.create_task(ask(http, server.url()))
+            await asyncio.wait([task])
+            assert task.cancelled()
+            await http.aclose()
+            assert not pool_of(http)._open
+        assert server.requests == []
+
     async def test_closing_twice_or_unused_is_harmless(self) -> None:
         http = HttpClient()
         await http.aclose()
