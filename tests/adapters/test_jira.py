@@ -250,7 +250,7 @@ class TestCheck:
     ) -> None:
         server.required = ["customfield_7"]
         failed = (await self.results(server, http, clock))[-1]
-        assert (failed.ok, failed.detail) == (False, "Task needs customfield_7 (Customfield_7)")
+        assert (failed.ok, failed.detail) == (False, "issue type Task needs the fields customfield_7 (Customfield_7)")
         assert (await self.results(server, http, clock, fields={"customfield_7": "x"}))[-1].ok
 
     async def test_an_unknown_type_or_project_is_named(

@@ -103,7 +103,8 @@ class JiraCheck:
         fields = await self._listed(path, "fields")
         missing = sorted(_required(fields or (), self._set_by_us))
         if missing:
-            return f"{wanted} needs {', '.join(missing)}", "set them in `fields`, by the names in the API"
+            what = f"issue type {wanted} needs the fields {', '.join(missing)}"
+            return what, "set them in `fields`, by the names in the API"
         return None
 
     @property
