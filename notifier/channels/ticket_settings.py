@@ -68,6 +68,9 @@ class TicketSettings(ChannelSettings):
     keeps_tickets = True
     has_labels: ClassVar[bool] = True
     """Whether tickets of the service have labels. False makes `labels` an error."""
+    own_fields: ClassVar[frozenset[str]] = frozenset()
+    """Names in the API of the fields that the program writes, such as the one with the key. `fields` has none of them:
+    without its key a ticket would not be found again."""
 
     digest_above: None = None
     """Always null: each failing operation has a ticket of its own."""
@@ -107,4 +110,12 @@ class TicketSettings(ChannelSettings):
     def _has_use_for_its_labels(self) -> Self:
         if self.labels and not self.has_labels:
             raise setting_error("labels", f"has no effect: tickets of the kind {self.kind} have none; use fields.")
+        return self
+
+    @model_validator(mode="after")
+    def _leaves_our_fields_alone(self) -> Self:
+        for key, names in (("fields", self.fields), *self.fields_by_severity.items()):
+            if taken := sorted(self.own_fields & names.keys()):
+                what = f"cannot set {', '.join(taken)}: the program writes that itself; see templates"
+                raise setting_error("fields" if key == "fields" else "fields_by_severity", what)
         return self

@@ -317,13 +317,13 @@ class TicketChannel(TemplatedChannel[S], HttpChannel[S]):
             outcome = outcome_of_status(reply.status, reply.headers, self.context.clock.now())
         if isinstance(outcome, Retry) and outcome.after is None and reply.status == HTTPStatus.TOO_MANY_REQUESTS:
             outcome = replace(outcome, after=reset_after(reply.headers, self.context.clock.now()))
-        return self._refused(outcome, answer)
+        return self._refused(outcome, answer, reply.status)
 
-    def _refused(self, outcome: Outcome, answer: Reply | HttpError | None) -> TicketRefused:
+    def _refused(self, outcome: Outcome, answer: Reply | HttpError | None, status: int | None = None) -> TicketRefused:
         if isinstance(outcome, Delivered | Skipped):  # a status of success where something else was wanted
             outcome = Unknown("the reply is not the one that was expected")
         unsent = isinstance(answer, NotSent)
-        status = answer.status if answer is not None else None
+        status = answer.status if answer is not None else status
         applied = not unsent and (status is None or not 300 <= status < 500)  # noqa: PLR2004 - redirects and refusals
         return TicketRefused(self.with_reply(outcome, answer) if answer is not None else outcome, applied=applied)
 
@@ -390,7 +390,7 @@ class TicketChannel(TemplatedChannel[S], HttpChannel[S]):
     def _with_fields(self, text: _StoredText, severity: Severity, routed: TicketFields) -> _StoredText:
         """Return a text with what the routes want, and else with what the channel has configured for its severity."""
         settings = self.settings
-        of_route = {name: json.loads(value) for name, value in routed.fields}
+        of_route = {name: json.loads(value) for name, value in routed.fields if name not in settings.own_fields}
         return replace(
             text,
             priority=routed.priority or for_severity(settings.priority, severity),

@@ -23,9 +23,11 @@ from ticket_desks import ATTACKS, Opened, hostile_texts, make_context, opened, o
 from notifier.channels.gfm import hidden_key, inert_title, with_hidden
 from notifier.channels.tickets import TicketChannel
 from notifier.core.delivery import Delivered, GaveUp, Parked, Retry, Unknown
-from notifier.core.tickets import TicketState
+from notifier.core.routing import DeliveryRouting
+from notifier.core.tickets import TicketFields, TicketState
 from notifier.http import HttpClient
 from notifier.integrations.github.settings import GitHubSettings
+from notifier.ports import RenderRequest
 
 Desk = Opened[GitHubServer]
 OFFLINE = {"token": TOKEN, "project": "acme/ops"}
@@ -119,11 +121,16 @@ class TestWhatGitHubLeavesOut:
             assert isinstance(await desk.shop.attempt(failure(2)), Delivered)
             assert [issue.fields["repository"] for issue in desk.server.tickets] == ["acme/urgent"]
 
-    async def test_an_issue_that_was_deleted_is_followed_by_another(self, desk: Desk) -> None:
+    @pytest.mark.parametrize("status", [301, 404, 410])
+    async def test_an_issue_that_was_deleted_or_transferred_is_followed_by_another(
+        self, desk: Desk, status: int
+    ) -> None:
         await desk.shop.attempt(failure(1))
-        desk.server.tickets[0].number = 77
+        desk.server.tickets[0].fields["gone"] = status
         assert isinstance(await desk.shop.attempt(failure(2)), Delivered)
-        assert [issue.number for issue in desk.server.tickets] == [77, 2]
+        assert len(desk.server.tickets) == 2
+        assert desk.shop.ticket is not None
+        assert desk.shop.ticket.ref == "acme/ops#2"
 
     @pytest.mark.parametrize("properties", [None, {"moved_to": 5}, {"has_issues": False}])
     async def test_a_repository_out_of_reach_is_no_deleted_issue(
@@ -240,6 +247,19 @@ class TestSettings:
     )
     def test_the_api_is_where_the_edition_has_it(self, url: str, api: str) -> None:
         assert GitHubSettings.model_validate(OFFLINE | {"name": "ops", "url": url}).api_url == api
+
+    @pytest.mark.parametrize("fields", [{"body": "x"}, {"milestone": 1, "title": "x"}])
+    def test_the_text_with_the_key_cannot_be_replaced(self, fields: dict[str, Any]) -> None:
+        for changes in ({"fields": fields}, {"fields_by_severity": {"critical": fields}}):
+            with pytest.raises(ValidationError, match="the program writes that itself"):
+                GitHubSettings.model_validate(OFFLINE | {"name": "ops"} | changes)
+
+    async def test_a_route_cannot_replace_it_either(self, desk: Desk) -> None:
+        wanted = TicketFields(fields=(("body", '"x"'), ("milestone", "3")))
+        routing = DeliveryRouting(routes=("all",), ticket=wanted)
+        event = failure(1)
+        body = desk.channel.render(RenderRequest(delivery_id="d", events=(event,), routing=routing))
+        assert json.loads(body.content)["fields"] == {"milestone": 3}
 
     @pytest.mark.parametrize("project", ["ops", "acme/ops/issues", "acme/o ps", "", {}, {"worst": "a/b"}])
     def test_a_project_is_a_repository(self, project: object) -> None:

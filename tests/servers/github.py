@@ -97,6 +97,8 @@ class GitHubServer(TicketServer):
         issue = self.ticket(path[0])
         if issue is None or issue.fields["repository"] != repository:
             return refused(404, "Not Found")
+        if gone := issue.fields.get("gone"):
+            return refused(gone, "Moved Permanently" if gone == 301 else "This issue was deleted")
         if len(path) > 1:
             return self._comment(issue, sent["body"]) if method == "POST" else self._comments(issue, query)
         if method == "PATCH":

@@ -21,6 +21,7 @@ class GitHubSettings(TicketSettings):
     """Issues of a repository."""
 
     channel_class = "notifier.integrations.github.channel:GitHubChannel"
+    own_fields = frozenset({"title", "body", "state"})
 
     kind: Literal["github"] = "github"
     url: EndpointUrl = f"https://{_PUBLIC}"

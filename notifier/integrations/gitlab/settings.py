@@ -17,6 +17,7 @@ class GitLabSettings(TicketSettings):
     """Issues of a project."""
 
     channel_class = "notifier.integrations.gitlab.channel:GitLabChannel"
+    own_fields = frozenset({"title", "description"})
 
     kind: Literal["gitlab"] = "gitlab"
     url: HttpsUrl = "https://gitlab.com"

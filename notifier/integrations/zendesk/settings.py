@@ -18,6 +18,7 @@ class ZendeskSettings(TicketSettings):
     """Tickets of an account."""
 
     channel_class = "notifier.integrations.zendesk.channel:ZendeskChannel"
+    own_fields = frozenset({"subject", "comment", "external_id", "status"})
 
     kind: Literal["zendesk"] = "zendesk"
     url: EndpointUrl
