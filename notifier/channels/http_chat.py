@@ -165,9 +165,9 @@ SIGNATURE_CLOCK_TOLERANCE = timedelta(minutes=50)
 accept signatures that are up to an hour old."""
 
 
-def clock_problem(reply: ParsedReply, now: datetime) -> str:
+def clock_problem(reply: ParsedReply, now: datetime, tolerance: timedelta = SIGNATURE_CLOCK_TOLERANCE) -> str:
     """Return that our clock is wrong, where a reply proves it; else the empty string."""
     date = http_date(reply.headers.get("date", ""))
-    if date is None or abs(date - now) <= SIGNATURE_CLOCK_TOLERANCE:
+    if date is None or abs(date - now) <= tolerance:
         return ""
     return f"the clock of this host is wrong: the service has {date:%Y-%m-%d %H:%M:%S} UTC"

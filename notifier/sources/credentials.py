@@ -6,12 +6,12 @@ from pathlib import Path
 
 from notifier.core.errors import ConfigurationError
 from notifier.http import HttpClient
+from notifier.http.huawei_signature import Credentials
 from notifier.ports import Clock
 from notifier.settings.explain import find_non_ascii
 from notifier.sources.gaussdb_settings import AkSk, DefaultChain, EcsAgency, GaussDBSettings, Token
 from notifier.sources.huawei_auth import AkSkAuth, ApiRequest, Authentication, EcsAgencyAuth, TokenAuth
 from notifier.sources.regions import iam_endpoint
-from notifier.sources.signature import Credentials
 
 
 def build_auth(

@@ -18,6 +18,7 @@ from notifier.core.errors import (
 from notifier.core.model import Scope, Snapshot, Task
 from notifier.core.retry import CLOCK_TOLERANCE
 from notifier.http import HttpClient, parse_target
+from notifier.http.huawei_signature import canonical_query
 from notifier.ports import CheckResult, Clock
 from notifier.sources.api import ApiClient
 from notifier.sources.credentials import build_auth
@@ -27,7 +28,6 @@ from notifier.sources.huawei_auth import ApiRequest
 from notifier.sources.limiter import CredentialLimiter
 from notifier.sources.page_cache import PageCache
 from notifier.sources.payloads import Decode, TaskPage, decode_page, parse_task
-from notifier.sources.signature import canonical_query
 from notifier.sources.walker import Walker
 
 MAX_WALKS = 4

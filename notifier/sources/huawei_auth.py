@@ -20,11 +20,11 @@ from notifier.core.errors import (
     SourceError,
 )
 from notifier.http import AddressRefused, HttpClient, HttpError, Reply
+from notifier.http.huawei_signature import Credentials, RequestSigner
 from notifier.ports import Clock
 from notifier.settings.explain import find_non_ascii
 from notifier.sources.failures import INVALID_TOKEN, classify, with_wait
 from notifier.sources.payloads import parse_time
-from notifier.sources.signature import Credentials, RequestSigner
 
 MAX_ISSUER_REPLY_BYTES = 1_000_000
 """Maximum size of a reply that carries a token or keys, in bytes."""

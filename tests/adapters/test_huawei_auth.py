@@ -24,6 +24,7 @@ from notifier.core.errors import (
 )
 from notifier.core.model import Scope
 from notifier.http import HttpClient
+from notifier.http.huawei_signature import Credentials, RequestSigner, canonical_query, canonical_uri
 from notifier.simulator.options import Options
 from notifier.simulator.server import Simulator
 from notifier.sources import huawei_auth
@@ -31,7 +32,6 @@ from notifier.sources.credentials import default_credentials
 from notifier.sources.gaussdb import GaussDBSource, TaskQuery
 from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.sources.huawei_auth import ApiRequest, SignedHeaders, login_body, read_securitykey, token_use_period
-from notifier.sources.signature import Credentials, RequestSigner, canonical_query, canonical_uri
 
 VECTORS = json.loads((Path(__file__).parent.parent / "data" / "signing_vectors.json").read_text("utf-8"))["vectors"]
 MINUTE = timedelta(minutes=1)
