@@ -22,6 +22,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from typer.core import TyperGroup
 
+from notifier.channels.kinds import installed_kinds
+from notifier.channels.rate_limits import known_limits
 from notifier.cli.commands import COMMANDS, Invocation, load
 from notifier.core.delivery import DeliveryState
 from notifier.core.events import EventType
@@ -368,6 +370,17 @@ def test_the_architecture_names_only_what_exists() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     quoted = {name for span in re.findall(r"`([A-Za-z_.]+)`", text) for name in span.removesuffix(".py").split(".")}
     assert quoted - defined_names() - {"job_id", "importlinter", ""} == set()
+
+
+@pytest.mark.parametrize("kind", installed_kinds())
+def test_the_overview_of_channels_has_every_kind(kind: str) -> None:
+    text = (ROOT / "docs" / "channels.md").read_text(encoding="utf-8")
+    for heading in ("Outcomes", "Lost replies and rate limits"):
+        table = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+        first_cells = [row.split("|")[1] for row in table.splitlines() if row.startswith("|")]
+        assert [cell for cell in first_cells if f"`{kind}`" in cell] != [], heading
+    limits = [name for name in known_limits() if name == kind or name.startswith(f"{kind}-")]
+    assert limits != []
 
 
 def documented_commands() -> Iterator[tuple[str, str]]:
