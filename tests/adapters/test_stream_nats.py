@@ -301,11 +301,24 @@ class TestRights:
             async with channel_to(context, broker.port, **login) as channel:
                 assert isinstance(await send(channel), Delivered)
                 assert all(result.ok for result in await channel.check())
-            async with channel_to(context, broker.port, **login, subject="other.events", timeout="300ms") as channel:
-                assert not isinstance(await send(channel), Delivered)
+            async with channel_to(context, broker.port, **login, subject="other.Events") as channel:
+                assert await send(channel) == Parked(
+                    "the user may not publish to other.Events: allow it", timedelta(minutes=15)
+                )
             info = await admin.jetstream().stream_info("events")
             await admin.close()
         assert info.state.messages == 1
+
+    async def test_without_the_right_to_ask_the_check_knows_less(self, context: ChannelContext, tmp_path: Path) -> None:
+        config = tmp_path / "nats.conf"
+        config.write_text(RIGHTS.replace(', "$JS.API.STREAM.NAMES"', ""))
+        login = {"username": "notifier", "password": PASSWORD}
+        with nats_server(tmp_path, "-c", str(config)) as broker:
+            async with channel_to(context, broker.port, **login, timeout="900ms") as channel:
+                found = await channel.check()
+        assert [(one.ok, one.proven) for one in found] == [(True, True), (True, False)]
+        assert found[1].detail.startswith("not known whether a stream takes gaussdb.task.failed")
+        assert found[1].remedy == "notifier test-send bus"
 
 
 class TestCheck:
@@ -314,9 +327,19 @@ class TestCheck:
     ) -> None:
         async with channel_to(context, server.port) as channel:
             found = await channel.check()
+        assert [(one.ok, one.proven) for one in found] == [(True, True), (True, False)]
+        what = "the stream events takes gaussdb.task.failed, and recognises repeats for 60 s only"
+        assert (found[1].detail, found[1].remedy) == (what, "nats stream edit events --dupe-window 24h")
+        assert (await stream.stream_info("events")).state.messages == 0
+
+    async def test_a_long_window_is_fine(
+        self, context: ChannelContext, server: Broker, stream: JetStreamContext
+    ) -> None:
+        await stream.update_stream(name="events", subjects=["gaussdb.>"], duplicate_window=24 * 3600)
+        async with channel_to(context, server.port) as channel:
+            found = await channel.check()
         assert [(one.ok, one.proven) for one in found] == [(True, True), (True, True)]
         assert found[1].detail == "the stream events takes gaussdb.task.failed"
-        assert (await stream.stream_info("events")).state.messages == 0
 
     async def test_it_names_a_subject_that_no_stream_takes(self, context: ChannelContext, server: Broker) -> None:
         async with channel_to(context, server.port, subject="nobody.takes.this") as channel:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import make_alert, make_event, make_events, make_render_request
+from factories import make_alert, make_event, make_events, make_render_request, open_channel
 from pydantic import ValidationError
-from streams import stream_context
+from streams import send, stream_context
 
 from notifier.channels.cloudevents import CloudEvent, cloud_event
 from notifier.channels.kinds import settings_class
 from notifier.channels.stream import fill
 from notifier.channels.stream_settings import StreamSettings
+from notifier.core.delivery import Parked, Retry
 from notifier.http import HttpClient
 
 LOGIN = {"username": "notifier", "password": "obviously-fake-password"}
@@ -131,3 +134,31 @@ async def test_a_destination_is_filled_in_from_the_event(http: HttpClient) -> No
     assert filled(make_event(), make_event(source="test")) == "gaussdb-notifier.error.digest"
     alert = make_alert()
     assert filled(alert) == f"{alert.channel}.error.{alert.type}"
+
+
+NATS_INFO = (
+    b'INFO {"server_id":"A","version":"2.9.10","proto":1,"host":"127.0.0.1","port":4222,"headers":true,'
+    b'"max_payload":1048576,"auth_required":true}\r\n'
+)
+
+
+@pytest.mark.parametrize(("kind", "greeting"), [("nats", NATS_INFO), ("kafka", b""), ("rabbitmq", b"")])
+async def test_a_server_without_tls_gets_no_password(http: HttpClient, kind: str, greeting: bytes) -> None:
+    """It greets in the clear, as somebody in between would who wants to be given the password."""
+    heard = bytearray()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        while data := await reader.read(65536):
+            heard.extend(data)
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        values = {"name": "bus", "kind": kind, "servers": f"127.0.0.1:{port}", "timeout": "500ms", **OWN[kind], **LOGIN}
+        async with aclosing(open_channel(kind, values, stream_context(http))) as channel:
+            outcome = await send(channel)
+    assert isinstance(outcome, Retry | Parked)
+    assert LOGIN["username"].encode() not in heard
+    assert LOGIN["password"].encode() not in heard

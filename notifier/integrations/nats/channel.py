@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,11 +23,27 @@ from notifier.ports import CheckResult
 MESSAGE_ID = "Nats-Msg-Id"
 """Header by which a stream recognises a repeat, within its `duplicate_window`."""
 
+LONG_WINDOW = 24 * 3600
+"""Window of a stream that outlasts the usual schedule of retries, but for its last waits, in seconds."""
+
 _TOO_LARGE = 10054
 _WRONG_STREAM = 10060
 """Error codes of JetStream."""
 
 _NO_STREAM = "add it to the subjects of a stream, or correct subject"
+
+
+class _Client(Client):
+    """A client that sends nothing in the clear to a server that should speak TLS.
+
+    The library encrypts where the server asks for it, and would log in at a server that does not. A test proves that
+    this method is still called before anything is sent.
+    """
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT001, FBT002 - the library's
+        if initial_connection and "tls" in self.options and not info.get("tls_required"):
+            raise errors.SecureConnWantedError
+        await super()._process_info(info, initial_connection)
 
 
 @dataclass(slots=True)
@@ -37,6 +53,14 @@ class _Link:
     client: Client
     stream: JetStreamContext
     ended: asyncio.Future[None]
+    denials: dict[str, asyncio.Future[None]]
+    """By subjects that are being published to: done where the user may not do that, which the server says apart."""
+
+    def denial(self, subject: str) -> asyncio.Future[None]:
+        """Return the future of a subject."""
+        if subject not in self.denials:
+            self.denials[subject] = asyncio.get_running_loop().create_future()
+        return self.denials[subject]
 
 
 class NatsChannel(StreamChannel[NatsSettings, _Link]):
@@ -53,16 +77,18 @@ class NatsChannel(StreamChannel[NatsSettings, _Link]):
     async def connect(self, place: tuple[str, int]) -> _Link:
         """Connect and log in."""
         ended = asyncio.get_running_loop().create_future()
+        denials: dict[str, asyncio.Future[None]] = {}
         found: list[Exception] = []
 
         async def on_error(error: Exception) -> None:
-            found.append(error)
+            found[:] = [error]
+            _deny(denials, str(error).lower())
 
         async def on_end() -> None:
             if not ended.done():
                 ended.set_result(None)
 
-        client, (host, port) = Client(), place
+        client, (host, port) = _Client(), place
         try:
             await client.connect(
                 f"nats://[{host}]:{port}" if ":" in host else f"nats://{host}:{port}",
@@ -79,7 +105,7 @@ class NatsChannel(StreamChannel[NatsSettings, _Link]):
             if cause := _hidden_cause(error, found):
                 raise cause from error
             raise
-        return _Link(client, client.jetstream(timeout=self.deadline), ended)
+        return _Link(client, client.jetstream(timeout=self.deadline / 3), ended, denials)  # `inspect` asks twice
 
     def _options(self, host: str) -> dict[str, Any]:
         settings, options = self.settings, dict[str, Any]()
@@ -109,7 +135,11 @@ class NatsChannel(StreamChannel[NatsSettings, _Link]):
         asking = asyncio.ensure_future(request)
         try:
             # The client does not wake those who wait for an answer when its connection ends.
-            await asyncio.wait((asking, connection.ended), return_when=asyncio.FIRST_COMPLETED)
+            denial = connection.denial(destination)
+            await asyncio.wait((asking, connection.ended, denial), return_when=asyncio.FIRST_COMPLETED)
+            if denial.done():
+                connection.denials.pop(destination, None)
+                raise StreamFailure(Parked(f"the user may not publish to {destination}: allow it", PROBE_AFTER))
             if not asking.done():
                 raise StreamFailure(Unknown("the connection ended before the message was acknowledged"))
             ack = asking.result()
@@ -139,7 +169,18 @@ class NatsChannel(StreamChannel[NatsSettings, _Link]):
         except (TimeoutError, errors.Error) as error:
             what = f"not known whether a stream takes {destination}: {self.quoted(error)}"
             return self._result(what, proven=False, remedy=f"notifier test-send {self.name}")
-        return self._result(f"the stream {stream} takes {destination}")
+        return await self._inspect_window(connection, stream, f"the stream {stream} takes {destination}")
+
+    async def _inspect_window(self, connection: _Link, stream: str, takes: str) -> CheckResult:
+        """Warn of a stream that soon does not recognise a repeat any more, where the user may see that."""
+        try:
+            window = (await connection.stream.stream_info(stream)).config.duplicate_window or 0
+        except (TimeoutError, errors.Error):
+            return self._result(takes)
+        if window >= LONG_WINDOW:
+            return self._result(takes)
+        remedy = f"nats stream edit {stream} --dupe-window 24h"
+        return self._result(f"{takes}, and recognises repeats for {window:g} s only", proven=False, remedy=remedy)
 
     @cached_property
     def meanings(self) -> Sequence[Meaning]:
@@ -148,12 +189,24 @@ class NatsChannel(StreamChannel[NatsSettings, _Link]):
             Meaning((errors.MaxPayloadError,), "content", "the message is larger than max_payload of the server"),
             Meaning((errors.AuthorizationError,), "misconfigured", "the server refuses the login: check it"),
             Meaning((errors.SecureConnRequiredError,), "misconfigured", "the server wants TLS: set tls: true"),
-            Meaning((errors.SecureConnWantedError,), "misconfigured", "the server has no TLS: set tls: false"),
+            Meaning(
+                (errors.SecureConnWantedError,),
+                "misconfigured",
+                "the server does not ask for TLS: let it, or set tls: false",
+            ),
         )
 
     async def disconnect(self, connection: _Link) -> None:
         """Close the client."""
         await connection.client.close()
+
+
+def _deny(denials: Mapping[str, asyncio.Future[None]], text: str) -> None:
+    """Finish the futures of the subjects that an error of the server, in lower case, does not permit."""
+    if "permissions violation for publish" in text:
+        for subject, denial in denials.items():
+            if f'"{subject.lower()}"' in text and not denial.done():
+                denial.set_result(None)
 
 
 def _hidden_cause(error: BaseException, found: Sequence[Exception]) -> Exception | None:
