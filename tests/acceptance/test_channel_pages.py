@@ -27,7 +27,14 @@ from notifier.http import HttpClient
 
 PAGES = Path(__file__).parent.parent.parent / "docs" / "channels"
 SIGNING = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
-SOURCE = {"name": "prod", "kind": "gaussdb", "region": "cn-north-4", "project_id": "p", "auth": {"kind": "ecs_agency"}}
+SOURCE = {
+    "name": "prod",
+    "kind": "gaussdb",
+    "region": "cn-north-4",
+    "project_id": "p",
+    "environment": "production",
+    "auth": {"kind": "ecs_agency"},
+}
 
 
 def configuration(page: str, certificate: Certificate) -> dict[str, Any]:
@@ -42,19 +49,35 @@ def configuration(page: str, certificate: Certificate) -> dict[str, Any]:
         channel.pop("key_password", None)
     led_to = {name for route in routes for name in route["channels"]}
     rest = [channel["name"] for channel in channels if channel["name"] not in led_to]
-    return {"sources": [SOURCE], "channels": channels, "routes": [*routes, {"name": "rest", "channels": rest}]}
+    routes += [{"name": "rest", "channels": rest}] if rest else []
+    return {"sources": [SOURCE], "channels": channels, "routes": routes}
+
+
+def example_of(variable: str) -> str:
+    """Return an obviously fake value for a variable of a page, in the form that the settings want."""
+    if variable.endswith("_URL"):
+        return "https://chat.example.com/hooks/obviously-fake?key=k&token=t&sig=s"
+    if "WEBHOOK" in variable:
+        return SIGNING
+    return {"TELEGRAM_BOT_TOKEN": "123456789:obviously-fake"}.get(variable, "obviously-fake")
 
 
 def run(folder: Path, config: dict[str, Any], *command: str) -> subprocess.CompletedProcess[str]:
     text = json.dumps(config, ensure_ascii=False)
-    secrets = {name: SIGNING if "WEBHOOK" in name else "obviously-fake" for name in re.findall(r"\$\{(\w+)\}", text)}
+    secrets = {name: example_of(name) for name in re.findall(r"\$\{(\w+)\}", text)}
     path = folder / "notifier.yaml"
     path.write_text(text, encoding="utf-8")
     program = [sys.executable, "-c", "from notifier.cli import main; main()", "--config", str(path), *command]
     return subprocess.run(program, capture_output=True, text=True, check=False, env={**os.environ, **secrets})  # noqa: S603 - ours
 
 
-@pytest.mark.parametrize("page", ["webhook", "nats", "kafka", "rabbitmq"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        *("webhook", "nats", "kafka", "rabbitmq"),
+        *("dingtalk", "discord", "feishu", "google-chat", "matrix", "teams", "telegram", "wecom"),
+    ],
+)
 def test_what_a_page_shows_passes_the_check(page: str, certificate: Certificate, tmp_path: Path) -> None:
     certificate.chain.chmod(0o600)
     config = configuration(page, certificate)

@@ -39,6 +39,7 @@ from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.core.people import Acknowledgement
 from notifier.core.routing import DeliveryRouting
+from notifier.core.tickets import TicketLink
 from notifier.http import HttpClient
 from notifier.integrations.discord.settings import DiscordSettings
 from notifier.ports import LiveChannel
@@ -406,6 +407,14 @@ def test_nothing_from_outside_is_a_mention_a_link_or_markup(text: str, count: in
         assert "https://evil" not in re.sub(r"`[^`\n]*`", "", shown)
         for line in shown.splitlines():
             assert not re.match(r"\s*(#|-#|>(?! \u200b)|\d+\. |[*+] )", line), line
+
+
+async def test_a_ticket_is_a_link_with_an_inert_label(context: ChannelContext) -> None:
+    async with HttpServer() as server:
+        ticket = TicketLink(channel="tickets", label="OPS-12 @here](x)", url="https://tickets.example.com/OPS-12")
+        request = replace(make_render_request(FAILED), tickets=(ticket,))
+        shown = "\n".join(texts(hook(server, context).render(request)))
+    assert "[Ticket OPS-12 @\u200bhere\\](x)](https://tickets.example.com/OPS-12)" in shown
 
 
 # ---- settings ----

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
@@ -36,6 +37,7 @@ from notifier.core.delivery import Delivered, Delivery, Outcome, Parked, Retry
 from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.core.routing import DeliveryRouting
+from notifier.core.tickets import TicketLink
 from notifier.http import HttpClient
 from notifier.integrations.googlechat.settings import GoogleChatSettings
 from notifier.wording.localizer import Localizer
@@ -135,6 +137,19 @@ def test_a_template_writes_the_text(context: ChannelContext) -> None:
     first, *card = texts(channel.render(make_render_request(event)))
     assert first == "🔴 *CreateGaussDBV5Instance*\n∗no∗ ‹users/all> _x_"
     assert card == ["prod / cn-north-4 · job 31b8ae23"]
+
+
+def test_a_ticket_is_a_button(context: ChannelContext) -> None:
+    values = {"name": "dba", "kind": "googlechat", "webhook_url": f"https://chat.googleapis.com{TARGET}"}
+    ticket = TicketLink(channel="tickets", label="OPS-12 <users/all>", url="https://tickets.example.com/OPS-12")
+    request = replace(make_render_request(FAILED), tickets=(ticket,))
+    message = json.loads(open_channel("googlechat", values, context).render(request).content)
+    *_, buttons = message["cardsV2"][0]["card"]["sections"][0]["widgets"]
+    assert buttons["buttonList"]["buttons"][-1] == {
+        "text": "Ticket OPS-12 <users/all>",
+        "onClick": {"openLink": {"url": "https://tickets.example.com/OPS-12"}},
+    }
+    assert "<users/all>" not in message["text"]
 
 
 # ---- threads ----

@@ -35,6 +35,7 @@ from notifier.core.delivery import Delivered, Delivery, Outcome, Parked
 from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.core.routing import DeliveryRouting
+from notifier.core.tickets import TicketLink
 from notifier.http import HttpClient
 from notifier.integrations.teams.settings import TeamsSettings
 from notifier.wording.localizer import Localizer
@@ -173,6 +174,18 @@ async def test_the_workflow_of_these_tests_refuses_a_wrong_card(context: Channel
     assert body
     assert card_problems(card(body)) == []
     assert card_problems(card(body) | wrong) != []
+
+
+def test_tickets_are_buttons_as_far_as_teams_shows_them(context: ChannelContext) -> None:
+    url = "https://tickets.example.com/OPS"
+    tickets = tuple(
+        TicketLink(channel="tickets", label=f"OPS-{n} <at>x</at> [x](y)", url=f"{url}-{n}") for n in range(9)
+    )
+    request = replace(make_render_request(FAILED), tickets=tickets)
+    content = card(workflow(context).render(request))
+    assert [action["url"] for action in content["actions"]][2:] == [f"{url}-{n}" for n in range(4)]
+    assert content["actions"][2]["title"] == "工单 OPS-0 <at>x</at> [x](y)"
+    assert card_problems(content) == []
 
 
 # ---- mentions ----

@@ -37,6 +37,7 @@ from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.core.people import Acknowledgement
 from notifier.core.routing import DeliveryRouting
+from notifier.core.tickets import TicketLink
 from notifier.http import HttpClient
 from notifier.integrations.telegram.settings import TelegramSettings
 from notifier.ports import LiveChannel
@@ -347,6 +348,16 @@ def test_nothing_from_outside_is_a_mention_a_link_or_markup(text: str, count: in
     assert set(parsed.links) <= {"https://console.example.com/cn-north-4"}
     assert active(shown) == []
     assert not re.search(r"(?<!\w)[@/][A-Za-z]", parsed.shown), "in code neither"
+
+
+async def test_a_ticket_is_a_link_with_an_inert_label(context: ChannelContext) -> None:
+    async with HttpServer() as server:
+        ticket = TicketLink(channel="tickets", label="OPS-12 <b> @here", url="https://tickets.example.com/OPS-12")
+        request = replace(make_render_request(FAILED), tickets=(ticket,))
+        parsed = read_html(next(texts(bot(server, context).render(request))))
+    assert "https://tickets.example.com/OPS-12" in parsed.links
+    assert "Ticket OPS-12 <b> @" in parsed.shown
+    assert parsed.problem == ""
 
 
 # ---- settings ----

@@ -83,14 +83,14 @@ async def world(request: pytest.FixtureRequest, store: SqlStore, clock: FakeCloc
     lines = telegram_lines(telegram) if request.param == "telegram" else discord_lines(discord)
     async with server, aclosing(HttpClient()) as http:
         localizer = Localizer(language="en", timezone=ZoneInfo("UTC"))
-        settings: dict[str, Any] = {
+        modes: dict[str, dict[str, Any]] = {
             "discord-webhook": {"webhook_url": server.url(WEBHOOK)},
             "discord-bot": {"bot_token": BOT_TOKEN, "channel_id": CHANNEL, "api_url": server.url("/api/v10")},
             "telegram": {"bot_token": TOKEN, "chat_id": GROUP, "api_url": server.url("")},
-        }[request.param]
+        }
         kind = request.param.partition("-")[0]
         context = ChannelContext(http=http, clock=clock, localizer=localizer)
-        channel = open_channel(kind, {"name": "dba", "kind": kind} | settings, context)
+        channel = open_channel(kind, {"name": "dba", "kind": kind} | modes[request.param], context)
         assert isinstance(channel, EditedChat)
         yield World(store, clock, channel, lines)
 

@@ -16,6 +16,7 @@ from notifier.integrations.teams.mentions import TeamsMention, teams_mentions
 from notifier.integrations.teams.runs import RUNS, block, unstyled
 from notifier.ports import RenderRequest
 from notifier.wording.events import EventFormatter
+from notifier.wording.sanitize import cut
 
 TEAMS_LIMIT = 24_000
 """Maximum size of a message, in bytes. Teams refuses 28 KB, after the workflow has accepted the message."""
@@ -23,6 +24,10 @@ CARD_VERSION = "1.4"
 """Version of the schema of adaptive cards: every client of Teams shows it."""
 TEMPLATE_LIMIT = 12_000
 """Maximum size of the text of a template within JSON, in bytes."""
+MAX_ACTIONS = 6
+"""Maximum number of buttons that Teams shows."""
+_URL_LIMIT = 1_000
+_LABEL_LIMIT = 60
 _PARTS = CardLimits(quote=6_000, line=2_000, part=500, short_reason=300)
 _STYLES = {"🔴": "attention", "🟠": "warning", "❔": "warning", "🟢": "good", "🔵": "accent"}
 """The style of a headline by the emoji of a state."""
@@ -48,7 +53,10 @@ class TeamsLayout:
         card = self._layout.card(request, filled)
         mentions = teams_mentions(card.mention)
         head = self._head(card, mentions, own_title=bool(filled.title))
-        actions = [{"type": "Action.OpenUrl", "title": link.label, "url": link.url} for link in card.links]
+        shown = [link for link in card.links if len(link.url) <= _URL_LIMIT][:MAX_ACTIONS]
+        actions = [
+            {"type": "Action.OpenUrl", "title": cut(link.label, _LABEL_LIMIT), "url": link.url} for link in shown
+        ]
         used = _size(_envelope(card, mentions, [head], actions))
         blocks = self._several(card, TEAMS_LIMIT - used) if card.sections else self._one(card, TEAMS_LIMIT - used)
         return _envelope(card, mentions, [head, *blocks], actions)
