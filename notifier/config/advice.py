@@ -4,6 +4,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 from notifier.channels.templates import DIGEST, template_key
 from notifier.config.config import Config
@@ -122,6 +125,7 @@ def warnings(config: Config) -> Iterable[str]:
         if channel.name not in routed:
             yield f"No route leads to the channel {channel.name}."
     yield from _unused_templates(config)
+    yield from _chats_by_webhook(config)
     yield from _silent_mentions(config)
     yield from suspicious_values(config)
     yield from _overbooked_credentials(config)
@@ -138,6 +142,30 @@ def _unused_templates(config: Config) -> Iterable[str]:
         for key in channel.templates:
             if key not in used:
                 yield f"The template {key} of the channel {channel.name} is never used: no such message goes there."
+
+
+_CHAT_HOSTS: Mapping[str, str] = {
+    "qyapi.weixin.qq.com": "wecom",
+    "oapi.dingtalk.com": "dingtalk",
+    "open.feishu.cn": "feishu",
+    "open.larksuite.com": "feishu",
+    "hooks.slack.com": "slack",
+}
+"""Kinds of channels for chats, by the hosts of their webhooks."""
+
+
+def _chats_by_webhook(config: Config) -> Iterable[str]:
+    """Return warnings about webhooks that send the standard body to a chat, which refuses it."""
+    for channel in config.channels:
+        url = getattr(channel, "url", None)
+        if channel.kind != "webhook" or channel.has_template or not isinstance(url, SecretStr):
+            continue
+        host = urlsplit(url.get_secret_value()).hostname or ""
+        if host in _CHAT_HOSTS:
+            yield (
+                f"The channel {channel.name} would send JSON for programs to {host}, which refuses it. Channels of"
+                f" kind: {_CHAT_HOSTS[host]} send messages for people; give them the address as webhook_url."
+            )
 
 
 def _silent_mentions(config: Config) -> Iterable[str]:

@@ -563,6 +563,25 @@ def test_init_refuses_what_would_not_work_and_writes_nothing(tmp_path: Path, arg
     assert list(tmp_path.iterdir()) == []
 
 
+def test_check_points_a_webhook_to_the_kind_for_a_chat(tmp_path: Path) -> None:
+    hooks = {
+        "wecom": "https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=obviously-fake",
+        "lark": "https://open.larksuite.com/open-apis/bot/v2/hook/obviously-fake",
+        "tickets": "https://tickets.example.com/hook",
+    }
+    channels = [{"name": name, "kind": "webhook", "url": url} for name, url in hooks.items()]
+    own = {"name": "own", "kind": "webhook", "url": hooks["wecom"], "body_template": '{"msgtype": "text"}'}
+    routes = [{"name": "all", "channels": [*hooks, "own"]}]
+    folder = configured(tmp_path, NO_CLOUD, channels=[*channels, own], routes=routes, alerts={"channels": []})
+    shown = invoke("check", "--json", cwd=folder).stdout
+    found = [warning for warning in json.loads(shown)["warnings"] if "for people" in warning]
+    assert [re.findall(r"channel (\w+) .* kind: (\w+) ", warning) for warning in found] == [
+        [("wecom", "wecom")],
+        [("lark", "feishu")],
+    ]
+    assert "obviously" not in shown
+
+
 def test_init_asks_on_a_terminal(tmp_path: Path) -> None:
     terminal, stdin = pty.openpty()
     answers = ["cn-north-9", "0611f1bd8b00d5d32f17c017f15b599f", "magic", "ecs_agency", "C0GAUSS", *[""] * 6]

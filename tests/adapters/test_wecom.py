@@ -126,13 +126,27 @@ def test_numbers_and_everybody_are_called_by_a_text(context: ChannelContext) -> 
     assert "mentioned_list" not in only["text"]
 
 
+@pytest.mark.parametrize("name", ["数据库" * 40, "😀" * 120, "*<" * 60])
+@pytest.mark.parametrize("mention", [(), ("@all",), tuple(f"wecom:{'x' * 60}{n:03}" for n in range(30))])
+def test_a_digest_of_long_names_fits_and_names_every_job(
+    context: ChannelContext, name: str, mention: tuple[str, ...]
+) -> None:
+    tasks = [make_task(f"{n:08x}-c3ad", instance_name=f"{name[:117]}{n:03}") for n in range(20)]
+    for events in ([make_event(task) for task in tasks], [make_event(tasks[0])]):
+        found = message(context, *events, mention=mention)
+        assert len(content(found).encode()) <= (2_048 if found["msgtype"] == "text" else 4_096)
+        assert [event.job_id for event in events if event.job_id[:8] not in content(found)] == []
+
+
 @settings(max_examples=settings().max_examples // 3)
 @given(st.sampled_from(ATTACKS) | st.text("<@all>font`*[]()! \nab", max_size=60), st.sampled_from([1, 2]))
 def test_nothing_from_outside_is_a_mention_a_colour_or_a_link(text: str, count: int) -> None:
     made = make_context(HttpClient())
     events = [replace(hostile_event(text), environment=text)] * count
     for mention, form in (((), "markdown"), (("@all",), "markdown"), ((), "markdown_v2")):
-        shown = content(message(made, *events, mention=mention, format=form))
+        found_message = message(made, *events, mention=mention, format=form)
+        shown = content(found_message)
+        assert len(shown.encode()) <= (2_048 if found_message["msgtype"] == "text" else 4_096)
         assert not re.search(r"<(?!\u200b|font color=\"(?:warning|info|comment)\">|/font>)", shown)
         bare = re.sub(r"`[^`\n]*`", "", shown)
         assert bare.count("`") == 0
