@@ -43,7 +43,7 @@ class DingTalkSettings(ChannelSettings):
     digest_size: int = Field(default=50, ge=2, le=100)
     """Maximum number of events in one digest."""
     timeout: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=30))
-    """Maximum time of one request. An attempt of an app may take twice as long, for it may need an access token."""
+    """Maximum time of one attempt, with the request for an access token that an app may need."""
 
     @classmethod
     def accepts_mention(cls, text: str) -> bool:
@@ -54,11 +54,6 @@ class DingTalkSettings(ChannelSettings):
     def limit(self) -> RateLimit:
         """DingTalk's limit for this way to post."""
         return rate_limits.rate_limit("dingtalk" if self.webhook_url else "dingtalk-app")
-
-    @property
-    def deadline(self) -> timedelta:
-        """Maximum time of one attempt."""
-        return self.timeout if self.webhook_url else 2 * self.timeout
 
     @model_validator(mode="after")
     def _check_mode(self) -> DingTalkSettings:

@@ -7,39 +7,32 @@ thread reaches few. What the group shows of a step that needs care is a copy of 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import Any
 
-import structlog
-
-from notifier.channels import rate_limits
 from notifier.channels.access_tokens import AccessToken, NoAccessToken
-from notifier.channels.base import PROBE_AFTER, ChannelContext, Json, encode_json, stored_body
+from notifier.channels.base import PROBE_AFTER, Json, encode_json
+from notifier.channels.edited_chat import Asked, EditedChat
 from notifier.channels.http_channel import outcome_of_status
 from notifier.channels.http_chat import ChatRequest, code_of
 from notifier.channels.reply_conditions import ParsedReply, value_at
 from notifier.channels.reply_rules import known_outcome
 from notifier.channels.templates import FilledTemplate
 from notifier.channels.token_chat import TokenChat
-from notifier.core import dispatch
 from notifier.core.delivery import (
     Body,
     Delivered,
-    Delivery,
     GaveUp,
     Outcome,
     Parked,
     Retry,
     Thread,
     Unknown,
-    delivery_id,
 )
 from notifier.http import HttpError
-from notifier.integrations.feishu.messages import FEISHU, FeishuLayout, thread_step
+from notifier.integrations.feishu.messages import FEISHU, FeishuLayout, short_card
 from notifier.integrations.feishu.settings import FeishuSettings
 from notifier.ports import CheckResult, RenderRequest
 from notifier.wording.sanitize import one_line
@@ -53,27 +46,19 @@ KEY_LIMIT = 50
 CHATS_PAGE = 100
 MAX_CHATS_PAGES = 10
 
-log = structlog.get_logger(__name__)
 
-
-class FeishuAppChannel(TokenChat[FeishuSettings]):
+class FeishuAppChannel(TokenChat[FeishuSettings], EditedChat[FeishuSettings]):
     """Posts to one group with the bot of an app."""
 
     kind = "feishu"
     markup = FEISHU
+    edit_limit = "feishu-edit"
     tables = (_SERVICE,)
     replies_as = "bot"
     not_valid = "check app_id, app_secret and api_url, and the permission im:message:send_as_bot of the app"
     elsewhere = "api_url is the address of something else, or a login protects the network: check it from this host"
     storm_size = 200
     storm_room = 2_800
-
-    def __init__(self, settings: FeishuSettings, context: ChannelContext) -> None:
-        super().__init__(settings, context)
-        self.threads = self.coalesces = settings.threads
-        self.edit_budget = sha256(f"feishu {settings.app_id}".encode()).hexdigest()[:16] if settings.live else None
-        limit = rate_limits.rate_limit("feishu-edit")
-        self.edit_pace = replace(self.pace, per_second=limit.per_second, burst=limit.burst)
 
     def compose(self, request: RenderRequest, filled: FilledTemplate) -> Body:
         """Return the card as JSON. Group and key are added when it is sent."""
@@ -85,77 +70,52 @@ class FeishuAppChannel(TokenChat[FeishuSettings]):
         """URL of the API for messages."""
         return f"{self.settings.api_url}/open-apis/im/v1/messages"
 
-    # -- posting --
+    @property
+    def budget_owner(self) -> str:
+        """The app."""
+        return str(self.settings.app_id)
 
-    async def attempt(self, delivery: Delivery) -> Outcome:
-        """Post once: in the thread of the task where there is one, in the group where that is gone or too quiet."""
-        end, card = self.attempt_end(), json.loads(stored_body(delivery).content)
-        aloud = self.settings.broadcast and dispatch.is_broadcast(delivery)
-        if delivery.thread and not aloud:
-            whole = delivery.events[0].type.traits.needs_care or delivery.storm is not None
-            step = self._reply(delivery.thread, thread_step(card, whole=whole), delivery.id)
-            outcome, reply = await self.ask(step, end)
-            if reply is None or not self._refused(reply):
-                return outcome
-        outcome, _ = await self.ask(self._post(card, delivery.id), end)
-        if not isinstance(outcome, Delivered):
-            return outcome
-        if delivery.thread and aloud:
-            changes = self.edit_budget is not None and not delivery.ends_trouble
-            return replace(outcome, copy=outcome.ref) if changes else outcome
-        return replace(outcome, thread=outcome.ref) if self._begins_thread(delivery) else outcome
+    # -- requests --
 
-    def request(self, delivery: Delivery) -> ChatRequest:
-        """Return the request that posts the stored card in the group."""
-        return self._post(json.loads(stored_body(delivery).content), delivery.id)
+    def post_request(self, message: Json, key: str) -> ChatRequest:
+        """Return the request that posts a card in the group. Within an hour a key is posted once."""
+        to = {"receive_id": self.settings.chat_id, "uuid": key[:KEY_LIMIT]}
+        return ChatRequest(url=f"{self.address}?receive_id_type=chat_id", content=encode_json(_message(message) | to))
 
-    def _begins_thread(self, delivery: Delivery) -> bool:
-        if delivery.storm:
-            return self.threads and delivery.storm.opened_by == delivery.id
-        return self.threads and not delivery.digest and delivery.events[0].task is not None
+    def step_request(self, ref: str, message: Json, key: str) -> ChatRequest:
+        """Return the request that posts a card in the thread of another one."""
+        more = {"reply_in_thread": True, "uuid": key[:KEY_LIMIT]}
+        return ChatRequest(url=f"{self.address}/{ref}/reply", content=encode_json(_message(message) | more))
 
-    def _post(self, card: Json, key: str) -> ChatRequest:
-        message = _message(card) | {"receive_id": self.settings.chat_id, "uuid": key[:KEY_LIMIT]}
-        return ChatRequest(url=f"{self.address}?receive_id_type=chat_id", content=encode_json(message))
+    def edit_request(self, ref: str, message: Json) -> ChatRequest:
+        """Return the request that changes a card."""
+        content = encode_json({"content": _encoded(message)})
+        return ChatRequest(method="PATCH", url=f"{self.address}/{ref}", content=content)
 
-    def _reply(self, ref: str, card: Json, key: str) -> ChatRequest:
-        message = _message(card) | {"reply_in_thread": True, "uuid": key[:KEY_LIMIT]}
-        return ChatRequest(url=f"{self.address}/{ref}/reply", content=encode_json(message))
+    def short(self, message: Json) -> Json:
+        """Return a card with what happened alone."""
+        return short_card(message)
 
-    # -- changing --
+    def live_message(self, thread: Thread, filled: FilledTemplate, *, replaces: bool) -> Json:  # noqa: ARG002 - never
+        """Return the card that the message of a thread shows now."""
+        return FeishuLayout(self.context.formatter).live(thread, filled)
 
     async def show(self, thread: Thread) -> Outcome:
-        """Change a card to its current state. A card that cannot be changed any more stays as it is."""
-        return await self._change(thread, thread.ref)
+        """Change a card to its current state. One that cannot be changed any more stays as it is.
 
-    async def show_copy(self, thread: Thread, ref: str) -> Outcome | None:
-        """Change a copy of a card to the card's current state."""
-        return await self._change(thread, ref)
-
-    async def _change(self, thread: Thread, ref: str) -> Outcome:
-        card = FeishuLayout(self.context.formatter).live(thread, self._filled_now(thread))
-        content = encode_json({"content": _encoded(card)})
-        request = ChatRequest(method="PATCH", url=f"{self.address}/{ref}", content=content)
-        outcome, reply = await self.ask(request, self.attempt_end())
-        if reply is not None and reply.succeeded and code_of(reply, "code") == 0:
-            return Delivered(reply=outcome.reply)
-        # Feishu says with many codes that a card cannot be changed: it is recalled, or older than 14 days.
-        if reply is not None and self._refused(reply):
-            return GaveUp(f"HTTP {reply.status}: code {code_of(reply, 'code')}", reply=outcome.reply)
+        Feishu says so with many codes: it is recalled, or older than 14 days. The next event begins a new card.
+        """
+        message = self.live_message(thread, self.filled_now(thread), replaces=False)
+        outcome, _ = await self._edit(thread.ref, message, self.attempt_end())
         return outcome
 
-    def _filled_now(self, thread: Thread) -> FilledTemplate:
-        """Return what the templates make of the event that a card shows; log where one fails."""
-        about = RenderRequest(
-            delivery_id=delivery_id(self.name, thread.event.id),
-            events=(thread.event,),
-            routing=thread.routing,
-            storm=thread.storm,
-        )
-        filled = self.filled(about)
-        if filled.failure:
-            self.log_failure(about, filled.failure)
-        return filled
+    async def _edit(self, ref: str, message: Json, end: float) -> Asked:
+        outcome, reply = await self.ask(self.edit_request(ref, message), end)
+        if reply is not None and reply.succeeded and code_of(reply, "code") == 0:
+            return Delivered(reply=outcome.reply), reply
+        if reply is not None and self.gone(reply):
+            return GaveUp(f"HTTP {reply.status}: code {code_of(reply, 'code')}", reply=outcome.reply), reply
+        return outcome, reply
 
     # -- replies --
 
@@ -174,8 +134,8 @@ class FeishuAppChannel(TokenChat[FeishuSettings]):
         code = code_of(reply, "code")
         return Retry(f"HTTP {reply.status}: code {code}") if isinstance(outcome, Unknown) and code else outcome
 
-    def _refused(self, reply: ParsedReply) -> bool:
-        """Return whether Feishu refuses this request, and not for a reason that holds for others too."""
+    def gone(self, reply: ParsedReply) -> bool:
+        """Return whether Feishu refuses a request about this card, and not for a reason that holds for others too."""
         if reply.status >= _SERVER_ERRORS or not code_of(reply, "code"):
             return False
         known = known_outcome(_SERVICE, reply, self.context.clock.now())

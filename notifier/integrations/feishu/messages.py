@@ -108,10 +108,8 @@ class FeishuLayout:
         return {"is_short": True, "text": {"tag": "lark_md", "content": f"**{fact.label}**\n{value}"}}
 
 
-def thread_step(card: Json, *, whole: bool) -> Json:
-    """Return a card for a thread: whole, or what happened alone, in one line without a head."""
-    if whole:
-        return card
+def short_card(card: Json) -> Json:
+    """Return a card with what happened alone, in one line without a head."""
     return {"config": card["config"], "elements": [{"tag": "div", "text": card["header"]["title"]}]}
 
 

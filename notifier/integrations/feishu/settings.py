@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from notifier.channels import rate_limits
+from notifier.channels.live_settings import LiveChatSettings
 from notifier.channels.rate_limits import RateLimit
-from notifier.channels.settings import ChannelSettings
 from notifier.integrations.feishu.mentions import FEISHU_MENTION_FORMS, is_mention
 from notifier.settings.explain import setting_error
-from notifier.settings.types import AsciiSecret, Duration, EndpointUrl, KeyId, PlainText, Secret, url_rule
+from notifier.settings.types import AsciiSecret, EndpointUrl, KeyId, PlainText, Secret, url_rule
 
 
-class FeishuSettings(ChannelSettings):
+class FeishuSettings(LiveChatSettings):
     """The custom bot of a group, or the bot of an enterprise's own app and the group that it posts to."""
 
     channel_class = "notifier.integrations.feishu.channel:FeishuChannel"
@@ -38,16 +37,8 @@ class FeishuSettings(ChannelSettings):
     """ID of the group (`oc_…`). The bot must be in it."""
     api_url: EndpointUrl = "https://open.feishu.cn"
     """Where the API for apps is; `https://open.larksuite.com` for Lark."""
-    style: Literal["live", "thread", "post"] | None = None
-    """`live`: one card for each task, which changes as the task moves, with every step in its thread. `thread`: the
-    same, but the card does not change. `post`: a card for each event, the only style of a custom bot. Default: `live`
-    for an app."""
-    broadcast: bool = True
-    """Whether a failure of a task that has a thread is posted in the group too."""
     digest_size: int = Field(default=60, ge=2, le=100)
     """Maximum number of events in one digest."""
-    timeout: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=30))
-    """Maximum time of one request. An attempt of an app may take twice as long, for it may need an access token."""
 
     @classmethod
     def accepts_mention(cls, text: str) -> bool:
@@ -56,23 +47,18 @@ class FeishuSettings(ChannelSettings):
 
     @property
     def threads(self) -> bool:
-        """Whether later events of a task are posted in the thread of its first card."""
-        return not self.webhook_url and self.style != "post"
+        """Whether later events of a task belong to its first card: never for a custom bot, which has no threads."""
+        return not self.webhook_url and super().threads
 
     @property
     def live(self) -> bool:
         """Whether the first card of a task changes as the task moves."""
-        return self.threads and self.style != "thread"
+        return not self.webhook_url and super().live
 
     @property
     def limit(self) -> RateLimit:
         """Feishu's limit for this way to post."""
         return rate_limits.rate_limit("feishu" if self.webhook_url else "feishu-app")
-
-    @property
-    def deadline(self) -> timedelta:
-        """Maximum time of one attempt."""
-        return self.timeout if self.webhook_url else 2 * self.timeout
 
     @model_validator(mode="after")
     def _check_mode(self) -> FeishuSettings:
@@ -90,6 +76,6 @@ class FeishuSettings(ChannelSettings):
         for name in ("secret", "keyword"):
             if given and getattr(self, name):
                 raise setting_error(name, "belongs to a custom bot: the bot of an app has neither")
-        if self.webhook_url and self.style not in (None, "post"):
+        if self.webhook_url and self.style != "post" and "style" in self.model_fields_set:
             raise setting_error("style", f"{self.style} needs an app: a custom bot does not learn the id of a message")
         return self
