@@ -17,19 +17,15 @@ import structlog
 
 from notifier.channels import rate_limits
 from notifier.channels.base import ChannelContext, Json, stored_body
-from notifier.channels.http_channel import MAX_REPLY
-from notifier.channels.http_chat import ChatRequest, HttpChat
+from notifier.channels.http_chat import Asked, ChatRequest, HttpChat
 from notifier.channels.live_chat import LiveChat
 from notifier.channels.live_settings import LiveChatSettings
 from notifier.channels.reply_conditions import ParsedReply
 from notifier.channels.templates import FilledTemplate
 from notifier.core import dispatch
 from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, Thread, delivery_id
-from notifier.http import HttpError
 
 S = TypeVar("S", bound=LiveChatSettings)
-Asked = tuple[Outcome, ParsedReply | None]
-"""What a reply means, and the reply where there is one."""
 
 log = structlog.get_logger(__name__)
 
@@ -145,31 +141,3 @@ class EditedChat(LiveChat[S], HttpChat[S]):
         if isinstance(outcome, Parked) and outcome.probe_after is None:  # what posted it never comes back
             outcome = GaveUp(outcome.reason, reply=outcome.reply)
         return (replace(outcome, ref=None) if isinstance(outcome, Delivered) else outcome), reply
-
-    # -- requests --
-
-    def attempt_end(self) -> float:
-        """Return the time on the monotonic clock at which an attempt that begins now has to end."""
-        return self.context.clock.monotonic() + self.deadline
-
-    async def post(self, request: ChatRequest) -> Outcome:
-        """Send a request, and return what its reply means for the message."""
-        return (await self.ask(request, self.attempt_end()))[0]
-
-    async def ask(self, request: ChatRequest, end: float) -> Asked:
-        """Send a request until `end`. Return what its reply means, and the reply where there is one."""
-        now, left = self.context.clock.now, max(end - self.context.clock.monotonic(), 0.001)
-        content = request.content or None
-        try:
-            reply = await self.context.http.exchange(
-                request.method,
-                request.url,
-                headers=request.headers,
-                content=content,
-                deadline=left,
-                max_bytes=MAX_REPLY,
-            )
-        except HttpError as error:
-            return self.with_reply(self.outcome_of_error(error, now()), error), None
-        parsed = ParsedReply(reply.status, reply.headers, reply.body)
-        return self.with_reply(self.outcome(parsed, now()), reply), parsed

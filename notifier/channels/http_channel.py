@@ -24,11 +24,18 @@ class HttpChannel(BaseChannel[S]):
     """Base of a channel that posts over HTTP."""
 
     def exchange(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, content: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        deadline: float | None = None,
     ) -> Coroutine[Any, Any, Reply]:
-        """Send one request within the deadline of the channel. Raises HttpError when awaited."""
+        """Send one request within `deadline` seconds (None: those of the channel). Raises HttpError when awaited."""
+        within = self.deadline if deadline is None else deadline
         return self.context.http.exchange(
-            method, url, headers=headers, content=content, deadline=self.deadline, max_bytes=MAX_REPLY
+            method, url, headers=headers, content=content, deadline=within, max_bytes=MAX_REPLY
         )
 
     async def ask_status(self, method: str, url: str, *, headers: Mapping[str, str] | None = None) -> int:

@@ -26,7 +26,7 @@ from notifier.channels.settings import ChannelSettings
 from notifier.channels.templated import TemplatedChannel
 from notifier.core.delivery import Delivered, Delivery, Outcome, Parked, Unknown
 from notifier.core.retry import http_date
-from notifier.http import HttpError, ReplyTooLarge
+from notifier.http import HttpError, Reply, ReplyTooLarge
 from notifier.ports import CheckResult
 
 S = TypeVar("S", bound=ChannelSettings)
@@ -44,6 +44,13 @@ class ChatRequest:
     content: bytes = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=lambda: JSON_TYPE, repr=False)
     method: str = "POST"
+
+
+Asked = tuple[Outcome, ParsedReply | None]
+"""What a reply means for the message, and the reply where there is one."""
+
+_SHORTEST = 0.001
+"""Time of a request for which none is left, in seconds: it fails as one whose time is over."""
 
 
 class HttpChat(TemplatedChannel[S], HttpChannel[S]):
@@ -86,12 +93,27 @@ class HttpChat(TemplatedChannel[S], HttpChannel[S]):
 
     async def post(self, request: ChatRequest) -> Outcome:
         """Send a request, and return what its reply means for the message."""
+        return (await self.ask(request, self.attempt_end()))[0]
+
+    def attempt_end(self) -> float:
+        """Return the time on the monotonic clock at which an attempt that begins now has to end."""
+        return self.context.clock.monotonic() + self.deadline
+
+    async def ask(self, request: ChatRequest, end: float) -> Asked:
+        """Send a request until `end`. Return what its reply means, and the reply where there is one."""
         now = self.context.clock.now
         try:
-            reply = await self.exchange(request.method, request.url, headers=request.headers, content=request.content)
+            reply = await self.call(request, end)
         except HttpError as error:
-            return self.with_reply(self.outcome_of_error(error, now()), error)
-        return self.with_reply(self.outcome(ParsedReply(reply.status, reply.headers, reply.body), now()), reply)
+            return self.with_reply(self.outcome_of_error(error, now()), error), None
+        parsed = ParsedReply(reply.status, reply.headers, reply.body)
+        return self.with_reply(self.outcome(parsed, now()), reply), parsed
+
+    async def call(self, request: ChatRequest, end: float) -> Reply:
+        """Return the reply to a request that has to come until `end`. Raises HttpError."""
+        left = max(end - self.context.clock.monotonic(), _SHORTEST)
+        content = request.content or None
+        return await self.exchange(request.method, request.url, headers=request.headers, content=content, deadline=left)
 
     def outcome(self, reply: ParsedReply, now: datetime) -> Outcome:
         """Return what a reply means for the message."""
@@ -131,9 +153,8 @@ class HttpChat(TemplatedChannel[S], HttpChannel[S]):
 
     async def check(self) -> Sequence[CheckResult]:
         """Ask whether something answers. Only a message proves that it is the webhook."""
-        request = self.probe()
         try:
-            reply = await self._ask(request)
+            reply = await self._ask(self.probe())
         except HttpError as error:
             remedy = "check the address, the network and the proxy"
             return (CheckResult(ok=False, what=self.kind, detail=str(error), remedy=remedy),)
@@ -144,9 +165,8 @@ class HttpChat(TemplatedChannel[S], HttpChannel[S]):
 
     async def _ask(self, request: ChatRequest) -> ParsedReply:
         """Return the reply to a harmless request, or what arrived of it. Raises HttpError where nothing did."""
-        content = request.content or None
         try:
-            reply = await self.exchange(request.method, request.url, headers=request.headers, content=content)
+            reply = await self.call(request, self.attempt_end())
         except HttpError as error:
             if error.status is None:
                 raise

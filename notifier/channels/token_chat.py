@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from notifier.channels.access_tokens import AccessToken, AccessTokens, NoAccessToken
 from notifier.channels.base import ChannelContext
-from notifier.channels.http_channel import MAX_REPLY, outcome_of_error
-from notifier.channels.http_chat import ChatRequest, HttpChat
+from notifier.channels.http_channel import outcome_of_error
+from notifier.channels.http_chat import Asked, ChatRequest, HttpChat
 from notifier.channels.reply_conditions import ParsedReply
 from notifier.channels.reply_text import Secrets
 from notifier.channels.settings import ChannelSettings
@@ -52,34 +52,21 @@ class TokenChat(HttpChat[S]):
     def authorized(self, request: ChatRequest, token: str) -> ChatRequest:
         """Return a request with a token."""
 
-    async def post(self, request: ChatRequest) -> Outcome:
-        """Send a request with a token, and return what its reply means for the message."""
-        return (await self.ask(request, self.attempt_end()))[0]
-
-    def attempt_end(self) -> float:
-        """Return the time on the monotonic clock at which an attempt that begins now has to end."""
-        return self.context.clock.monotonic() + self.deadline
-
-    async def ask(self, request: ChatRequest, end: float) -> tuple[Outcome, ParsedReply | None]:
-        """Send a request with a token until `end`. Return what its reply means, and the reply where there is one."""
-        now = self.context.clock.now
+    async def ask(self, request: ChatRequest, end: float) -> Asked:
+        """Send a request with a token until `end`; see `HttpChat.ask`. Without a token nothing was sent."""
         try:
-            reply = await self.call(request, end)
+            return await super().ask(request, end)
         except NoAccessToken as failure:
             return failure.outcome, None
-        except HttpError as error:
-            return self.with_reply(self.outcome_of_error(error, now()), error), None
-        parsed = ParsedReply(reply.status, reply.headers, reply.body)
-        return self.with_reply(self.outcome(parsed, now()), reply), parsed
 
     async def call(self, request: ChatRequest, end: float) -> Reply:
         """Return the reply to a request with a token. Raises HttpError and NoAccessToken."""
         token = await self._tokens.get()
-        reply = await self._exchange(self.authorized(request, token), end)
+        reply = await super().call(self.authorized(request, token), end)
         if not self.refuses_token(ParsedReply(reply.status, reply.headers, reply.body)):
             return reply
         self._tokens.forget(token)
-        return await self._exchange(self.authorized(request, await self._tokens.get()), end)
+        return await super().call(self.authorized(request, await self._tokens.get()), end)
 
     async def check_token(self, what: str) -> CheckResult | None:
         """Return why there is no access token; None where there is one."""
@@ -91,17 +78,10 @@ class TokenChat(HttpChat[S]):
             return CheckResult(ok=False, what=what, detail=detail, remedy=remedy)
         return None
 
-    async def _exchange(self, request: ChatRequest, end: float) -> Reply:
-        left = max(end - self.context.clock.monotonic(), 0.001)
-        content = request.content or None
-        return await self.context.http.exchange(
-            request.method, request.url, headers=request.headers, content=content, deadline=left, max_bytes=MAX_REPLY
-        )
-
     async def _fetch_token(self) -> AccessToken:
         request, now = self.token_request(), self.context.clock.now
         try:
-            reply = await self._exchange(request, self.context.clock.monotonic() + self.deadline / 2)
+            reply = await super().call(request, self.context.clock.monotonic() + self.deadline / 2)
         except HttpError as error:
             outcome = outcome_of_error(error, now())
             outcome = replace(outcome, reason=f"no access token: {outcome.reason}")

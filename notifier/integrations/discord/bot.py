@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from notifier.channels.base import Json, encode_json
-from notifier.channels.edited_chat import Asked
-from notifier.channels.http_chat import ChatRequest, code_of
+from notifier.channels.http_chat import Asked, ChatRequest, code_of
 from notifier.channels.reply_conditions import ParsedReply, value_at
 from notifier.core.identity import MessageRef
 from notifier.integrations.discord.channel import HEADERS, UNKNOWN_CHANNEL, UNKNOWN_MESSAGE, DiscordSender

@@ -15,8 +15,8 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from notifier import __version__
 from notifier.channels.base import ChannelContext, Json, encode_json
-from notifier.channels.edited_chat import Asked, EditedChat
-from notifier.channels.http_chat import ChatRequest, code_of
+from notifier.channels.edited_chat import EditedChat
+from notifier.channels.http_chat import Asked, ChatRequest, code_of
 from notifier.channels.reply_conditions import ParsedReply, value_at
 from notifier.channels.templates import FilledTemplate
 from notifier.core.delivery import Body, Delivered, Outcome, Parked, Retry, Thread

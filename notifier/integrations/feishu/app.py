@@ -14,9 +14,9 @@ from typing import Any
 
 from notifier.channels.access_tokens import AccessToken, NoAccessToken
 from notifier.channels.base import PROBE_AFTER, Json, encode_json
-from notifier.channels.edited_chat import Asked, EditedChat
+from notifier.channels.edited_chat import EditedChat
 from notifier.channels.http_channel import outcome_of_status
-from notifier.channels.http_chat import ChatRequest, code_of
+from notifier.channels.http_chat import Asked, ChatRequest, code_of
 from notifier.channels.reply_conditions import ParsedReply, value_at
 from notifier.channels.reply_rules import known_outcome
 from notifier.channels.templates import FilledTemplate

@@ -91,16 +91,22 @@ class MatrixChannel(LiveChat[MatrixSettings], HttpChat[MatrixSettings]):
         return f"{self.settings.homeserver}/_matrix/client/v3"
 
     def exchange(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, content: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        deadline: float | None = None,
     ) -> Coroutine[Any, Any, Reply]:
         """Send one request within `timeout`, with the access token. Raises HttpError when awaited."""
-        token = self.settings.access_token.get_secret_value()
+        token, timeout = self.settings.access_token.get_secret_value(), self.settings.timeout.total_seconds()
         return self.context.http.exchange(
             method,
             url,
             headers={**(headers or {}), "authorization": f"Bearer {token}"},
             content=content,
-            deadline=self.settings.timeout.total_seconds(),
+            deadline=timeout if deadline is None else min(timeout, deadline),
             max_bytes=MAX_REPLY,
         )
 
