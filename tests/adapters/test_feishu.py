@@ -28,7 +28,7 @@ from fakes import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from servers.feishu import APP_ID, APP_SECRET, CHAT, HOOK, SECRET, Feishu, FeishuServer, check_card
+from servers.feishu import APP_ID, APP_SECRET, CHAT, HOOK, SECRET, Feishu, FeishuServer, Message, check_card
 from servers.http import HttpServer, reply
 
 from notifier.channels.base import BaseChannel, ChannelContext, Json
@@ -274,12 +274,16 @@ async def begin(channel: BaseChannel[Any], event: Event = STARTED) -> str:
     return str(outcome.thread)
 
 
+def message_of(server: FeishuServer, ref: str) -> Message:
+    return server.service.messages[ref.partition(":")[2]]
+
+
 async def test_a_step_is_one_line_in_the_thread(server: FeishuServer, context: ChannelContext) -> None:
     channel = app(server, context)
     ref = await begin(channel)
-    assert bare(await channel.send(delivery_of(channel, HALF, thread=ref))) == Delivered("om_2")
+    assert bare(await channel.send(delivery_of(channel, HALF, thread=ref))) == Delivered("oc_demo:om_2")
     step = server.service.messages["om_2"]
-    assert step.root == ref
+    assert step.root == ref.partition(":")[2]
     assert list(texts(step.card, "plain_text")) == ["🔵 创建实例进行到 50% · gauss-6568-zzh · 16:17:00"]
     assert server.service.tokens == 1
 
@@ -290,7 +294,7 @@ async def test_a_loud_failure_is_a_card_of_its_own_that_changes_too(
     channel = app(server, context)
     ref = await begin(channel)
     outcome = await channel.send(delivery_of(channel, FAILED, thread=ref, mention=("ou_0123abcd",)))
-    assert bare(outcome) == Delivered("om_2", copy="om_2")
+    assert bare(outcome) == Delivered("oc_demo:om_2", copy="oc_demo:om_2")
     copy = server.service.messages["om_2"]
     assert copy.root is None
     assert copy.card["header"]["template"] == "red"
@@ -303,9 +307,9 @@ async def test_a_failure_that_is_not_loud_stays_in_the_thread_as_a_whole(
 ) -> None:
     channel = app(server, context, **changes)
     ref = await begin(channel)
-    assert bare(await channel.send(delivery_of(channel, event, thread=ref))) == Delivered("om_2")
+    assert bare(await channel.send(delivery_of(channel, event, thread=ref))) == Delivered("oc_demo:om_2")
     step = server.service.messages["om_2"]
-    assert step.root == ref
+    assert step.root == ref.partition(":")[2]
     assert "控件拒绝：64 小于 72。" in list(texts(step.card, "plain_text"))
 
 
@@ -313,15 +317,17 @@ async def test_the_end_of_trouble_is_shown_in_the_group(server: FeishuServer, co
     channel = app(server, context)
     ref = await begin(channel)
     delivery = replace(delivery_of(channel, COMPLETED, thread=ref), ends_trouble=True)
-    assert bare(await channel.send(delivery)) == Delivered("om_2")
+    assert bare(await channel.send(delivery)) == Delivered("oc_demo:om_2")
     assert server.service.messages["om_2"].root is None
 
 
 async def test_a_step_whose_thread_is_gone_begins_another(server: FeishuServer, context: ChannelContext) -> None:
     channel = app(server, context)
     ref = await begin(channel)
-    server.service.messages[ref].recalled = True
-    assert bare(await channel.send(delivery_of(channel, HALF, thread=ref))) == Delivered("om_2", thread="om_2")
+    message_of(server, ref).recalled = True
+    assert bare(await channel.send(delivery_of(channel, HALF, thread=ref))) == Delivered(
+        "oc_demo:om_2", thread="oc_demo:om_2"
+    )
     assert server.service.messages["om_2"].root is None
 
 
@@ -335,10 +341,10 @@ async def test_a_repeat_has_the_same_key(server: FeishuServer, context: ChannelC
 
 async def test_digests_begin_no_thread_and_a_storm_does(server: FeishuServer, context: ChannelContext) -> None:
     channel = app(server, context)
-    assert bare(await channel.send(delivery_of(channel, *make_events(20)))) == Delivered("om_1")
+    assert bare(await channel.send(delivery_of(channel, *make_events(20)))) == Delivered("oc_demo:om_1")
     delivery = delivery_of(channel, FAILED)
     storm = make_storm(opened_by=delivery.id)
-    assert bare(await channel.send(replace(delivery, storm=storm))) == Delivered("om_2", thread="om_2")
+    assert bare(await channel.send(replace(delivery, storm=storm))) == Delivered("oc_demo:om_2", thread="oc_demo:om_2")
 
 
 @pytest.mark.parametrize(
@@ -369,7 +375,7 @@ async def test_a_card_shows_the_present_state(server: FeishuServer, context: Cha
     channel = app(server, context)
     ref = await begin(channel)
     assert bare(await live(channel).show(thread_of(ref))) == Delivered()
-    message = server.service.messages[ref]
+    message = message_of(server, ref)
     assert message.edits == 1
     sent: Json = json.loads(channel.render(make_render_request(FAILED)).content)
     assert message.card == sent
@@ -379,7 +385,7 @@ async def test_a_card_shows_who_took_charge_and_a_mute(server: FeishuServer, con
     channel = app(server, context)
     ref = await begin(channel, FAILED)
     await live(channel).show(thread_of(ref, acknowledged=ALICE, mute=WINDOW))
-    card = server.service.messages[ref].card
+    card = message_of(server, ref).card
     assert card["header"]["template"] == "grey"
     assert card["header"]["title"]["content"].startswith("✅ 创建实例失败")
     (notes,) = [text for text in texts(card, "lark_md") if "alice" in text]
@@ -392,7 +398,7 @@ async def test_a_storm_shows_its_progress(server: FeishuServer, context: Channel
     channel = app(server, context)
     ref = await begin(channel)
     await live(channel).show(thread_of(ref, storm=make_storm(ended_at=T0)))
-    card = server.service.messages[ref].card
+    card = message_of(server, ref).card
     assert card["header"]["title"]["content"].startswith("🚨 ")
     assert any("gauss-6568-zzh" in text for text in texts(card, "plain_text"))
 
@@ -400,11 +406,22 @@ async def test_a_storm_shows_its_progress(server: FeishuServer, context: Channel
 async def test_a_card_that_cannot_be_changed_stays_as_it_is(server: FeishuServer, context: ChannelContext) -> None:
     channel = app(server, context)
     ref = await begin(channel)
-    server.service.messages[ref].recalled = True
+    message_of(server, ref).recalled = True
     outcome = await live(channel).show(thread_of(ref))
     assert isinstance(outcome, GaveUp)
     assert await live(channel).show_copy(thread_of(ref), ref) is None
     assert len(server.service.messages) == 1
+
+
+async def test_cards_of_another_group_are_left_alone(server: FeishuServer, context: ChannelContext) -> None:
+    ref = await begin(app(server, context))
+    server.service.chats.append("oc_other")
+    channel = app(server, context, chat_id="oc_other")
+    assert isinstance(await live(channel).show(thread_of(ref)), GaveUp)
+    assert await live(channel).show_copy(thread_of(ref), ref) is None
+    assert message_of(server, ref).edits == 0
+    outcome = await channel.send(delivery_of(channel, HALF, thread=ref))
+    assert bare(outcome) == Delivered("oc_other:om_2", thread="oc_other:om_2")
 
 
 @pytest.mark.parametrize(
@@ -420,7 +437,7 @@ async def test_a_change_that_comes_too_early_is_repeated(
 ) -> None:
     token = b'{"code":0,"tenant_access_token":"t-obviously-fake","expire":7200}'
     async with HttpServer(reply(200, token), reply(status, body, headers)) as server:
-        outcome = await live(app(server, context)).show(thread_of("om_1"))
+        outcome = await live(app(server, context)).show(thread_of("oc_demo:om_1"))
     assert isinstance(outcome, Retry)
     assert outcome.after == (None if wait is None else timedelta(seconds=wait))
 

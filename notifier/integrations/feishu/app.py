@@ -7,6 +7,7 @@ thread reaches few. What the group shows of a step that needs care is a copy of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -31,6 +32,7 @@ from notifier.core.delivery import (
     Thread,
     Unknown,
 )
+from notifier.core.identity import MessageRef
 from notifier.http import HttpError
 from notifier.integrations.feishu.messages import FEISHU, FeishuLayout, short_card
 from notifier.integrations.feishu.settings import FeishuSettings
@@ -40,7 +42,7 @@ from notifier.wording.sanitize import one_line
 _SERVICE = "feishu-app"
 _TOKEN_CODES = frozenset({99991661, 99991663})
 _SERVER_ERRORS = 500
-_ID_LIMIT = 200
+_MESSAGE_ID = re.compile(r"[\w-]{1,200}", re.ASCII)
 KEY_LIMIT = 50
 """Maximum length of the key by which Feishu recognises a repeat within an hour, in characters."""
 CHATS_PAGE = 100
@@ -85,12 +87,19 @@ class FeishuAppChannel(TokenChat[FeishuSettings], EditedChat[FeishuSettings]):
     def step_request(self, ref: str, message: Json, key: str) -> ChatRequest:
         """Return the request that posts a card in the thread of another one."""
         more = {"reply_in_thread": True, "uuid": key[:KEY_LIMIT]}
-        return ChatRequest(url=f"{self.address}/{ref}/reply", content=encode_json(_message(message) | more))
+        return ChatRequest(url=f"{self._url_of(ref)}/reply", content=encode_json(_message(message) | more))
 
     def edit_request(self, ref: str, message: Json) -> ChatRequest:
         """Return the request that changes a card."""
         content = encode_json({"content": _encoded(message)})
-        return ChatRequest(method="PATCH", url=f"{self.address}/{ref}", content=content)
+        return ChatRequest(method="PATCH", url=self._url_of(ref), content=content)
+
+    def _url_of(self, ref: str) -> str:
+        return f"{self.address}/{MessageRef.parse(ref).ts}"
+
+    def owns(self, ref: str) -> bool:
+        """Return whether a card is in the group of the settings."""
+        return MessageRef.parse(ref).channel == self.settings.chat_id
 
     def short(self, message: Json) -> Json:
         """Return a card with what happened alone."""
@@ -105,6 +114,8 @@ class FeishuAppChannel(TokenChat[FeishuSettings], EditedChat[FeishuSettings]):
 
         Feishu says so with many codes: it is recalled, or older than 14 days. The next event begins a new card.
         """
+        if not self.owns(thread.ref):
+            return GaveUp("the card is in another group")
         message = self.live_message(thread, self.filled_now(thread), replaces=False)
         outcome, _ = await self._edit(thread.ref, message, self.attempt_end())
         return outcome
@@ -121,9 +132,10 @@ class FeishuAppChannel(TokenChat[FeishuSettings], EditedChat[FeishuSettings]):
 
     def delivered(self, reply: ParsedReply) -> Delivered | None:
         """Return the id of the posted message."""
-        ref = value_at(reply.data, "data.message_id")
-        posted = reply.succeeded and code_of(reply, "code") == 0 and isinstance(ref, str) and 0 < len(ref) <= _ID_LIMIT
-        return Delivered(ref) if posted and ref.isascii() and ref.isprintable() and "/" not in ref else None
+        found = value_at(reply.data, "data.message_id")
+        if not reply.succeeded or code_of(reply, "code") != 0 or not isinstance(found, str):
+            return None
+        return Delivered(str(MessageRef(str(self.settings.chat_id), found))) if _MESSAGE_ID.fullmatch(found) else None
 
     def outcome(self, reply: ParsedReply, now: datetime) -> Outcome:
         """Return what a reply means for the message. How long to wait stands in a header of Feishu's own."""
