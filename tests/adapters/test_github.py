@@ -233,7 +233,7 @@ class TestCheck:
         assert (result.ok, result.proven) == (True, False)
         assert "without labels" in result.detail
         desk.server.headers = {"GitHub-Authentication-Token-Expiration": "2026-01-20 08:00:00 UTC"}
-        assert (await desk.check()).detail == "the token expires on 2026-01-20: make a new one before"
+        assert (await desk.check()).detail == "project acme/ops: the token expires on 2026-01-20: make a new one before"
 
 
 class TestSettings:

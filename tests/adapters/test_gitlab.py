@@ -185,7 +185,7 @@ class TestCheck:
     async def test_what_is_wrong_with_the_project(self, desk: Desk, properties: dict[str, Any], detail: str) -> None:
         desk.server.projects["acme/ops"] = properties
         result = await desk.check()
-        assert (result.ok, result.detail) == (False, detail)
+        assert (result.ok, result.detail) == (False, f"project acme/ops: {detail}")
         assert result.remedy
 
     async def test_the_missing_scope_is_named(self, desk: Desk) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from notifier.channels.reply_conditions import ParsedReply, value_at
@@ -23,6 +24,10 @@ class GitHubCheck:
 
     async def result(self, repository: str) -> CheckResult:
         """Return what is proven of a repository. A refusal names the missing right."""
+        found = await self._result(repository)
+        return replace(found, detail=f"project {repository}: {found.detail}")
+
+    async def _result(self, repository: str) -> CheckResult:
         path = f"/repos/{repository}"
         try:
             found = await self._ask("GET", path)

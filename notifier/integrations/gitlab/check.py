@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from urllib.parse import quote
 
@@ -48,6 +49,10 @@ class GitLabCheck:
             yield CheckResult(ok=True, what="token", detail=detail, proven=False)
 
     async def _project(self, project: str, *, scoped: bool) -> CheckResult:
+        found = await self._result(project, scoped=scoped)
+        return replace(found, detail=f"project {project}: {found.detail}")
+
+    async def _result(self, project: str, *, scoped: bool) -> CheckResult:
         try:
             reply = await self._ask("GET", f"/projects/{quote(project, safe='')}")
         except TicketRefused as error:
