@@ -16,9 +16,9 @@ from notifier.integrations.googlechat.mentions import mention_markup
 from notifier.ports import RenderRequest
 from notifier.wording.events import EventFormatter
 
-TEXT_LIMIT = 4_000
+_TEXT_LIMIT = 4_000
 """Maximum size of the text within JSON, in bytes."""
-CARD_LIMIT = 22_000
+_CARD_LIMIT = 22_000
 """Maximum size of the texts of a card within JSON, in bytes. Google's limit is 32,000 for a whole message."""
 _PARTS = CardLimits(quote=1_800, line=2_000, part=300, short_reason=200)
 
@@ -57,8 +57,8 @@ class GoogleChatLayout:
         card = CardLayout(GOOGLE_TEXT, self.formatter, _PARTS).card(request, filled)
         boxed = CardLayout(GOOGLE_CARD, self.formatter, _PARTS).card(request)
         first = f"{card.headline} {mention_markup(card.mention)}".rstrip()
-        below = cut_to(card.text, TEXT_LIMIT - json_bytes(first) - 2, json_bytes) if card.text else card.quote
-        text = "\n".join(fitting_lines(filter(None, (first, below)), TEXT_LIMIT, json_bytes, gap=2))
+        below = cut_to(card.text, _TEXT_LIMIT - json_bytes(first) - 2, json_bytes) if card.text else card.quote
+        text = "\n".join(fitting_lines(filter(None, (first, below)), _TEXT_LIMIT, json_bytes, gap=2))
         sections = [{"widgets": list(widgets)} for widgets in self._sections(card, boxed) if widgets]
         if not sections:
             return {"text": text}
@@ -74,8 +74,8 @@ class GoogleChatLayout:
 
     def _several(self, card: Card) -> Iterator[list[Json]]:
         """Yield an overview where there is room for it, and the lists."""
-        listed = CardLayout(GOOGLE_CARD, self.formatter, _PARTS).lists(card.sections, CARD_LIMIT)
-        room = CARD_LIMIT - sum(json_bytes(text) for _, text in listed)
+        listed = CardLayout(GOOGLE_CARD, self.formatter, _PARTS).lists(card.sections, _CARD_LIMIT)
+        room = _CARD_LIMIT - sum(json_bytes(text) for _, text in listed)
         yield [*_paragraphs(*fitting_lines(filter(None, card.lines), room, json_bytes)), *_buttons(card)]
         for section, text in listed:
             yield list(_paragraphs(f"{section.heading}<br>{text}"))

@@ -12,7 +12,7 @@ from notifier.channels.templates import FilledTemplate
 from notifier.ports import RenderRequest
 from notifier.wording.events import EventFormatter
 
-SUBJECT_LIMIT = 512
+_SUBJECT_LIMIT = 512
 """Maximum size of a subject, in bytes."""
 SMN_TEXT_LIMIT = 20_000
 """Maximum size of the text, in bytes. SMN takes 262,144 for all protocols together, and people read no more."""
@@ -43,7 +43,7 @@ class SmnLayout:
             "sms": cut_to(card.push.translate(_NO_BRACKETS), SMS_LIMIT),
         }
         return {
-            "subject": cut_to(card.title, SUBJECT_LIMIT, utf8_bytes),
+            "subject": cut_to(card.title, _SUBJECT_LIMIT, utf8_bytes),
             "message_structure": json.dumps(texts, ensure_ascii=False, separators=(",", ":")),
             "time_to_live": f"{self.time_to_live.total_seconds():.0f}",
         }
