@@ -47,6 +47,11 @@ class Counter:
         self.channel: TicketChannel[Any] = channel
         self.shop = Shop(self.channel, self.clock)
 
+    @property
+    def first(self) -> int:
+        """The number of the first request that carries the credential: one before it may fetch a token."""
+        return 2 if "auth" in self.channel.settings.model_fields_set else 1
+
     async def attempt(self, *events: Event) -> Outcome:
         """Attempt one event after the other; return the last outcome."""
         outcomes = [await self.shop.attempt(event) for event in events]

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 from notifier.channels.access_tokens import AccessToken, NoAccessToken
+from notifier.channels.auth_settings import OAuth2Client
 from notifier.channels.authorization import basic_authorization
 from notifier.channels.base import PROBE_AFTER
 from notifier.channels.http_channel import MAX_REPLY, outcome_of_error, outcome_of_status
@@ -37,6 +38,18 @@ class ClientCredentials:
     """Further parameters of the request, such as `audience`."""
     in_body: bool = False
     """Whether the id and the secret are parameters of the request, instead of its header `Authorization`."""
+
+    @classmethod
+    def of(cls, client: OAuth2Client, token_url: str) -> ClientCredentials:
+        """Return the client of the settings of a channel."""
+        return cls(
+            token_url=token_url,
+            client_id=client.client_id,
+            client_secret=client.client_secret.get_secret_value(),
+            scope=" ".join(client.scopes),
+            parameters=client.parameters,
+            in_body=client.credentials == "body",
+        )
 
     @property
     def server(self) -> str:

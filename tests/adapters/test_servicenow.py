@@ -162,6 +162,28 @@ class TestStates:
         assert remote.closed_at == datetime(2026, 1, 15, 8, 31, 7, tzinfo=UTC)
 
 
+class TestClient:
+    async def test_a_token_that_was_revoked_is_replaced_once(self, http: HttpClient, clock: FakeClock) -> None:
+        async with ServiceNowServer(clock.now, oauth=True) as server:
+            counter = Counter(server, http, clock)
+            await counter.attempt(failure())
+            server.token = "another"
+            assert isinstance(await counter.attempt(failure(2), success()), Delivered)
+            issued = [request for request in server.requests if request.target == "/oauth_token.do"]
+        assert len(issued) == 2
+        assert server.incident().closed
+
+    async def test_a_client_that_is_refused_parks_the_channel(self, http: HttpClient, clock: FakeClock) -> None:
+        async with ServiceNowServer(clock.now, oauth=True) as server:
+            server.unauthorized = True
+            counter = Counter(server, http, clock)
+            outcome = await counter.attempt(failure())
+            (found,) = await counter.channel.check()
+        assert isinstance(outcome, Parked)
+        assert "auth.client_id" in outcome.reason
+        assert not found.ok
+
+
 class TestSettings:
     @pytest.mark.parametrize(
         ("values", "key"),
@@ -169,6 +191,10 @@ class TestSettings:
             ({}, "close_code"),
             ({"close_code": "Done", "labels": ["a"]}, "labels"),
             ({"close_code": "Done", "priority": "High"}, "priority"),
+            ({"close_code": "Done", "user": "a:b"}, "user"),
+            ({"close_code": "Done", "password": None}, "auth"),
+            ({"close_code": "Done", "user": None, "password": None}, "user"),
+            ({"close_code": "Done", "auth": {"client_id": "a", "client_secret": "b"}}, "auth"),
             ({"close_code": "Done", "url": "https://x.service-now.com/api"}, "url"),
         ],
     )

@@ -30,6 +30,7 @@ SERVICES: dict[str, Callable[[Callable[[], datetime]], TrackerServer]] = {
     "redmine": RedmineServer,
     "redmine with a field": partial(RedmineServer, key_field=7),
     "servicenow": ServiceNowServer,
+    "servicenow with a client": partial(ServiceNowServer, oauth=True),
     "jira data center": lambda now: JiraServer(now, deployment="data_center"),
 }
 
@@ -93,7 +94,7 @@ class TestOneTicket:
         assert (ticket.closed, len(ticket.comments)) == (False, 2)
 
     async def test_one_that_may_be_a_second_one_says_so(self, counter: Counter) -> None:
-        counter.server.faults[1] = "not applied"
+        counter.server.faults[counter.first] = "not applied"
         assert isinstance(await counter.settle(failure()), Delivered)
         (ticket,) = counter.server.tickets
         assert "may be a duplicate" in counter.server.text(ticket)
@@ -133,18 +134,18 @@ class TestRefusals:
         ],
     )
     async def test_a_limit_is_kept(self, counter: Counter, headers: dict[str, str], seconds: int | None) -> None:
-        counter.server.instead[1] = reply(429, b"{}", JSON_TYPE | headers)
+        counter.server.instead[counter.first] = reply(429, b"{}", JSON_TYPE | headers)
         outcome = await counter.attempt(failure())
         assert isinstance(outcome, Retry)
         assert outcome.after == (None if seconds is None else timedelta(seconds=seconds))
 
     async def test_refused_content_is_given_up(self, counter: Counter) -> None:
-        counter.server.instead[1] = reply(400, b"{}", JSON_TYPE)
+        counter.server.instead[counter.first] = reply(400, b"{}", JSON_TYPE)
         assert isinstance(await counter.attempt(failure()), GaveUp)
 
     async def test_a_web_page_is_no_ticket(self, counter: Counter) -> None:
         page = b"<!DOCTYPE html><html><title>Hibernating</title></html>"
-        counter.server.instead[1] = reply(200, page, {"Content-Type": "text/html"})
+        counter.server.instead[counter.first] = reply(200, page, {"Content-Type": "text/html"})
         assert isinstance(await counter.attempt(failure()), Parked)
 
 

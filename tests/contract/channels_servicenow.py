@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from channels_sample import Failing, HttpService, Room, Sample, ServiceReply, characters, json_reply, strings_at
-from servers.servicenow import PASSWORD, USER, ServiceNowServer
+from servers.servicenow import CLIENT_ID, CLIENT_SECRET, PASSWORD, TOKEN, USER, ServiceNowServer
 
 from notifier.core.delivery import Body, Delivery
 
-SECRETS = (PASSWORD, b64encode(f"{USER}:{PASSWORD}".encode()).decode())
+SECRETS = (PASSWORD, b64encode(f"{USER}:{PASSWORD}".encode()).decode(), CLIENT_SECRET, TOKEN)
 
 
 def settings(base: str, _port: int) -> dict[str, Any]:
     return {"url": base, "user": USER, "password": PASSWORD, "close_code": "Solution provided"}
+
+
+def with_client(base: str, _port: int) -> dict[str, Any]:
+    auth = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+    return {"url": base, "auth": auth, "close_code": "Solution provided"}
 
 
 def text(body: Body) -> str:
@@ -62,8 +69,16 @@ SERVICE = HttpService(
     tickets=ServiceNowServer,
 )
 
+ISSUED = json_reply({"access_token": TOKEN, "token_type": "Bearer", "expires_in": 1799})
+
 SAMPLE = Sample(
     settings=settings,
+    more_modes=(with_client,),
+    more_services={
+        with_client: replace(
+            SERVICE, around={"POST /oauth_token.do": ISSUED}, tickets=partial(ServiceNowServer, oauth=True)
+        )
+    },
     text=text,
     secrets=SECRETS,
     http={"timeout": "150ms"},

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs
 
+from servers.http import Request
 from servers.tickets import ServedTicket, ServerReply
 from servers.tracker import Asked, Json, TrackerServer
 
 USER, PASSWORD = "gaussdb.bot", "obviously-fake-password"
+CLIENT_ID, CLIENT_SECRET, TOKEN = "gaussdb-client", "obviously-fake-secret", "obviously-fake-token"
 NAMES = {"1": "New", "2": "In Progress", "3": "On Hold", "6": "Resolved", "7": "Closed", "8": "Canceled"}
 CLOSED = ("6", "7", "8")
 LENGTHS = {"short_description": 160, "description": 4_000, "correlation_id": 100}
@@ -52,8 +55,11 @@ class ServiceNowServer(TrackerServer):
 
     kind = "servicenow"
 
-    def __init__(self, now: Callable[[], datetime], lag: timedelta = timedelta()) -> None:
+    def __init__(self, now: Callable[[], datetime], lag: timedelta = timedelta(), *, oauth: bool = False) -> None:
         super().__init__(now, lag)
+        self.oauth = oauth
+        """Whether the instance wants tokens that it has issued."""
+        self.token = f"{TOKEN}-1"
         self.hidden: set[str] = set()
         """Fields that the user may not read. A filter on one of them is dropped."""
         self.readonly: set[str] = set()
@@ -64,7 +70,10 @@ class ServiceNowServer(TrackerServer):
     # -- for tests --
 
     def settings(self) -> Json:
-        return {"url": self.url(""), "user": USER, "password": PASSWORD, "close_code": "Solution provided"}
+        common = {"url": self.url(""), "close_code": "Solution provided"}
+        if self.oauth:
+            return common | {"auth": {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}}
+        return common | {"user": USER, "password": PASSWORD}
 
     def title(self, ticket: ServedTicket) -> str:
         found: str = ticket.fields["short_description"]
@@ -92,8 +101,19 @@ class ServiceNowServer(TrackerServer):
 
     # -- the protocol --
 
+    def handle(self, request: Request) -> ServerReply:
+        return self._issue_token(request) if request.target == "/oauth_token.do" else super().handle(request)
+
+    def _issue_token(self, request: Request) -> ServerReply:
+        sent = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
+        client = (sent["grant_type"], sent["client_id"], sent["client_secret"])
+        if self.unauthorized or client != ("client_credentials", CLIENT_ID, CLIENT_SECRET):
+            return ServerReply(status=401, value={"error": "invalid_client", "error_description": "access_denied"})
+        return ServerReply(value={"access_token": self.token, "token_type": "Bearer", "expires_in": 1799})
+
     def respond(self, asked: Asked) -> ServerReply:
         expected = f"Basic {b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"
+        expected = f"Bearer {self.token}" if self.oauth else expected
         if self.unauthorized or asked.headers.get("authorization") != expected:
             return refused(401, "User Not Authenticated", "Required to provide Auth information")
         ref = asked.path.removeprefix("/api/now/table/incident").strip("/")

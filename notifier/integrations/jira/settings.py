@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from notifier.channels.auth_settings import BasicUser
 from notifier.channels.ticket_settings import (
     FieldValues,
     TicketSettings,
@@ -15,7 +16,7 @@ from notifier.channels.ticket_settings import (
     severities_without,
 )
 from notifier.settings.explain import setting_error
-from notifier.settings.types import AccountPassword, EndpointUrl, PlainText, url_rule
+from notifier.settings.types import AccountPassword, EndpointUrl, url_rule
 
 
 class JiraSettings(TicketSettings):
@@ -33,7 +34,7 @@ class JiraSettings(TicketSettings):
     `api_url` only."""
     api_url: EndpointUrl = "https://api.atlassian.com"
     """Where the API of a site with a `cloud_id` is."""
-    user: PlainText | None = None
+    user: BasicUser | None = None
     """Mail address of the account in the cloud. On a server: left out for a personal access token, else the user."""
     token: AccountPassword
     """API token of the account, personal access token, or password of `user` on a server."""

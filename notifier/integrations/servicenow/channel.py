@@ -15,13 +15,15 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from notifier.channels.access_tokens import AccessToken, AccessTokens, NoAccessToken
 from notifier.channels.authorization import basic_authorization
 from notifier.channels.base import PROBE_AFTER, ChannelContext, Json
 from notifier.channels.markup import ZERO_WIDTH_SPACE
+from notifier.channels.oauth2 import ClientCredentials, fetch_token
 from notifier.channels.reply_conditions import ParsedReply, value_at
 from notifier.channels.ticket_text import Block, PlainTicketMarkup, TicketMarkup, Written
 from notifier.channels.tickets import Draft, TicketChannel, TicketRefused
-from notifier.core.delivery import GaveUp, Parked
+from notifier.core.delivery import GaveUp, Parked, Retry
 from notifier.core.tickets import RemoteTicket
 from notifier.integrations.servicenow.settings import IMPACT_URGENCY, ServiceNowSettings
 from notifier.ports import CheckResult
@@ -29,7 +31,7 @@ from notifier.ports import CheckResult
 _TABLE = "incident"
 _READ = ("sys_id", "number", "state", "correlation_id", "resolved_at", "closed_at")
 _FOUND_LIMIT = 20
-_NOT_FOUND = 404
+_NOT_FOUND, _UNAUTHORIZED = 404, 401
 _NOBODYS_KEY = "gtb-check"
 """A key that no ticket has."""
 _CODE = re.compile(r"\[(?=/?code\])", re.IGNORECASE)
@@ -100,9 +102,10 @@ class ServiceNowChannel(TicketChannel[ServiceNowSettings]):
 
     def __init__(self, settings: ServiceNowSettings, context: ChannelContext) -> None:
         super().__init__(settings, context)
-        header = basic_authorization(settings.user, settings.password.get_secret_value())
-        self.mask_too(header.rpartition(" ")[2])
-        self._headers = {"authorization": header}
+        self._header, self._tokens = "", AccessTokens(self._fetch_token, context.clock)
+        if settings.user is not None and settings.password is not None:
+            self._header = basic_authorization(settings.user, settings.password.get_secret_value())
+            self.mask_too(self._header.rpartition(" ")[2])
 
     # -- calls --
 
@@ -198,7 +201,36 @@ class ServiceNowChannel(TicketChannel[ServiceNowSettings]):
         asked = {"sysparm_display_value": "all", "sysparm_fields": ",".join(fields), **(query or {})}
         path = f"/{quote(ref, safe='')}" if ref else ""
         url = f"{self.settings.url}/api/now/table/{_TABLE}{path}?{urlencode(asked)}"
-        return await self.call(method, url, headers=self._headers, payload=payload, accepted=accepted)
+        if self._header:
+            basic = {"authorization": self._header}
+            return await self.call(method, url, headers=basic, payload=payload, accepted=accepted)
+        token = await self._token()
+        # A token that is refused is replaced once: it may have been revoked. The refused request had no effect.
+        reply = await self.call(
+            method, url, headers=_bearer(token), payload=payload, accepted=(*accepted, _UNAUTHORIZED)
+        )
+        if reply.status != _UNAUTHORIZED:
+            return reply
+        self._tokens.forget(token)
+        headers = _bearer(await self._token())
+        return await self.call(method, url, headers=headers, payload=payload, accepted=accepted)
+
+    async def _token(self) -> str:
+        try:
+            return await self._tokens.get()
+        except NoAccessToken as error:
+            outcome = error.outcome
+            assert isinstance(outcome, Retry | Parked)  # noqa: S101 - what NoAccessToken makes of a failure
+            raise TicketRefused(outcome, applied=False) from None
+
+    async def _fetch_token(self) -> AccessToken:
+        settings, clock = self.settings, self.context.clock
+        assert settings.auth is not None  # noqa: S101 - else there is a user
+        client = ClientCredentials.of(settings.auth, settings.auth.token_url or f"{settings.url}/oauth_token.do")
+        deadline = settings.timeout.total_seconds()
+        token = await fetch_token(client, self.context.http, clock.now(), deadline=deadline, secrets=self.secrets)
+        self.mask_too(token.value)
+        return token
 
     def _remote(self, incident: _Incident) -> RemoteTicket:
         settings, ref, state = self.settings, _value(incident.sys_id), _value(incident.state)
@@ -226,7 +258,7 @@ class ServiceNowChannel(TicketChannel[ServiceNowSettings]):
                 return [_failed("drops the filter on correlation_id", _FILTER_REMEDY)]
             some = self.read_as(await self._ask("GET", "", query={"sysparm_limit": 1}), _Many).result
         except TicketRefused as error:
-            remedy = "check url, user and password, and give the user a role that reads and writes incidents"
+            remedy = "check url and the credential, and give the user a role that reads and writes incidents"
             return [_failed(error.outcome.reason, remedy)]
         if some and some[0].correlation_id is None:
             return [_failed("the user may not read correlation_id of incidents", _FILTER_REMEDY)]
@@ -236,6 +268,10 @@ class ServiceNowChannel(TicketChannel[ServiceNowSettings]):
 
 def _failed(detail: str, remedy: str) -> CheckResult:
     return CheckResult(ok=False, what="servicenow", detail=detail, remedy=remedy)
+
+
+def _bearer(token: str) -> Mapping[str, str]:
+    return {"authorization": f"Bearer {token}"}
 
 
 def _search(key: str) -> dict[str, object]:

@@ -36,14 +36,7 @@ class TokenBearer:
     """Sends the requests of a channel with a token that an authorization server issued."""
 
     def __init__(self, auth: WebhookOAuth2, channel: HttpChannel[Any]) -> None:
-        self._client = ClientCredentials(
-            token_url=auth.token_url,
-            client_id=auth.client_id,
-            client_secret=auth.client_secret.get_secret_value(),
-            scope=" ".join(auth.scopes),
-            parameters=auth.parameters,
-            in_body=auth.credentials == "body",
-        )
+        self._client = ClientCredentials.of(auth, auth.token_url)
         self._channel = channel
         self._tokens = AccessTokens(self._fetch, channel.context.clock)
 
