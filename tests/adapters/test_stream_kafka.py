@@ -1,7 +1,7 @@
 """The Kafka channel against the broker that librdkafka brings along, read back with its consumer.
 
 That broker speaks Kafka's protocol and keeps records in memory. It is not Apache Kafka: it has no logins, no TLS and no
-lost leaders, and makes every topic. Those are tested by the errors of the client alone.
+lost leaders, and makes every topic. Those are tested by servers that refuse, and by the errors of the client.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
+from struct import pack, unpack
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 from factories import make_events, open_channel
 from servers.http import HttpServer
+from servers.tls import Certificate
 from streams import delivery_for, send, single_event, stream_context
 
 from notifier.channels.base import BaseChannel, ChannelContext
@@ -151,6 +153,83 @@ class TestConnection:
             found = await channel.check()
         assert [(one.ok, one.proven) for one in found] == [(True, True), (True, True)]
         assert found[1].detail.startswith("the topic events has ")
+
+
+class Doorkeeper:
+    """Speaks as much of Kafka's protocol as a login takes, and refuses it.
+
+    The fields of a request are its key, its version and its number, of a reply the number and what the protocol has
+    for the key: 18 lists the requests that are known, 17 the mechanisms, 36 is the login itself.
+    """
+
+    def __init__(self, *, mechanism_error: int = 0) -> None:
+        self.tokens: list[bytes] = []
+        self._mechanism_error = mechanism_error
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                (size,) = unpack(">i", await reader.readexactly(4))
+                request = await reader.readexactly(size)
+                key, _, number = unpack(">hhi", request[:8])
+                reply = pack(">i", number) + self._reply(key, request)
+                writer.write(pack(">i", len(reply)) + reply)
+        writer.close()
+
+    def _reply(self, key: int, request: bytes) -> bytes:
+        if key == 18:
+            return pack(">hi", 0, 3) + b"".join(pack(">hhh", *known) for known in ((18, 0, 0), (17, 0, 1), (36, 0, 0)))
+        if key == 17:
+            return pack(">hi", self._mechanism_error, 1) + pack(">h", 5) + b"PLAIN"
+        self.tokens.append(request)
+        return pack(">h", 58) + pack(">h", 6) + b"denied" + pack(">i", 0)
+
+
+@asynccontextmanager
+async def doorkeeper(**how: int) -> AsyncIterator[tuple[Doorkeeper, int]]:
+    keeper = Doorkeeper(**how)
+    server = await asyncio.start_server(keeper.serve, "127.0.0.1", 0)
+    async with server:
+        yield keeper, server.sockets[0].getsockname()[1]
+
+
+LOGIN = {"username": "notifier", "password": "obviously-fake-password"}
+
+
+class TestRefusals:
+    async def test_a_refused_login_parks_the_channel(self, context: ChannelContext) -> None:
+        async with (
+            doorkeeper() as (keeper, port),
+            channel_to(context, port, **LOGIN, sasl_mechanism="plain") as channel,
+        ):
+            outcome = await send(channel)
+        assert isinstance(outcome, Parked)
+        assert outcome.reason.startswith("the broker refuses the login: check it and sasl_mechanism")
+        assert "denied" in outcome.reason
+        assert "obviously-fake" not in repr(outcome)
+        assert keeper.tokens[0].endswith(b"\0notifier\0obviously-fake-password")
+
+    async def test_a_mechanism_that_the_broker_lacks_parks_the_channel(self, context: ChannelContext) -> None:
+        async with doorkeeper(mechanism_error=33) as (keeper, port), channel_to(context, port, **LOGIN) as channel:
+            outcome = await send(channel)
+        assert isinstance(outcome, Parked)
+        assert outcome.reason.startswith("the broker refuses the login: check it and sasl_mechanism")
+        assert keeper.tokens == []
+
+    async def test_a_certificate_that_is_not_trusted_is_named(
+        self, context: ChannelContext, certificate: Certificate
+    ) -> None:
+        async with HttpServer(tls=certificate.server_context()) as server:
+            async with channel_to(context, server.port, tls=True) as channel:
+                outcome = await send(channel)
+            async with channel_to(
+                context, server.port, tls=True, ca_file=certificate.authority, timeout="500ms"
+            ) as trusting:
+                silent = await send(trusting)
+        assert isinstance(outcome, Retry)
+        assert outcome.reason.startswith("certificate of 127.0.0.1 not accepted")
+        assert isinstance(silent, Retry)
+        assert "certificate" not in silent.reason
 
 
 @pytest.mark.parametrize(

@@ -271,6 +271,11 @@ class TestConnection:
                 outcome = await send(stranger)
             assert isinstance(outcome, Retry)
             assert outcome.reason.startswith("certificate of 127.0.0.1 not accepted")
+            other_name = {"servers": f"localhost:{broker.port}", **trust, "cert_file": certificate.chain}
+            async with channel_to(context, broker.port, **other_name) as misnamed:
+                outcome = await send(misnamed)
+            assert isinstance(outcome, Retry)
+            assert "write the host as the certificate names it" in outcome.reason
             async with channel_to(context, broker.port) as plain:
                 outcome = await send(plain)
             assert not isinstance(outcome, Delivered | Unknown)

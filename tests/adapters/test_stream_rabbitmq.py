@@ -235,6 +235,11 @@ class TestConnection:
             outcome = await send(stranger)
         assert isinstance(outcome, Retry)
         assert outcome.reason.startswith("certificate of 127.0.0.1 not accepted")
+        other_name = {"servers": f"localhost:{server.tls_port}", "tls": True, "ca_file": certificate.authority}
+        async with channel_to(context, server.tls_port, **other_name) as misnamed:
+            outcome = await send(misnamed)
+        assert isinstance(outcome, Retry)
+        assert "write the host as the certificate names it" in outcome.reason
         await queue.delete(if_unused=False, if_empty=False)
 
     async def test_a_broker_that_does_not_answer_is_tried_again(self, context: ChannelContext) -> None:

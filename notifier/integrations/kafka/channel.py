@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 from aiokafka import AIOKafkaProducer, errors
+from aiokafka.conn import create_conn
 
 from notifier.channels.cloudevents import STRUCTURED, CloudEvent
 from notifier.channels.stream import Meaning, StreamChannel, text_headers
@@ -41,19 +43,14 @@ class KafkaChannel(StreamChannel[KafkaSettings, AIOKafkaProducer]):
 
     async def connect(self, place: tuple[str, int]) -> AIOKafkaProducer:
         """Connect, log in, and get an id for this producer."""
-        settings, (host, port) = self.settings, place
-        protocol = ("SASL_" if settings.username else "") + ("SSL" if settings.tls else "PLAINTEXT")
+        (host, port), options = place, self._options()
+        # The producer tries several brokers, and hides why none of them lets it in.
+        (await create_conn(host, port, **options)).close()
         producer = AIOKafkaProducer(
             bootstrap_servers=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-            client_id="gaussdb-notifier",
             acks="all",
             enable_idempotence=True,
-            request_timeout_ms=max(1, int(self.deadline * _SHARE * 1000)),
-            security_protocol=protocol,
-            ssl_context=self.tls,
-            sasl_mechanism=settings.sasl_mechanism.upper(),
-            sasl_plain_username=settings.username,
-            sasl_plain_password=settings.password_text,
+            **options,
         )
         try:
             await producer.start()
@@ -61,6 +58,18 @@ class KafkaChannel(StreamChannel[KafkaSettings, AIOKafkaProducer]):
             self.abandon(producer.stop())
             raise
         return producer
+
+    def _options(self) -> dict[str, Any]:
+        settings = self.settings
+        return {
+            "client_id": "gaussdb-notifier",
+            "request_timeout_ms": max(1, int(self.deadline * _SHARE * 1000)),
+            "security_protocol": ("SASL_" if settings.username else "") + ("SSL" if settings.tls else "PLAINTEXT"),
+            "ssl_context": self.tls,
+            "sasl_mechanism": settings.sasl_mechanism.upper(),
+            "sasl_plain_username": settings.username,
+            "sasl_plain_password": settings.password_text,
+        }
 
     def is_open(self, connection: AIOKafkaProducer) -> bool:  # noqa: ARG002 - one that failed was dropped
         """Return True: the producer connects again by itself, and is dropped when it fails."""
