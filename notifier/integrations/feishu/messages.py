@@ -19,8 +19,7 @@ from notifier.wording.events import EventFormatter
 from notifier.wording.message import Fact
 from notifier.wording.sanitize import cut
 
-CARD_LIMIT = 19_000
-"""Maximum size of a request with a card, in bytes; Feishu's is 20 KB for a custom bot and 30 KB for an app's."""
+# A request has 20 KB for a custom bot, and 30 KB for an app's. All parts of a card together stay below 19,000 bytes.
 _LISTS_ROOM = 11_000
 _DETAILS_ROOM = 3_000
 _TEXT_ROOM = 8_000
