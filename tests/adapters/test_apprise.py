@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -139,6 +140,17 @@ async def test_a_url_that_apprise_does_not_understand_parks_the_channel(context:
     assert not result.ok
     assert result.remedy
     assert isinstance(await channel.send(rendered(channel)), Parked)
+
+
+async def test_nothing_is_imported_from_the_working_directory(
+    context: ChannelContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service works in the folder of its data."""
+    (tmp_path / "apprise.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    outcome, _ = await sent(reply(200), context)
+    assert isinstance(outcome, Delivered)
 
 
 async def test_a_proxy_applies(context: ChannelContext) -> None:

@@ -98,7 +98,7 @@ class AppriseChannel(TemplatedChannel[AppriseSettings]):
         """Return the result of `child.run`; None where there is none in time. Raises OSError."""
         request = {"url": self.settings.url.get_secret_value(), **message}
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "notifier.integrations.apprise.child"),
+            *(sys.executable, "-P", "-m", "notifier.integrations.apprise.child"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -126,7 +126,13 @@ class AppriseChannel(TemplatedChannel[AppriseSettings]):
         proxy = self.context.http.proxy_url
         proxies = {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy, "NO_PROXY": "localhost,127.0.0.1,::1"} if proxy else {}
         trusted = {"REQUESTS_CA_BUNDLE": str(self.settings.ca_file)} if self.settings.ca_file else {}
-        return {"PYTHONPATH": ":".join(sys.path), "PYTHONUTF8": "1", "LC_ALL": "C.UTF-8", **proxies, **trusted}
+        return {
+            "PYTHONPATH": ":".join(filter(None, sys.path)),
+            "PYTHONUTF8": "1",
+            "LC_ALL": "C.UTF-8",
+            **proxies,
+            **trusted,
+        }
 
 
 _NO_RESULT = "Apprise gave no result in time: it may have sent the message"
