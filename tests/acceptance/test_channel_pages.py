@@ -25,6 +25,7 @@ from notifier.core.events import EventType
 from notifier.core.model import TaskStatus
 from notifier.http import HttpClient
 
+TICKETS = ("github", "gitlab", "jira", "jsm", "pagerduty", "redmine", "roundup", "servicenow", "zendesk")
 PAGES = Path(__file__).parent.parent.parent / "docs" / "channels"
 SIGNING = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
 SOURCE = {
@@ -37,13 +38,20 @@ SOURCE = {
 }
 
 
-def configuration(page: str, certificate: Certificate) -> dict[str, Any]:
-    """Return one configuration with the channels and routes of a page, and a route to each channel without one."""
+def configuration(page: str, certificate: Certificate, *, commented: bool = False) -> dict[str, Any]:
+    """Return one configuration with the channels and routes of a page, and a route to each channel without one.
+
+    With `commented`, the settings in comments count.
+    """
     text = (PAGES / f"{page}.md").read_text(encoding="utf-8")
+    text = re.sub(r"^( +)# (?=\w+: )", r"\1", text, flags=re.MULTILINE) if commented else text
     blocks = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
     channels = [channel for block in blocks for channel in block["channels"]]
     routes = [route for block in blocks for route in block.get("routes", ())]
-    for channel in channels:
+    names = [channel["name"] for channel in channels]
+    for number, channel in enumerate(channels):
+        if channel["name"] in names[:number]:  # another way to configure the same channel
+            channel["name"] += f"-{number}"
         for key in {"ca_file", "cert_file", "key_file"} & channel.keys():
             channel[key] = str(certificate.authority if key == "ca_file" else certificate.chain)
         channel.pop("key_password", None)
@@ -63,7 +71,7 @@ def example_of(variable: str) -> str:
 
 
 def run(folder: Path, config: dict[str, Any], *command: str) -> subprocess.CompletedProcess[str]:
-    text = json.dumps(config, ensure_ascii=False)
+    text = json.dumps(config, ensure_ascii=False, default=str)  # a date, which YAML has a type for
     secrets = {name: example_of(name) for name in re.findall(r"\$\{(\w+)\}", text)}
     path = folder / "notifier.yaml"
     path.write_text(text, encoding="utf-8")
@@ -76,6 +84,7 @@ def run(folder: Path, config: dict[str, Any], *command: str) -> subprocess.Compl
     [
         *("webhook", "nats", "kafka", "rabbitmq"),
         *("dingtalk", "discord", "feishu", "google-chat", "matrix", "teams", "telegram", "wecom"),
+        *TICKETS,
     ],
 )
 def test_what_a_page_shows_passes_the_check(page: str, certificate: Certificate, tmp_path: Path) -> None:
@@ -85,6 +94,12 @@ def test_what_a_page_shows_passes_the_check(page: str, certificate: Certificate,
     done = run(tmp_path, config, "check")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "✗" not in done.stdout
+
+
+@pytest.mark.parametrize("page", ["github", "gitlab", "zendesk"])
+def test_what_a_page_shows_in_comments_passes_too(page: str, certificate: Certificate, tmp_path: Path) -> None:
+    done = run(tmp_path, configuration(page, certificate, commented=True), "check")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_check_would_find_a_template_that_fails(certificate: Certificate, tmp_path: Path) -> None:
