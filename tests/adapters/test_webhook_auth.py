@@ -21,9 +21,11 @@ from pydantic import ValidationError
 from servers.http import Answer, HttpServer, cut_short, reply, reset, silence
 from servers.tls import Certificate, make_certificate
 
+from notifier.channels.access_tokens import NoAccessToken
 from notifier.channels.base import BaseChannel, ChannelContext
 from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.http import HttpClient
+from notifier.integrations.webhook.channel import WebhookChannel
 from notifier.integrations.webhook.settings import WebhookSettings
 from notifier.wording.localizer import Localizer
 
@@ -209,6 +211,25 @@ class TestOAuth2:
         assert isinstance(outcome, Parked)
         assert outcome.reply == "HTTP 401: not ***"
         assert (len(authority.requests), len(server.requests)) == (2, 2)
+
+    async def test_a_replacement_that_does_not_come_sends_nothing_more(self, context: ChannelContext) -> None:
+        async with HttpServer(issued("token-1"), silence()) as authority, HttpServer(reply(401)) as server:
+            channel = open_webhook(context, server.url(), auth=oauth2(authority), timeout="300ms")
+            outcome = await send(channel)
+        assert isinstance(outcome, Retry)
+        assert len(server.requests) == 1
+
+    async def test_a_token_that_comes_too_late_sends_nothing(self, context: ChannelContext) -> None:
+        async with HttpServer() as authority:
+            auth = oauth2(authority)
+        async with HttpServer() as server:
+            channel = open_webhook(context, server.url(), auth=auth)
+            assert isinstance(channel, WebhookChannel)
+            assert channel._bearer is not None
+            over = asyncio.get_running_loop().time() - 1
+            with pytest.raises(NoAccessToken, match="too late"):
+                await channel._bearer._attempt(channel.exchange, {}, over)
+        assert server.requests == []
 
     @pytest.mark.parametrize(
         ("answer", "kind", "reason"),

@@ -70,10 +70,15 @@ class TokenBearer:
         self, request: Callable[..., Awaitable[Reply]], headers: Mapping[str, str], until: float
     ) -> tuple[str, Reply]:
         """Return the token that was used, and the reply."""
-        token = await self._tokens.get()
+        late = NoAccessToken(Retry("the access token came too late for the deadline of the message"))
+        try:
+            async with asyncio.timeout_at(until):
+                token = await self._tokens.get()
+        except TimeoutError:
+            raise late from None
         left = until - asyncio.get_running_loop().time()
         if left <= 0:
-            raise NoAccessToken(Retry("the access token came too late for the deadline of the message"))
+            raise late
         return token, await request(headers={**headers, **_bearer(token)}, deadline=left)
 
     async def check(self) -> tuple[Mapping[str, str], list[CheckResult]]:
