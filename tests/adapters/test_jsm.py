@@ -171,9 +171,10 @@ def test_text_from_outside_is_plain_and_within_limits(text: str) -> None:
     [
         ({"priority": "Highest"}, "must be one of P1"),
         ({"reopen_within": "1d"}, "is never opened again"),
+        ({"fields": {"alias": "x"}}, "cannot set alias"),
         ({"url": "http://api.example.com"}, "https"),
     ],
 )
-def test_settings_without_effect_are_refused(changes: dict[str, str], words: str) -> None:
+def test_settings_without_effect_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         JsmSettings.model_validate({"name": "ops", "api_key": API_KEY} | changes)

@@ -160,9 +160,10 @@ def test_text_from_outside_is_plain_and_within_limits(text: str) -> None:
         ({"closed_by_hand": "reopen"}, "must be one of new"),
         ({"reopen_within": "1d"}, "is never opened again"),
         ({"close": "untouched"}, "must be one of always"),
+        ({"fields": {"summary": "x"}}, "cannot set summary"),
         ({"url": "http://events.example.com"}, "https"),
     ],
 )
-def test_settings_without_effect_are_refused(changes: dict[str, str], words: str) -> None:
+def test_settings_without_effect_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         PagerDutySettings.model_validate({"name": "pager", "routing_key": ROUTING_KEY} | changes)

@@ -22,6 +22,7 @@ class JsmSettings(KeyedTicketSettings):
     """An API integration, of a team or of the whole site."""
 
     channel_class = "notifier.integrations.jsm.channel:JsmChannel"
+    own_fields = frozenset({"message", "alias", "description"})
 
     kind: Literal["jsm"] = "jsm"
     api_key: AsciiSecret

@@ -14,6 +14,7 @@ class PagerDutySettings(KeyedTicketSettings):
     """The Events API v2 integration of a service, or of an orchestration."""
 
     channel_class = "notifier.integrations.pagerduty.channel:PagerDutyChannel"
+    own_fields = frozenset({"summary", "severity"})
 
     kind: Literal["pagerduty"] = "pagerduty"
     routing_key: AsciiSecret
