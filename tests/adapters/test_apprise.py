@@ -13,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from apprise import Apprise
 from factories import make_delivery, make_event, make_render_request, make_task, open_channel
 from fakes import FakeClock
 from servers.http import Answer, HttpServer, cut_short, flood, reply, reset, silence
@@ -23,6 +24,7 @@ from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked,
 from notifier.http import HttpClient
 from notifier.integrations.apprise.channel import AppriseChannel
 from notifier.integrations.apprise.outcomes import outcome_of
+from notifier.integrations.apprise.settings import KIND_BY_SCHEME
 from notifier.wording.localizer import Localizer
 
 SECRET = "obviously-fake-password"
@@ -132,6 +134,13 @@ async def test_the_check_states_what_is_not_promised(context: ChannelContext, ur
 async def test_the_check_names_the_kind_that_promises_more(context: ChannelContext) -> None:
     (result,) = await channel_to("json://127.0.0.1", context).check()
     assert result.remedy == "use the kind webhook, which promises more"
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # one of its plugins imports it
+def test_the_services_with_a_kind_of_their_own_are_those_of_apprise() -> None:
+    known = Apprise().details()["schemas"]
+    schemes = {name for one in known for key in ("protocols", "secure_protocols") for name in one[key] or ()}
+    assert KIND_BY_SCHEME.keys() <= schemes
 
 
 async def test_a_url_that_apprise_does_not_understand_parks_the_channel(context: ChannelContext) -> None:
