@@ -69,8 +69,11 @@ class PeopleDeliveries(Protocol):
     def dismiss(self, delivery_ids: Collection[str], now: datetime, reason: str) -> int:
         """Record that deliveries were dismissed; return how many changed."""
 
-    def move(self, channel: str, to: str, now: datetime, limit: int) -> int:
-        """Plan waiting deliveries of a channel on another one, the oldest first; return how many were moved."""
+    def move(self, channel: str, to: str, now: datetime, limit: int, *, tickets: bool = False) -> int:
+        """Plan waiting deliveries of a channel on another one, the oldest first; return how many were moved.
+
+        `tickets` is whether the other one keeps tickets.
+        """
 
 
 class PeopleStorms(Protocol):
@@ -320,12 +323,13 @@ def dismiss_waiting(tx: PeopleTx, channel: str, expected: Expected, by: Person) 
     return dismiss(tx, waiting, channel, by)
 
 
-def move(tx: PeopleTx, channel: str, to: str, by: Person) -> int:
+def move(tx: PeopleTx, channel: str, to: str, by: Person, *, tickets: bool = False) -> int:
     """Move up to MOVE_BATCH waiting deliveries to another channel, the oldest first; return how many.
 
-    The caller repeats it, each time in a transaction of its own, until it returns 0.
+    `tickets` is whether the other channel keeps tickets. The caller repeats it, each time in a transaction of its own,
+    until it returns 0.
     """
-    moved = tx.deliveries.move(channel, to, tx.now(), MOVE_BATCH)
+    moved = tx.deliveries.move(channel, to, tx.now(), MOVE_BATCH, tickets=tickets)
     return _record_count(tx, by, Verb.MOVE, f"{channel} → {to}", moved)
 
 

@@ -147,7 +147,8 @@ def move(
     if old == new:
         raise typer.BadParameter("OLD and NEW are the same channel")
     by, moved = current_user(), 0
-    while count := write_store(config, lambda tx: people.move(tx, old, new, by)):
+    tickets = any(channel.name == new and channel.keeps_tickets for channel in config.channels)
+    while count := write_store(config, lambda tx: people.move(tx, old, new, by, tickets=tickets)):
         moved += count
     if as_json:
         print_json({"moved": moved})

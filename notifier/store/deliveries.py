@@ -327,10 +327,11 @@ class Deliveries:
             for some in chunks(delivery_ids)
         )
 
-    def move(self, channel: str, to: str, now: datetime, limit: int) -> int:
+    def move(self, channel: str, to: str, now: datetime, limit: int, *, tickets: bool = False) -> int:
         """Plan on another channel what waits on a channel, the oldest first; return how many deliveries were moved.
 
         The old ones are superseded. An event that the other channel has a delivery for already is not planned again.
+        `tickets` is whether the other channel keeps tickets.
         """
         self._channels.lock()
         waiting = select(deliveries).where(deliveries.c.channel == channel, *_idle(now)).order_by(deliveries.c.seq)
@@ -341,10 +342,11 @@ class Deliveries:
         for delivery in moved:
             fresh = tuple(event for event in delivery.events if event.id not in known and event.channel != to)
             known |= {event.id for event in fresh}
-            # A message of a storm may have more events than any channel's digest.
+            # A message of a storm may have more events than any channel's digest, and a ticket is about one.
+            size = 1 if tickets else MAX_DIGEST_SIZE
+            parts = (fresh[start : start + size] for start in range(0, len(fresh), size))
             planned += [
-                outbox.new_delivery(to, part, state, now, routing=delivery.routing)
-                for part in (fresh[start : start + MAX_DIGEST_SIZE] for start in range(0, len(fresh), MAX_DIGEST_SIZE))
+                outbox.moved_delivery(to, part, state, now, routing=delivery.routing, tickets=tickets) for part in parts
             ]
         self._add_channel(to, [event.id for delivery in planned for event in delivery.events])
         self.record(planned)

@@ -233,3 +233,17 @@ async def test_messages_of_the_task_change_once_its_ticket_is_opened(store: SqlS
         return thread.revision
 
     assert await store.transact(work) == 1
+
+
+async def test_what_is_moved_to_a_channel_with_tickets_is_about_operations(store: SqlStore) -> None:
+    def work(tx: Transaction) -> list[Delivery]:
+        events = [failure(1), failure(2)]
+        tx.events.record([RoutedEvent(event=event, routes=("all",), channels=("old",)) for event in events])
+        tx.deliveries.record([make_delivery(*events, channel="old", attempt=0, digest=True, subject="")])
+        assert tx.deliveries.move("old", "ops", T0, 10, tickets=True) == 1
+        return claim(tx)
+
+    (claimed,) = await store.transact(work)  # the other one waits for this one
+    assert claimed.subject == ticket_subject(failure(1))
+    assert claimed.ticket is not None
+    assert claimed.ticket.wanted_by == claimed.id
