@@ -30,7 +30,7 @@ class GitHubSettings(TicketSettings):
     """Fine-grained token with the right `Issues: read and write` for the repository."""
     project: Repository | Annotated[Mapping[Severity, Repository], Field(min_length=1)]
     """Repository of new issues, as `owner/name`; or one for each severity, of which the first is for all others."""
-    marker_label: Annotated[Word, Field(max_length=50)] = "gaussdb-notifier"
+    marker_label: Annotated[Word, Field(max_length=50, pattern="^[^,]*$")] = "gaussdb-notifier"
     """Label of every issue, by which it is found again after a lost answer."""
 
     @property
