@@ -28,7 +28,7 @@ def texts(body: Body) -> Iterator[str]:
 
 
 def text(body: Body) -> str:
-    return unescape(re.sub(r"<[^>]*>", "", next(texts(body))))
+    return unescape(re.sub(r"</?(a|b|blockquote|code)\b[^>]*>", "", next(texts(body))))
 
 
 def called(body: Body) -> list[str]:

@@ -55,7 +55,9 @@ class DiscordLayout:
 
     def _drawn(self, card: Card, mention: str) -> Json:
         first = f"{card.headline} {mention}".rstrip()
-        content = "\n".join(fitting_lines(filter(None, (first, card.quote)), CONTENT_LIMIT, utf16_units))
+        content = "\n".join(
+            fitting_lines(filter(None, (first, "" if card.text else card.quote)), CONTENT_LIMIT, utf16_units)
+        )
         embeds = self._several(card) if card.sections else [_embed(card.state, self._one(card))]
         return {"content": content, "embeds": [embed for embed in embeds if embed["description"]]}
 

@@ -20,7 +20,7 @@ _TEXT_LIMIT = 4_000
 """Maximum size of the text within JSON, in bytes."""
 _CARD_LIMIT = 22_000
 """Maximum size of the texts of a card within JSON, in bytes. Google's limit is 32,000 for a whole message."""
-_PARTS = CardLimits(quote=1_800, line=2_000, part=300, short_reason=200)
+_PARTS = CardLimits(quote=1_500, line=2_000, part=500, short_reason=200)
 
 GOOGLE_TEXT = Markdown(
     active=re.compile(rf"@|{ADDRESS}"),

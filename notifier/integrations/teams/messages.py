@@ -5,7 +5,7 @@ The body of a card is a list of blocks, each of which shows one line. The limit 
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from notifier.channels.base import Json, encode_json
@@ -57,6 +57,8 @@ class TeamsLayout:
         actions = [
             {"type": "Action.OpenUrl", "title": cut(link.label, _LABEL_LIMIT), "url": link.url} for link in shown
         ]
+        if filled.title:
+            card = replace(card, push=card.title)
         used = _size(_envelope(card, mentions, [head], actions))
         blocks = self._several(card, TEAMS_LIMIT - used) if card.sections else self._one(card, TEAMS_LIMIT - used)
         return _envelope(card, mentions, [head, *blocks], actions)

@@ -16,7 +16,7 @@ from notifier.wording.events import EventFormatter
 TELEGRAM_LIMIT = 4_000
 """Maximum length of a text with its markup; Telegram's is 4,096 without."""
 _PARTS = CardLimits(quote=1_400, line=1_200, part=300, short_reason=150)
-_TAG = re.compile(r"</?[a-z][^>]*>")
+_TAG = re.compile(r"</?(?:a|b|blockquote|code|del|em|i|ins|pre|s|span|strong|tg-spoiler|u)\b[^>]*>")
 
 TELEGRAM = Html(
     # Mentions, tags, cashtags, commands and addresses.
