@@ -26,7 +26,7 @@ PACKAGE = Path(__file__).parent.parent.parent / "notifier"
 DATA = tomllib.loads((Path(__file__).parent.parent / "data" / "reasons.toml").read_text(encoding="utf-8"))
 REASON_MODULES: list[str] = DATA["modules"]
 REASON_CLASSES = frozenset(DATA["classes"])
-REASON_NAMES = frozenset({"detail", "reason", "remedy"})
+REASON_NAMES = frozenset({"detail", "elsewhere", "not_valid", "reason", "remedy"})
 NO_REASONS = frozenset(DATA["no_reasons"])
 """Texts of those modules that nobody is shown as a reason: words of others, names, log messages, errors of commands."""
 SAMPLES = (
