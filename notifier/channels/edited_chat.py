@@ -125,7 +125,8 @@ class EditedChat(LiveChat[S], HttpChat[S]):
             return outcome
         log.warning("chat.message_gone", msg="posting it again", channel=self.name, job=thread.event.job_id)
         message = self.live_message(thread, filled, replaces=True)
-        outcome, _ = await self.ask(self.post_request(message, delivery_id(self.name, thread.event.id)), end)
+        key = delivery_id(self.name, f"{thread.event.id} replaces {thread.ref}")  # not a repeat of the deleted message
+        outcome, _ = await self.ask(self.post_request(message, key), end)
         return replace(outcome, thread=outcome.ref) if isinstance(outcome, Delivered) else outcome
 
     async def show_copy(self, thread: Thread, ref: str) -> Outcome | None:

@@ -41,6 +41,7 @@ class Discord:
     messages: dict[str, Message] = field(default_factory=dict)
     channels: dict[str, int] = field(default_factory=lambda: {CHANNEL: _TEXT, FORUM: _FORUM_TYPE})
     """Types of channels by id. A thread has the id of the message that it begins from."""
+    posted: int = 0
     archived: set[str] = field(default_factory=set)
     may_begin_threads: bool = True
     removed: bool = False
@@ -48,7 +49,8 @@ class Discord:
     remaining: int = 100
     """Requests before the limit."""
     reset_after: str = "0.75"
-    _nonces: dict[str, str] = field(default_factory=dict)
+    nonces: dict[str, Message] = field(default_factory=dict)
+    """Messages of the past few minutes by their nonce, deleted ones too."""
 
     def answer(self, request: Request) -> Answer:
         parts = urlsplit(request.target)
@@ -127,12 +129,13 @@ class Discord:
             return _error(400, 220001)
         if problem := _problem(body):
             return _error(400, problem)
-        if body.get("enforce_nonce") and body["nonce"] in self._nonces:
-            return self._shown(self.messages[self._nonces[body["nonce"]]])
-        message = Message(str(FIRST_ID + len(self.messages)), channel, body, _called(body))
+        if body.get("enforce_nonce") and body["nonce"] in self.nonces:
+            return self._shown(self.nonces[body["nonce"]])
+        self.posted += 1
+        message = Message(str(FIRST_ID + self.posted - 1), channel, body, _called(body))
         self.messages[message.id] = message
         if "nonce" in body:
-            self._nonces[body["nonce"]] = message.id
+            self.nonces[body["nonce"]] = message
         return self._shown(message)
 
     def _change(self, message: str, body: dict[str, Any]) -> Answer:
