@@ -82,8 +82,11 @@ class TicketRecords(Protocol):
     def claim(self, claimed: Sequence[Delivery], now: datetime) -> Sequence[Delivery]:
         """Return claimed deliveries with their tickets, and record that those of failures may be opened from now on."""
 
+    def current(self, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
+        """Return the settlements that change a ticket and are those of the latest attempts, before they are applied."""
+
     def record(self, settlements: Sequence[Settlement], now: datetime) -> Collection[str]:
-        """Record what attempts did with tickets. Called before they are settled: only current ones count.
+        """Record what attempts did with tickets.
 
         Return the ids of the deliveries whose tickets other messages show from now on.
         """
@@ -276,11 +279,11 @@ def _take_step(tx: DeliveryTx, channel: Channel, owner: str, rules: DeliveryRule
     before = tx.channels.health(channel.name)
     now = tx.now()  # read last: the line above waits for a step of another process on this channel
     plan = dispatch.plan_step(before, [one for _, one in request.finished], channel.pace, now, request.demand)
-    ticketed: Collection[str] = ()
+    changing: Sequence[Settlement] = ()
     if request.finished:
         settlements = [settlement for _, settlement in request.finished]
         if channel.tickets:
-            ticketed = tx.tickets.record(settlements, now)
+            changing = tx.tickets.current(settlements)
         tx.deliveries.settle(settlements, now)
         if channel.threads:
             outdated = _with_newer_tickets(tx, request.finished) if rules.tickets else ()
@@ -299,9 +302,11 @@ def _take_step(tx: DeliveryTx, channel: Channel, owner: str, rules: DeliveryRule
     if health != before:
         tx.channels.save_health(channel.name, health)
     claimed = _with_context(tx, channel, claimed)
+    # Tickets after deliveries, and threads last: in the order in which a poll locks the same rows.
+    ticketed = tx.tickets.record(changing, now) if changing else ()
     if rules.tickets and claimed:
         claimed = _with_tickets(tx, channel, claimed, now)
-    if ticketed:  # last, in the order in which a poll locks the same rows
+    if ticketed:
         shown = {event.subject for one, _ in request.finished if one.id in ticketed for event in one.events}
         tx.threads.touch_subjects(shown, now)
     return _Step(

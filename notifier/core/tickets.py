@@ -232,7 +232,12 @@ def solves_ticket(event: Event) -> bool:
 
 
 def happened(event: Event) -> datetime:
-    """Return when an event happened, as far as that is known."""
+    """Return when an event happened, as far as that is known.
+
+    For trouble with a task that has not ended that is when it began: an end that the cloud dates back solves it.
+    """
+    if event.task is not None and opens_ticket(event) and not event.type.traits.ends_task:
+        return event.since or event.task.created_at or event.observed_at
     return event.occurred_at or event.observed_at
 
 
@@ -276,8 +281,9 @@ def _after_success(ticket: Ticket, remote: RemoteTicket | None, event: Event, ru
         return TicketDecision(steps=(), reason="the operation has failed since", outdated=True)
     if remote is None:
         return TicketDecision(steps=(), reason=f"{ticket.label} is gone" if ticket.ref else "no ticket was opened")
-    if remote.closed:
-        return TicketDecision(steps=(), reason=f"{remote.label} is closed already")
+    if remote.closed or ticket.solved:
+        known = f"{remote.label} is closed" if remote.closed else f"an earlier success is in {remote.label}"
+        return TicketDecision(steps=(), reason=f"{known} already")
     if rules.close == "never":
         return TicketDecision(steps=(Step.COMMENT,), reason="the channel never closes tickets")
     if rules.close == "untouched" and ticket.status and remote.status != ticket.status:

@@ -105,21 +105,21 @@ class Tickets:
             self._session.execute(statements.TICKET_ATTEMPTED, _place_of(known[one.operation]) | {"now": now})
         return [replace(one, ticket=known.get(operations.get(one.id) or "")) for one in claimed]
 
-    def record(self, settlements: Sequence[Settlement], now: datetime) -> Collection[str]:
-        """Record what attempts did with tickets. Called before they are settled: only current ones count.
-
-        Return the ids of the deliveries whose tickets other messages show from now on.
-        """
+    def current(self, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
+        """Return the settlements that change a ticket and are those of the latest attempts, before they are applied."""
         ticketed = {one.delivery_id: one for one in settlements if one.ticket is not None}
         if not ticketed:
             return ()
         held = {row.id: row.attempt for row in self._session.execute(statements.HELD_ATTEMPTS, {"ids": ticketed})}
-        current = [
-            (id_, one.ticket)
-            for id_, one in ticketed.items()
-            if one.ticket is not None and held.get(id_) == one.attempt.number
-        ]
-        return [id_ for id_, ticket in sorted(current, key=_by_operation) if self._record(ticket, now)]
+        return [one for id_, one in ticketed.items() if held.get(id_) == one.attempt.number]
+
+    def record(self, settlements: Sequence[Settlement], now: datetime) -> Collection[str]:
+        """Record what attempts did with tickets.
+
+        Return the ids of the deliveries whose tickets other messages show from now on.
+        """
+        changed = ((one.delivery_id, one.ticket) for one in settlements if one.ticket is not None)
+        return [id_ for id_, ticket in sorted(changed, key=_by_operation) if self._record(ticket, now)]
 
     def _record(self, ticket: Ticket, now: datetime) -> bool:
         """Record a ticket; return whether it is shown from now on, or with another label."""

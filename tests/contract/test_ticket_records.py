@@ -49,9 +49,9 @@ def settle(tx: Transaction, delivery: Delivery, outcome: Outcome, now: datetime 
     settlement = outbox.settle(
         delivery, outcome, started_at=now, finished_at=now, schedule=(timedelta(seconds=1),) * 9, chance=0.5
     )
-    shown = tx.tickets.record([settlement], now)
+    current = tx.tickets.current([settlement])
     tx.deliveries.settle([settlement], now)
-    return list(shown)
+    return list(tx.tickets.record(current, now))
 
 
 def opened(ticket: Ticket) -> Ticket:

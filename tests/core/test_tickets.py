@@ -9,6 +9,7 @@ import pytest
 from factories import T0, make_event, make_gap, make_task
 from memory_tickets import opened_at
 
+from notifier.core.events import EventType
 from notifier.core.model import TaskStatus
 from notifier.core.tickets import (
     ClosedBy,
@@ -21,6 +22,7 @@ from notifier.core.tickets import (
     after_opening,
     as_found,
     comment_mark,
+    happened,
     joined_fields,
     next_steps,
     operation_of,
@@ -116,6 +118,18 @@ class TestAfterASuccess:
         ticket = opened_at(TicketState.OPEN, failed_at=T0 + timedelta(hours=1, seconds=1))
         decision = next_steps(ticket, remote(), SOLVED, NOW, TicketRules())
         assert (decision.steps, decision.outdated) == ((), True)
+
+    def test_a_second_success_is_not_commented(self) -> None:
+        ticket = opened_at(TicketState.OPEN, solved_at=T0 + timedelta(minutes=1))
+        assert next_steps(ticket, remote("moved"), SOLVED, NOW, TicketRules()).steps == ()
+
+    def test_the_end_of_a_stuck_task_that_is_dated_back_solves_it(self) -> None:
+        since = T0 - timedelta(hours=2)
+        running = make_task(status=TaskStatus.RUNNING, created_at=since - timedelta(hours=1))
+        stuck = make_event(running, type=EventType.TASK_STALLED, since=since, occurred_at=None)
+        vanished = make_event(running, type=EventType.TASK_UNLISTED, occurred_at=None)
+        assert (happened(stuck), happened(vanished)) == (since, running.created_at)
+        assert happened(FAILED) == FAILED.occurred_at
 
     def test_other_events_change_nothing(self) -> None:
         started = make_event(make_task(status=TaskStatus.RUNNING))
