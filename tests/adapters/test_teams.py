@@ -194,7 +194,7 @@ def test_tickets_are_buttons_as_far_as_teams_shows_them(context: ChannelContext)
 async def test_whom_the_routes_name_is_called_and_nobody_else(server: TeamsServer, context: ChannelContext) -> None:
     channel = workflow(context, server.url(TARGET))
     await sent(
-        channel, mention=["teams:alice@example.com", "teams:alice@other.example", "teams:b@x.cn|Bob O'Neill", "@all"]
+        channel, mention=["teams:alice@example.com", "teams:alice@other.example", "teams:b@x.cn|DBA's lead", "@all"]
     )
     await sent(channel)
     called, calm = server.service.posted
@@ -202,7 +202,7 @@ async def test_whom_the_routes_name_is_called_and_nobody_else(server: TeamsServe
     assert [(one["mentioned"]["id"], one["text"]) for one in entities] == [
         ("alice@example.com", "<at>alice</at>"),
         ("alice@other.example", "<at>alice 2</at>"),
-        ("b@x.cn", "<at>Bob O'Neill</at>"),
+        ("b@x.cn", "<at>DBA's lead</at>"),
     ]
     assert list(text_blocks(called)) == [" ".join(one["text"] for one in entities)]
     assert list(text_blocks(calm)) == []

@@ -117,12 +117,12 @@ async def test_telegram_takes_every_type_of_message(server: TelegramServer, lang
 async def test_a_message_says_what_where_and_why(server: TelegramServer, context: ChannelContext) -> None:
     event = make_event(make_task(instance_name="prod_orders-01", fail_reason="no VM"), environment="production")
     channel = bot(server, context)
-    mention = ["telegram:alice_dba", "telegram:987654321|Bob Li", "@alice", "@all"]
+    mention = ["telegram:alice_dba", "telegram:987654321|On call", "@alice", "@all"]
     assert bare(await channel.send(delivery_of(channel, event, mention=mention))) == Delivered(ref(1), thread=ref(1))
     (message,) = server.service.messages.values()
     assert message.called == ["@alice_dba", "tg://user?id=987654321"]
     assert message.shown.split("\n")[:3] == [
-        "🔴 Instance creation failed on prod_orders-01 · PROD · 16:29:20 @alice_dba Bob Li",
+        "🔴 Instance creation failed on prod_orders-01 · PROD · 16:29:20 @alice_dba On call",
         "",
         "no VM",
     ]

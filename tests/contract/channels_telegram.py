@@ -64,7 +64,7 @@ SAMPLE = Sample(
     text=text,
     secrets=SECRETS,
     http={"timeout": "150ms"},
-    mentions=("telegram:alice_dba", "telegram:123456789|Bob Li"),
+    mentions=("telegram:alice_dba", "telegram:123456789|On call"),
     calls=("@alice_dba", "tg://user?id=123456789"),
     called=called,
     many="telegram:user{n:03d}",
