@@ -141,7 +141,7 @@ class TestConnection:
     async def test_an_answer_that_does_not_come_leaves_it_open(
         self, context: ChannelContext, broker: MemoryBroker
     ) -> None:
-        async with channel_to(context, broker.port, timeout="1s") as channel:
+        async with channel_to(context, broker.port, timeout="3s") as channel:
             assert isinstance(await send(channel), Delivered)
             broker.stop()
             outcome = await send(channel, make_events(1)[0])

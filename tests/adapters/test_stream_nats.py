@@ -189,7 +189,7 @@ class TestConnection:
     async def test_an_acknowledgement_that_does_not_come_leaves_it_open(
         self, context: ChannelContext, server: Broker
     ) -> None:
-        async with relay(server.port) as network, channel_to(context, network.port, timeout="300ms") as channel:
+        async with relay(server.port) as network, channel_to(context, network.port, timeout="1500ms") as channel:
             assert isinstance(await send(channel), Delivered)
             network.freeze()
             outcome = await send(channel, make_events(1)[0])
@@ -206,7 +206,7 @@ class TestConnection:
     async def test_the_next_server_is_tried_where_one_is_silent(self, context: ChannelContext, server: Broker) -> None:
         async with HttpServer() as silent:
             servers = [f"127.0.0.1:{silent.port}", f"127.0.0.1:{server.port}"]
-            async with channel_to(context, 9, servers=servers, timeout="900ms") as channel:
+            async with channel_to(context, 9, servers=servers, timeout="3s") as channel:
                 assert isinstance(await send(channel), Delivered)
 
     async def test_a_server_that_is_silent_is_named(self, context: ChannelContext) -> None:
@@ -319,7 +319,7 @@ class TestRights:
         config.write_text(RIGHTS.replace(', "$JS.API.STREAM.NAMES"', ""))
         login = {"username": "notifier", "password": PASSWORD}
         with nats_server(tmp_path, "-c", str(config)) as broker:
-            async with channel_to(context, broker.port, **login, timeout="900ms") as channel:
+            async with channel_to(context, broker.port, **login, timeout="3s") as channel:
                 found = await channel.check()
         assert [(one.ok, one.proven) for one in found] == [(True, True), (True, False)]
         assert found[1].detail.startswith("not known whether a stream takes gaussdb.task.failed")

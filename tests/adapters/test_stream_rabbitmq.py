@@ -216,7 +216,7 @@ class TestConnection:
         self, context: ChannelContext, server: Broker, admin: AbstractChannel
     ) -> None:
         queue = await admin.declare_queue("events", durable=True)
-        async with relay(server.port) as network, channel_to(context, network.port, timeout="500ms") as channel:
+        async with relay(server.port) as network, channel_to(context, network.port, timeout="2s") as channel:
             assert isinstance(await send(channel), Delivered)
             network.freeze()
             outcome = await send(channel, make_events(1)[0])

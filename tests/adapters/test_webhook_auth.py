@@ -214,7 +214,7 @@ class TestOAuth2:
 
     async def test_a_replacement_that_does_not_come_sends_nothing_more(self, context: ChannelContext) -> None:
         async with HttpServer(issued("token-1"), silence()) as authority, HttpServer(reply(401)) as server:
-            channel = open_webhook(context, server.url(), auth=oauth2(authority), timeout="300ms")
+            channel = open_webhook(context, server.url(), auth=oauth2(authority), timeout="2s")
             outcome = await send(channel)
         assert isinstance(outcome, Retry)
         assert len(server.requests) == 1
@@ -255,8 +255,9 @@ class TestOAuth2:
     async def test_without_a_token_nothing_is_sent(
         self, context: ChannelContext, answer: Answer, kind: type[Outcome], reason: str
     ) -> None:
+        timeout = "300ms" if reason == "no answer" else "20s"
         async with HttpServer(answer) as authority, HttpServer() as server:
-            outcome = await send(open_webhook(context, server.url(), auth=oauth2(authority), timeout="300ms"))
+            outcome = await send(open_webhook(context, server.url(), auth=oauth2(authority), timeout=timeout))
         assert isinstance(outcome, kind)
         assert outcome.reason is not None
         assert outcome.reason.startswith(f"no access token from 127.0.0.1:{authority.port}: ")
