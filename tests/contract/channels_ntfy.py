@@ -35,8 +35,14 @@ def refusal(code: int) -> ServiceReply:
     return json_reply({"code": code, "http": code // 100, "error": "no", "link": "https://ntfy.sh/docs"}, code // 100)
 
 
+def title(body: Body) -> str:
+    found: str = message(body)["title"]
+    return found.replace("\u200b", "")  # what other chats would take for a mention is broken
+
+
 SAMPLE = Sample(
     settings=settings,
+    push=title,
     more_modes=(with_password,),
     text=text,
     secrets=(*SECRETS, b64encode(f"notifier:{SECRETS[2]}".encode()).decode()),
@@ -58,6 +64,6 @@ SAMPLE = Sample(
     ),
     rooms=(
         Room(limit=4_096, size=utf8_bytes, texts=lambda body: [message(body)["message"]]),
-        Room(limit=250, size=utf8_bytes, texts=lambda body: [message(body)["title"]]),
+        Room(limit=600, size=utf8_bytes, texts=lambda body: [message(body)["title"]]),
     ),
 )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from notifier.channels.settings import ChannelSettings
+from notifier.channels.live_settings import LiveChatSettings
 from notifier.integrations.matrix.mentions import MATRIX_MENTION_FORMS, is_mention
 from notifier.settings.types import AsciiSecret, Duration, EndpointUrl
 from notifier.settings.words import FixedMessageError
@@ -20,7 +20,7 @@ def _check_room(room: str) -> str:
     return room
 
 
-class MatrixSettings(ChannelSettings):
+class MatrixSettings(LiveChatSettings):
     """A user on a homeserver, and the room that it posts to."""
 
     channel_class = "notifier.integrations.matrix.channel:MatrixChannel"
@@ -34,11 +34,6 @@ class MatrixSettings(ChannelSettings):
     """Of a user of its own. A homeserver recognises a repeated message by the device of this token."""
     room_id: Annotated[str, AfterValidator(_check_room)]
     """ID of the room (`!…`). The user must have joined it, and it must not be encrypted."""
-    style: Literal["live", "thread", "post"] = "live"
-    """`live`: one message for each task, which changes as the task moves, with every step in its thread. `thread`: the
-    same, but the message does not change. `post`: a message for each event."""
-    broadcast: bool = True
-    """Whether a failure of a task that has a thread is posted in the room instead, as a reply to the first message."""
     timeout: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=30))
     """Maximum time of one request. An attempt may take three times as long."""
 
@@ -46,16 +41,6 @@ class MatrixSettings(ChannelSettings):
     def accepts_mention(cls, text: str) -> bool:
         """Return whether an entry is the id of a user or `@room`."""
         return is_mention(text)
-
-    @property
-    def threads(self) -> bool:
-        """Whether later events of a task are posted in the thread of its first message."""
-        return self.style != "post"
-
-    @property
-    def live(self) -> bool:
-        """Whether the first message of a task changes as the task moves."""
-        return self.style == "live"
 
     @property
     def deadline(self) -> timedelta:

@@ -15,9 +15,10 @@ from notifier.wording.events import EventFormatter
 
 NTFY_TEXT_LIMIT = 4_000
 """Maximum size of the text, in bytes. A server makes an attachment of one with more than 4,096, or refuses it."""
-_TITLE_LIMIT = 250
+_TITLE_LIMIT = 600
 _MAX_ACTIONS = 3
 _PARTS = CardLimits(quote=1_200, line=1_200, part=400, short_reason=160)
+_TITLE_PARTS = replace(_PARTS, part=_TITLE_LIMIT)
 
 NTFY = PlainMarkup(active=re.compile(ADDRESS), size=utf8_bytes)
 """Clients make links of addresses."""
@@ -34,10 +35,11 @@ class NtfyLayout:
         """Return a message without its topic."""
         layout = CardLayout(NTFY, self.formatter, _PARTS)
         card = layout.card(request, filled)
+        title = replace(layout, limits=_TITLE_PARTS).card(request, filled).title
         # An empty message would be shown as "triggered".
-        text = layout.text(_below_title(card), NTFY_TEXT_LIMIT) or card.title
+        text = layout.text(_below_title(card, filled), NTFY_TEXT_LIMIT) or card.title
         message = {
-            "title": cut_to(f"{card.emoji} {card.title}", _TITLE_LIMIT, utf8_bytes),
+            "title": cut_to(f"{card.emoji} {title}", _TITLE_LIMIT, utf8_bytes),
             "message": text,
             "priority": self._priority(card.severity),
         }
@@ -48,9 +50,9 @@ class NtfyLayout:
         return configured or USUAL_NTFY_PRIORITIES[severity]
 
 
-def _below_title(card: Card) -> Card:
+def _below_title(card: Card, filled: FilledTemplate) -> Card:
     """Return what stands below a title that says what happened: first why, and last where and when."""
-    headline = card.headline.removeprefix(card.emoji).strip()
+    headline = "" if filled.title else card.headline.removeprefix(card.emoji).strip()
     if card.sections:
         return replace(card, headline=headline, links=())
     return replace(card, headline="", links=(), about="\n".join(filter(None, (headline, card.about))))
