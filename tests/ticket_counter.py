@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from factories import T0, make_event, make_task
-from factories import open_channel as opened
+from factories import T0, make_event, make_task, open_channel
 from fakes import FakeClock
 from memory_tickets import Shop, wait
 from servers.tracker import TrackerServer
+from ticket_desks import Opened, make_context
 
-from notifier.channels.base import ChannelContext
 from notifier.channels.tickets import TicketChannel
 from notifier.core.delivery import Outcome, Retry, Unknown
 from notifier.core.model import Event, TaskStatus
 from notifier.http import HttpClient
-from notifier.wording.localizer import Localizer
 
 DAY = 86_400
 """Seconds of a day."""
@@ -33,19 +30,14 @@ def success(number: int = 9) -> Event:
     return make_event(make_task(f"job-{number}", status=TaskStatus.COMPLETED, ended_at=ended))
 
 
-class Counter:
-    """A service with the channel to it, and what the database does for both."""
+class Counter(Opened[TrackerServer]):
+    """A channel to a server that makes the settings for it."""
 
     def __init__(self, server: TrackerServer, http: HttpClient, clock: FakeClock, **changes: Any) -> None:
-        self.server = server
-        self.clock = clock
-        words = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
-        context = ChannelContext(http=http, clock=self.clock, localizer=words)
         values = {"name": "ops", "kind": server.kind} | server.settings() | changes
-        channel = opened(server.kind, values, context)
+        channel = open_channel(server.kind, values, make_context(http, clock))
         assert isinstance(channel, TicketChannel)
-        self.channel: TicketChannel[Any] = channel
-        self.shop = Shop(self.channel, self.clock)
+        super().__init__(shop=Shop(channel, clock), server=server, clock=clock)
 
     @property
     def first(self) -> int:

@@ -21,7 +21,6 @@ from notifier.core.delivery import Delivered, GaveUp, Parked, Unknown
 from notifier.http import HttpClient
 from notifier.integrations.servicenow.channel import JournalMarkup
 from notifier.integrations.servicenow.settings import ServiceNowSettings
-from notifier.ports import CheckResult
 from notifier.wording.marks import quoted
 
 VALUES = {"name": "ops", "kind": "servicenow", "url": "https://x.service-now.com", "user": "u", "password": "p"}
@@ -226,13 +225,9 @@ class TestText:
 
 
 class TestCheck:
-    async def result(self, counter: Counter) -> CheckResult:
-        (found,) = await counter.channel.check()
-        return found
-
     async def test_reading_is_proven_and_writing_is_not(self, server: ServiceNowServer, counter: Counter) -> None:
         for _ in range(2):
-            found = await self.result(counter)
+            found = await counter.check()
             assert (found.ok, found.proven) == (True, False)
             assert "notifier test-send ops" in found.detail
             server.plant("x")
@@ -240,12 +235,12 @@ class TestCheck:
     async def test_a_dropped_filter_is_named(self, server: ServiceNowServer, counter: Counter) -> None:
         server.plant("x")
         server.hidden = {"correlation_id"}
-        found = await self.result(counter)
+        found = await counter.check()
         assert (found.ok, found.detail) == (False, "drops the filter on correlation_id")
 
     async def test_an_instance_that_hibernates_is_named(self, server: ServiceNowServer, counter: Counter) -> None:
         page = b"<!DOCTYPE html><html><title>Instance Hibernating</title></html>"
         server.instead[1] = reply(200, page, {"Content-Type": "text/html"})
-        found = await self.result(counter)
+        found = await counter.check()
         assert not found.ok
         assert "web page" in found.detail
