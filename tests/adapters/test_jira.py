@@ -23,6 +23,7 @@ from notifier.core.delivery import Delivered, GaveUp, Parked, Retry, Unknown
 from notifier.http import HttpClient
 from notifier.integrations.jira.adf import ADF, document
 from notifier.integrations.jira.settings import JiraSettings
+from notifier.integrations.jira.transitions import read_transitions
 from notifier.integrations.jira.wiki import WIKI
 from notifier.ports import CheckResult
 from notifier.wording.marks import quoted, strong
@@ -76,6 +77,29 @@ class TestSearch:
         assert counter.shop.ticket is not None
         assert counter.shop.ticket.label == "OPS-1"
 
+    async def test_an_issue_without_our_label_is_not_taken(
+        self, server: JiraServer, http: HttpClient, clock: FakeClock
+    ) -> None:
+        """Whatever a search returns, the label in the record decides."""
+        foreign = server.plant("gtb-of-somebody-else")
+        server.faults[1] = "lost"
+        server.ignores_labels = True
+        counter = Counter(server, http, clock)
+        await counter.attempt(failure())
+        await counter.settle(failure())
+        assert foreign.comments == []
+        assert counter.shop.ticket is not None
+        assert counter.shop.ticket.label != "OPS-1"
+
+    async def test_a_comment_is_found_among_many(self, server: JiraServer, http: HttpClient, clock: FakeClock) -> None:
+        counter = Counter(server, http, clock)
+        await counter.attempt(failure())
+        for _ in range(150):
+            await counter.channel.comment(server.issue().id, "", "gtc-old")
+        await counter.channel.comment(server.issue().id, "", "gtc-new")
+        assert await counter.channel.has_comment(server.issue().id, "gtc-new")
+        assert not await counter.channel.has_comment(server.issue().id, "gtc-never")
+
     async def test_a_state_that_was_not_learned_does_not_keep_it_open(
         self, server: JiraServer, http: HttpClient, clock: FakeClock
     ) -> None:
@@ -89,6 +113,29 @@ class TestSearch:
 
 
 class TestTransitions:
+    async def test_none_is_taken_where_the_state_is_right_already(
+        self, server: JiraServer, http: HttpClient, clock: FakeClock
+    ) -> None:
+        """A person was quicker."""
+        counter = Counter(server, http, clock)
+        await counter.attempt(failure())
+        ref = server.issue().id
+        assert not (await counter.channel.reopen(ref)).closed
+        server.issue().closed = True
+        assert (await counter.channel.close(ref, "fixed")).closed
+        assert server.issue().status == "Won't Do"
+
+    def test_a_field_with_a_default_is_not_missing(self) -> None:
+        fields = {
+            "resolution": {"required": True, "hasDefaultValue": True},
+            "team": {"required": True, "hasDefaultValue": False},
+            "comment": {"required": False},
+        }
+        found = read_transitions({"transitions": [{"id": "5", "name": "Finish", "fields": fields}]})
+        assert found is not None
+        assert found[0].missing({}) == ["team"]
+        assert found[0].missing({"team": "x"}) == []
+
     async def test_one_that_needs_nothing_goes_first(
         self, server: JiraServer, http: HttpClient, clock: FakeClock
     ) -> None:
@@ -294,6 +341,10 @@ class TestDocuments:
         assert is_document({"type": "doc", "version": 1, "content": nodes})
         assert nodes[0]["content"][0] == {"type": "text", "text": "a*b", "marks": [{"type": "code"}]}
         assert shown(nodes[-2]) == "first\nsecond"
+
+    def test_nothing_to_show_makes_no_node(self) -> None:
+        nothing = (Paragraph(""), Quote(" "), Facts(()), Links(()), Written("\n\n"))
+        assert json.loads(ADF.write(nothing))["content"] == []
 
     def test_a_mark_and_notes_stand_at_the_end(self) -> None:
         found = document(ADF.write(self.BLOCKS), ["see OPS-1, or AB_C-20."], browse="https://b/", mark="gtc-x")

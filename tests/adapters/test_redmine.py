@@ -59,6 +59,14 @@ def counter(server: RedmineServer, http: HttpClient, clock: FakeClock) -> Counte
 
 
 class TestWorkflow:
+    async def test_no_status_is_set_where_it_is_right_already(self, server: RedmineServer, counter: Counter) -> None:
+        """A person was quicker."""
+        await counter.attempt(failure())
+        assert not (await counter.channel.reopen("1")).closed
+        server.issue().move(6)
+        assert (await counter.channel.close("1", "fixed")).closed
+        assert server.issue().status == 6
+
     async def test_a_status_that_is_refused_in_silence_is_noticed(
         self, server: RedmineServer, http: HttpClient, clock: FakeClock
     ) -> None:

@@ -60,6 +60,14 @@ class TestSearch:
         assert isinstance(await counter.attempt(failure()), Delivered)
         assert len(server.tickets) == 2
 
+    async def test_the_oldest_of_several_is_ours(self, server: ServiceNowServer, counter: Counter) -> None:
+        server.faults[1] = "lost"
+        await counter.attempt(failure())
+        server.opened(dict(server.incident().fields))
+        await counter.settle(failure())
+        assert counter.shop.ticket is not None
+        assert counter.shop.ticket.label == "INC0000001"
+
     async def test_a_key_that_was_not_kept_is_reported(self, server: ServiceNowServer, counter: Counter) -> None:
         server.readonly = {"correlation_id"}
         outcome = await counter.attempt(failure())
@@ -105,13 +113,26 @@ class TestFields:
         self, server: ServiceNowServer, counter: Counter
     ) -> None:
         await counter.attempt(failure())
+        ref = server.incident().sys_id
+        assert await counter.channel.has_comment(ref, "gtc-x") is False
         server.hidden = {"work_notes"}
-        server.faults[3] = "not applied"
+        assert await counter.channel.has_comment(ref, "gtc-x") is None
+        server.faults[5] = "not applied"
         await counter.settle(failure(2))
         assert len(server.incident().comments) == 1
 
 
 class TestStates:
+    async def test_none_is_set_where_it_is_right_already(self, server: ServiceNowServer, counter: Counter) -> None:
+        """A person was quicker."""
+        await counter.attempt(failure())
+        ref = server.incident().sys_id
+        assert not (await counter.channel.reopen(ref)).closed
+        assert server.incident().state == "1"
+        server.incident().move("8")
+        assert (await counter.channel.close(ref, "fixed")).closed
+        assert server.incident().state == "8"
+
     async def test_a_resolved_incident_has_its_code_and_notes(self, server: ServiceNowServer, counter: Counter) -> None:
         await counter.attempt(failure(), success())
         fields = server.incident().fields
@@ -237,6 +258,12 @@ class TestCheck:
         server.hidden = {"correlation_id"}
         found = await counter.check()
         assert (found.ok, found.detail) == (False, "drops the filter on correlation_id")
+
+    async def test_a_field_that_may_not_be_read_is_named(self, server: ServiceNowServer, counter: Counter) -> None:
+        server.plant("x")
+        server.hidden, server.strict_queries = {"correlation_id"}, True
+        found = await counter.check()
+        assert (found.ok, found.detail) == (False, "the user may not read correlation_id of incidents")
 
     async def test_an_instance_that_hibernates_is_named(self, server: ServiceNowServer, counter: Counter) -> None:
         page = b"<!DOCTYPE html><html><title>Instance Hibernating</title></html>"

@@ -88,6 +88,8 @@ class JiraServer(TrackerServer):
         self.rights = dict.fromkeys(("BROWSE_PROJECTS", "CREATE_ISSUES", "ADD_COMMENTS", "TRANSITION_ISSUES"), True)
         self.required: list[str] = []
         """Further fields that a new issue must have."""
+        self.ignores_labels = False
+        """Whether the search returns issues whatever their labels."""
         self.reader = True
         """Whether the account may see issues."""
 
@@ -188,7 +190,8 @@ class JiraServer(TrackerServer):
         found = re.fullmatch(r'labels = "([a-z0-9-]+)" ORDER BY created ASC', body["jql"])
         if not found:
             return answered({"errorMessages": ["Error in the JQL Query"], "errors": {}}, 400)
-        matching = [one for one in self.found if found[1] in one.fields["labels"] and self.reader]
+        labelled = [one for one in self.found if self.ignores_labels or found[1] in one.fields["labels"]]
+        matching = labelled if self.reader else []
         issues = [self._shown(one) for one in matching if isinstance(one, Issue)]
         if self.deployment == "cloud":
             return answered({"issues": issues[: body["maxResults"]], "isLast": True})
@@ -201,7 +204,7 @@ class JiraServer(TrackerServer):
             case "POST", "comment":
                 return self._comment(issue, asked.body["body"])
             case "GET", "comment":
-                return self._comments(issue, int(asked.query["maxResults"]))
+                return self._comments(issue, asked)
             case "GET", "transitions":
                 return answered({"transitions": [_way(one) for one in self._ways(issue)]})
             case "POST", "transitions":
@@ -215,9 +218,12 @@ class JiraServer(TrackerServer):
         issue.bodies.append(body)
         return answered({"id": str(len(issue.comments)), "body": body}, 201)
 
-    def _comments(self, issue: Issue, limit: int) -> ServerReply:
-        newest = [{"id": str(n), "body": body} for n, body in enumerate(issue.bodies)][::-1]
-        return answered({"comments": newest[:limit], "maxResults": limit, "total": len(newest)})
+    def _comments(self, issue: Issue, asked: Asked) -> ServerReply:
+        listed = [{"id": str(n), "body": body} for n, body in enumerate(issue.bodies)]
+        if asked.query.get("orderBy") == "-created":
+            listed.reverse()
+        limit = int(asked.query.get("maxResults", 50))
+        return answered({"comments": listed[:limit], "maxResults": limit, "total": len(listed)})
 
     def _ways(self, issue: Issue) -> list[Way]:
         return self.workflow[issue.status] if self.rights["TRANSITION_ISSUES"] else []

@@ -64,6 +64,8 @@ class ServiceNowServer(TrackerServer):
         """Fields that the user may not read. A filter on one of them is dropped."""
         self.readonly: set[str] = set()
         """Fields that the user may not write: what is sent there is dropped."""
+        self.strict_queries = False
+        """Whether a filter that is dropped matches nothing: the property glide.invalid_query.returns_no_rows."""
         self.journal: str | None = None
         """The journal field that the last comment went to."""
 
@@ -139,6 +141,9 @@ class ServiceNowServer(TrackerServer):
         filters = [part.split("=", 1) for part in asked.query.get("sysparm_query", "").split("^") if "=" in part]
         usable = [(name, value) for name, value in filters if name in COLUMNS - self.hidden]
         matching = [one for one in self.found if all(one.fields.get(name) == value for name, value in usable)]
+        matching = [] if self.strict_queries and len(usable) < len(filters) else matching
+        if "ORDERBYsys_created_on" not in asked.query.get("sysparm_query", "").split("^"):
+            matching.reverse()
         page = matching[: int(asked.query["sysparm_limit"])]
         return ServerReply(value={"result": [self._shown(one, asked) for one in page]})
 
