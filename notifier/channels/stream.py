@@ -220,6 +220,7 @@ class StreamChannel(BaseChannel[S], Generic[S, ConnectionT]):
         task = asyncio.get_running_loop().create_task(_limited(closing))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+        task.add_done_callback(lambda _: closing.close())  # it has not begun where the task is cancelled before that
 
     # ---- words ----
 

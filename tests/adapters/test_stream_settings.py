@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import subprocess
 import sys
 from contextlib import aclosing
@@ -16,7 +17,7 @@ from streams import send, stream_context
 
 from notifier.channels.cloudevents import CloudEvent, cloud_event
 from notifier.channels.kinds import settings_class
-from notifier.channels.stream import fill
+from notifier.channels.stream import StreamChannel, fill
 from notifier.channels.stream_settings import StreamSettings
 from notifier.core.delivery import Parked, Retry
 from notifier.http import HttpClient
@@ -162,3 +163,20 @@ async def test_a_server_without_tls_gets_no_password(http: HttpClient, kind: str
     assert isinstance(outcome, Retry | Parked)
     assert LOGIN["username"].encode() not in heard
     assert LOGIN["password"].encode() not in heard
+
+
+async def test_what_closes_a_connection_ends_also_where_it_never_begins(http: HttpClient) -> None:
+    """As at the end of the program: the task is cancelled before its first step."""
+
+    async def close() -> None:
+        raise AssertionError("it does not begin")
+
+    values = {"name": "bus", "kind": "rabbitmq", "servers": ["broker.example.com"], **OWN["rabbitmq"]}
+    channel = open_channel("rabbitmq", values, stream_context(http))
+    assert isinstance(channel, StreamChannel)
+    closing = close()
+    channel.abandon(closing)
+    (task,) = channel._closing
+    task.cancel()
+    await asyncio.wait((task,))
+    assert inspect.getcoroutinestate(closing) == inspect.CORO_CLOSED
