@@ -54,6 +54,7 @@ from notifier.core.tickets import (
     opens_ticket,
     operation_of,
     solves_ticket,
+    unsolved,
 )
 from notifier.http import HttpError, NotSent, ReplyTooLarge
 from notifier.ports import CheckResult
@@ -508,14 +509,19 @@ class _Visit:
         recorded = self.ticket
         remote = await self._read()
         if recorded.ref is None and remote is not None:
-            return await self._adopt(remote)
+            if self._ours:
+                return await self._adopt(remote)
+            self.ticket = recorded = after_opening(recorded, remote)
         if remote is not None and not self._first and recorded.state is TicketState.CLOSED and not remote.closed:
             self.ticket = after_opening(recorded, remote)  # an earlier attempt opened it again
         decision = next_steps(self.ticket, remote, self._event, self._now, self._channel.settings.rules)
         if remote is not None:
             self.ticket = as_found(self.ticket, remote, self._now)
+        if decision.outdated:
+            return Skipped(decision.reason)
         for step in decision.steps:
             await self._take(step)
+        self.ticket = unsolved(self.ticket)
         return Delivered(ref=self.ticket.ref, reason=self._left_out or None)
 
     async def _after_success(self) -> Outcome:
@@ -592,12 +598,17 @@ class _Visit:
 
     async def _adopt(self, remote: RemoteTicket) -> Outcome:
         """Record a ticket that was found by its key. The failure is in it, unless another delivery opened it."""
-        ours = self.ticket.wanted_by == self._delivery.id and not self._first
+        ours = self._ours
         opened = after_opening(self.ticket, remote)
-        self.ticket = as_found(opened, remote, self._now)
+        self.ticket = unsolved(as_found(opened, remote, self._now))
         if not ours:
             await self._comment()
         return Delivered(ref=remote.ref)
+
+    @property
+    def _ours(self) -> bool:
+        """Whether an earlier attempt of this delivery opened the ticket, if one was opened."""
+        return self.ticket.wanted_by == self._delivery.id and not self._first
 
     # -- writing --
 

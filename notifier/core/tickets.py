@@ -218,7 +218,7 @@ class TicketDecision:
     """Nothing, or steps that are each safe to repeat after the state was read again."""
     reason: str
     outdated: bool = False
-    """True for a success before the last failure."""
+    """True for a success before the last failure, and for a failure before the last success."""
 
 
 def opens_ticket(event: Event) -> bool:
@@ -241,6 +241,15 @@ def happened(event: Event) -> datetime:
     return event.occurred_at or event.observed_at
 
 
+def succeeded_since(ticket: Ticket, event: Event) -> bool:
+    """Return whether the operation has succeeded after the failure of an event: it may be sent late, or again by hand.
+
+    Trouble with a task that has not ended is still there, whatever another task of the operation did.
+    """
+    ended = event.task is not None and event.type.traits.ends_task
+    return ended and ticket.solved_at is not None and happened(event) <= ticket.solved_at
+
+
 def next_steps(
     ticket: Ticket, remote: RemoteTicket | None, event: Event, now: datetime, rules: TicketRules
 ) -> TicketDecision:
@@ -254,6 +263,8 @@ def next_steps(
         rules: of the channel.
     """
     if opens_ticket(event):
+        if succeeded_since(ticket, event):
+            return TicketDecision(steps=(), reason="the operation has succeeded since", outdated=True)
         return _after_failure(ticket, remote, now, rules)
     if solves_ticket(event):
         return _after_success(ticket, remote, event, rules)
@@ -318,6 +329,11 @@ def after_opening(ticket: Ticket, remote: RemoteTicket) -> Ticket:
     )
 
 
+def unsolved(ticket: Ticket) -> Ticket:
+    """Return what is recorded of a ticket that has got a failure: a success from now on solves it."""
+    return replace(ticket, solved_at=None) if ticket.solved else ticket
+
+
 def after_closing(ticket: Ticket, remote: RemoteTicket, now: datetime) -> Ticket:
     """Return what is recorded of a ticket that we closed."""
     return replace(
@@ -326,13 +342,21 @@ def after_closing(ticket: Ticket, remote: RemoteTicket, now: datetime) -> Ticket
 
 
 def as_found(ticket: Ticket, remote: RemoteTicket, now: datetime) -> Ticket:
-    """Return what is recorded of a ticket that was read: somebody may have closed it or opened it again."""
+    """Return what is recorded of a ticket that was read: somebody may have closed it, opened it again, or moved it."""
     if remote.closed:
         by, at = closed_by(ticket), closing_time(ticket, remote, now)
-        return replace(ticket, state=TicketState.CLOSED, closed_by=by, closed_at=at, url=remote.url or ticket.url)
+        return replace(
+            ticket,
+            state=TicketState.CLOSED,
+            label=remote.label,
+            url=remote.url or ticket.url,
+            closed_by=by,
+            closed_at=at,
+        )
     return replace(
         ticket,
         state=TicketState.OPEN,
+        label=remote.label,
         status=ticket.status or remote.status,
         closed_at=None,
         closed_by=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,6 +19,7 @@ from notifier.channels.markup import Markdown
 from notifier.channels.ticket_text import PLAIN, Facts, Links, Paragraph, Quote, TextIn, Written, fitted
 from notifier.channels.tickets import TicketChannel
 from notifier.core.delivery import Delivered, GaveUp, Retry, Skipped, Unknown
+from notifier.core.events import EventType
 from notifier.core.model import Event, TaskStatus
 from notifier.core.routing import DeliveryRouting
 from notifier.core.tickets import ClosedBy, TicketFields, TicketState
@@ -124,6 +126,26 @@ class TestOneTicket:
         assert shop.ticket is not None
         assert not shop.ticket.solved
 
+    async def test_a_failure_that_is_sent_after_the_next_success_opens_nothing(self, shop: Shop) -> None:
+        with fault(shop, 1, "refused"):
+            await shop.attempt(failure())
+        assert isinstance(await shop.attempt(success()), Skipped)
+        outcome = await shop.attempt(failure())
+        assert isinstance(outcome, Skipped)
+        assert outcome.reason == "the operation has succeeded since"
+        assert tracker_of(shop).records == {}
+
+    async def test_trouble_that_lasts_past_a_success_leaves_the_ticket_unsolved(self, shop: Shop) -> None:
+        for event in (failure(1), success(9)):
+            await shop.attempt(event)
+        running = make_task("job-0", status=TaskStatus.RUNNING, created_at=T0)
+        stuck = make_event(running, type=EventType.TASK_STALLED, since=T0 + timedelta(minutes=5), occurred_at=None)
+        assert isinstance(await shop.attempt(stuck), Delivered)
+        assert shop.ticket is not None
+        assert not shop.ticket.solved
+        await shop.attempt(success(12))
+        assert [record.ticket.closed for record in tracker_of(shop).records.values()] == [True]
+
     async def test_a_started_task_is_skipped_without_a_call(self, shop: Shop) -> None:
         started = make_event(make_task(status=TaskStatus.RUNNING))
         assert isinstance(await shop.attempt(started), Skipped)
@@ -149,6 +171,25 @@ class TestPeople:
         await shop.attempt(failure(10))
         assert tracker_of(shop).changes == ["create", "create"]
         assert tracker_of(shop).records["T-1"].comments == []
+
+    async def test_a_ticket_that_somebody_closed_before_we_knew_it_is_followed_by_another(
+        self, shop: Shop, clock: FakeClock
+    ) -> None:
+        with fault(shop, 1, "lost"):
+            await shop.attempt(failure(1))  # and given up
+        tracker_of(shop).set_state("T-1", "done", closed=True)
+        wait(clock, 120)
+        await shop.attempt(failure(2))
+        assert shop.ticket is not None
+        assert (shop.ticket.label, shop.ticket.previous) == ("T-2", "T-1")
+
+    async def test_a_ticket_that_somebody_moved_elsewhere_is_shown_by_its_new_name(self, shop: Shop) -> None:
+        await shop.attempt(failure())
+        record = tracker_of(shop).records["T-1"]
+        record.ticket = replace(record.ticket, label="DEV-1")
+        await shop.attempt(failure(2))
+        assert shop.ticket is not None
+        assert (shop.ticket.ref, shop.ticket.label) == ("T-1", "DEV-1")
 
     async def test_a_ticket_that_somebody_reopened_is_commented(self, shop: Shop) -> None:
         await shop.attempt(failure())

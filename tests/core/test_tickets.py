@@ -95,6 +95,21 @@ class TestAfterAFailure:
         rules = TicketRules(closed_by_hand="reopen")
         assert next_steps(OPEN, old, FAILED, NOW, rules).steps == (Step.OPEN,)
 
+    @pytest.mark.parametrize("found", [None, remote(), remote("done")])
+    @pytest.mark.parametrize("later", [timedelta(0), timedelta(hours=1)])
+    def test_a_failure_before_the_last_success_changes_nothing(
+        self, found: RemoteTicket | None, later: timedelta
+    ) -> None:
+        ticket = opened_at(TicketState.CLOSED, solved_at=happened(FAILED) + later)
+        decision = next_steps(ticket, found, FAILED, NOW, TicketRules())
+        assert (decision.steps, decision.outdated) == ((), True)
+
+    def test_trouble_that_lasts_is_reported_whatever_has_succeeded(self) -> None:
+        running = make_task(status=TaskStatus.RUNNING, created_at=T0 - timedelta(hours=1))
+        stuck = make_event(running, type=EventType.TASK_STALLED, since=T0, occurred_at=None)
+        ticket = opened_at(TicketState.CLOSED, solved_at=T0 + timedelta(hours=1))
+        assert next_steps(ticket, None, stuck, NOW, TicketRules()).steps == (Step.OPEN,)
+
 
 class TestAfterASuccess:
     @pytest.mark.parametrize(
