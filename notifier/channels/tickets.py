@@ -358,20 +358,21 @@ class TicketChannel(TemplatedChannel[S], HttpChannel[S]):
             body += [Quote(message.reason)] if message.reason else []
             body += [Paragraph(sentence) for sentence in told if sentence]
             body += [block for block in (links, facts) if block.rows]
-        about = CARD_SEPARATOR.join(filter(None, (message.origin, quoted(message.environment), message.history)))
+        own_title = self.markup.unescape(filled.title) if filled.title else ""
+        # The facts of the built-in text have the job.
+        job = localizer.text("message.job", job=quoted(message.job)) if filled.text is not None and message.job else ""
+        about = CARD_SEPARATOR.join(filter(None, (message.origin, quoted(message.environment), job, message.history)))
         body += [Paragraph(about)]
         more: list[Block] = [Paragraph(localizer.text("ticket.more_alert" if self.keyed else "ticket.more"))]
         fixed = localizer.text("ticket.fixed", job=message.job) if solves_ticket(event) else ""
         comment = [*body[:1], Paragraph(fixed), *body[1:]] if fixed else body
         stored = self._with_fields(
             _StoredText(
-                title=cut(
-                    self.markup.unescape(filled.title) if filled.title else message.headline.title, self.title_limit
-                ),
+                title=cut(own_title or message.headline.title, self.title_limit),
                 description=self._write([*body, *more]),
                 comment=self._write(comment),
                 resolution=self.markup.write(
-                    [Paragraph(cut(f"{message.summary}. {fixed}".strip(), _RESOLUTION_LIMIT))]
+                    [Paragraph(cut(f"{own_title or message.summary}. {fixed}".strip(), _RESOLUTION_LIMIT))]
                 ),
                 duplicate=localizer.text("ticket.duplicate"),
                 follows=localizer.text("ticket.follows", label=_LABEL),
