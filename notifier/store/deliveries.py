@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, func, or_, select, tuple_, update
 
 from notifier.core import outbox, recipients
 from notifier.core.delivery import Body, Delivery, DeliveryState
@@ -283,15 +283,19 @@ class Deliveries:
         """Make dead or parked deliveries pending again with a fresh schedule and return how many.
 
         Of several recipients all get it who do not have it, those who refused and those who may have it among them.
+        One about an operation waits for a newer one about it that is on its way: both would write to the same ticket.
         """
         self._ask_recipients_again(delivery_ids)
+        for some in chunks(delivery_ids):  # nobody claims a newer one until this one is pending
+            both = or_(deliveries.c.id.in_(some), deliveries.c.id.in_(statements.newer_ids(some)))
+            self._session.execute(statements.locked(both)).all()
         return sum(
             make_due(
                 self._session,
                 deliveries.c.id.in_(some),
                 deliveries.c.state.in_(_REPEATABLE),
                 state=DeliveryState.PENDING,
-                available_at=now,
+                available_at=func.coalesce(statements.end_of_newer_claims(now), now),
                 reason=None,
                 settled_at=None,
                 dismissed_at=None,

@@ -10,6 +10,7 @@ its columns.
 
 from collections.abc import Collection, Mapping
 from dataclasses import fields
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Integer,
+    ScalarSelect,
     Select,
     Table,
     and_,
@@ -41,7 +43,7 @@ from notifier.core.credentials import CredentialState
 from notifier.core.delivery import FAILURE_RANK, DeliveryState
 from notifier.core.events import EditUrgency, EventType
 from notifier.core.history import MAX_DURATIONS
-from notifier.core.identity import DirectChannel
+from notifier.core.identity import DirectChannel, Subject
 from notifier.core.model import TaskStatus
 from notifier.core.pacing import ChannelHealth
 from notifier.store.compiled import compiled, is_in
@@ -401,6 +403,32 @@ DUE_DELIVERIES = compiled(
     .limit(LIMIT)
     .with_for_update(skip_locked=True)
 )
+_newer = deliveries.alias("newer")
+
+
+def newer_of_operations(columns: Select[Any]) -> Select[Any]:
+    """Select columns of `newer` deliveries, of deliveries that are older and about the same operation."""
+    of_operation = _mine.c.subject.startswith(Subject.OPERATION_PREFIX, autoescape=True)
+    return (
+        columns.select_from(_mine)
+        .join(_theirs, _OF_SAME_SUBJECT)
+        .join(_newer, _newer.c.id == _theirs.c.delivery_id)
+        .where(of_operation, _newer.c.state == DeliveryState.PENDING)
+    )
+
+
+def newer_ids(delivery_ids: Collection[str]) -> Select[tuple[str]]:
+    """Select the ids of what waits, or is on its way, about the same operations as these deliveries."""
+    return newer_of_operations(select(_newer.c.id)).where(_mine.c.delivery_id.in_(delivery_ids))
+
+
+def end_of_newer_claims(now: datetime) -> ScalarSelect[datetime | None]:
+    """Select when the last claim ends of what is on its way about the operation of a delivery; NULL for none."""
+    on_its_way = (_newer.c.claimed_by.is_not(None), _newer.c.available_at > now, _newer.c.seq > deliveries.c.seq)
+    found = newer_of_operations(select(func.max(_newer.c.available_at)))
+    return found.where(_mine.c.delivery_id == deliveries.c.id, *on_its_way).correlate(deliveries).scalar_subquery()
+
+
 _WITHHELD = (is_in(deliveries.c.id, "ids"), _older.c.recipients.is_not(None))
 BLOCKING_RECIPIENTS = compiled(
     union_all(

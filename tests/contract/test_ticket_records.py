@@ -9,7 +9,17 @@ import pytest
 from factories import T0, make_delivery, make_event, make_task
 
 from notifier.core import outbox
-from notifier.core.delivery import Delivered, Delivery, DeliveryState, Outcome, Retry, Skipped, ThreadUpdate, Unknown
+from notifier.core.delivery import (
+    Delivered,
+    Delivery,
+    DeliveryState,
+    GaveUp,
+    Outcome,
+    Retry,
+    Skipped,
+    ThreadUpdate,
+    Unknown,
+)
 from notifier.core.model import Event, TaskStatus
 from notifier.core.routing import RoutedEvent
 from notifier.core.ticket_plan import WantedTicket, ticket_subject, wanted_tickets
@@ -87,6 +97,29 @@ async def test_a_ticket_is_wanted_with_the_delivery_and_recorded_with_its_settle
         assert (link.channel, link.label, link.url, link.open) == ("ops", "OPS-7", "https://t/7", True)
 
     await store.transact(work)
+
+
+async def test_what_is_sent_again_by_hand_waits_for_a_newer_failure_that_is_on_its_way(store: SqlStore) -> None:
+    def given_up(tx: Transaction) -> Delivery:
+        plan(tx, failure(1))
+        (claimed,) = claim(tx)
+        settle(tx, claimed, GaveUp("HTTP 400"))
+        return claimed
+
+    def newer(tx: Transaction) -> Delivery:
+        plan(tx, failure(2))
+        (claimed,) = claim(tx)
+        return claimed
+
+    def again(tx: Transaction) -> list[Delivery]:
+        assert tx.deliveries.retry([first.id], T0) == 1
+        return claim(tx)
+
+    first = await store.transact(given_up)
+    second = await store.transact(newer)
+    assert await store.transact(again) == []
+    await store.transact(lambda tx: settle(tx, second, Delivered(ticket=second.ticket and opened(second.ticket))))
+    assert [one.id for one in await store.transact(lambda tx: claim(tx, T0 + LEASE))] == [first.id]
 
 
 async def test_a_claim_whose_process_dies_leaves_the_time_from_which_the_ticket_may_be_there(store: SqlStore) -> None:
