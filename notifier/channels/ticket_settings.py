@@ -94,7 +94,7 @@ class TicketSettings(ChannelSettings):
     fields: FieldValues = Field(default_factory=dict)
     """Further fields of new tickets, by the names that the service's API has for them."""
     fields_by_severity: Mapping[Severity, FieldValues] = Field(default_factory=dict)
-    """FieldValues that only tickets of one severity get. They replace those of `fields`."""
+    """Fields that only tickets of one severity get. They replace those of `fields`."""
 
     @property
     def deadline(self) -> timedelta:
