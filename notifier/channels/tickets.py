@@ -50,6 +50,7 @@ from notifier.core.tickets import (
     as_found,
     comment_mark,
     happened,
+    is_strangers,
     next_steps,
     opens_ticket,
     operation_of,
@@ -566,7 +567,8 @@ class _Visit:
         if self._channel.keyed:
             return self._assumed()
         if ticket.ref is not None:
-            return await self._channel.read(ticket.ref)
+            remote = await self._channel.read(ticket.ref)
+            return None if remote is None or is_strangers(ticket, remote) else remote
         return await self._look_up() if ticket.attempted_at is not None else None
 
     def _assumed(self) -> RemoteTicket | None:

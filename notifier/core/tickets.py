@@ -8,6 +8,7 @@ looks for the same ticket.
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import b32encode
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -15,11 +16,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import reduce
 from typing import Literal
+from urllib.parse import urlsplit
 
 from notifier.core.model import Event, Task, id_of
 
 _KEY_LENGTH = 20
 _MARK_LENGTH = 12
+_KEY = re.compile("gtb-[a-z2-7]{20}")
 
 
 def operation_of(event: Event) -> str | None:
@@ -35,6 +38,11 @@ def operation_of_task(task: Task) -> str:
 def ticket_key(channel: str, operation: str, generation: int) -> str:
     """Return the key by which a service is asked for a ticket: `gtb-` and 20 characters of [a-z2-7]."""
     return f"gtb-{_digest(channel, operation, str(generation))[:_KEY_LENGTH]}"
+
+
+def is_ticket_key(text: object) -> bool:
+    """Return whether a text is one that `ticket_key` may return."""
+    return isinstance(text, str) and _KEY.fullmatch(text) is not None
 
 
 def comment_mark(delivery_id: str) -> str:
@@ -312,6 +320,18 @@ def closing_time(ticket: Ticket, remote: RemoteTicket, now: datetime) -> datetim
     """Return when a closed ticket was closed, as far as that is known: else `now`."""
     known = ticket.closed_at if ticket.state is TicketState.CLOSED else None
     return remote.closed_at or known or now
+
+
+def is_strangers(ticket: Ticket, remote: RemoteTicket) -> bool:
+    """Return whether a ticket that was read by its `ref` is another one.
+
+    Where a channel is pointed at another server, numbers begin anew: what has the number there is not ours unless it
+    has our key. On the same server a person may have removed the key.
+    """
+    if remote.key == ticket.key:
+        return False
+    servers = {urlsplit(url).netloc for url in (ticket.url, remote.url) if url}
+    return bool(remote.key) or len(servers) > 1
 
 
 def after_opening(ticket: Ticket, remote: RemoteTicket) -> Ticket:

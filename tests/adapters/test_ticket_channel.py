@@ -22,7 +22,7 @@ from notifier.core.delivery import Delivered, GaveUp, Retry, Skipped, Unknown
 from notifier.core.events import EventType
 from notifier.core.model import Event, TaskStatus
 from notifier.core.routing import DeliveryRouting
-from notifier.core.tickets import ClosedBy, TicketFields, TicketState
+from notifier.core.tickets import ClosedBy, TicketFields, TicketState, ticket_key
 from notifier.http import HttpClient
 from notifier.ports import RenderRequest
 from notifier.wording.localizer import Localizer
@@ -190,6 +190,34 @@ class TestPeople:
         await shop.attempt(failure(2))
         assert shop.ticket is not None
         assert (shop.ticket.ref, shop.ticket.label) == ("T-1", "DEV-1")
+
+    @pytest.mark.parametrize(
+        "changes",
+        [{"url": "https://other/T-1", "key": ""}, {"key": ticket_key("other", "o", 1)}],
+        ids=["on another server", "with another key"],
+    )
+    async def test_nothing_is_written_to_what_has_the_number_of_a_ticket_elsewhere(
+        self, shop: Shop, changes: dict[str, str]
+    ) -> None:
+        await shop.attempt(failure())
+        record = tracker_of(shop).records["T-1"]
+        record.ticket = replace(record.ticket, **changes)  # type: ignore[arg-type] # the values of fields by name
+        before = record.ticket
+        assert isinstance(await shop.attempt(success(2)), Skipped)
+        await shop.attempt(failure(3))
+        assert (record.ticket, record.comments) == (before, [])
+        assert shop.ticket is not None
+        assert (shop.ticket.label, shop.ticket.generation) == ("T-2", 2)
+
+    @pytest.mark.parametrize("changes", [{"key": ""}, {"url": "https://renamed/T-1"}], ids=["key removed", "renamed"])
+    async def test_our_ticket_stays_ours_without_its_key_or_on_a_renamed_server(
+        self, shop: Shop, changes: dict[str, str]
+    ) -> None:
+        await shop.attempt(failure())
+        record = tracker_of(shop).records["T-1"]
+        record.ticket = replace(record.ticket, **changes)  # type: ignore[arg-type] # the values of fields by name
+        await shop.attempt(success(2))
+        assert record.ticket.closed
 
     async def test_a_ticket_that_somebody_reopened_is_commented(self, shop: Shop) -> None:
         await shop.attempt(failure())

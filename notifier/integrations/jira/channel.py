@@ -19,7 +19,7 @@ from notifier.channels.reply_conditions import ParsedReply, value_at
 from notifier.channels.ticket_text import TicketMarkup
 from notifier.channels.tickets import Draft, TicketChannel, TicketRefused
 from notifier.core.delivery import GaveUp, Parked
-from notifier.core.tickets import RemoteTicket
+from notifier.core.tickets import RemoteTicket, is_ticket_key
 from notifier.integrations.jira.adf import ADF, document
 from notifier.integrations.jira.check import JiraCheck
 from notifier.integrations.jira.settings import JiraSettings
@@ -223,7 +223,7 @@ class JiraChannel(TicketChannel[JiraSettings]):
             status=status,
             closed=closed,
             closed_at=_moment(value_at(data, "fields.resolutiondate")) if closed else None,
-            key=key if isinstance(labels, list) and key in labels else "",
+            key=_key_among(labels, key),
         )
 
     def _browse(self, label: str) -> str:
@@ -281,6 +281,12 @@ class DataCenterJira(JiraChannel):
 def _named(value: str, by: str) -> Json:
     """Return a reference by id where the value is a number; names are localised, and ids are not."""
     return {"id": value} if value.isascii() and value.isdigit() else {by: value}
+
+
+def _key_among(labels: object, wanted: str) -> str:
+    """Return the wanted key if it is among the labels; else the only key among them, or nothing."""
+    keys = [one for one in labels if is_ticket_key(one)] if isinstance(labels, list) else []
+    return wanted if wanted in keys else "" if wanted or len(keys) != 1 else keys[0]
 
 
 def _refused_fields(reply: ParsedReply) -> frozenset[str]:
