@@ -95,7 +95,14 @@ class PlainTickets(TicketChannel[MemorySettings]):
     def remote(self, shown: dict[str, Any]) -> RemoteTicket:
         status = "done" if shown["closed"] else "new"
         number = str(shown["number"])
-        return RemoteTicket(ref=number, label=f"T-{number}", status=status, closed=shown["closed"], key=shown["key"])
+        return RemoteTicket(
+            ref=number,
+            label=f"T-{number}",
+            url=f"{self.base}/tickets/{number}",
+            status=status,
+            closed=shown["closed"],
+            key=shown["key"],
+        )
 
 
 class Forgets(PlainTickets):
@@ -114,10 +121,14 @@ class Hurries(PlainTickets):
 
 
 class Trusts(PlainTickets):
-    """Takes whatever a search returns for its own."""
+    """Takes whatever a search returns for its own, and reads no key of a ticket that it knows."""
 
     async def find(self, key: str, project: str | None) -> Sequence[RemoteTicket]:
         return [replace(one, key=key) for one in await super().find(key, project)]
+
+    async def read(self, ref: str) -> RemoteTicket | None:
+        found = await super().read(ref)
+        return found and replace(found, key="")
 
 
 class Repeats(PlainTickets):

@@ -77,7 +77,13 @@ async def follows_one_operation(open_desk: OpenDesk) -> int:
         assert ticket
         assert ticket.ref
         assert ticket.label
-        return len(desk.server.requests)
+        requests = len(desk.server.requests)
+        if not desk.keyed:
+            known = await desk.shop.channel.read(ticket.ref)
+            assert known
+            assert known.key in ("", ticket.key)
+            assert known.key or known.url, "nothing tells it from a ticket of another server"
+        return requests
 
 
 async def survives(open_desk: OpenDesk, number: int, fault: Fault) -> None:
