@@ -83,7 +83,7 @@ def run(folder: Path, config: dict[str, Any], *command: str) -> subprocess.Compl
     "page",
     [
         *("webhook", "nats", "kafka", "rabbitmq"),
-        *("dingtalk", "discord", "feishu", "google-chat", "matrix", "teams", "telegram", "wecom"),
+        *("dingtalk", "discord", "feishu", "google-chat", "matrix", "mattermost", "teams", "telegram", "wecom"),
         *TICKETS,
     ],
 )

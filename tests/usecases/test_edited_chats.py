@@ -15,6 +15,9 @@ from factories import make_task, open_channel
 from fakes import FakeClock, FakeSource
 from servers.discord import BOT_TOKEN, CHANNEL, WEBHOOK, Discord, DiscordServer
 from servers.http import HttpServer
+from servers.mattermost import BOT_TOKEN as MATTERMOST_TOKEN
+from servers.mattermost import CHANNEL as MATTERMOST_CHANNEL
+from servers.mattermost import Mattermost, MattermostServer
 from servers.telegram import GROUP, TOKEN, Telegram, TelegramServer
 
 from notifier.channels.base import ChannelContext
@@ -76,17 +79,36 @@ def telegram_lines(service: Telegram) -> FIRST_LINES:
     return lambda: [message.shown.split("\n")[0] for message in service.messages.values()]
 
 
-@pytest.fixture(params=["discord-webhook", "discord-bot", "telegram"])
+def mattermost_lines(service: Mattermost) -> FIRST_LINES:
+    return lambda: [post.text.split("\n")[0] for post in service.posts.values()]
+
+
+def served(kind: str) -> tuple[HttpServer, FIRST_LINES]:
+    """Return a server of a kind of chat, and what it shows."""
+    if kind == "telegram":
+        telegram = Telegram()
+        return TelegramServer(telegram), telegram_lines(telegram)
+    if kind == "mattermost":
+        mattermost = Mattermost()
+        return MattermostServer(mattermost), mattermost_lines(mattermost)
+    discord = Discord()
+    return DiscordServer(discord), discord_lines(discord)
+
+
+@pytest.fixture(params=["discord-webhook", "discord-bot", "telegram", "mattermost"])
 async def world(request: pytest.FixtureRequest, store: SqlStore, clock: FakeClock) -> AsyncIterator[World]:
-    discord, telegram = Discord(), Telegram()
-    server: HttpServer = TelegramServer(telegram) if request.param == "telegram" else DiscordServer(discord)
-    lines = telegram_lines(telegram) if request.param == "telegram" else discord_lines(discord)
+    server, lines = served(request.param)
     async with server, aclosing(HttpClient()) as http:
         localizer = Localizer(language="en", timezone=ZoneInfo("UTC"))
         modes: dict[str, dict[str, Any]] = {
             "discord-webhook": {"webhook_url": server.url(WEBHOOK)},
             "discord-bot": {"bot_token": BOT_TOKEN, "channel_id": CHANNEL, "api_url": server.url("/api/v10")},
             "telegram": {"bot_token": TOKEN, "chat_id": GROUP, "api_url": server.url("")},
+            "mattermost": {
+                "server_url": server.url(""),
+                "bot_token": MATTERMOST_TOKEN,
+                "channel_id": MATTERMOST_CHANNEL,
+            },
         }
         kind = request.param.partition("-")[0]
         context = ChannelContext(http=http, clock=clock, localizer=localizer)

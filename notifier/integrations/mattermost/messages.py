@@ -1,9 +1,11 @@
 """Messages of Mattermost and Rocket.Chat: a text with what happened, and attachments with the rest. Pure.
 
-Both take incoming webhooks in Slack's older format and draw no Block Kit. The text is what notifications show, and its
+Both take incoming webhooks in Slack's older format and draw no Block Kit; a post of a Mattermost bot has the same parts
+at other places. The text is what notifications show, and its
 length is limited; an attachment has a limit of its own, so that long lists are divided among several.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +13,7 @@ from notifier.channels.base import Json
 from notifier.channels.card import Card, CardLayout, CardLimits
 from notifier.channels.markup import Markdown, fitting_lines
 from notifier.channels.templates import BUILT_IN, FilledTemplate
+from notifier.core.delivery import Thread
 from notifier.integrations.mattermost.mentions import mention_text
 from notifier.ports import RenderRequest
 from notifier.wording.events import EventFormatter
@@ -30,6 +33,11 @@ class MessageLimits:
     """Length of the text of one attachment."""
 
 
+MATTERMOST_LIMITS = MessageLimits(text=14_000, attachment=6_000)
+"""A post has 16,383 characters at most, and the attachments of old servers 8,000 together: they divide a message
+between attachments."""
+
+
 @dataclass(frozen=True, slots=True)
 class MessageLayout:
     """Lays out messages in the Markdown of one server, for readers of one language."""
@@ -41,8 +49,16 @@ class MessageLayout:
     def payload(self, request: RenderRequest, filled: FilledTemplate = BUILT_IN) -> Json:
         """Return the message without the fields that the settings add."""
         card = self._layout.card(request, filled)
-        headline = f"{card.headline} {mention_text(card.mention)}".rstrip()
-        if request.digest or request.storm:
+        return self._drawn(card, mention_text(card.mention), several=bool(request.digest or request.storm))
+
+    def live(self, thread: Thread, filled: FilledTemplate, *, replaces: bool) -> Json:
+        """Return the message of a thread as it is now; one that replaces a deleted message mentions nobody."""
+        card = self._layout.live(thread, filled)
+        return self._drawn(card, "" if replaces else mention_text(card.mention), several=thread.storm is not None)
+
+    def _drawn(self, card: Card, mention: str, *, several: bool) -> Json:
+        headline = f"{card.headline} {mention}".rstrip()
+        if several:
             return self._summary(card, headline)
         return {"text": headline, "attachments": [self._attachment(card)]}
 
@@ -70,6 +86,7 @@ class MessageLayout:
         return "\n\n".join(filter(None, (why, "\n".join(fitting_lines(self._lines(card), room - len(why) - 2)))))
 
     def _lines(self, card: Card) -> Iterator[str]:
+        yield from card.notes
         yield from card.lines
         yield from filter(None, [self._layout.link_line(card)])
 
@@ -89,3 +106,20 @@ class MessageLayout:
         for section in card.sections:
             for text in joined((section.heading, *(line.text for line in section.lines)), self.limits.attachment):
                 yield {"fallback": card.push, "color": section.state.tone.colour, "text": text}
+
+
+# ---- posts of a bot ----
+
+_MENTIONS = re.compile(r"(?: @[A-Za-z0-9][A-Za-z0-9._-]*)+$")
+"""The mentions that end a first line. An `@` from elsewhere is followed by a character without width."""
+
+
+def post_of(message: Json) -> Json:
+    """Return a message as a post of the API. A change without attachments removes those that were there."""
+    return {"message": message["text"], "props": {"attachments": message.get("attachments", [])}}
+
+
+def short(post: Json) -> Json:
+    """Return what happened alone, in one line that mentions nobody."""
+    first = str(post["message"]).partition("\n")[0]
+    return {"message": _MENTIONS.sub("", first), "props": {"attachments": []}}

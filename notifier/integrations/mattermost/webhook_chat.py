@@ -39,7 +39,7 @@ class WebhookChat(HttpChat[S]):
     @property
     def address(self) -> str:
         """URL of the webhook."""
-        return self.settings.webhook_url.get_secret_value()
+        return self.settings.webhook_url.get_secret_value() if self.settings.webhook_url else ""
 
     def request(self, delivery: Delivery) -> ChatRequest:
         """Return the request with the fields of the settings."""
