@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from notifier.channels.by_severity import BySeverity
 from notifier.channels.settings import ChannelSettings
 from notifier.core.severity import Severity
 from notifier.core.tickets import TicketRules
@@ -36,9 +37,9 @@ Unquoted = BeforeValidator(_as_text)
 Number = Annotated[str, Unquoted, Field(pattern="^[0-9]{1,20}$")]
 """The number by which a service calls something, written with or without quotes."""
 
-WordBySeverity = Word | Mapping[Severity, Word]
+WordBySeverity = BySeverity[Word]
 """One word, or one for each severity: `{critical: Highest, error: High}`."""
-WordsBySeverity = Words | Mapping[Severity, Words]
+WordsBySeverity = BySeverity[Words]
 """A list, or one for each severity."""
 
 T = TypeVar("T")

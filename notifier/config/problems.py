@@ -43,12 +43,13 @@ def _located_problems(document: YamlDocument, error: ValidationError | None) -> 
 
 
 def _path(data: object, loc: Loc) -> Path:
-    """Return the place of an error in the data: pydantic's location without the names of models."""
+    """Return the place of an error in the data: pydantic's location without the names of models and types."""
     path: Path = ()
     for position, step in enumerate(loc, start=1):
         if isinstance(data, dict) and step not in data:
-            path = (*path, step) if position == len(loc) else path
-        elif isinstance(data, dict | list):
+            missing = position == len(loc) and str(step).isidentifier()
+            path = (*path, step) if missing else path
+        elif isinstance(data, dict) or (isinstance(data, list) and isinstance(step, int)):
             path = (*path, step)
             data = data[step]  # type: ignore[index]  # an index where it is a list
     return path

@@ -739,3 +739,29 @@ class TestTicketsOfRoutes:
         text = f"{self.WITH_TRACKER}routes: [{{name: r, channels: [dba], ticket: {{priority: high}}}}]"
         (found,) = complaints(text)
         assert "routes[0].ticket: has no effect: no channel of this route keeps tickets. Remove it." in found
+
+
+JIRA = "kind: jira, url: https://example.atlassian.net, user: a, token: token-example, deployment: cloud"
+
+
+@pytest.mark.parametrize(
+    ("setting", "wrong"),
+    [
+        ("project: []", "project: must be text; here it is a list."),
+        ("project: [OPS, DEV]", "project: must be text; here it is a list."),
+        ("project: ''", "project: must have at least 1 character."),
+        ("project: {}", "project: must be text; here it is a mapping."),
+        ("project: {fatal: OPS}", "project.fatal: must be one of critical, error, warning, info."),
+        (
+            "project: OPS, labels: dba",
+            "labels: must be a list: entries in [ ], or each on a line of its own after a dash.",
+        ),
+        ("project: OPS, labels: [a, {}]", "labels[1]: must be text; here it is a mapping."),
+        ("project: OPS, priority: [High]", "priority: must be text; here it is a list."),
+        ("project: OPS, priority: {error: ''}", "priority.error: must have at least 1 character."),
+    ],
+)
+def test_a_wrong_value_of_what_may_differ_by_severity_has_one_message(setting: str, wrong: str) -> None:
+    text = f"{BASE}".replace("channels: [", f"channels: [{{name: desk, {JIRA}, {setting}}}, ")
+    (complaint,) = complaints(text)
+    assert complaint.partition(" ")[2] == f"channels[0].{wrong}"

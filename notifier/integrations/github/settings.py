@@ -1,13 +1,12 @@
 """Settings of a channel that keeps issues on GitHub."""
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field
 
+from notifier.channels.by_severity import BySeverity
 from notifier.channels.ticket_settings import TicketSettings, Word, every_value
-from notifier.core.severity import Severity
 from notifier.settings.types import AsciiSecret, EndpointUrl
 
 REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+$"
@@ -28,7 +27,7 @@ class GitHubSettings(TicketSettings):
     """Where people open GitHub. An Enterprise Server has an address of its own."""
     token: AsciiSecret
     """Fine-grained token with the right `Issues: read and write` for the repository."""
-    project: Repository | Annotated[Mapping[Severity, Repository], Field(min_length=1)]
+    project: BySeverity[Repository]
     """Repository of new issues, as `owner/name`; or one for each severity, of which the first is for all others."""
     marker_label: Annotated[Word, Field(max_length=50, pattern="^[^,]*$")] = "gaussdb-notifier"
     """Label of every issue, by which it is found again after a lost answer."""

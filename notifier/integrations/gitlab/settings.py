@@ -1,12 +1,11 @@
 """Settings of a channel that keeps issues on GitLab."""
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from notifier.channels.by_severity import BySeverity
 from notifier.channels.ticket_settings import TicketSettings, Unquoted, Word, every_value
-from notifier.core.severity import Severity
 from notifier.settings.types import AsciiSecret, HttpsUrl
 
 PROJECT_PATTERN = r"^([0-9]+|[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)+)$"
@@ -24,7 +23,7 @@ class GitLabSettings(TicketSettings):
     """Where people open GitLab. A self-managed one has an address of its own, perhaps with a path."""
     token: AsciiSecret
     """Project access token with the role Reporter and the scope `api`."""
-    project: Project | Annotated[Mapping[Severity, Project], Field(min_length=1)]
+    project: BySeverity[Project]
     """Project of new issues, as `group/name` or its number; or one for each severity, of which the first is for all
     others."""
     marker_label: Annotated[Word, Field(max_length=100, pattern="^[^,]*$")] = "gaussdb-notifier"

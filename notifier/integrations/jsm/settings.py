@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
+from notifier.channels.by_severity import BySeverity
 from notifier.channels.keyed_ticket_settings import KeyedTicketSettings
 from notifier.core.severity import Severity
 from notifier.settings.types import AsciiSecret, EndpointUrl
@@ -29,5 +30,5 @@ class JsmSettings(KeyedTicketSettings):
     """API key of the integration. It is no API token of a user."""
     url: EndpointUrl = "https://api.atlassian.com"
     """Where the API is."""
-    priority: AlertPriority | Mapping[Severity, AlertPriority] | None = None
+    priority: BySeverity[AlertPriority] | None = None
     """Priority of new alerts, or one for each severity. Default: P1 for critical, P2 for error, P3 for warning."""

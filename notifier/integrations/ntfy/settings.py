@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from notifier.channels.by_severity import BySeverity
 from notifier.channels.settings import ChannelSettings
 from notifier.core.severity import Severity
 from notifier.settings.explain import setting_error
@@ -46,7 +47,7 @@ class NtfySettings(ChannelSettings):
     username: PlainText | None = None
     """Instead of a token, with a password."""
     password: Secret | None = None
-    priority: NtfyPriority | Mapping[Severity, NtfyPriority] | None = None
+    priority: BySeverity[NtfyPriority] | None = None
     """Priority of messages from 1 to 5, or one for each severity. Default: 5 for critical, 4 for error, 3 for warning,
     2 for info."""
     digest_size: int = Field(default=20, ge=2, le=100)

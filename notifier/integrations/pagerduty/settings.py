@@ -1,10 +1,9 @@
 """Settings of an integration of PagerDuty."""
 
-from collections.abc import Mapping
 from typing import Literal
 
+from notifier.channels.by_severity import BySeverity
 from notifier.channels.keyed_ticket_settings import KeyedTicketSettings
-from notifier.core.severity import Severity
 from notifier.settings.types import AsciiSecret, EndpointUrl
 
 PagerDutySeverity = Literal["critical", "error", "warning", "info"]
@@ -21,5 +20,5 @@ class PagerDutySettings(KeyedTicketSettings):
     """Integration key of the service. Whoever has it can only send events to it."""
     url: EndpointUrl = "https://events.pagerduty.com"
     """Where the Events API is."""
-    priority: PagerDutySeverity | Mapping[Severity, PagerDutySeverity] | None = None
+    priority: BySeverity[PagerDutySeverity] | None = None
     """PagerDuty's severity of new alerts, or one for each severity. Default: the same word."""

@@ -1,10 +1,11 @@
 """Settings of a channel that keeps issues in Redmine."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from notifier.channels.by_severity import BySeverity
 from notifier.channels.ticket_settings import (
     FieldValues,
     TicketSettings,
@@ -12,7 +13,6 @@ from notifier.channels.ticket_settings import (
     every_value,
     severities_without,
 )
-from notifier.core.severity import Severity
 from notifier.settings.explain import setting_error
 from notifier.settings.types import AsciiSecret, url_rule
 
@@ -43,9 +43,9 @@ class RedmineSettings(TicketSettings):
     """Identifier or id of the project of new issues; or one for each severity."""
     tracker: RedmineId | None = None
     """Id of the tracker of new issues. null: the first one of the project."""
-    priority: RedmineIdText | Mapping[Severity, RedmineIdText] | None = None
+    priority: BySeverity[RedmineIdText] | None = None
     """Id of the priority of new issues; or one for each severity."""
-    assignee: RedmineIdText | Mapping[Severity, RedmineIdText] | None = None
+    assignee: BySeverity[RedmineIdText] | None = None
     """Id of the user or the group that gets new issues; or one for each severity."""
     key_field: RedmineId | None = None
     """Id of a custom field for the key of a ticket, by which it is found again: of the format Text, for all projects,

@@ -1,14 +1,13 @@
 """Settings of a channel that keeps incidents in ServiceNow."""
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from notifier.channels.auth_settings import BasicUser, OAuth2Client
+from notifier.channels.by_severity import BySeverity
 from notifier.channels.ticket_settings import FieldValues, TicketSettings, Word
-from notifier.core.severity import Severity
 from notifier.settings.explain import setting_error
 from notifier.settings.types import AccountPassword, EndpointUrl, HttpsUrl
 
@@ -41,7 +40,7 @@ class ServiceNowSettings(TicketSettings):
     password: AccountPassword | None = None
     auth: ServiceNowClient | None = None
     """A client of OAuth 2.0, instead of `user` and `password`, where the instance allows client credentials."""
-    priority: ImpactUrgency | Mapping[Severity, ImpactUrgency] | None = None
+    priority: BySeverity[ImpactUrgency] | None = None
     """Impact and urgency of new incidents, as `2/1`; or one for each severity. ServiceNow computes the priority from
     both."""
     comment_field: Literal["work_notes", "comments"] = "work_notes"

@@ -1,12 +1,11 @@
 """Settings of a channel that keeps tickets in Zendesk."""
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from notifier.channels.by_severity import BySeverity
 from notifier.channels.ticket_settings import FieldValues, Number, TicketSettings
-from notifier.core.severity import Severity
 from notifier.settings.types import AsciiSecret, EndpointUrl, KeyId
 
 Priority = Literal["urgent", "high", "normal", "low"]
@@ -27,11 +26,11 @@ class ZendeskSettings(TicketSettings):
     """Mail address of the agent to whom the API token belongs. Without it `token` is an OAuth access token."""
     token: AsciiSecret
     """OAuth access token with the scopes `tickets:read` and `tickets:write`; or, with `user`, an API token."""
-    project: Number | Mapping[Severity, Number] | None = None
+    project: BySeverity[Number] | None = None
     """Number of the group of new tickets, or one for each severity."""
-    priority: Priority | Mapping[Severity, Priority] | None = None
+    priority: BySeverity[Priority] | None = None
     """Priority of new tickets, or one for each severity."""
-    labels: Tags | Mapping[Severity, Tags] = ()
+    labels: BySeverity[Tags] = ()
     """Tags of new tickets, or a list of them for each severity."""
     solve_fields: FieldValues = Field(default_factory=dict)
     """Further fields of a ticket that is solved, by their names in the API, such as those that its form requires."""
