@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from chat_html import parts
+from chats import FAILED, delivery_of, make_context
 from factories import (
     HOSTILE,
     T0,
     hostile_event,
-    make_delivery,
-    make_event,
     make_events,
     make_render_request,
     open_channel,
@@ -31,15 +28,12 @@ from servers.dingtalk import APP_KEY, APP_SECRET, GROUP, ROBOT, SECRET, TOKEN, D
 from servers.http import HttpServer, reply
 
 from notifier.channels.base import BaseChannel, ChannelContext
-from notifier.core.delivery import Delivered, Delivery, Outcome, Parked
+from notifier.core.delivery import Delivered, Outcome, Parked
 from notifier.core.model import Event
-from notifier.core.routing import DeliveryRouting
 from notifier.http import HttpClient
 from notifier.integrations.dingtalk.settings import DingTalkSettings
 from notifier.integrations.dingtalk.signature import sign, signed_url
-from notifier.wording.localizer import Localizer
 
-FAILED = make_event(environment="production")
 ATTACKS = [
     *HOSTILE,
     "@all",
@@ -51,16 +45,9 @@ ATTACKS = [
 ]
 
 
-def make_context(http: HttpClient) -> ChannelContext:
-    localizer = Localizer(language="zh", timezone=ZoneInfo("Asia/Shanghai"))
-    console = "https://console.example.com/{region}"
-    return ChannelContext(http=http, clock=FakeClock(), localizer=localizer, console_url=console)
-
-
 @pytest.fixture
-async def context() -> AsyncIterator[ChannelContext]:
-    async with aclosing(HttpClient()) as http:
-        yield make_context(http)
+def context(http: HttpClient) -> ChannelContext:
+    return make_context(http, "zh")
 
 
 @pytest.fixture
@@ -78,11 +65,6 @@ def app(server: HttpServer, context: ChannelContext, **changes: Any) -> BaseChan
     keys = {"app_key": APP_KEY, "app_secret": APP_SECRET, "robot_code": ROBOT, "conversation_id": GROUP}
     values = {"name": "dba", "kind": "dingtalk", "api_url": server.url("")} | keys | changes
     return open_channel("dingtalk", values, context)
-
-
-def delivery_of(channel: BaseChannel[Any], *events: Event, mention: tuple[str, ...] = ()) -> Delivery:
-    request = replace(make_render_request(*events), routing=DeliveryRouting(routes=("r",), mention=mention))
-    return make_delivery(*events, body=channel.render(request))
 
 
 async def sent(channel: BaseChannel[Any], *events: Event, mention: tuple[str, ...] = ()) -> Outcome:
@@ -167,7 +149,7 @@ def test_nothing_from_outside_is_a_mention_a_link_or_markup(text: str, count: in
     channel = open_channel(
         "dingtalk",
         {"name": "dba", "kind": "dingtalk", "webhook_url": "https://oapi.dingtalk.com/robot/send?access_token=x"},
-        make_context(HttpClient()),
+        make_context(HttpClient(), "zh"),
     )
     events = [replace(hostile_event(text), environment=text)] * count
     shown = json.loads(channel.render(make_render_request(*events)).content)["markdown"]["text"]

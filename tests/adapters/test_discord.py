@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
-from zoneinfo import ZoneInfo
 
 import pytest
 from channels_discord import texts
+from chats import COMPLETED, FAILED, HALF, STARTED, bare, delivery_of, make_context, thread_of
 from factories import (
     HOSTILE,
     T0,
     hostile_event,
-    make_delivery,
     make_event,
     make_event_of,
     make_events,
@@ -33,26 +31,16 @@ from pydantic import ValidationError
 from servers.discord import BOT_TOKEN, CHANNEL, FIRST_ID, FORUM, WEBHOOK, Discord, DiscordServer
 from servers.http import HttpServer, reply
 
-from notifier.channels.base import BaseChannel, ChannelContext
-from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, Retry, Thread, delivery_id
+from notifier.channels.base import ChannelContext
+from notifier.core.delivery import Delivered, GaveUp, Parked, Retry, delivery_id
 from notifier.core.events import EventType
-from notifier.core.model import Event
 from notifier.core.people import Acknowledgement
-from notifier.core.routing import DeliveryRouting
 from notifier.core.tickets import TicketLink
 from notifier.http import HttpClient
 from notifier.integrations.discord.settings import DiscordSettings
 from notifier.ports import LiveChannel
-from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import Language
 
-STARTED = make_event(make_task(status="running", progress=0.0, ended_at=None), environment="production")
-HALF = replace(
-    make_event(make_task(status="running", progress=50.0, ended_at=None), environment="production"),
-    type=EventType.TASK_PROGRESSED,
-)
-FAILED = make_event(environment="production")
-COMPLETED = make_event(make_task(status="completed"), environment="production")
 USER = "discord:123456789012345678"
 ATTACKS = [
     *HOSTILE,
@@ -64,16 +52,9 @@ ATTACKS = [
 ]
 
 
-def make_context(http: HttpClient, language: Language = "en") -> ChannelContext:
-    localizer = Localizer(language=language, timezone=ZoneInfo("Asia/Shanghai"))
-    console = "https://console.example.com/{region}"
-    return ChannelContext(http=http, clock=FakeClock(), localizer=localizer, console_url=console)
-
-
 @pytest.fixture
-async def context() -> AsyncIterator[ChannelContext]:
-    async with aclosing(HttpClient()) as http:
-        yield make_context(http)
+def context(http: HttpClient) -> ChannelContext:
+    return make_context(http)
 
 
 @pytest.fixture
@@ -92,39 +73,20 @@ def bot(server: HttpServer, context: ChannelContext, **changes: Any) -> Any:
     return open_channel("discord", values | {"api_url": server.url("/api/v10")} | changes, context)
 
 
-def delivery_of(
-    channel: BaseChannel[Any], *events: Event, thread: str | None = None, mention: Sequence[str] = ()
-) -> Delivery:
-    routing = DeliveryRouting(routes=("r",), mention=tuple(mention))
-    request = replace(make_render_request(*events), routing=routing)
-    made = make_delivery(*events, body=channel.render(request))
-    return replace(made, id=request.delivery_id, thread=thread, routing=routing)
-
-
-def thread_of(ref: str, event: Event = FAILED, **changes: Any) -> Thread:
-    routing = DeliveryRouting(routes=("r",), mention=(USER,))
-    return Thread(channel="dba", subject=event.subject, ref=ref, event=event, revision=2, routing=routing, **changes)
-
-
 def ref(number: int, channel: str = CHANNEL) -> str:
     """Return the reference of a message, by its number from 0."""
     return f"{channel}:{FIRST_ID + number}"
-
-
-def bare(outcome: Outcome | None) -> Outcome | None:
-    return replace(outcome, reply=None) if outcome else None
 
 
 # ---- a webhook ----
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-async def test_discord_takes_every_type_of_message(server: DiscordServer, language: Language) -> None:
-    async with aclosing(HttpClient()) as http:
-        channel = hook(server, make_context(http, language))
-        messages = [(make_event_of(type_),) for type_ in EventType]
-        for events in (*messages, make_events(2), make_events(25)):
-            assert isinstance(await channel.send(delivery_of(channel, *events, mention=[USER])), Delivered)
+async def test_discord_takes_every_type_of_message(server: DiscordServer, http: HttpClient, language: Language) -> None:
+    channel = hook(server, make_context(http, language))
+    messages = [(make_event_of(type_),) for type_ in EventType]
+    for events in (*messages, make_events(2), make_events(25)):
+        assert isinstance(await channel.send(delivery_of(channel, *events, mention=[USER])), Delivered)
     assert len(server.service.messages) == len(messages) + 2
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
-from zoneinfo import ZoneInfo
 
 import pytest
+from chats import bare, delivery_of, make_context, thread_of
 from factories import (
     HOSTILE,
     T0,
@@ -32,17 +31,15 @@ from servers.feishu import APP_ID, APP_SECRET, CHAT, HOOK, SECRET, Feishu, Feish
 from servers.http import HttpServer, reply
 
 from notifier.channels.base import BaseChannel, ChannelContext, Json
-from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, Retry, Thread
+from notifier.core.delivery import Delivered, GaveUp, Parked, Retry
 from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.core.people import Acknowledgement, Mute
-from notifier.core.routing import DeliveryRouting
 from notifier.core.tickets import TicketLink
 from notifier.http import HttpClient
 from notifier.integrations.feishu.settings import FeishuSettings
 from notifier.integrations.feishu.signature import sign
 from notifier.ports import LiveChannel
-from notifier.wording.localizer import Localizer
 
 STARTED = make_event(make_task(status="running", ended_at=None, fail_reason=None), type=EventType.TASK_STARTED)
 HALF = make_event(
@@ -64,16 +61,9 @@ ATTACKS = [
 ]
 
 
-def make_context(http: HttpClient) -> ChannelContext:
-    localizer = Localizer(language="zh", timezone=ZoneInfo("Asia/Shanghai"))
-    console = "https://console.example.com/{region}"
-    return ChannelContext(http=http, clock=FakeClock(), localizer=localizer, console_url=console)
-
-
 @pytest.fixture
-async def context() -> AsyncIterator[ChannelContext]:
-    async with aclosing(HttpClient()) as http:
-        yield make_context(http)
+def context(http: HttpClient) -> ChannelContext:
+    return make_context(http, "zh")
 
 
 @pytest.fixture
@@ -91,19 +81,6 @@ def app(server: HttpServer, context: ChannelContext, **changes: Any) -> BaseChan
     values = {"name": "dba", "kind": "feishu", "api_url": server.url("")}
     keys = {"app_id": APP_ID, "app_secret": APP_SECRET, "chat_id": CHAT}
     return open_channel("feishu", values | keys | changes, context)
-
-
-def delivery_of(
-    channel: BaseChannel[Any], *events: Event, thread: str | None = None, mention: tuple[str, ...] = ()
-) -> Delivery:
-    routing = DeliveryRouting(routes=("r",), mention=mention)
-    request = replace(make_render_request(*events), routing=routing)
-    made = make_delivery(*events, body=channel.render(request))
-    return replace(made, id=request.delivery_id, thread=thread, routing=routing)
-
-
-def bare(outcome: Outcome) -> Outcome:
-    return replace(outcome, reply=None)
 
 
 def texts(card: object, *tags: str) -> Iterator[str]:
@@ -197,7 +174,7 @@ def test_the_head_has_the_colour_of_the_state(event: Event, template: str) -> No
     channel = open_channel(
         "feishu",
         {"name": "dba", "kind": "feishu", "webhook_url": "https://open.feishu.cn/open-apis/bot/v2/hook/x"},
-        make_context(HttpClient()),
+        make_context(HttpClient(), "zh"),
     )
     card = json.loads(channel.render(make_render_request(event)).content)
     assert card["header"]["template"] == template
@@ -228,7 +205,7 @@ def test_nothing_from_outside_is_a_mention_a_link_or_markup(text: str, count: in
     channel = open_channel(
         "feishu",
         {"name": "dba", "kind": "feishu", "webhook_url": "https://open.feishu.cn/open-apis/bot/v2/hook/x"},
-        make_context(HttpClient()),
+        make_context(HttpClient(), "zh"),
     )
     events = [replace(hostile_event(text), environment=text)] * count
     card = json.loads(channel.render(make_render_request(*events)).content)
@@ -316,7 +293,7 @@ async def test_a_failure_that_is_not_loud_stays_in_the_thread_as_a_whole(
 async def test_the_end_of_trouble_is_shown_in_the_group(server: FeishuServer, context: ChannelContext) -> None:
     channel = app(server, context)
     ref = await begin(channel)
-    delivery = replace(delivery_of(channel, COMPLETED, thread=ref), ends_trouble=True)
+    delivery = delivery_of(channel, COMPLETED, thread=ref, ends_trouble=True)
     assert bare(await channel.send(delivery)) == Delivered("oc_demo:om_2")
     assert server.service.messages["om_2"].root is None
 
@@ -363,10 +340,6 @@ async def test_a_style_decides_about_threads_and_changes(
 # ---- the bot of an app: changing ----
 
 
-def thread_of(ref: str, event: Event = FAILED, **annotations: Any) -> Thread:
-    return replace(Thread(channel="dba", subject=event.subject, ref=ref, event=event, revision=1), **annotations)
-
-
 def live(channel: BaseChannel[Any]) -> LiveChannel:
     return cast("LiveChannel", channel)
 
@@ -374,7 +347,7 @@ def live(channel: BaseChannel[Any]) -> LiveChannel:
 async def test_a_card_shows_the_present_state(server: FeishuServer, context: ChannelContext) -> None:
     channel = app(server, context)
     ref = await begin(channel)
-    assert bare(await live(channel).show(thread_of(ref))) == Delivered()
+    assert bare(await live(channel).show(thread_of(ref, FAILED))) == Delivered()
     message = message_of(server, ref)
     assert message.edits == 1
     sent: Json = json.loads(channel.render(make_render_request(FAILED)).content)
@@ -384,7 +357,7 @@ async def test_a_card_shows_the_present_state(server: FeishuServer, context: Cha
 async def test_a_card_shows_who_took_charge_and_a_mute(server: FeishuServer, context: ChannelContext) -> None:
     channel = app(server, context)
     ref = await begin(channel, FAILED)
-    await live(channel).show(thread_of(ref, acknowledged=ALICE, mute=WINDOW))
+    await live(channel).show(thread_of(ref, FAILED, acknowledged=ALICE, mute=WINDOW))
     card = message_of(server, ref).card
     assert card["header"]["template"] == "grey"
     assert card["header"]["title"]["content"].startswith("✅ 创建实例失败")
@@ -397,7 +370,7 @@ async def test_a_card_shows_who_took_charge_and_a_mute(server: FeishuServer, con
 async def test_a_storm_shows_its_progress(server: FeishuServer, context: ChannelContext) -> None:
     channel = app(server, context)
     ref = await begin(channel)
-    await live(channel).show(thread_of(ref, storm=make_storm(ended_at=T0)))
+    await live(channel).show(thread_of(ref, FAILED, storm=make_storm(ended_at=T0)))
     card = message_of(server, ref).card
     assert card["header"]["title"]["content"].startswith("🚨 ")
     assert any("gauss-6568-zzh" in text for text in texts(card, "plain_text"))
@@ -407,9 +380,9 @@ async def test_a_card_that_cannot_be_changed_stays_as_it_is(server: FeishuServer
     channel = app(server, context)
     ref = await begin(channel)
     message_of(server, ref).recalled = True
-    outcome = await live(channel).show(thread_of(ref))
+    outcome = await live(channel).show(thread_of(ref, FAILED))
     assert isinstance(outcome, GaveUp)
-    assert await live(channel).show_copy(thread_of(ref), ref) is None
+    assert await live(channel).show_copy(thread_of(ref, FAILED), ref) is None
     assert len(server.service.messages) == 1
 
 
@@ -417,8 +390,8 @@ async def test_cards_of_another_group_are_left_alone(server: FeishuServer, conte
     ref = await begin(app(server, context))
     server.service.chats.append("oc_other")
     channel = app(server, context, chat_id="oc_other")
-    assert isinstance(await live(channel).show(thread_of(ref)), GaveUp)
-    assert await live(channel).show_copy(thread_of(ref), ref) is None
+    assert isinstance(await live(channel).show(thread_of(ref, FAILED)), GaveUp)
+    assert await live(channel).show_copy(thread_of(ref, FAILED), ref) is None
     assert message_of(server, ref).edits == 0
     outcome = await channel.send(delivery_of(channel, HALF, thread=ref))
     assert bare(outcome) == Delivered("oc_other:om_2", thread="oc_other:om_2")
@@ -437,7 +410,7 @@ async def test_a_change_that_comes_too_early_is_repeated(
 ) -> None:
     token = b'{"code":0,"tenant_access_token":"t-obviously-fake","expire":7200}'
     async with HttpServer(reply(200, token), reply(status, body, headers)) as server:
-        outcome = await live(app(server, context)).show(thread_of("oc_demo:om_1"))
+        outcome = await live(app(server, context)).show(thread_of("oc_demo:om_1", FAILED))
     assert isinstance(outcome, Retry)
     assert outcome.after == (None if wait is None else timedelta(seconds=wait))
 

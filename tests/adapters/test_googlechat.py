@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from channels_googlechat import paragraphs, texts
+from chats import COMPLETED, FAILED, HALF, STARTED, bare, delivery_of, make_context
 from factories import (
     HOSTILE,
     hostile_event,
-    make_delivery,
     make_event,
     make_event_of,
     make_events,
@@ -25,7 +23,6 @@ from factories import (
     make_task,
     open_channel,
 )
-from fakes import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -33,20 +30,14 @@ from servers.googlechat import KEY, TARGET, TOKEN, GoogleChat, GoogleChatServer
 from servers.http import HttpServer
 
 from notifier.channels.base import BaseChannel, ChannelContext
-from notifier.core.delivery import Delivered, Delivery, Outcome, Parked, Retry
+from notifier.core.delivery import Delivered, Parked, Retry
 from notifier.core.events import EventType
 from notifier.core.model import Event
-from notifier.core.routing import DeliveryRouting
 from notifier.core.tickets import TicketLink
 from notifier.http import HttpClient
 from notifier.integrations.googlechat.settings import GoogleChatSettings
-from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import Language
 
-STARTED = make_event(make_task(status="running", progress=0.0, ended_at=None), environment="production")
-HALF = replace(STARTED, id="half", type=EventType.TASK_PROGRESSED)
-FAILED = make_event(environment="production")
-COMPLETED = make_event(make_task(status="completed"), environment="production")
 ATTACKS = [
     *HOSTILE,
     "<users/all> <users/123456789012345678901>",
@@ -57,16 +48,9 @@ ATTACKS = [
 ]
 
 
-def make_context(http: HttpClient, language: Language = "en") -> ChannelContext:
-    localizer = Localizer(language=language, timezone=ZoneInfo("Asia/Shanghai"))
-    console = "https://console.example.com/{region}"
-    return ChannelContext(http=http, clock=FakeClock(), localizer=localizer, console_url=console)
-
-
 @pytest.fixture
-async def context() -> AsyncIterator[ChannelContext]:
-    async with aclosing(HttpClient()) as http:
-        yield make_context(http)
+def context(http: HttpClient) -> ChannelContext:
+    return make_context(http)
 
 
 @pytest.fixture
@@ -80,34 +64,22 @@ def space(server: HttpServer, context: ChannelContext, target: str = TARGET, **c
     return open_channel("googlechat", values | changes, context)
 
 
-def delivery_of(
-    channel: BaseChannel[Any], *events: Event, thread: str | None = None, mention: Sequence[str] = ()
-) -> Delivery:
-    routing = DeliveryRouting(routes=("r",), mention=tuple(mention))
-    request = replace(make_render_request(*events), routing=routing)
-    made = make_delivery(*events, body=channel.render(request))
-    return replace(made, id=f"{request.delivery_id}-{events[0].id}", thread=thread, routing=routing)
-
-
 def name(number: int) -> str:
     return f"spaces/AAAA/messages/M{number}"
-
-
-def bare(outcome: Outcome) -> Outcome:
-    return replace(outcome, reply=None)
 
 
 # ---- messages ----
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-async def test_the_space_takes_every_type_of_message(server: GoogleChatServer, language: Language) -> None:
-    async with aclosing(HttpClient()) as http:
-        channel = space(server, make_context(http, language))
-        messages = [(make_event_of(type_),) for type_ in EventType]
-        for number, events in enumerate((*messages, make_events(2), make_events(50))):
-            delivery = replace(delivery_of(channel, *events, mention=["google:all"]), id=f"delivery-{number}")
-            assert isinstance(await channel.send(delivery), Delivered)
+async def test_the_space_takes_every_type_of_message(
+    server: GoogleChatServer, http: HttpClient, language: Language
+) -> None:
+    channel = space(server, make_context(http, language))
+    messages = [(make_event_of(type_),) for type_ in EventType]
+    for number, events in enumerate((*messages, make_events(2), make_events(50))):
+        delivery = replace(delivery_of(channel, *events, mention=["google:all"]), id=f"delivery-{number}")
+        assert isinstance(await channel.send(delivery), Delivered)
     assert len(server.service.messages) == len(messages) + 2
 
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from html.parser import HTMLParser
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
+from chats import FAILED, delivery_of, make_context, thread_of
 from factories import (
     HOSTILE,
     T0,
     hostile_event,
-    make_delivery,
     make_event,
     make_render_request,
     make_task,
@@ -31,31 +28,20 @@ from servers.http import HttpServer, reply
 from servers.synapse import MatrixUser, Synapse
 
 from notifier.channels.base import ChannelContext
-from notifier.core.delivery import Delivered, Delivery, GaveUp, Parked, Retry, Thread
-from notifier.core.model import Event
+from notifier.core.delivery import Delivered, Delivery, GaveUp, Parked, Retry
 from notifier.core.people import Acknowledgement
-from notifier.core.routing import DeliveryRouting
 from notifier.http import HttpClient
 from notifier.integrations.matrix.channel import MatrixChannel, power
 from notifier.integrations.matrix.messages import plain_body
 from notifier.integrations.matrix.settings import MatrixSettings
-from notifier.wording.localizer import Localizer
 
 STARTED = make_event(make_task(status="running"), environment="production")
-FAILED = make_event(environment="production")
-MENTIONING = DeliveryRouting(routes=("failures",), mention=("@alice:example.org", "@room", "U0123ABCD"))
-
-
-def make_context(http: HttpClient) -> ChannelContext:
-    localizer = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
-    console = "https://console.example.com/{region}"
-    return ChannelContext(http=http, clock=FakeClock(), localizer=localizer, console_url=console)
+MENTION = ("@alice:example.org", "@room", "U0123ABCD")
 
 
 @pytest.fixture
-async def context() -> AsyncIterator[ChannelContext]:
-    async with aclosing(HttpClient()) as http:
-        yield make_context(http)
+def context(http: HttpClient) -> ChannelContext:
+    return make_context(http)
 
 
 def channel_of(context: ChannelContext, **changes: Any) -> MatrixChannel:
@@ -63,18 +49,6 @@ def channel_of(context: ChannelContext, **changes: Any) -> MatrixChannel:
     channel = open_channel("matrix", {"name": "dba", "kind": "matrix"} | values | changes, context)
     assert isinstance(channel, MatrixChannel)
     return channel
-
-
-def delivery_of(channel: MatrixChannel, *events: Event, **changes: Any) -> Delivery:
-    routing = changes.pop("routing", DeliveryRouting(routes=("r",)))
-    request = replace(make_render_request(*events), routing=routing)
-    return make_delivery(*events, body=channel.render(request), routing=routing, **changes)
-
-
-def shown(event: Event, ref: str, **changes: Any) -> Thread:
-    routing = DeliveryRouting(routes=("r",))
-    thread = Thread(channel="dba", subject=event.subject, ref=ref, event=event, revision=2, routing=routing)
-    return replace(thread, **changes)
 
 
 # ---- a real homeserver ----
@@ -123,7 +97,7 @@ async def sent(channel: MatrixChannel, delivery: Delivery) -> Delivered:
 
 async def test_a_repeat_is_one_message_for_the_same_device(room: Room) -> None:
     channel = room.channel()
-    delivery = delivery_of(channel, FAILED, routing=MENTIONING)
+    delivery = delivery_of(channel, FAILED, mention=MENTION)
     first = await sent(channel, delivery)
     assert (await sent(room.channel(), replace(delivery, attempt=2, outcome_unknown=True))).ref == first.ref
     renewed = room.synapse.login(room.bot.id.partition(":")[0][1:], room.bot.device)
@@ -158,7 +132,7 @@ async def test_a_task_has_one_message_with_its_steps_in_a_thread(room: Room) -> 
 async def test_a_message_changes_and_calls_nobody_again(room: Room) -> None:
     channel = room.channel()
     root = await sent(channel, delivery_of(channel, STARTED))
-    thread = shown(FAILED, str(root.ref), routing=MENTIONING)
+    thread = thread_of(str(root.ref), FAILED, mention=MENTION)
     assert await channel.show(thread) == await channel.show(thread)
     taken = Acknowledgement(event_id=FAILED.id, by="U1", name="bob <b>", at=T0)
     assert isinstance(await channel.show(replace(thread, revision=3, acknowledged=taken)), Delivered)
@@ -178,7 +152,7 @@ async def test_the_same_state_after_another_is_shown_again(room: Room) -> None:
     channel = room.channel()
     root = await sent(channel, delivery_of(channel, STARTED))
     for revision, event in ((2, FAILED), (3, STARTED), (4, FAILED)):
-        assert isinstance(await channel.show(shown(event, str(root.ref), revision=revision)), Delivered)
+        assert isinstance(await channel.show(thread_of(str(root.ref), event, revision=revision)), Delivered)
     assert len(room.messages()) == 4
 
 
@@ -186,7 +160,7 @@ async def test_a_message_of_another_room_is_neither_answered_nor_changed(room: R
     other = room.synapse.make_room(room.bot, room.reader)
     elsewhere = await sent(room.channel(room_id=other), delivery_of(room.channel(), STARTED))
     channel = room.channel()
-    assert isinstance(await channel.show(shown(FAILED, str(elsewhere.ref))), GaveUp)
+    assert isinstance(await channel.show(thread_of(str(elsewhere.ref), FAILED)), GaveUp)
     new = await sent(channel, delivery_of(channel, FAILED, thread=elsewhere.ref))
     assert new.thread == new.ref
     assert "m.relates_to" not in room.event(new.ref)["content"]
@@ -198,7 +172,7 @@ async def test_a_thread_that_is_not_known_begins_again(room: Room) -> None:
     new = await sent(channel, delivery)
     assert new.thread == new.ref
     assert (await sent(channel, replace(delivery, attempt=2))).ref == new.ref
-    assert isinstance(await channel.show(shown(FAILED, str(delivery.thread))), GaveUp)
+    assert isinstance(await channel.show(thread_of(str(delivery.thread), FAILED)), GaveUp)
     assert len(room.messages()) == 1
 
 
@@ -209,7 +183,7 @@ async def test_an_encrypted_room_is_refused(room: Room) -> None:
     outcome = await channel.send(delivery_of(channel, FAILED))
     assert isinstance(outcome, Parked)
     assert "the room is encrypted" in outcome.reason
-    assert isinstance(await channel.show(shown(FAILED, f"{room.id}/$x")), Parked)
+    assert isinstance(await channel.show(thread_of(f"{room.id}/$x", FAILED)), Parked)
     assert room.messages() == []
     account, found = await channel.check()
     assert (account.ok, found.ok) == (True, False)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
+from chats import FAILED, make_context
 from factories import (
     HOSTILE,
     hostile_event,
@@ -21,7 +20,6 @@ from factories import (
     make_task,
     open_channel,
 )
-from fakes import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -32,10 +30,8 @@ from notifier.core.delivery import Delivered, Outcome, Parked
 from notifier.core.model import Event
 from notifier.http import HttpClient
 from notifier.integrations.ntfy.settings import NtfySettings
-from notifier.wording.localizer import Localizer
 
 CONSOLE = "https://console.example.com/cn-north-4"
-FAILED = make_event(environment="production")
 ATTACKS = [
     *HOSTILE,
     "view, x, https://evil.example; http, y, https://evil.example",
@@ -44,16 +40,9 @@ ATTACKS = [
 ]
 
 
-def make_context(http: HttpClient) -> ChannelContext:
-    localizer = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
-    console = "https://console.example.com/{region}"
-    return ChannelContext(http=http, clock=FakeClock(), localizer=localizer, console_url=console)
-
-
 @pytest.fixture
-async def context() -> AsyncIterator[ChannelContext]:
-    async with aclosing(HttpClient()) as http:
-        yield make_context(http)
+def context(http: HttpClient) -> ChannelContext:
+    return make_context(http)
 
 
 @pytest.fixture

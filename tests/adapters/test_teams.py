@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from channels_teams import card, text, text_blocks
+from chats import FAILED, delivery_of, make_context
 from factories import (
     HOSTILE,
     hostile_event,
-    make_delivery,
     make_event,
     make_event_of,
     make_events,
@@ -23,7 +21,6 @@ from factories import (
     make_task,
     open_channel,
 )
-from fakes import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -31,36 +28,25 @@ from servers.http import HttpServer, reply
 from servers.teams import SIGNATURE, TARGET, Teams, TeamsServer, card_problems
 
 from notifier.channels.base import BaseChannel, ChannelContext
-from notifier.core.delivery import Delivered, Delivery, Outcome, Parked
+from notifier.core.delivery import Delivered, Outcome, Parked
 from notifier.core.events import EventType
 from notifier.core.model import Event
-from notifier.core.routing import DeliveryRouting
 from notifier.core.tickets import TicketLink
 from notifier.http import HttpClient
 from notifier.integrations.teams.settings import TeamsSettings
-from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import Language
 
-FAILED = make_event(environment="production")
 URL = f"https://default0a1b.environment.api.powerplatform.com{TARGET}"
 ATTACKS = [*HOSTILE, "<at>Alice</at>", "[x](https://evil.example)", "**x** _x_ `x`\n# x\n- x", "\ue000x\ue002\ue001"]
 
 
-def make_context(http: HttpClient, language: Language = "zh") -> ChannelContext:
-    localizer = Localizer(language=language, timezone=ZoneInfo("Asia/Shanghai"))
-    return ChannelContext(
-        http=http,
-        clock=FakeClock(),
-        localizer=localizer,
-        console_url="https://console.example.com/{region}",
-        runbook_url="https://wiki.example.com/{cause}",
-    )
+def with_runbooks(http: HttpClient, language: Language) -> ChannelContext:
+    return replace(make_context(http, language), runbook_url="https://wiki.example.com/{cause}")
 
 
 @pytest.fixture
-async def context() -> AsyncIterator[ChannelContext]:
-    async with aclosing(HttpClient()) as http:
-        yield make_context(http)
+def context(http: HttpClient) -> ChannelContext:
+    return with_runbooks(http, "zh")
 
 
 @pytest.fixture
@@ -73,11 +59,6 @@ def workflow(context: ChannelContext, url: str = URL, **changes: Any) -> BaseCha
     return open_channel("teams", {"name": "dba", "kind": "teams", "webhook_url": url} | changes, context)
 
 
-def delivery_of(channel: BaseChannel[Any], *events: Event, mention: Sequence[str] = ()) -> Delivery:
-    request = replace(make_render_request(*events), routing=DeliveryRouting(routes=("r",), mention=tuple(mention)))
-    return make_delivery(*events, body=channel.render(request))
-
-
 async def sent(channel: BaseChannel[Any], *events: Event, mention: Sequence[str] = ()) -> Outcome:
     return await channel.send(delivery_of(channel, *events or (FAILED,), mention=mention))
 
@@ -86,12 +67,13 @@ async def sent(channel: BaseChannel[Any], *events: Event, mention: Sequence[str]
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-async def test_the_workflow_posts_every_type_of_message(server: TeamsServer, language: Language) -> None:
-    async with aclosing(HttpClient()) as http:
-        channel = workflow(make_context(http, language), server.url(TARGET))
-        messages = [(make_event_of(type_),) for type_ in EventType]
-        for events in (*messages, (FAILED,), make_events(2), make_events(50)):
-            assert isinstance(await sent(channel, *events, mention=["teams:alice@example.com"]), Delivered)
+async def test_the_workflow_posts_every_type_of_message(
+    server: TeamsServer, http: HttpClient, language: Language
+) -> None:
+    channel = workflow(with_runbooks(http, language), server.url(TARGET))
+    messages = [(make_event_of(type_),) for type_ in EventType]
+    for events in (*messages, (FAILED,), make_events(2), make_events(50)):
+        assert isinstance(await sent(channel, *events, mention=["teams:alice@example.com"]), Delivered)
     assert server.service.failed == []
     assert len(server.service.posted) == len(messages) + 3
 
@@ -132,7 +114,7 @@ async def test_what_has_no_room_is_left_out_before_the_reason_and_the_job(contex
     st.sampled_from(ATTACKS) | st.text("@<>![]()*_`\\# \nab\ue000\ue001\ue002", max_size=60), st.sampled_from([1, 2])
 )
 def test_nothing_from_outside_is_a_mention_a_link_or_markup(text: str, count: int) -> None:
-    channel = workflow(make_context(HttpClient()))
+    channel = workflow(make_context(HttpClient(), "zh"))
     events = [replace(hostile_event(text), environment=text)] * count
     content = card(channel.render(make_render_request(*events)))
     assert list(text_blocks(content)) == [], "markup is in text blocks alone, and no event gets into one"

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from channels_telegram import texts
+from chats import COMPLETED, FAILED, HALF, STARTED, bare, delivery_of, make_context, thread_of
 from factories import (
     HOSTILE,
     T0,
     hostile_event,
-    make_delivery,
     make_event,
     make_event_of,
     make_events,
@@ -24,30 +22,23 @@ from factories import (
     make_task,
     open_channel,
 )
-from fakes import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from servers.http import HttpServer
 from servers.telegram import GROUP, MOVED, TOKEN, Telegram, TelegramServer, active, read_html
 
-from notifier.channels.base import BaseChannel, ChannelContext
-from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, Thread
+from notifier.channels.base import ChannelContext
+from notifier.core.delivery import Delivered, GaveUp, Parked
 from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.core.people import Acknowledgement
-from notifier.core.routing import DeliveryRouting
 from notifier.core.tickets import TicketLink
 from notifier.http import HttpClient
 from notifier.integrations.telegram.settings import TelegramSettings
 from notifier.ports import LiveChannel
-from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import Language
 
-STARTED = make_event(make_task(status="running", progress=0.0, ended_at=None), environment="production")
-HALF = replace(STARTED, type=EventType.TASK_PROGRESSED)
-FAILED = make_event(environment="production")
-COMPLETED = make_event(make_task(status="completed"), environment="production")
 ATTACKS = [
     *HOSTILE,
     "@alice_dba #tag /start $USD",
@@ -56,16 +47,9 @@ ATTACKS = [
 ]
 
 
-def make_context(http: HttpClient, language: Language = "en") -> ChannelContext:
-    localizer = Localizer(language=language, timezone=ZoneInfo("Asia/Shanghai"))
-    console = "https://console.example.com/{region}"
-    return ChannelContext(http=http, clock=FakeClock(), localizer=localizer, console_url=console)
-
-
 @pytest.fixture
-async def context() -> AsyncIterator[ChannelContext]:
-    async with aclosing(HttpClient()) as http:
-        yield make_context(http)
+def context(http: HttpClient) -> ChannelContext:
+    return make_context(http)
 
 
 @pytest.fixture
@@ -79,38 +63,21 @@ def bot(server: HttpServer, context: ChannelContext, **changes: Any) -> Any:
     return open_channel("telegram", values | changes, context)
 
 
-def delivery_of(
-    channel: BaseChannel[Any], *events: Event, thread: str | None = None, mention: Sequence[str] = ()
-) -> Delivery:
-    routing = DeliveryRouting(routes=("r",), mention=tuple(mention))
-    request = replace(make_render_request(*events), routing=routing)
-    made = make_delivery(*events, body=channel.render(request))
-    return replace(made, id=request.delivery_id, thread=thread, routing=routing)
-
-
-def thread_of(ref: str, event: Event = FAILED, **changes: Any) -> Thread:
-    routing = DeliveryRouting(routes=("r",), mention=("telegram:alice_dba",))
-    return Thread(channel="dba", subject=event.subject, ref=ref, event=event, revision=2, routing=routing, **changes)
-
-
 def ref(number: int, chat: int = GROUP) -> str:
     return f"{chat}:{number}"
-
-
-def bare(outcome: Outcome | None) -> Outcome | None:
-    return replace(outcome, reply=None) if outcome else None
 
 
 # ---- posting ----
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-async def test_telegram_takes_every_type_of_message(server: TelegramServer, language: Language) -> None:
-    async with aclosing(HttpClient()) as http:
-        channel = bot(server, make_context(http, language))
-        messages = [(make_event_of(type_),) for type_ in EventType]
-        for events in (*messages, make_events(2), make_events(20)):
-            assert isinstance(await channel.send(delivery_of(channel, *events)), Delivered)
+async def test_telegram_takes_every_type_of_message(
+    server: TelegramServer, http: HttpClient, language: Language
+) -> None:
+    channel = bot(server, make_context(http, language))
+    messages = [(make_event_of(type_),) for type_ in EventType]
+    for events in (*messages, make_events(2), make_events(20)):
+        assert isinstance(await channel.send(delivery_of(channel, *events)), Delivered)
     assert all(message.body["parse_mode"] == "HTML" for message in server.service.messages.values())
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from chat_html import parts
+from chats import make_context
 from factories import HOSTILE, hostile_event, make_delivery, make_event, make_events, make_render_request, make_task
 from factories import open_channel as opened
-from fakes import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers.http import HttpServer, reply
@@ -25,7 +22,6 @@ from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.core.routing import DeliveryRouting
 from notifier.http import HttpClient
-from notifier.wording.localizer import Localizer
 
 URL = "https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=obviously-fake"
 FAILED = make_event(
@@ -51,15 +47,8 @@ ATTACKS = [
 
 
 @pytest.fixture
-async def context() -> AsyncIterator[ChannelContext]:
-    async with aclosing(HttpClient()) as http:
-        yield make_context(http)
-
-
-def make_context(http: HttpClient) -> ChannelContext:
-    localizer = Localizer(language="zh", timezone=ZoneInfo("Asia/Shanghai"))
-    console = "https://console.example.com/{region}"
-    return ChannelContext(http=http, clock=FakeClock(), localizer=localizer, console_url=console)
+def context(http: HttpClient) -> ChannelContext:
+    return make_context(http, "zh")
 
 
 def channel(context: ChannelContext, **changes: Any) -> BaseChannel[Any]:
@@ -141,7 +130,7 @@ def test_a_digest_of_long_names_fits_and_names_every_job(
 @settings(max_examples=settings().max_examples // 3)
 @given(st.sampled_from(ATTACKS) | st.text("<@all>font`*[]()! \nab", max_size=60), st.sampled_from([1, 2]))
 def test_nothing_from_outside_is_a_mention_a_colour_or_a_link(text: str, count: int) -> None:
-    made = make_context(HttpClient())
+    made = make_context(HttpClient(), "zh")
     events = [replace(hostile_event(text), environment=text)] * count
     for mention, form in (((), "markdown"), (("@all",), "markdown"), ((), "markdown_v2")):
         found_message = message(made, *events, mention=mention, format=form)
