@@ -227,6 +227,16 @@ async def test_text_from_outside_mentions_nobody(server: MattermostServer, conte
         assert "@channel" not in shown
 
 
+async def test_what_was_rendered_for_a_webhook_is_posted_by_a_bot(
+    server: MattermostServer, context: ChannelContext
+) -> None:
+    hook = open_channel("mattermost", {"name": "dba", "webhook_url": "https://c.example.com/hooks/x"}, context)
+    assert isinstance(await bot(server, context).send(delivery_of(hook, FAILED)), Delivered)
+    (post,) = server.service.posts.values()
+    assert "failed on" in post.text
+    assert attached(post)
+
+
 async def test_the_check_names_the_bot_and_its_channel(server: MattermostServer, context: ChannelContext) -> None:
     me, channel = await bot(server, context).check()
     assert (me.ok, me.detail) == (True, "gaussdb")

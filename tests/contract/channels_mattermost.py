@@ -43,9 +43,7 @@ def text(body: Body) -> str:
 
 
 def called(body: Body) -> list[str]:
-    message = json.loads(body.content)
-    shown = message["message"] if "message" in message else message["text"]
-    return re.findall(r"(?<!\w)@[A-Za-z0-9][\w.-]*", shown)
+    return re.findall(r"(?<!\w)@[A-Za-z0-9][\w.-]*", json.loads(body.content)["text"])
 
 
 def refusal(error: str, status: int) -> ServiceReply:
@@ -91,7 +89,7 @@ BOT_SERVICE = HttpService(
     },
 )
 ROOMS = (
-    Room(limit=16_383, size=characters, texts=strings_at("text", "message"), whole=whole_escapes),
+    Room(limit=16_383, size=characters, texts=strings_at("text"), whole=whole_escapes),
     Room(limit=16_383, size=characters, texts=strings_at("value", "fallback")),
 )
 

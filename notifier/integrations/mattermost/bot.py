@@ -48,8 +48,8 @@ class MattermostBotChannel(EditedChat[MattermostSettings]):
     storm_room = 12_000
 
     def compose(self, request: RenderRequest, filled: FilledTemplate) -> Body:
-        """Return the post as JSON. The channel and the thread are added when it is sent."""
-        return Body(content=encode_json(post_of(self._layout.payload(request, filled))), content_type=_JSON)
+        """Return the message as JSON, in the form for a webhook, so that settings may change from one to the other."""
+        return Body(content=encode_json(self._layout.payload(request, filled)), content_type=_JSON)
 
     def short(self, message: Json) -> Json:
         """Return what happened alone, in one line that mentions nobody."""
@@ -57,7 +57,7 @@ class MattermostBotChannel(EditedChat[MattermostSettings]):
 
     def live_message(self, thread: Thread, filled: FilledTemplate, *, replaces: bool) -> Json:
         """Return what the post of a thread shows now."""
-        return post_of(self._layout.live(thread, filled, replaces=replaces))
+        return self._layout.live(thread, filled, replaces=replaces)
 
     @property
     def _layout(self) -> MessageLayout:
@@ -81,16 +81,19 @@ class MattermostBotChannel(EditedChat[MattermostSettings]):
 
     def post_request(self, message: Json, key: str) -> ChatRequest:
         """Return the request that posts a message. A repeat within half a minute returns the first one."""
-        where = {"channel_id": self.settings.channel_id, "pending_post_id": key}
-        return self._request("POST", f"{self.address}/posts", message | where)
+        return self._create(message, key, {})
 
     def step_request(self, ref: str, message: Json, key: str) -> ChatRequest:
         """Return the request that posts a step in the thread of a post."""
-        return self.post_request(message | {"root_id": MessageRef.parse(ref).ts}, key)
+        return self._create(message, key, {"root_id": MessageRef.parse(ref).ts})
 
     def edit_request(self, ref: str, message: Json) -> ChatRequest:
         """Return the request that changes a post."""
-        return self._request("PUT", f"{self._post(MessageRef.parse(ref).ts)}/patch", message)
+        return self._request("PUT", f"{self._post(MessageRef.parse(ref).ts)}/patch", post_of(message))
+
+    def _create(self, message: Json, key: str, thread: Json) -> ChatRequest:
+        where = {"channel_id": self.settings.channel_id, "pending_post_id": key}
+        return self._request("POST", f"{self.address}/posts", post_of(message) | where | thread)
 
     def _post(self, post: str) -> str:
         return f"{self.address}/posts/{post}"

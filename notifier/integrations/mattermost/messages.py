@@ -119,7 +119,6 @@ def post_of(message: Json) -> Json:
     return {"message": message["text"], "props": {"attachments": message.get("attachments", [])}}
 
 
-def short(post: Json) -> Json:
+def short(message: Json) -> Json:
     """Return what happened alone, in one line that mentions nobody."""
-    first = str(post["message"]).partition("\n")[0]
-    return {"message": _MENTIONS.sub("", first), "props": {"attachments": []}}
+    return {"text": _MENTIONS.sub("", str(message["text"]).partition("\n")[0])}
