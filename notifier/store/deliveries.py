@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from sqlalchemy import ColumnElement, func, or_, select, tuple_, update
 
@@ -53,7 +54,7 @@ class Deliveries:
         self._session.execute_columns(statements.RECORD_DELIVERED_EVENT, rows.delivered_event_columns(planned))
         self._session.notify_listeners()
         if not self._planned:
-            self._session.after_commit.append(lambda: self._kept.keep(self._planned.values()))
+            self._session.after_commit.append(partial(self._kept.keep, self._planned.values()))
         self._planned |= {one.id: one for one in planned if _events_are_final(one)}
 
     def unsent_parts(self, storm_ids: Collection[str]) -> Mapping[str, UnsentPart]:

@@ -119,7 +119,7 @@ def test_a_library_with_such_parts_is_bounded(library: str) -> None:
     assert any(bound.operator == "<" for bound in declared[library].specifier)
 
 
-PARTS_OF_DECLARED = {"markupsafe": "jinja2", "pydantic_core": "pydantic"}
+PARTS_OF_DECLARED = {"aiormq": "aio_pika", "markupsafe": "jinja2", "pydantic_core": "pydantic"}
 """Modules that come with a library that is declared."""
 
 
