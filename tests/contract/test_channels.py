@@ -696,6 +696,11 @@ class TestTickets:
     async def test_a_ticket_of_somebody_else_is_left_alone(self, talk: Conversation) -> None:
         await ticket_cases.leaves_others_alone(talk.desk)
 
+    async def test_a_ticket_that_another_kind_of_channel_opened_is_followed_by_a_new_one(
+        self, talk: Conversation
+    ) -> None:
+        await ticket_cases.replaces_what_another_kind_opened(talk.desk)
+
     async def test_a_failure_after_its_end_opens_it_again_or_the_next(self, talk: Conversation) -> None:
         await ticket_cases.opens_again(talk.desk)
 

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -73,7 +74,9 @@ class PlainTickets(TicketChannel[MemorySettings]):
         return [self.remote(one) for one in reply.data]
 
     async def read(self, ref: str) -> RemoteTicket | None:
-        return await self.ask("GET", f"/tickets/{ref}")
+        path = f"{self.base}/tickets/{quote(ref, safe='')}"
+        reply = await self.call("GET", path, accepted=(200, 404))
+        return self.remote(reply.data) if reply.succeeded else None
 
     async def comment(self, ref: str, text: str, mark: str) -> None:
         await self.ask("POST", f"/tickets/{ref}", {"text": f"{text} {mark}"})
@@ -157,6 +160,7 @@ def desk_of(kind: type[PlainTickets]) -> OpenDesk:
 CHECKS: Sequence[Callable[[OpenDesk], Awaitable[object]]] = (
     ticket_cases.follows_one_operation,
     ticket_cases.leaves_others_alone,
+    ticket_cases.replaces_what_another_kind_opened,
     ticket_cases.opens_again,
     ticket_cases.respects_a_person,
     ticket_cases.is_tried_with_a_test_ticket,

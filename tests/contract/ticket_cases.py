@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from factories import T0, make_delivery, make_event, make_render_request, make_task
@@ -20,6 +20,7 @@ from notifier.cli.ticket_trial import try_ticket
 from notifier.core.delivery import Delivered, Delivery, Outcome, Skipped
 from notifier.core.events import EventType
 from notifier.core.model import Event, TaskStatus
+from notifier.core.tickets import TicketState
 
 FAULTS: Sequence[Fault] = ("lost", "not applied", "busy", "broken")
 MAX_ATTEMPTS = 12
@@ -110,6 +111,27 @@ async def leaves_others_alone(open_desk: OpenDesk) -> None:
         assert (foreign.fields, foreign.closed, foreign.comments) == before
         assert len(desk.server.tickets) == 2
         assert desk.server.tickets[-1].closed
+
+
+async def replaces_what_another_kind_opened(open_desk: OpenDesk) -> None:
+    """Let a task fail whose ticket is recorded as another kind of service called it: a new one follows."""
+    for ref in ("10042", "acme/ops#1", "0123456789abcdef0123456789abcdef"):
+        async with open_desk(FakeClock()) as desk:
+            if desk.keyed:
+                return
+            desk.shop.claim(failure(1))
+            assert desk.shop.ticket
+            desk.shop.ticket = replace(
+                desk.shop.ticket,
+                state=TicketState.OPEN,
+                ref=ref,
+                label="OLD-1",
+                url="https://elsewhere.example/1",
+                attempted_at=None,
+            )
+            assert isinstance(await desk.settle(failure(2)), Delivered), ref
+            assert desk.state() == [(False, 0)]
+            assert desk.shop.ticket.generation == 2
 
 
 async def opens_again(open_desk: OpenDesk) -> None:

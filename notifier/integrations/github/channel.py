@@ -110,6 +110,8 @@ class GitHubChannel(TicketChannel[GitHubSettings]):
     async def read(self, ref: str) -> RemoteTicket | None:
         """Return an issue; None where it was deleted or transferred to another repository."""
         repository, number = _parts(ref)
+        if not repository:  # of the time when the channel was of another kind
+            return None
         path = f"/repos/{repository}/issues/{number}"
         reply = await self._call("GET", path, accepted=(200, *_MOVED, *_GONE))
         if reply.succeeded:

@@ -98,6 +98,8 @@ class GitLabChannel(TicketChannel[GitLabSettings]):
     async def read(self, ref: str) -> RemoteTicket | None:
         """Return an issue; None where it was deleted."""
         project, _ = _parts(ref)
+        if not project:  # of the time when the channel was of another kind
+            return None
         reply = await self._call("GET", _path(ref), accepted=(200, 404))
         if reply.succeeded:
             return _remote(project, self.read_as(reply, _Issue))
