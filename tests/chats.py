@@ -45,10 +45,11 @@ def delivery_of(channel: BaseChannel[Any], *events: Event, mention: Sequence[str
     return make_delivery(*events, body=body, routing=routing, **changes)
 
 
-def thread_of(ref: str, event: Event = FAILED, *, mention: Sequence[str] = CALLED, **changes: Any) -> Thread:
+def thread_of(ref: str, event: Event = FAILED, *, mention: Sequence[str] = CALLED, **annotations: Any) -> Thread:
     """Return the thread of a message that shows an event."""
     routing = DeliveryRouting(routes=("r",), mention=tuple(mention))
-    return Thread(channel="dba", subject=event.subject, ref=ref, event=event, revision=2, routing=routing, **changes)
+    thread = Thread(channel="dba", subject=event.subject, ref=ref, event=event, revision=2, routing=routing)
+    return replace(thread, **annotations)
 
 
 def bare(outcome: Outcome | None) -> Outcome | None:
