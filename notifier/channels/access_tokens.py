@@ -21,6 +21,18 @@ class AccessToken:
     """Time from its issue to its end, as the service states it."""
 
 
+_MAX_LIFETIME = 1_000_000
+"""Maximum lifetime that is believed, in seconds. A token with another one counts as ended at once."""
+
+
+def stated_token(value: object, seconds: object) -> AccessToken | None:
+    """Return the token that a reply states with its lifetime; None for what cannot be one."""
+    if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable():
+        return None
+    lifetime = seconds if isinstance(seconds, int | float) and 0 < seconds < _MAX_LIFETIME else 0
+    return AccessToken(value, timedelta(seconds=lifetime))
+
+
 class NoAccessToken(Exception):
     """A token could not be fetched, so the message was not sent. `outcome` is that of the message."""
 

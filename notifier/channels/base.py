@@ -127,6 +127,11 @@ def stored_body(delivery: Delivery) -> Body:
     return delivery.body
 
 
+def json_body(value: object) -> Body:
+    """Return a value as a body of JSON."""
+    return Body(content=encode_json(value), content_type="application/json")
+
+
 def encode_json(value: object) -> bytes:
     """Return a value as JSON, encoded for sending."""
     import msgspec  # noqa: PLC0415 - reading settings must not load it

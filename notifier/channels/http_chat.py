@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import ClassVar, TypeVar
 
@@ -151,6 +151,23 @@ class HttpChat(TemplatedChannel[S], HttpChannel[S]):
             return f"HTTP {reply.status} to GET: {refused}", "check webhook_url"
         return None
 
+    def parked_problem(self, reply: ParsedReply, *, proven: bool) -> tuple[str, str] | None:
+        """Return why a reply to `probe` parks the channel, and the remedy; None where it does not.
+
+        `proven` is whether the code of a reply that was accepted is about more than the empty message.
+        """
+        outcome = self.outcome(reply, self.context.clock.now())
+        if not isinstance(outcome, Parked) or (reply.succeeded and not proven):
+            return None
+        detail, _, remedy = outcome.reason.partition("; ")
+        return detail, remedy
+
+    def failed_check(self, what: str, reply: ParsedReply) -> CheckResult:
+        """Return the result of a check that a reply ended."""
+        outcome = self.outcome(reply, self.context.clock.now())
+        detail, _, remedy = (outcome.reason or f"HTTP {reply.status}").partition("; ")
+        return CheckResult(ok=False, what=what, detail=detail, remedy=remedy or self.not_valid)
+
     async def check(self) -> Sequence[CheckResult]:
         """Ask whether something answers. Only a message proves that it is the webhook."""
         try:
@@ -185,9 +202,12 @@ SIGNATURE_CLOCK_TOLERANCE = timedelta(minutes=50)
 accept signatures that are up to an hour old."""
 
 
-def clock_problem(reply: ParsedReply, now: datetime, tolerance: timedelta = SIGNATURE_CLOCK_TOLERANCE) -> str:
-    """Return that our clock is wrong, where a reply proves it; else the empty string."""
+def due_to_clock(
+    outcome: Outcome, reply: ParsedReply, now: datetime, tolerance: timedelta = SIGNATURE_CLOCK_TOLERANCE
+) -> Outcome:
+    """Return the outcome of a refused signature. Its remedy is the clock where the reply proves that ours is wrong."""
     date = http_date(reply.headers.get("date", ""))
-    if date is None or abs(date - now) <= tolerance:
-        return ""
-    return f"the clock of this host is wrong: the service has {date:%Y-%m-%d %H:%M:%S} UTC"
+    if date is None or abs(date - now) <= tolerance or not isinstance(outcome, Parked):
+        return outcome
+    wrong = f"the clock of this host is wrong: the service has {date:%Y-%m-%d %H:%M:%S} UTC"
+    return replace(outcome, reason=f"{outcome.reason.partition('; ')[0]}; {wrong}")

@@ -14,7 +14,7 @@ from notifier.core.severity import Severity
 from notifier.core.tickets import TicketRules
 from notifier.settings.explain import setting_error
 from notifier.settings.interpolated import with_values
-from notifier.settings.types import Duration
+from notifier.settings.types import Duration, Unquoted
 
 REQUESTS = 4
 """Number of requests that the deadline of an attempt has time for, each as long as `timeout`."""
@@ -27,13 +27,6 @@ FieldName = Annotated[str, Field(min_length=1, max_length=100)]
 FieldValues = Annotated[Mapping[FieldName, Any], BeforeValidator(with_values)]
 """Names and JSON values. A number or a switch without quotes is one."""
 
-
-def _as_text(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-Unquoted = BeforeValidator(_as_text)
-"""Lets a setting that is text be written as a number, without quotes."""
 Number = Annotated[str, Unquoted, Field(pattern="^[0-9]{1,20}$")]
 """The number by which a service calls something, written with or without quotes."""
 

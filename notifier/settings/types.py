@@ -40,6 +40,14 @@ Duration = Annotated[
 """A duration, written `30s`, `5m`, `2h`, `1h30m` or `7d`."""
 
 
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Unquoted = BeforeValidator(_as_text)
+"""Lets a setting that is text be written as a number, without quotes."""
+
+
 def _ca_file(path: Path | None, info: ValidationInfo) -> Path | None:
     if path is None:
         return None

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 
-from notifier.channels.base import ChannelContext, encode_json, stored_body
+from notifier.channels.base import ChannelContext, encode_json, json_body, stored_body
 from notifier.channels.card import CardLayout, CardLimits
 from notifier.channels.kinds import installed_kinds
 from notifier.channels.markup import ADDRESS, EMOJI, PlainMarkup
@@ -70,7 +70,7 @@ class AppriseChannel(TemplatedChannel[AppriseSettings]):
             "body": text.strip() or title,
             "type": "success" if ended_well else _TYPES[card.severity],
         }
-        return Body(content=encode_json(message), content_type="application/json")
+        return json_body(message)
 
     async def attempt(self, delivery: Delivery) -> Outcome:
         """Let Apprise send once. It is ended when it takes too long."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from notifier.channels.access_tokens import AccessToken
-from notifier.channels.base import PROBE_AFTER, encode_json, stored_body
+from notifier.channels.access_tokens import AccessToken, stated_token
+from notifier.channels.base import PROBE_AFTER, encode_json, json_body, stored_body
 from notifier.channels.http_channel import outcome_of_status
 from notifier.channels.http_chat import ChatRequest
 from notifier.channels.reply_conditions import ParsedReply, value_at
@@ -40,7 +40,7 @@ class DingTalkAppChannel(TokenChat[DingTalkSettings]):
     def compose(self, request: RenderRequest, filled: FilledTemplate) -> Body:
         """Return the template and its parameters. Robot and group are added when it is sent."""
         message = DingTalkLayout(self.context.formatter).app_message(request, filled)
-        return Body(content=encode_json(message), content_type="application/json")
+        return json_body(message)
 
     @property
     def address(self) -> str:
@@ -67,11 +67,9 @@ class DingTalkAppChannel(TokenChat[DingTalkSettings]):
 
     def token_in(self, reply: ParsedReply) -> AccessToken | None:
         """Return the token in a reply."""
-        token, seconds = value_at(reply.data, "accessToken"), value_at(reply.data, "expireIn")
-        if not reply.succeeded or not isinstance(token, str) or not token.isascii() or not token.isprintable():
+        if not reply.succeeded:
             return None
-        lifetime = seconds if isinstance(seconds, int | float) and 0 < seconds < 10**6 else 0
-        return AccessToken(token, timedelta(seconds=lifetime)) if token else None
+        return stated_token(value_at(reply.data, "accessToken"), value_at(reply.data, "expireIn"))
 
     def token_refused(self, reply: ParsedReply, now: datetime) -> Outcome:
         """Return what a reply without a token means."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
-from notifier.channels.base import ChannelContext, encode_json, stored_body
-from notifier.channels.http_chat import ChatRequest, HttpChat, clock_problem, code_of
+from notifier.channels.base import ChannelContext, encode_json, json_body, stored_body
+from notifier.channels.http_chat import ChatRequest, HttpChat, code_of, due_to_clock
 from notifier.channels.reply_conditions import ParsedReply
 from notifier.channels.templates import FilledTemplate
-from notifier.core.delivery import Body, Delivered, Delivery, Outcome, Parked
+from notifier.core.delivery import Body, Delivered, Delivery, Outcome
 from notifier.integrations.dingtalk.app import DingTalkAppChannel
 from notifier.integrations.dingtalk.messages import DINGTALK, DingTalkLayout
 from notifier.integrations.dingtalk.settings import DingTalkSettings
@@ -43,7 +42,7 @@ class DingTalkChannel(HttpChat[DingTalkSettings]):
     def compose(self, request: RenderRequest, filled: FilledTemplate) -> Body:
         """Return the message as JSON."""
         message = DingTalkLayout(self.context.formatter).robot_message(request, filled, self.settings.keyword or "")
-        return Body(content=encode_json(message), content_type="application/json")
+        return json_body(message)
 
     @property
     def address(self) -> str:
@@ -64,10 +63,7 @@ class DingTalkChannel(HttpChat[DingTalkSettings]):
     def outcome(self, reply: ParsedReply, now: datetime) -> Outcome:
         """Return what a reply means; one that refuses a signature may be due to our clock."""
         outcome = super().outcome(reply, now)
-        wrong = clock_problem(reply, now) if code_of(reply, "errcode") == _SECURITY else ""
-        if wrong and isinstance(outcome, Parked):
-            return replace(outcome, reason=f"{outcome.reason.partition('; ')[0]}; {wrong}")
-        return outcome
+        return due_to_clock(outcome, reply, now) if code_of(reply, "errcode") == _SECURITY else outcome
 
     def probe(self) -> ChatRequest:
         """Return a message without content: it is refused, and a token that is not valid by a code of its own."""
@@ -78,10 +74,6 @@ class DingTalkChannel(HttpChat[DingTalkSettings]):
 
         A message without content lacks the keyword that the robot may want.
         """
-        outcome = self.outcome(reply, self.context.clock.now())
         code = code_of(reply, "errcode")
-        refused = code == _NO_TOKEN or (code == _SECURITY and _KEYWORDS not in reply.text)
-        if isinstance(outcome, Parked) and (refused or not reply.succeeded):
-            detail, _, remedy = outcome.reason.partition("; ")
-            return detail, remedy
-        return None
+        proven = code == _NO_TOKEN or (code == _SECURITY and _KEYWORDS not in reply.text)
+        return self.parked_problem(reply, proven=proven)

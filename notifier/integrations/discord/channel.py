@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from notifier import __version__
-from notifier.channels.base import ChannelContext, Json, encode_json
+from notifier.channels.base import ChannelContext, Json, encode_json, json_body
 from notifier.channels.edited_chat import EditedChat
 from notifier.channels.http_chat import Asked, ChatRequest, code_of
 from notifier.channels.reply_conditions import ParsedReply, value_at
@@ -63,7 +63,7 @@ class DiscordSender(EditedChat[DiscordSettings]):
     def compose(self, request: RenderRequest, filled: FilledTemplate) -> Body:
         """Return the message as JSON."""
         message = DiscordLayout(self.context.formatter).message(request, filled)
-        return Body(content=encode_json(message), content_type="application/json")
+        return json_body(message)
 
     def short(self, message: Json) -> Json:
         """Return what happened alone, in one line."""

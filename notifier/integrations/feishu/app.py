@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from notifier.channels.access_tokens import AccessToken, NoAccessToken
-from notifier.channels.base import PROBE_AFTER, Json, encode_json
+from notifier.channels.access_tokens import AccessToken, NoAccessToken, stated_token
+from notifier.channels.base import PROBE_AFTER, Json, encode_json, json_body
 from notifier.channels.edited_chat import EditedChat
 from notifier.channels.http_channel import outcome_of_status
 from notifier.channels.http_chat import Asked, ChatRequest, code_of
@@ -65,7 +65,7 @@ class FeishuAppChannel(TokenChat[FeishuSettings], EditedChat[FeishuSettings]):
     def compose(self, request: RenderRequest, filled: FilledTemplate) -> Body:
         """Return the card as JSON. Group and key are added when it is sent."""
         card = FeishuLayout(self.context.formatter).message(request, filled)
-        return Body(content=encode_json(card), content_type="application/json")
+        return json_body(card)
 
     @property
     def address(self) -> str:
@@ -165,12 +165,9 @@ class FeishuAppChannel(TokenChat[FeishuSettings], EditedChat[FeishuSettings]):
 
     def token_in(self, reply: ParsedReply) -> AccessToken | None:
         """Return the token in a reply."""
-        token, seconds = value_at(reply.data, "tenant_access_token"), value_at(reply.data, "expire")
-        if not reply.succeeded or code_of(reply, "code") != 0 or not isinstance(token, str):
+        if not reply.succeeded or code_of(reply, "code") != 0:
             return None
-        lifetime = seconds if isinstance(seconds, int | float) and 0 < seconds < 10**6 else 0
-        usable = token and token.isascii() and token.isprintable()
-        return AccessToken(token, timedelta(seconds=lifetime)) if usable else None
+        return stated_token(value_at(reply.data, "tenant_access_token"), value_at(reply.data, "expire"))
 
     def token_refused(self, reply: ParsedReply, now: datetime) -> Outcome:
         """Return what a reply without a token means."""

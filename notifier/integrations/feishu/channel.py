@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from notifier.channels.base import ChannelContext, encode_json, stored_body
-from notifier.channels.http_chat import ChatRequest, HttpChat, clock_problem, code_of
+from notifier.channels.base import ChannelContext, encode_json, json_body, stored_body
+from notifier.channels.http_chat import ChatRequest, HttpChat, code_of, due_to_clock
 from notifier.channels.reply_conditions import ParsedReply
 from notifier.channels.templates import FilledTemplate
-from notifier.core.delivery import Body, Delivered, Delivery, Outcome, Parked
+from notifier.core.delivery import Body, Delivered, Delivery, Outcome
 from notifier.integrations.feishu.app import FeishuAppChannel
 from notifier.integrations.feishu.messages import FEISHU, FeishuLayout
 from notifier.integrations.feishu.settings import FeishuSettings
@@ -42,7 +41,7 @@ class FeishuChannel(HttpChat[FeishuSettings]):
     def compose(self, request: RenderRequest, filled: FilledTemplate) -> Body:
         """Return the card as JSON."""
         card = FeishuLayout(self.context.formatter, self.settings.keyword or "").message(request, filled)
-        return Body(content=encode_json(card), content_type="application/json")
+        return json_body(card)
 
     @property
     def address(self) -> str:
@@ -67,10 +66,7 @@ class FeishuChannel(HttpChat[FeishuSettings]):
     def outcome(self, reply: ParsedReply, now: datetime) -> Outcome:
         """Return what a reply means; one that refuses a signature may be due to our clock."""
         outcome = super().outcome(reply, now)
-        wrong = clock_problem(reply, now) if code_of(reply, "code") == _SIGNATURE else ""
-        if wrong and isinstance(outcome, Parked):
-            return replace(outcome, reason=f"{outcome.reason.partition('; ')[0]}; {wrong}")
-        return outcome
+        return due_to_clock(outcome, reply, now) if code_of(reply, "code") == _SIGNATURE else outcome
 
     def probe(self) -> ChatRequest:
         """Return a message without content: it is refused, and a signature that does not fit by a code of its own."""
@@ -78,9 +74,4 @@ class FeishuChannel(HttpChat[FeishuSettings]):
 
     def probe_problem(self, reply: ParsedReply) -> tuple[str, str] | None:
         """Return that the signature or our address is not valid, where the reply says so."""
-        outcome = self.outcome(reply, self.context.clock.now())
-        refused = code_of(reply, "code") in (_SIGNATURE, _ADDRESS_NOT_ALLOWED)
-        if isinstance(outcome, Parked) and (refused or not reply.succeeded):
-            detail, _, remedy = outcome.reason.partition("; ")
-            return detail, remedy
-        return None
+        return self.parked_problem(reply, proven=code_of(reply, "code") in (_SIGNATURE, _ADDRESS_NOT_ALLOWED))

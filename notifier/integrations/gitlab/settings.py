@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from notifier.channels.by_severity import BySeverity
-from notifier.channels.ticket_settings import TicketSettings, Unquoted, Word, every_value
-from notifier.settings.types import AsciiSecret, HttpsUrl
+from notifier.channels.ticket_settings import TicketSettings, Word, every_value
+from notifier.settings.types import AsciiSecret, HttpsUrl, Unquoted
 
 PROJECT_PATTERN = r"^([0-9]+|[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)+)$"
 Project = Annotated[str, Unquoted, Field(pattern=PROJECT_PATTERN, max_length=255)]

@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from notifier.channels.base import ChannelContext, Json, encode_json, stored_body
+from notifier.channels.base import ChannelContext, Json, encode_json, json_body, stored_body
 from notifier.channels.http_chat import ChatRequest, HttpChat
 from notifier.channels.live_chat import LiveChat
 from notifier.channels.reply_conditions import ParsedReply, value_at
@@ -44,7 +44,7 @@ class GoogleChatChannel(LiveChat[GoogleChatSettings], HttpChat[GoogleChatSetting
     def compose(self, request: RenderRequest, filled: FilledTemplate) -> Body:
         """Return the message as JSON. Its thread is added when it is sent."""
         message = GoogleChatLayout(self.context.formatter).message(request, filled)
-        return Body(content=encode_json(message), content_type="application/json")
+        return json_body(message)
 
     @property
     def address(self) -> str:

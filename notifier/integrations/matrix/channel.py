@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 from notifier.channels import rate_limits
-from notifier.channels.base import PROBE_AFTER, ChannelContext, Json, encode_json, stored_body
+from notifier.channels.base import PROBE_AFTER, ChannelContext, Json, encode_json, json_body, stored_body
 from notifier.channels.http_channel import MAX_REPLY
 from notifier.channels.http_chat import ChatRequest, HttpChat
 from notifier.channels.live_chat import LiveChat
@@ -83,7 +83,7 @@ class MatrixChannel(LiveChat[MatrixSettings], HttpChat[MatrixSettings]):
     def compose(self, request: RenderRequest, filled: FilledTemplate) -> Body:
         """Return the content of the message as JSON. Its relation to another is added when it is sent."""
         message = MatrixLayout(self.context.formatter).message(request, filled)
-        return Body(content=encode_json(message), content_type="application/json")
+        return json_body(message)
 
     @property
     def address(self) -> str:
@@ -221,7 +221,7 @@ class MatrixChannel(LiveChat[MatrixSettings], HttpChat[MatrixSettings]):
             account = await self._get(f"{self.address}/account/whoami")
             user = value_at(account.data, "user_id")
             if not account.succeeded or not isinstance(user, str):
-                return (self._failed("Matrix account", account),)
+                return (self.failed_check("Matrix account", account),)
             return (*_described(user, value_at(account.data, "device_id")), await self._check_room(user))
         except HttpError as error:
             remedy = "check homeserver, the network and the proxy"
@@ -241,7 +241,7 @@ class MatrixChannel(LiveChat[MatrixSettings], HttpChat[MatrixSettings]):
         levels = await self._get(f"{self._room}/state/m.room.power_levels")
         for reply in (encryption, levels):
             if not reply.succeeded and not _is_absent(reply):
-                return self._failed(_ROOM, reply)
+                return self.failed_check(_ROOM, reply)
         return await self._check_power(levels, user)
 
     async def _check_power(self, levels: ParsedReply, user: str) -> CheckResult:
@@ -257,11 +257,6 @@ class MatrixChannel(LiveChat[MatrixSettings], HttpChat[MatrixSettings]):
 
     async def _get(self, url: str) -> ParsedReply:
         return await self._ask(ChatRequest(method="GET", url=url, content=b"", headers={}))
-
-    def _failed(self, what: str, reply: ParsedReply) -> CheckResult:
-        outcome = self.outcome(reply, self.context.clock.now())
-        detail, _, remedy = (outcome.reason or f"HTTP {reply.status}").partition("; ")
-        return CheckResult(ok=False, what=what, detail=detail, remedy=remedy or self.not_valid)
 
 
 def _unsent(outcome: Outcome) -> Outcome:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 
-from notifier.channels.base import encode_json, stored_body
+from notifier.channels.authorization import basic_authorization
+from notifier.channels.base import encode_json, json_body, stored_body
 from notifier.channels.http_chat import JSON_TYPE, ChatRequest, HttpChat, code_of
 from notifier.channels.reply_conditions import ParsedReply, value_at
 from notifier.channels.templates import FilledTemplate
@@ -35,7 +35,7 @@ class NtfyChannel(HttpChat[NtfySettings]):
     def compose(self, request: RenderRequest, filled: FilledTemplate) -> Body:
         """Return the message as JSON. The topic is added when it is sent: it may be a secret."""
         layout = NtfyLayout(self.context.formatter, self.settings.priority)
-        return Body(content=encode_json(layout.message(request, filled)), content_type="application/json")
+        return json_body(layout.message(request, filled))
 
     @property
     def address(self) -> str:
@@ -53,8 +53,7 @@ class NtfyChannel(HttpChat[NtfySettings]):
         if settings.token:
             return {"authorization": f"Bearer {settings.token.get_secret_value()}"}
         if settings.username and settings.password:
-            both = f"{settings.username}:{settings.password.get_secret_value()}"
-            return {"authorization": f"Basic {b64encode(both.encode()).decode()}"}
+            return {"authorization": basic_authorization(settings.username, settings.password.get_secret_value())}
         return {}
 
     def delivered(self, reply: ParsedReply) -> Delivered | None:
@@ -82,6 +81,4 @@ class NtfyChannel(HttpChat[NtfySettings]):
             return (CheckResult(ok=True, what=_WHAT, detail=f"the server lets us in; {only}", proven=False),)
         if code_of(reply, "code") == _FORBIDDEN:
             return (CheckResult(ok=True, what=_WHAT, detail=f"it may not be read; {only}", proven=False),)
-        outcome = self.outcome(reply, self.context.clock.now())
-        detail, _, remedy = (outcome.reason or f"HTTP {reply.status}").partition("; ")
-        return (CheckResult(ok=False, what=_WHAT, detail=detail, remedy=remedy or self.not_valid),)
+        return (self.failed_check(_WHAT, reply),)

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import Field, WithJsonSchema, model_validator
 
 from notifier.channels.by_severity import BySeverity
 from notifier.channels.ticket_settings import (
@@ -14,14 +14,14 @@ from notifier.channels.ticket_settings import (
     severities_without,
 )
 from notifier.settings.explain import setting_error
-from notifier.settings.types import AsciiSecret, url_rule
+from notifier.settings.types import AsciiSecret, Unquoted, url_rule
 
 RedmineId = Annotated[int, Field(ge=1, le=2_147_483_647)]
 
 ID_PATTERN = r"[1-9][0-9]{0,9}"
 RedmineIdText = Annotated[
     str,
-    BeforeValidator(lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) else value),
+    Unquoted,
     Field(pattern=rf"^{ID_PATTERN}$"),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": f"^{ID_PATTERN}$"}]}),
 ]

@@ -7,8 +7,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from msgspec import Struct
 
+from notifier.channels.authorization import basic_authorization
 from notifier.channels.base import ChannelContext
-from notifier.channels.basic_auth import basic_authorization
 from notifier.channels.reply_conditions import ParsedReply
 from notifier.channels.tickets import Draft, TicketChannel, TicketRefused
 from notifier.core.delivery import GaveUp, Retry

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import structlog
 
-from notifier.channels.base import Json, encode_json, stored_body
+from notifier.channels.base import Json, json_body, stored_body
 from notifier.channels.http_channel import HttpChannel
 from notifier.channels.reply_conditions import decompressed
 from notifier.channels.reply_text import http_reply
@@ -46,7 +46,7 @@ class SlackSender(TemplatedChannel[SlackSettings], HttpChannel[SlackSettings]):
     def compose(self, request: RenderRequest, filled: FilledTemplate) -> Body:
         """Return the message as JSON, without its address, which is added when it is sent."""
         message = event_message(request, self.context.formatter, self.context.chat_command, filled)
-        return Body(content=encode_json(message), content_type="application/json")
+        return json_body(message)
 
     def stored_message(self, delivery: Delivery) -> Json:
         """Return the message that was rendered for a delivery."""

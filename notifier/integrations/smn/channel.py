@@ -6,15 +6,14 @@ SMN says that it has stored a message. Whether a subscriber gets it, nobody says
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from urllib.parse import quote, urlsplit
 
-from notifier.channels.base import encode_json, stored_body
-from notifier.channels.http_chat import ChatRequest, HttpChat, clock_problem
+from notifier.channels.base import json_body, stored_body
+from notifier.channels.http_chat import ChatRequest, HttpChat, due_to_clock
 from notifier.channels.reply_conditions import ParsedReply, value_at
 from notifier.channels.templates import FilledTemplate
-from notifier.core.delivery import Body, Delivered, Delivery, Outcome, Parked
+from notifier.core.delivery import Body, Delivered, Delivery, Outcome
 from notifier.http import HttpError
 from notifier.http.huawei_signature import Credentials, RequestSigner
 from notifier.integrations.smn.messages import SMN, SmnLayout
@@ -43,7 +42,7 @@ class SmnChannel(HttpChat[SmnSettings]):
     def compose(self, request: RenderRequest, filled: FilledTemplate) -> Body:
         """Return the message as JSON."""
         layout = SmnLayout(self.context.formatter, self.settings.time_to_live)
-        return Body(content=encode_json(layout.message(request, filled)), content_type="application/json")
+        return json_body(layout.message(request, filled))
 
     @property
     def address(self) -> str:
@@ -84,10 +83,7 @@ class SmnChannel(HttpChat[SmnSettings]):
     def outcome(self, reply: ParsedReply, now: datetime) -> Outcome:
         """Return what a reply means; one that refuses a signature may be due to our clock."""
         outcome = super().outcome(reply, now)
-        wrong = clock_problem(reply, now, _CLOCK_TOLERANCE) if _REFUSED_SIGNATURE in reply.text else ""
-        if wrong and isinstance(outcome, Parked):
-            return replace(outcome, reason=f"{outcome.reason.partition('; ')[0]}; {wrong}")
-        return outcome
+        return due_to_clock(outcome, reply, now, _CLOCK_TOLERANCE) if _REFUSED_SIGNATURE in reply.text else outcome
 
     async def check(self) -> Sequence[CheckResult]:
         """Ask for the topic. An access key that may publish alone may not, so only a message proves that right."""
@@ -101,6 +97,4 @@ class SmnChannel(HttpChat[SmnSettings]):
             return (CheckResult(ok=True, what=_WHAT, detail=f"the topic exists; {only}", proven=False),)
         if reply.status == _FORBIDDEN and value_at(reply.data, "code") == "SMN.0001":
             return (CheckResult(ok=True, what=_WHAT, detail=f"the key may not read the topic; {only}", proven=False),)
-        outcome = self.outcome(reply, self.context.clock.now())
-        detail, _, remedy = (outcome.reason or f"HTTP {reply.status}").partition("; ")
-        return (CheckResult(ok=False, what=_WHAT, detail=detail, remedy=remedy or self.not_valid),)
+        return (self.failed_check(_WHAT, reply),)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from notifier.channels.base import encode_json, stored_body
+from notifier.channels.base import json_body, stored_body
 from notifier.channels.http_channel import address_problem
 from notifier.channels.http_chat import ChatRequest, HttpChat
 from notifier.channels.reply_conditions import ParsedReply
@@ -38,7 +38,7 @@ class TeamsChannel(HttpChat[TeamsSettings]):
     def compose(self, request: RenderRequest, filled: FilledTemplate) -> Body:
         """Return the message as JSON."""
         message = TeamsLayout(self.context.formatter).message(request, filled)
-        return Body(content=encode_json(message), content_type="application/json")
+        return json_body(message)
 
     @property
     def address(self) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import structlog
 
-from notifier.channels.base import ChannelContext, Json, encode_json
+from notifier.channels.base import ChannelContext, Json, encode_json, json_body
 from notifier.channels.edited_chat import EditedChat
 from notifier.channels.http_chat import Asked, ChatRequest, code_of
 from notifier.channels.reply_conditions import ParsedReply, value_at
@@ -60,7 +60,7 @@ class TelegramChannel(EditedChat[TelegramSettings]):
         """Return the message as JSON. The chat is added when it is sent."""
         silent = self.settings.quiet and not request.severity.loud
         message = TelegramLayout(self.context.formatter).message(request, filled, silent=silent)
-        return Body(content=encode_json(message), content_type="application/json")
+        return json_body(message)
 
     @property
     def address(self) -> str:

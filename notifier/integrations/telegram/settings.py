@@ -3,11 +3,11 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from notifier.channels.live_settings import LiveChatSettings
 from notifier.integrations.telegram.mentions import TELEGRAM_MENTION_FORMS, is_mention
-from notifier.settings.types import AsciiSecret, EndpointUrl
+from notifier.settings.types import AsciiSecret, EndpointUrl, Unquoted
 from notifier.settings.words import FixedMessageError
 
 
@@ -15,10 +15,6 @@ def _check_token(token: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[0-9]{3,20}:[A-Za-z0-9_-]{3,100}", token.get_secret_value()):
         raise FixedMessageError("must be the token of a bot as BotFather shows it: a number, a colon and letters.")
     return token
-
-
-def _as_text(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class TelegramSettings(LiveChatSettings):
@@ -31,9 +27,7 @@ class TelegramSettings(LiveChatSettings):
     kind: Literal["telegram"] = "telegram"
     bot_token: Annotated[AsciiSecret, AfterValidator(_check_token)]
     """`123456789:…`, from BotFather."""
-    chat_id: Annotated[
-        str, BeforeValidator(_as_text), Field(pattern=r"^(-?[1-9][0-9]{2,19}|@[A-Za-z][A-Za-z0-9_]{3,31})$")
-    ]
+    chat_id: Annotated[str, Unquoted, Field(pattern=r"^(-?[1-9][0-9]{2,19}|@[A-Za-z][A-Za-z0-9_]{3,31})$")]
     """ID of a group (`-100…`), a channel or a person, or `@name` of a public group or channel."""
     topic_id: int | None = Field(default=None, ge=1, le=2**31)
     """A topic of a group that has topics. null is the general one."""

@@ -3,12 +3,12 @@
 import re
 from dataclasses import replace
 
-from notifier.channels.base import encode_json, stored_body
+from notifier.channels.base import encode_json, json_body, stored_body
 from notifier.channels.http_channel import OutcomeT
 from notifier.channels.http_chat import ChatRequest, HttpChat, code_of
 from notifier.channels.reply_conditions import ParsedReply
 from notifier.channels.templates import FilledTemplate
-from notifier.core.delivery import Body, Delivered, Delivery, Parked
+from notifier.core.delivery import Body, Delivered, Delivery
 from notifier.http import HttpError, Reply
 from notifier.integrations.wecom.messages import WECOM_MARKDOWN, WeComLayout
 from notifier.integrations.wecom.settings import WeComSettings
@@ -32,7 +32,7 @@ class WeComChannel(HttpChat[WeComSettings]):
     def compose(self, request: RenderRequest, filled: FilledTemplate) -> Body:
         """Return the message as JSON."""
         layout = WeComLayout(self.context.formatter, self.settings.format == "markdown_v2")
-        return Body(content=encode_json(layout.message(request, filled)), content_type="application/json")
+        return json_body(layout.message(request, filled))
 
     @property
     def address(self) -> str:
@@ -58,8 +58,4 @@ class WeComChannel(HttpChat[WeComSettings]):
 
     def probe_problem(self, reply: ParsedReply) -> tuple[str, str] | None:
         """Return that the key is not valid, where the reply says so."""
-        outcome = self.outcome(reply, self.context.clock.now())
-        if isinstance(outcome, Parked) and (code_of(reply, "errcode") == _REMOVED or not reply.succeeded):
-            detail, _, remedy = outcome.reason.partition("; ")
-            return detail, remedy
-        return None
+        return self.parked_problem(reply, proven=code_of(reply, "errcode") == _REMOVED)
