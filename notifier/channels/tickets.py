@@ -690,6 +690,11 @@ class _Visit:
 
 
 def _decoded(content: bytes) -> _StoredText:
+    """Read what `compose` wrote. Raises TicketRefused for anything else."""
     import msgspec  # noqa: PLC0415 - reading settings must not load it
 
-    return msgspec.json.decode(content, type=_StoredText)
+    try:
+        return msgspec.json.decode(content, type=_StoredText)
+    except msgspec.DecodeError:
+        what = "the message was written when the channel was of another kind"
+        raise TicketRefused(GaveUp(what), applied=False) from None

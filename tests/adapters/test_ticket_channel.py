@@ -18,7 +18,7 @@ from notifier.channels.base import ChannelContext
 from notifier.channels.markup import Markdown
 from notifier.channels.ticket_text import PLAIN, Facts, Links, Paragraph, Quote, TextIn, Written, fitted
 from notifier.channels.tickets import TicketChannel
-from notifier.core.delivery import Delivered, GaveUp, Retry, Skipped, Unknown
+from notifier.core.delivery import Body, Delivered, GaveUp, Retry, Skipped, Unknown
 from notifier.core.events import EventType
 from notifier.core.model import Event, TaskStatus
 from notifier.core.routing import DeliveryRouting
@@ -145,6 +145,15 @@ class TestOneTicket:
         assert not shop.ticket.solved
         await shop.attempt(success(12))
         assert [record.ticket.closed for record in tracker_of(shop).records.values()] == [True]
+
+    @pytest.mark.parametrize("content", [b'{"id": "1"}', b"To: ann", b""])
+    async def test_a_message_of_another_kind_of_channel_is_given_up(self, shop: Shop, content: bytes) -> None:
+        delivery = shop.claim(failure())
+        delivery.body = Body(content=content, content_type="text/plain")
+        outcome = await shop.channel.send(delivery)
+        assert isinstance(outcome, GaveUp)
+        assert outcome.reason == "the message was written when the channel was of another kind"
+        assert tracker_of(shop).calls == []
 
     async def test_a_started_task_is_skipped_without_a_call(self, shop: Shop) -> None:
         started = make_event(make_task(status=TaskStatus.RUNNING))
