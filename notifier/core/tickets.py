@@ -326,12 +326,12 @@ def is_strangers(ticket: Ticket, remote: RemoteTicket) -> bool:
     """Return whether a ticket that was read by its `ref` is another one.
 
     Where a channel is pointed at another server, numbers begin anew: what has the number there is not ours unless it
-    has our key. On the same server a person may have removed the key.
+    has our key. On the same server somebody may have removed the key, or written something else in its place.
     """
     if remote.key == ticket.key:
         return False
     servers = {urlsplit(url).netloc for url in (ticket.url, remote.url) if url}
-    return bool(remote.key) or len(servers) > 1
+    return is_ticket_key(remote.key) or len(servers) > 1
 
 
 def after_opening(ticket: Ticket, remote: RemoteTicket) -> Ticket:

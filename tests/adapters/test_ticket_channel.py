@@ -218,7 +218,11 @@ class TestPeople:
         assert shop.ticket is not None
         assert (shop.ticket.label, shop.ticket.generation) == ("T-2", 2)
 
-    @pytest.mark.parametrize("changes", [{"key": ""}, {"url": "https://renamed/T-1"}], ids=["key removed", "renamed"])
+    @pytest.mark.parametrize(
+        "changes",
+        [{"key": ""}, {"key": "SYNC-12"}, {"url": "https://renamed/T-1"}],
+        ids=["key removed", "key overwritten", "server renamed"],
+    )
     async def test_our_ticket_stays_ours_without_its_key_or_on_a_renamed_server(
         self, shop: Shop, changes: dict[str, str]
     ) -> None:
