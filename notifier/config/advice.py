@@ -124,6 +124,11 @@ def warnings(config: Config) -> Iterable[str]:
     for channel in config.channels:
         if channel.name not in routed:
             yield f"No route leads to the channel {channel.name}."
+        elif channel.keeps_tickets and not any(kind.traits.needs_care for kind in types_reaching(config, channel.name)):
+            yield (
+                f"The channel {channel.name} will never open a ticket: no route sends failures there."
+                ' Add one with match: ["type=~task.(failed|stalled|unlisted)"].'
+            )
     yield from _unused_templates(config)
     yield from _chats_by_webhook(config)
     yield from _silent_mentions(config)

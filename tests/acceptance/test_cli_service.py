@@ -248,6 +248,18 @@ def test_check_warns_if_failures_reach_nobody(tmp_path: Path, match: list[str], 
     assert said in json.loads(invoke("check", "--json", cwd=folder).stdout)["warnings"][0]
 
 
+@pytest.mark.parametrize(
+    ("match", "warnings"),
+    [(["type=task.completed"], 1), (["instance=~prod-.*", "type=~task.(failed|completed)"], 0)],
+)
+def test_check_warns_if_a_channel_would_never_open_a_ticket(tmp_path: Path, match: list[str], warnings: int) -> None:
+    desk = {"name": "desk", "kind": "roundup", "url": "https://bugs.example.com/t", "user": "bot", "password": "secret"}
+    routes = [{"name": "r", "match": match, "channels": ["desk"]}]
+    folder = configured(tmp_path, NO_CLOUD, channels=[desk], routes=routes)
+    said = "The channel desk will never open a ticket: no route sends failures there."
+    assert " ".join(invoke("check", cwd=folder).stdout.split()).count(said) == warnings
+
+
 def test_check_tells_the_environments_of_sources_apart(tmp_path: Path) -> None:
     names = {"prod": "production", "test": "staging", "spare": ""}
     sources = [dict(NO_CLOUD) | {"name": name, "environment": env} for name, env in names.items()]
