@@ -16,8 +16,8 @@ import structlog
 
 from notifier.channels import rate_limits
 from notifier.channels.base import ChannelContext, Json
+from notifier.channels.live_chat import LiveChat
 from notifier.channels.reply_text import reply_line
-from notifier.channels.templates import FilledTemplate
 from notifier.core import dispatch
 from notifier.core.delivery import Delivered, Delivery, Outcome, ResendPolicy, Retry, Thread, Unknown, delivery_id
 from notifier.core.identity import MessageRef
@@ -39,7 +39,7 @@ from notifier.integrations.slack.sender import SlackSender, final_outcome
 from notifier.integrations.slack.settings import CHANNEL_ID, HISTORY_DELAY, SlackSettings
 from notifier.integrations.slack.summaries import FIRST_PART_ROOM, PART_ROOM
 from notifier.integrations.slack.webhook import SlackWebhookChannel
-from notifier.ports import CheckResult, RenderRequest
+from notifier.ports import CheckResult
 from notifier.wording.sanitize import one_line
 
 POST_SCOPE = "chat:write"
@@ -56,7 +56,7 @@ MAX_PAGE = 4 * 1024 * 1024
 log = structlog.get_logger(__name__)
 
 
-class SlackChannel(SlackSender):
+class SlackChannel(SlackSender, LiveChat[SlackSettings]):
     """Posts to one Slack channel with a bot token."""
 
     def __init__(self, settings: SlackSettings, context: ChannelContext) -> None:
@@ -87,7 +87,7 @@ class SlackChannel(SlackSender):
             if not isinstance(outcome, MessageGone):
                 return self._with_copy(delivery, outcome)
         outcome = await self.post_with_fallback(self._post, message, end)
-        if isinstance(outcome, Delivered) and self._begins_thread(delivery):
+        if isinstance(outcome, Delivered) and self.begins_thread(delivery):
             return replace(outcome, thread=outcome.ref)
         return final_outcome(outcome)
 
@@ -100,7 +100,7 @@ class SlackChannel(SlackSender):
             return outcome
         log.warning("slack.message_gone", msg="posting it again", channel=self.name, job=thread.event.job_id)
         key = delivery_id(self.name, thread.event.id)
-        message = replacement_message(thread, key, formatter, command, self._filled_now(thread))
+        message = replacement_message(thread, key, formatter, command, self.filled_now(thread))
         outcome = await self.post_with_fallback(self._post, message, end)
         return replace(outcome, thread=outcome.ref) if isinstance(outcome, Delivered) else final_outcome(outcome)
 
@@ -110,20 +110,10 @@ class SlackChannel(SlackSender):
         return None if isinstance(outcome, MessageGone) else outcome
 
     async def _edit(self, thread: Thread, ref: str, end: float) -> Outcome | MessageGone:
-        filled = self._filled_now(thread)
+        filled = self.filled_now(thread)
         message = live_message(thread, self.context.formatter, self.context.chat_command, filled)
         outcome = await self.post_with_fallback(partial(self._change, MessageRef.parse(ref)), message, end)
         return replace(outcome, ref=None) if isinstance(outcome, Delivered) else outcome
-
-    def _filled_now(self, thread: Thread) -> FilledTemplate:
-        """Return what the templates make of the event that a message shows; log where one fails."""
-        about = RenderRequest(
-            delivery_id=thread.subject, events=(thread.event,), routing=thread.routing, storm=thread.storm
-        )
-        filled = self.filled(about)
-        if filled.failure:
-            self.log_failure(about, filled.failure)
-        return filled
 
     def _is_broadcast(self, delivery: Delivery) -> bool:
         return self.settings.broadcast and dispatch.is_broadcast(delivery)
@@ -134,11 +124,6 @@ class SlackChannel(SlackSender):
             return outcome
         is_copy = isinstance(outcome, Delivered) and self._is_broadcast(delivery) and not delivery.ends_trouble
         return replace(outcome, copy=outcome.ref) if isinstance(outcome, Delivered) and is_copy else outcome
-
-    def _begins_thread(self, delivery: Delivery) -> bool:
-        if delivery.storm:
-            return self.threads and delivery.storm.opened_by == delivery.id
-        return self.threads and not delivery.digest and delivery.events[0].task is not None
 
     def reply_text(self, response: SlackResponse) -> str:
         """Return Slack's own words where the response has any, else its body."""
@@ -198,7 +183,7 @@ class SlackChannel(SlackSender):
         if isinstance(found, Delivered):
             if found.thread:
                 return self._with_copy(delivery, replace(found, thread=None))
-            return replace(found, thread=found.ref) if self._begins_thread(delivery) else found
+            return replace(found, thread=found.ref) if self.begins_thread(delivery) else found
         return Unknown(found.reason) if isinstance(found, MessageGone) else found
 
     async def _search(self, delivery: Delivery, thread: MessageRef | None, end: float) -> Outcome | MessageGone | None:
