@@ -6,14 +6,13 @@ import importlib
 import json
 import re
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
-from factories import HOSTILE, hostile_event, make_delivery, make_event, make_events, make_render_request, open_channel
+from chats import FAILED, delivery_of, make_context
+from factories import HOSTILE, hostile_event, make_events, make_render_request, open_channel
 from fakes import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,13 +21,11 @@ from servers.http import HttpServer, reply
 from servers.smn import ACCESS_KEY, PROJECT, SECRET_KEY, URN, Smn, SmnServer
 
 from notifier.channels.base import BaseChannel, ChannelContext
-from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked
+from notifier.core.delivery import Delivered, GaveUp, Outcome, Parked
 from notifier.core.model import Event
 from notifier.http import HttpClient
 from notifier.integrations.smn.settings import SmnSettings
-from notifier.wording.localizer import Localizer
 
-FAILED = make_event(environment="production")
 ATTACKS = [
     *HOSTILE,
     "[KEY] 【签名】 x",
@@ -39,16 +36,14 @@ ATTACKS = [
 ]
 
 
-def make_context(http: HttpClient) -> ChannelContext:
-    return ChannelContext(
-        http=http, clock=FakeClock(), localizer=Localizer(language="zh", timezone=ZoneInfo("Asia/Shanghai"))
-    )
+def without_console(http: HttpClient) -> ChannelContext:
+    """Return a context without a link to a console, so that a text has no link at all."""
+    return replace(make_context(http, "zh"), console_url=None)
 
 
 @pytest.fixture
-async def context() -> AsyncIterator[ChannelContext]:
-    async with aclosing(HttpClient()) as http:
-        yield make_context(http)
+def context(http: HttpClient) -> ChannelContext:
+    return without_console(http)
 
 
 @pytest.fixture
@@ -61,10 +56,6 @@ def topic(context: ChannelContext, endpoint: str, **changes: Any) -> BaseChannel
     key = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
     values = {"name": "sms", "kind": "smn", "topic_urn": URN, "endpoint": endpoint} | key | changes
     return open_channel("smn", values, context)
-
-
-def delivery_of(channel: BaseChannel[Any], *events: Event) -> Delivery:
-    return make_delivery(*events, body=channel.render(make_render_request(*events)))
 
 
 async def sent(channel: BaseChannel[Any], *events: Event) -> Outcome:
@@ -171,7 +162,7 @@ async def test_a_bad_subject_is_no_bad_credential(context: ChannelContext) -> No
 @settings(max_examples=settings().max_examples // 3, deadline=None)
 @given(st.sampled_from(ATTACKS) | st.text("[]【】@<#:/. \nab", max_size=60), st.sampled_from([1, 2]))
 def test_every_text_is_one_that_the_service_takes(text: str, count: int) -> None:
-    channel = topic(make_context(HttpClient()), "http://127.0.0.1:9")
+    channel = topic(without_console(HttpClient()), "http://127.0.0.1:9")
     events = [replace(hostile_event(text), environment=text)] * count
     message = json.loads(channel.render(make_render_request(*events)).content)
     texts = json.loads(message["message_structure"])

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from channels_sample import Failing, HttpService, Room, Sample, characters, json_reply, strings_at, whole_escapes
+from channels_sample import (
+    Failing,
+    HttpService,
+    Room,
+    Sample,
+    characters,
+    json_reply,
+    strings_at,
+    ticket_text,
+    whole_escapes,
+)
 from servers.github import TOKEN, GitHubServer
 from servers.http import Request
 
-from notifier.core.delivery import Body, Delivery
+from notifier.core.delivery import Delivery
 from notifier.core.tickets import operation_of, ticket_key
 
 SECRETS = (TOKEN,)
@@ -88,14 +98,10 @@ SERVICE = HttpService(
 )
 
 
-def text(body: Body) -> str:
-    return "\n".join(strings_at("title", "description", "comment", "resolution")(body))
-
-
 SAMPLE = Sample(
     settings=settings,
     more_modes=(by_severity,),
-    text=text,
+    text=ticket_text,
     secrets=SECRETS,
     http={"timeout": "150ms"},
     push=lambda body: next(strings_at("title")(body)),

@@ -14,11 +14,12 @@ from channels_sample import (
     characters,
     json_reply,
     strings_at,
+    ticket_text,
     whole_escapes,
 )
 from servers.gitlab import TOKEN, GitLabServer
 
-from notifier.core.delivery import Body, Delivery
+from notifier.core.delivery import Delivery
 from notifier.core.tickets import operation_of, ticket_key
 
 SECRETS = (TOKEN,)
@@ -72,14 +73,10 @@ SERVICE = HttpService(
 )
 
 
-def text(body: Body) -> str:
-    return "\n".join(strings_at("title", "description", "comment", "resolution")(body))
-
-
 SAMPLE = Sample(
     settings=settings,
     more_modes=(by_severity,),
-    text=text,
+    text=ticket_text,
     secrets=SECRETS,
     http={"timeout": "150ms"},
     push=lambda body: next(strings_at("title")(body)),

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from channels_sample import Sample
-
-from notifier.core.delivery import Body
+from channels_sample import Sample, event_mentions, json_text
 
 SECRETS = ("obviously-fake-password", "obviously-fake-token")
 
@@ -25,21 +22,12 @@ def with_token(_base: str, port: int) -> dict[str, Any]:
     return settings("", port) | {"username": None, "password": None, "token": SECRETS[1]}
 
 
-def text(body: Body) -> str:
-    return json.dumps(json.loads(body.content), ensure_ascii=False)
-
-
-def called(body: Body) -> list[str]:
-    found: list[str] = json.loads(body.content)["data"].get("mention", [])
-    return found
-
-
 SAMPLE = Sample(
     settings=settings,
     more_modes=(structured, with_token),
-    text=text,
+    text=json_text,
     secrets=SECRETS,
     mentions=("oncall", "U0123ABCD", "@here", "值班"),
-    called=called,
+    called=event_mentions,
     raw=True,
 )

@@ -16,11 +16,12 @@ from channels_sample import (
     characters,
     json_reply,
     strings_at,
+    ticket_text,
     utf8_bytes,
 )
 from servers.redmine import API_KEY, RedmineServer
 
-from notifier.core.delivery import Body, Delivery
+from notifier.core.delivery import Delivery
 
 SECRETS = (API_KEY,)
 
@@ -31,10 +32,6 @@ def settings(base: str, _port: int) -> dict[str, Any]:
 
 def with_field(base: str, _port: int) -> dict[str, Any]:
     return settings(base, 0) | {"key_field": 7, "text_format": "markdown"}
-
-
-def text(body: Body) -> str:
-    return "\n".join(strings_at("title", "description", "comment", "resolution", "instance")(body))
 
 
 def whole(written: str) -> bool:
@@ -75,7 +72,7 @@ SERVICE = HttpService(
 SAMPLE = Sample(
     settings=settings,
     more_modes=(with_field,),
-    text=text,
+    text=ticket_text,
     secrets=SECRETS,
     http={"timeout": "150ms"},
     push=lambda body: str(json.loads(body.content)["title"]),

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from channels_sample import Failing, HttpService, Room, Sample, ServiceReply, characters, json_reply, strings_at
+from channels_sample import (
+    Failing,
+    HttpService,
+    Room,
+    Sample,
+    ServiceReply,
+    characters,
+    json_reply,
+    strings_at,
+    ticket_text,
+)
 from servers.http import Request
 from servers.roundup_rest import PASSWORD, USER, RoundupServer
 
-from notifier.core.delivery import Body, Delivery
+from notifier.core.delivery import Delivery
 from notifier.core.tickets import operation_of, ticket_key
 
 SECRETS = (PASSWORD,)
@@ -61,14 +71,10 @@ SERVICE = HttpService(
 )
 
 
-def text(body: Body) -> str:
-    return "\n".join(strings_at("title", "description", "comment", "resolution")(body))
-
-
 SAMPLE = Sample(
     settings=settings,
     more_modes=(by_severity,),
-    text=text,
+    text=ticket_text,
     secrets=SECRETS,
     http={"timeout": "150ms"},
     push=lambda body: next(strings_at("title")(body)),

@@ -186,6 +186,22 @@ def strings_at(*names: str) -> Callable[[Body], Iterator[str]]:
     return lambda body: within(json.loads(body.content))
 
 
+def ticket_text(body: Body) -> str:
+    """Return the texts of what a ticket channel stores."""
+    return "\n".join(strings_at("title", "description", "comment", "resolution", "instance")(body))
+
+
+def json_text(body: Body) -> str:
+    """Return a JSON body with its texts as they read."""
+    return json.dumps(json.loads(body.content), ensure_ascii=False)
+
+
+def event_mentions(body: Body) -> list[str]:
+    """Return whom the data of an event mentions."""
+    found: list[str] = json.loads(body.content)["data"].get("mention", [])
+    return found
+
+
 # ---- a kind ----
 
 

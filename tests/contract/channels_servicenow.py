@@ -9,10 +9,20 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from channels_sample import Failing, HttpService, Room, Sample, ServiceReply, characters, json_reply, strings_at
+from channels_sample import (
+    Failing,
+    HttpService,
+    Room,
+    Sample,
+    ServiceReply,
+    characters,
+    json_reply,
+    strings_at,
+    ticket_text,
+)
 from servers.servicenow import CLIENT_ID, CLIENT_SECRET, PASSWORD, TOKEN, USER, ServiceNowServer
 
-from notifier.core.delivery import Body, Delivery
+from notifier.core.delivery import Delivery
 
 SECRETS = (PASSWORD, b64encode(f"{USER}:{PASSWORD}".encode()).decode(), CLIENT_SECRET, TOKEN)
 
@@ -24,10 +34,6 @@ def settings(base: str, _port: int) -> dict[str, Any]:
 def with_client(base: str, _port: int) -> dict[str, Any]:
     auth = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
     return {"url": base, "auth": auth, "close_code": "Solution provided"}
-
-
-def text(body: Body) -> str:
-    return "\n".join(strings_at("title", "description", "comment", "resolution", "instance")(body))
 
 
 def whole(written: str) -> bool:
@@ -79,7 +85,7 @@ SAMPLE = Sample(
             SERVICE, around={"POST /oauth_token.do": ISSUED}, tickets=partial(ServiceNowServer, oauth=True)
         )
     },
-    text=text,
+    text=ticket_text,
     secrets=SECRETS,
     http={"timeout": "150ms"},
     push=lambda body: str(json.loads(body.content)["title"]),

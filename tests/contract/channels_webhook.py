@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from channels_sample import Failing, HttpService, Sample, ServiceReply, json_reply
-
-from notifier.core.delivery import Body
+from channels_sample import Failing, HttpService, Sample, ServiceReply, event_mentions, json_reply, json_text
 
 SECRETS = ("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX", "obviously-fake-path", "obviously-fake-bearer")
 CLIENT_SECRET, ACCESS_TOKEN = "obviously-fake-client", "obviously-fake-access-token"
@@ -46,15 +43,6 @@ def oauth2(base: str, _port: int) -> dict[str, Any]:
     return settings(base, 0) | {"format": "cloudevents-binary", "headers": {}, "auth": auth}
 
 
-def text(body: Body) -> str:
-    return json.dumps(json.loads(body.content), ensure_ascii=False)
-
-
-def called(body: Body) -> list[str]:
-    found: list[str] = json.loads(body.content)["data"].get("mention", [])
-    return found
-
-
 SERVICE = HttpService(
     repeat_key=lambda request: request.headers["webhook-id"],
     failing=(
@@ -77,11 +65,11 @@ CLIENT = HttpService(
 SAMPLE = Sample(
     settings=settings,
     more_modes=(templated, by_type, binary, structured, with_token, oauth2),
-    text=text,
+    text=json_text,
     secrets=(*SECRETS, CLIENT_SECRET, ACCESS_TOKEN),
     http={"timeout": "150ms"},
     mentions=("oncall", "U0123ABCD", "@here", "值班"),
-    called=called,
+    called=event_mentions,
     service=SERVICE,
     more_services={oauth2: CLIENT},
     raw=True,

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from channels_sample import Failing, HttpService, Means, Room, Sample, ServiceReply, characters, json_reply, strings_at
+from channels_sample import (
+    Failing,
+    HttpService,
+    Means,
+    Room,
+    Sample,
+    ServiceReply,
+    characters,
+    json_reply,
+    strings_at,
+    ticket_text,
+)
 from servers.zendesk import BASIC, CLOSED_REFUSAL, TOKEN, USER, ZendeskServer
 
-from notifier.core.delivery import Body, Delivery
+from notifier.core.delivery import Delivery
 from notifier.core.tickets import operation_of, ticket_key
 
 SECRETS = (TOKEN, BASIC.removeprefix("Basic "))
@@ -57,14 +68,10 @@ SERVICE = HttpService(
 )
 
 
-def text(body: Body) -> str:
-    return "\n".join(strings_at("title", "description", "comment", "resolution")(body))
-
-
 SAMPLE = Sample(
     settings=settings,
     more_modes=(with_oauth,),
-    text=text,
+    text=ticket_text,
     secrets=SECRETS,
     http={"timeout": "150ms"},
     push=lambda body: next(strings_at("title")(body)),
