@@ -43,13 +43,6 @@ def for_severity(value: T | Mapping[Severity, T] | None, severity: Severity) -> 
     return value.get(severity) if isinstance(value, Mapping) else value
 
 
-def every_value(value: T | Mapping[Severity, T] | None) -> tuple[T, ...]:
-    """Return what a setting that may differ by severity has, each value once."""
-    if value is None:
-        return ()
-    return tuple(dict.fromkeys(value.values())) if isinstance(value, Mapping) else (value,)
-
-
 def severities_without(value: object) -> str:
     """Return the severities for which a setting that may differ by severity has nothing, with commas between them."""
     return ", ".join(one for one in Severity if one not in value) if isinstance(value, Mapping) else ""
@@ -94,6 +87,13 @@ class TicketSettings(ChannelSettings):
     def deadline(self) -> timedelta:
         """Maximum time of one attempt, which makes several requests."""
         return self.timeout * REQUESTS
+
+    @property
+    def projects(self) -> tuple[str, ...]:
+        """Where the channel opens tickets unless a route names another place, each once, in the order of `project`."""
+        if self.project is None:
+            return ()
+        return tuple(dict.fromkeys(self.project.values())) if isinstance(self.project, Mapping) else (self.project,)
 
     @property
     def rules(self) -> TicketRules:

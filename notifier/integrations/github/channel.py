@@ -91,7 +91,7 @@ class GitHubChannel(TicketChannel[GitHubSettings]):
 
     async def find(self, key: str, project: str | None) -> Sequence[RemoteTicket]:
         """Look through the newest issues: those with our label, then all, for labels may have been left out."""
-        for repository in dict.fromkeys(filter(None, (project, *self.settings.repositories))):
+        for repository in dict.fromkeys(filter(None, (project, *self.settings.projects))):
             for label in (self.settings.marker_label, None):
                 issues = await self._newest(repository, label)
                 found = [_remote(repository, issue) for issue in issues if hidden_key(issue.body) == key]
@@ -149,7 +149,7 @@ class GitHubChannel(TicketChannel[GitHubSettings]):
     async def check(self) -> Sequence[CheckResult]:
         """Read each repository, and try the right to write with a request that has no effect."""
         check = GitHubCheck(self._call, self.context.clock.now())
-        return [await check.result(repository) for repository in self.settings.repositories]
+        return [await check.result(repository) for repository in self.settings.projects]
 
     # -- requests --
 
@@ -195,7 +195,7 @@ class GitHubChannel(TicketChannel[GitHubSettings]):
 
     def _repository(self, draft: Draft) -> str:
         """Return where an issue is opened. A route may name anything."""
-        repository = draft.project or self.settings.repositories[0]
+        repository = draft.project or self.settings.projects[0]
         if not re.fullmatch(REPOSITORY_PATTERN, repository):
             what = "the project of a route is no repository; write it as owner/name"
             raise TicketRefused(Parked(what), applied=False)

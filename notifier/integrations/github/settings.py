@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from notifier.channels.by_severity import BySeverity
-from notifier.channels.ticket_settings import TicketSettings, Word, every_value
+from notifier.channels.ticket_settings import TicketSettings, Word
 from notifier.settings.types import AsciiSecret, EndpointUrl
 
 REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+$"
@@ -40,8 +40,3 @@ class GitHubSettings(TicketSettings):
         if host == _PUBLIC or host.endswith(_TENANTS):
             return f"{parts.scheme}://api.{parts.netloc}"
         return f"{self.url}/api/v3"
-
-    @property
-    def repositories(self) -> tuple[str, ...]:
-        """All repositories of the configuration of the channel, the default one first."""
-        return every_value(self.project)

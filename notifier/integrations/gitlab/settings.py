@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from notifier.channels.by_severity import BySeverity
-from notifier.channels.ticket_settings import TicketSettings, Word, every_value
+from notifier.channels.ticket_settings import TicketSettings, Word
 from notifier.settings.types import AsciiSecret, HttpsUrl, Unquoted
 
 PROJECT_PATTERN = r"^([0-9]+|[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)+)$"
@@ -35,8 +35,3 @@ class GitLabSettings(TicketSettings):
     def api_url(self) -> str:
         """URL of the API, without a slash at its end."""
         return f"{self.url.rstrip('/')}/api/v4"
-
-    @property
-    def projects(self) -> tuple[str, ...]:
-        """All projects of the configuration of the channel, the default one first."""
-        return every_value(self.project)

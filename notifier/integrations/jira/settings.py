@@ -1,6 +1,5 @@
 """Settings of a channel that keeps issues in Jira."""
 
-from collections.abc import Collection
 from datetime import date
 from typing import Annotated, Literal, Self
 
@@ -12,7 +11,6 @@ from notifier.channels.ticket_settings import (
     TicketSettings,
     Word,
     WordBySeverity,
-    every_value,
     severities_without,
 )
 from notifier.settings.explain import setting_error
@@ -56,11 +54,6 @@ class JiraSettings(TicketSettings):
     def site(self) -> str:
         """URL of the site without a slash at its end."""
         return self.url.rstrip("/")
-
-    @property
-    def projects(self) -> Collection[str]:
-        """The projects that the channel opens issues in by itself."""
-        return every_value(self.project)
 
     @model_validator(mode="after")
     def _fits_its_deployment(self) -> Self:

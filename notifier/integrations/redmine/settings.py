@@ -1,6 +1,5 @@
 """Settings of a channel that keeps issues in Redmine."""
 
-from collections.abc import Collection
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, WithJsonSchema, model_validator
@@ -10,7 +9,6 @@ from notifier.channels.ticket_settings import (
     FieldValues,
     TicketSettings,
     WordBySeverity,
-    every_value,
     severities_without,
 )
 from notifier.settings.explain import setting_error
@@ -63,11 +61,6 @@ class RedmineSettings(TicketSettings):
     def site(self) -> str:
         """URL of the server without a slash at its end."""
         return self.url.rstrip("/")
-
-    @property
-    def projects(self) -> Collection[str]:
-        """The projects that the channel opens issues in by itself."""
-        return every_value(self.project)
 
     @model_validator(mode="after")
     def _has_a_project_for_every_severity(self) -> Self:
