@@ -5,16 +5,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from notifier.channels.access_tokens import AccessToken, AccessTokens, NoAccessToken
-from notifier.channels.base import ChannelContext
-from notifier.channels.http_channel import outcome_of_error
-from notifier.channels.http_chat import Asked, ChatRequest, HttpChat
+from notifier.channels.base import PROBE_AFTER, ChannelContext
+from notifier.channels.http_channel import outcome_of_error, outcome_of_status
+from notifier.channels.http_chat import Asked, ChatRequest, HttpChat, code_of
 from notifier.channels.reply_conditions import ParsedReply
+from notifier.channels.reply_rules import known_outcome
 from notifier.channels.reply_text import Secrets
 from notifier.channels.settings import ChannelSettings
-from notifier.core.delivery import Outcome
+from notifier.core.delivery import Delivered, GaveUp, Outcome, Parked, Unknown
 from notifier.http import HttpError, Reply
 from notifier.ports import CheckResult
 from notifier.settings.secrets import secrets_in
@@ -28,6 +29,9 @@ class TokenChat(HttpChat[S]):
     `deadline` holds for all requests of an attempt together.
     """
 
+    credentials: ClassVar[str]
+    """Settings that a token is fetched with, for reasons: `app_id and app_secret`."""
+
     def __init__(self, settings: S, context: ChannelContext) -> None:
         super().__init__(settings, context)
         self._tokens = AccessTokens(self._fetch_token, context.clock)
@@ -39,10 +43,6 @@ class TokenChat(HttpChat[S]):
     @abstractmethod
     def token_in(self, reply: ParsedReply) -> AccessToken | None:
         """Return the token in a reply; None where it has none."""
-
-    @abstractmethod
-    def token_refused(self, reply: ParsedReply, now: datetime) -> Outcome:
-        """Return what a reply without a token means for the message."""
 
     @abstractmethod
     def refuses_token(self, reply: ParsedReply) -> bool:
@@ -78,6 +78,20 @@ class TokenChat(HttpChat[S]):
             return CheckResult(ok=False, what=what, detail=detail, remedy=remedy)
         return None
 
+    def _refusal(self, reply: ParsedReply, now: datetime) -> Outcome:
+        """Return what a reply without a token means."""
+        for service in self.tables:
+            if known := known_outcome(service, reply, now):
+                return known
+        code = code_of(reply, "code")
+        outcome = outcome_of_status(reply.status, reply.headers, now)
+        if isinstance(outcome, GaveUp | Parked) or (isinstance(outcome, Delivered) and code):
+            what = f"HTTP {reply.status}" + (f": code {code}" if code else "")
+            return Parked(f"{what}; check {self.credentials}", PROBE_AFTER)
+        if isinstance(outcome, Delivered):
+            return Unknown(f"HTTP {reply.status} without an access token")
+        return outcome
+
     async def _fetch_token(self) -> AccessToken:
         request, now = self.token_request(), self.context.clock.now
         try:
@@ -90,5 +104,5 @@ class TokenChat(HttpChat[S]):
         if token := self.token_in(parsed):
             self.secrets = Secrets((*secrets_in(self.settings.model_dump()), token.value))
             return token
-        refused = self.token_refused(parsed, now())
+        refused = self._refusal(parsed, now())
         raise NoAccessToken(self.with_reply(replace(refused, reason=f"no access token: {refused.reason}"), reply))

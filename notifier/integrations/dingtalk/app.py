@@ -5,22 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 
 from notifier.channels.access_tokens import AccessToken, stated_token
-from notifier.channels.base import PROBE_AFTER, encode_json, json_body, stored_body
-from notifier.channels.http_channel import outcome_of_status
+from notifier.channels.base import encode_json, json_body, stored_body
 from notifier.channels.http_chat import ChatRequest
 from notifier.channels.reply_conditions import ParsedReply, value_at
-from notifier.channels.reply_rules import known_outcome
 from notifier.channels.templates import FilledTemplate
 from notifier.channels.token_chat import TokenChat
-from notifier.core.delivery import Body, Delivered, Delivery, GaveUp, Outcome, Parked, Unknown
+from notifier.core.delivery import Body, Delivered, Delivery
 from notifier.integrations.dingtalk.messages import DINGTALK, DingTalkLayout
 from notifier.integrations.dingtalk.settings import DingTalkSettings
 from notifier.ports import CheckResult, RenderRequest
 
-_SERVICE = "dingtalk-app"
 _UNAUTHORIZED = 401
 _TOKEN_HEADER = "x-acs-dingtalk-access-token"  # noqa: S105 - the name of a header
 
@@ -30,7 +26,8 @@ class DingTalkAppChannel(TokenChat[DingTalkSettings]):
 
     kind = "dingtalk"
     markup = DINGTALK
-    tables = (_SERVICE,)
+    tables = ("dingtalk-app",)
+    credentials = "app_key and app_secret"
     replies_as = "robot"
     not_valid = "check app_key, app_secret and api_url, and the permission qyapi_robot_sendmsg of the app"
     elsewhere = "api_url is the address of something else, or a login protects the network: check it from this host"
@@ -70,17 +67,6 @@ class DingTalkAppChannel(TokenChat[DingTalkSettings]):
         if not reply.succeeded:
             return None
         return stated_token(value_at(reply.data, "accessToken"), value_at(reply.data, "expireIn"))
-
-    def token_refused(self, reply: ParsedReply, now: datetime) -> Outcome:
-        """Return what a reply without a token means."""
-        if known := known_outcome(_SERVICE, reply, now):
-            return known
-        outcome = outcome_of_status(reply.status, reply.headers, now)
-        if isinstance(outcome, GaveUp | Parked):
-            return Parked(f"HTTP {reply.status}; check app_key and app_secret", PROBE_AFTER)
-        if isinstance(outcome, Delivered):
-            return Unknown(f"HTTP {reply.status} without an access token")
-        return outcome
 
     def refuses_token(self, reply: ParsedReply) -> bool:
         """Return whether a token is not valid (any more)."""

@@ -14,9 +14,8 @@ from datetime import datetime
 from typing import Any
 
 from notifier.channels.access_tokens import AccessToken, NoAccessToken, stated_token
-from notifier.channels.base import PROBE_AFTER, Json, encode_json, json_body
+from notifier.channels.base import Json, encode_json, json_body
 from notifier.channels.edited_chat import EditedChat
-from notifier.channels.http_channel import outcome_of_status
 from notifier.channels.http_chat import Asked, ChatRequest, code_of
 from notifier.channels.reply_conditions import ParsedReply, value_at
 from notifier.channels.reply_rules import known_outcome
@@ -27,7 +26,6 @@ from notifier.core.delivery import (
     Delivered,
     GaveUp,
     Outcome,
-    Parked,
     Retry,
     Thread,
     Unknown,
@@ -56,6 +54,7 @@ class FeishuAppChannel(TokenChat[FeishuSettings], EditedChat[FeishuSettings]):
     markup = FEISHU
     edit_limit = "feishu-edit"
     tables = (_SERVICE,)
+    credentials = "app_id and app_secret"
     replies_as = "bot"
     not_valid = "check app_id, app_secret and api_url, and the permission im:message:send_as_bot of the app"
     elsewhere = "api_url is the address of something else, or a login protects the network: check it from this host"
@@ -168,19 +167,6 @@ class FeishuAppChannel(TokenChat[FeishuSettings], EditedChat[FeishuSettings]):
         if not reply.succeeded or code_of(reply, "code") != 0:
             return None
         return stated_token(value_at(reply.data, "tenant_access_token"), value_at(reply.data, "expire"))
-
-    def token_refused(self, reply: ParsedReply, now: datetime) -> Outcome:
-        """Return what a reply without a token means."""
-        if known := known_outcome(_SERVICE, reply, now):
-            return known
-        code = code_of(reply, "code")
-        outcome = outcome_of_status(reply.status, reply.headers, now)
-        if isinstance(outcome, GaveUp | Parked) or (isinstance(outcome, Delivered) and code):
-            what = f"HTTP {reply.status}" + (f": code {code}" if code else "")
-            return Parked(f"{what}; check app_id and app_secret", PROBE_AFTER)
-        if isinstance(outcome, Delivered):
-            return Unknown(f"HTTP {reply.status} without an access token")
-        return outcome
 
     def refuses_token(self, reply: ParsedReply) -> bool:
         """Return whether a token is not valid (any more)."""
