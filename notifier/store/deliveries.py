@@ -286,10 +286,12 @@ class Deliveries:
         Of several recipients all get it who do not have it, those who refused and those who may have it among them.
         One about an operation waits for a newer one about it that is on its way: both would write to the same ticket.
         """
-        self._ask_recipients_again(delivery_ids)
+        # A step locks what it settles, and then what waits on its channel: without its channel it cannot begin.
+        self._channels.lock()
         for some in chunks(delivery_ids):  # nobody claims a newer one until this one is pending
             both = or_(deliveries.c.id.in_(some), deliveries.c.id.in_(statements.newer_ids(some)))
             self._session.execute(statements.locked(both)).all()
+        self._ask_recipients_again(delivery_ids)
         return sum(
             make_due(
                 self._session,
