@@ -1,4 +1,4 @@
-"""The Markdown of GitHub and GitLab, for tickets. Pure.
+"""The Markdown of GitHub and GitLab, and their references, for tickets. Pure.
 
 Both link what looks like a person, an issue, a label or an address, and tell people that they are mentioned; GitLab
 also obeys lines that begin with a slash. None of that happens within code. A comment of HTML is not shown: it carries
@@ -56,6 +56,12 @@ def hidden_key(text: str | None) -> str:
     """Return the last hidden key of a text: those before it may come from outside. Empty where there is none."""
     found = _HIDDEN.findall(text or "")
     return found[-1] if found else ""
+
+
+def parts_of(ref: str) -> tuple[str, str]:
+    """Return the project and the number of a reference such as `owner/name#12`; no project where it has no `#`."""
+    project, _, number = ref.rpartition("#")
+    return project, number
 
 
 def inert_title(title: str) -> str:

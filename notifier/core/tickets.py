@@ -54,6 +54,11 @@ def _digest(*parts: str) -> str:
     return b32encode(hashlib.sha256("\x1f".join(parts).encode()).digest()).decode().lower()
 
 
+def web_address(url: str | None) -> str | None:
+    """Return an address that a service gave if it may become a link: one of http or https. None for any other."""
+    return url if url and url.startswith(("https://", "http://")) else None
+
+
 class TicketState(StrEnum):
     """What we know of a ticket. The values are stored."""
 

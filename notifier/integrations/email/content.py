@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from notifier.channels.templates import FilledTemplate
 from notifier.core.model import Event
-from notifier.core.tickets import TicketLink
+from notifier.core.tickets import TicketLink, web_address
 from notifier.ports import RenderRequest
 from notifier.wording.columns import columns
 from notifier.wording.events import EventFormatter
@@ -171,7 +171,7 @@ def _region(event: Event, message: Message) -> str:
 
 def _ticket_rows(tickets: Iterable[TicketLink], localizer: Localizer) -> Iterator[Row]:
     for one in tickets:
-        url = one.url if one.url and one.url.startswith(("https://", "http://")) else ""
+        url = web_address(one.url) or ""
         yield Row(label=localizer.text("label.ticket"), value=one_line(one.label), url=url)
 
 

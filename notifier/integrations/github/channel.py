@@ -15,11 +15,11 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from notifier.channels.gfm import GfmText, hidden_key, left_out, with_hidden
+from notifier.channels.gfm import GfmText, hidden_key, left_out, parts_of, with_hidden
 from notifier.channels.tickets import Draft, TicketChannel, TicketRefused
 from notifier.core.delivery import Parked, Retry
 from notifier.core.retry import reset_after
-from notifier.core.tickets import RemoteTicket
+from notifier.core.tickets import RemoteTicket, web_address
 from notifier.integrations.github.check import GitHubCheck
 from notifier.integrations.github.settings import REPOSITORY_PATTERN, GitHubSettings
 
@@ -109,7 +109,7 @@ class GitHubChannel(TicketChannel[GitHubSettings]):
 
     async def read(self, ref: str) -> RemoteTicket | None:
         """Return an issue; None where it was deleted or transferred to another repository."""
-        repository, number = _parts(ref)
+        repository, number = parts_of(ref)
         if not repository:  # of the time when the channel was of another kind
             return None
         path = f"/repos/{repository}/issues/{number}"
@@ -165,7 +165,7 @@ class GitHubChannel(TicketChannel[GitHubSettings]):
 
     async def _set_state(self, ref: str, payload: Mapping[str, str]) -> RemoteTicket:
         reply = await self._call("PATCH", _path(ref), payload, accepted=(200,))
-        return _remote(_parts(ref)[0], self.read_as(reply, _Issue))
+        return _remote(parts_of(ref)[0], self.read_as(reply, _Issue))
 
     async def _call(
         self,
@@ -206,14 +206,8 @@ def _query(values: Mapping[str, object]) -> str:
     return f"?{urlencode(values)}" if values else ""
 
 
-def _parts(ref: str) -> tuple[str, str]:
-    """Return the repository and the number of a reference."""
-    repository, _, number = ref.rpartition("#")
-    return repository, number
-
-
 def _path(ref: str) -> str:
-    repository, number = _parts(ref)
+    repository, number = parts_of(ref)
     return f"/repos/{repository}/issues/{number}"
 
 
@@ -222,7 +216,7 @@ def _remote(repository: str, issue: _Issue) -> RemoteTicket:
     return RemoteTicket(
         ref=ref,
         label=ref,
-        url=issue.html_url if issue.html_url.startswith(("https://", "http://")) else None,
+        url=web_address(issue.html_url),
         status=issue.state,
         closed=issue.state == "closed",
         closed_at=issue.closed_at,

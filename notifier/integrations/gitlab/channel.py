@@ -16,10 +16,10 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from notifier.channels.gfm import GfmText, hidden_key, inert_title, left_out, with_hidden
+from notifier.channels.gfm import GfmText, hidden_key, inert_title, left_out, parts_of, with_hidden
 from notifier.channels.tickets import Draft, TicketChannel, TicketRefused
 from notifier.core.delivery import Parked, Unknown
-from notifier.core.tickets import RemoteTicket
+from notifier.core.tickets import RemoteTicket, web_address
 from notifier.integrations.gitlab.check import GitLabCheck
 from notifier.integrations.gitlab.settings import PROJECT_PATTERN, GitLabSettings
 
@@ -44,6 +44,7 @@ class _User(msgspec.Struct):
 
 class _Issue(msgspec.Struct):
     iid: int
+    """Counts within the project. It is the number in references and addresses."""
     state: str
     web_url: str = ""
     description: str | None = None
@@ -97,7 +98,7 @@ class GitLabChannel(TicketChannel[GitLabSettings]):
 
     async def read(self, ref: str) -> RemoteTicket | None:
         """Return an issue; None where it was deleted."""
-        project, _ = _parts(ref)
+        project, _ = parts_of(ref)
         if not project:  # of the time when the channel was of another kind
             return None
         reply = await self._call("GET", _path(ref), accepted=(200, 404))
@@ -135,7 +136,7 @@ class GitLabChannel(TicketChannel[GitLabSettings]):
         accepted = (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED)  # the latter where it is in that state
         reply = await self._call("PUT", _path(ref), {"state_event": event}, accepted=accepted)
         if reply.succeeded:
-            return _remote(_parts(ref)[0], self.read_as(reply, _Issue))
+            return _remote(parts_of(ref)[0], self.read_as(reply, _Issue))
         remote = await self.read(ref)
         if remote is None:
             raise TicketRefused(Unknown("the issue is gone"), applied=False)
@@ -182,14 +183,8 @@ def _issues(project: str) -> str:
     return f"/projects/{quote(project, safe='')}/issues"
 
 
-def _parts(ref: str) -> tuple[str, str]:
-    """Return the project and the number of a reference. The number is the `iid`, which counts within the project."""
-    project, _, number = ref.rpartition("#")
-    return project, number
-
-
 def _path(ref: str) -> str:
-    project, number = _parts(ref)
+    project, number = parts_of(ref)
     return f"{_issues(project)}/{number}"
 
 
@@ -198,7 +193,7 @@ def _remote(project: str, issue: _Issue) -> RemoteTicket:
     return RemoteTicket(
         ref=ref,
         label=issue.references.full or ref,
-        url=issue.web_url if issue.web_url.startswith(("https://", "http://")) else None,
+        url=web_address(issue.web_url),
         status=issue.state,
         closed=issue.state == "closed",
         closed_at=issue.closed_at,
