@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from notifier.chat.requests import MUTE_LENGTHS, Button, ButtonAction, ChatReply, ReplyButton, ReplyRow
 from notifier.core.causes import CauseCatalogue, error_code
-from notifier.core.commands import USAGE
+from notifier.core.commands import GROUPS, USAGE
 from notifier.core.events import EventType
 from notifier.core.health import HealthFinding, HealthReport
 from notifier.core.identity import Subject
@@ -116,11 +116,11 @@ class Page:
 
 
 def help_text(fmt: ReplyFormatter) -> ChatReply:
-    """List the commands."""
-    lines = [
-        fmt.text("help.line", usage=f"{fmt.command} {usage}", what=fmt.text(f"help.{name}"))
-        for name, usage in USAGE.items()
-    ]
+    """List the commands by group."""
+    lines: list[str] = []
+    for group, names in GROUPS.items():
+        lines.append(strong(fmt.text(f"help.group.{group}")))
+        lines += (fmt.text("help.line", usage=USAGE[name], what=fmt.text(f"help.{name}")) for name in names)
     return ChatReply(title=fmt.text("help.title"), lines=lines)
 
 

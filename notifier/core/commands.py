@@ -1,6 +1,6 @@
 """Parser of the words after a slash command. Pure: a mistake is a value too.
 
-A command is a class, and a row of `_SYNTAX` that says how it is typed.
+A command is a class, and a row of `_SYNTAX` that says in which group it is listed and how it is typed.
 """
 
 import difflib
@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
@@ -254,35 +255,58 @@ class _Arguments:
         return _MistakeFound(Mistake(key=key, given=given, meant=meant or USAGE[self._command]))
 
 
+class CommandGroup(StrEnum):
+    """The groups in which help lists the commands, in this order. The values name phrases."""
+
+    QUERIES = "queries"
+    """What is recorded about tasks and instances."""
+    FOLLOWING = "following"
+    """Messages to the person or the channel that asks for them."""
+    ACTIONS = "actions"
+    """What changes for others too, and lists of it."""
+    PROGRAM = "program"
+    """The program itself."""
+
+
 class _Syntax(NamedTuple):
+    group: CommandGroup
     usage: str
     """Example of how the command is typed."""
     parse: Callable[[_Arguments], Query | Change]
 
 
+_QUERIES, _FOLLOWING, _ACTIONS, _PROGRAM = CommandGroup
+
 _SYNTAX: Mapping[str, _Syntax] = MappingProxyType(
     {
         "failed": _Syntax(
-            "failed 24h", lambda words: Failed(within=words.period(DEFAULT_FAILED_PERIOD), about=words.rest())
+            _QUERIES, "failed 24h", lambda words: Failed(within=words.period(DEFAULT_FAILED_PERIOD), about=words.rest())
         ),
-        "running": _Syntax("running", lambda words: Running(about=words.rest())),
-        "recent": _Syntax("recent", lambda words: Recent(about=words.rest())),
-        "task": _Syntax("task 31b8ae23", lambda words: DescribeTask(job_id=words.name())),
-        "instance": _Syntax("instance gaussdb-prod-01", lambda words: DescribeInstance(instance=words.name())),
+        "running": _Syntax(_QUERIES, "running", lambda words: Running(about=words.rest())),
+        "recent": _Syntax(_QUERIES, "recent", lambda words: Recent(about=words.rest())),
+        "task": _Syntax(_QUERIES, "task 31b8ae23", lambda words: DescribeTask(job_id=words.name())),
+        "instance": _Syntax(
+            _QUERIES, "instance gaussdb-prod-01", lambda words: DescribeInstance(instance=words.name())
+        ),
         "stats": _Syntax(
-            "stats 7d", lambda words: Stats(within=words.period(DEFAULT_STATS_PERIOD), ignored=words.rest())
+            _QUERIES, "stats 7d", lambda words: Stats(within=words.period(DEFAULT_STATS_PERIOD), ignored=words.rest())
         ),
-        "watch": _Syntax("watch 31b8ae23", lambda words: SubscribeTask(job_id=words.name())),
-        "mute": _Syntax("mute gaussdb-prod-01 2h resizing", _Arguments.mute),
-        "unmute": _Syntax("unmute gaussdb-prod-01", lambda words: UnmuteInstance(instance=words.name())),
-        "mutes": _Syntax("mutes", lambda words: Mutes(ignored=words.rest())),
-        "status": _Syntax("status", lambda words: Status(ignored=words.rest())),
-        "help": _Syntax("help", lambda _: Help()),
+        "watch": _Syntax(_FOLLOWING, "watch 31b8ae23", lambda words: SubscribeTask(job_id=words.name())),
+        "mute": _Syntax(_ACTIONS, "mute gaussdb-prod-01 2h resizing", _Arguments.mute),
+        "unmute": _Syntax(_ACTIONS, "unmute gaussdb-prod-01", lambda words: UnmuteInstance(instance=words.name())),
+        "mutes": _Syntax(_ACTIONS, "mutes", lambda words: Mutes(ignored=words.rest())),
+        "status": _Syntax(_PROGRAM, "status", lambda words: Status(ignored=words.rest())),
+        "help": _Syntax(_PROGRAM, "help", lambda _: Help()),
     }
 )
 
 USAGE: Mapping[str, str] = MappingProxyType({name: syntax.usage for name, syntax in _SYNTAX.items()})
 """Every command with an example of how it is typed."""
+
+GROUPS: Mapping[CommandGroup, Sequence[str]] = MappingProxyType(
+    {group: [name for name, syntax in _SYNTAX.items() if syntax.group is group] for group in CommandGroup}
+)
+"""The names of the commands of each group."""
 
 
 def _unknown(word: str, rest: Sequence[str]) -> Mistake:
