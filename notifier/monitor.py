@@ -12,14 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from notifier.core import alerts, health, outbox
+from notifier.core import alerts, health
 from notifier.core.alerts import AlertDecision, Announcement, DeadLetters
 from notifier.core.errors import StoreReplaced
 from notifier.core.health import HealthReport
 from notifier.core.health_facts import Expected, HealthFacts
 from notifier.core.model import Event
 from notifier.core.routing import MAX_DIGEST_SIZE, RoutingConfig
-from notifier.ports import DatabaseFile, DatabaseTime, DeliveryRecords, EventRecords, ParkedChannels, Store
+from notifier.planning import PlanTx, announce
+from notifier.ports import DatabaseFile, ParkedChannels, Store
 
 
 class SourceAnnouncements(Protocol):
@@ -62,7 +63,7 @@ class MonitorReads(Protocol):
         """
 
 
-class MonitorTx(DatabaseTime, Protocol):
+class MonitorTx(PlanTx, Protocol):
     """What monitoring needs of a transaction."""
 
     @property
@@ -72,14 +73,6 @@ class MonitorTx(DatabaseTime, Protocol):
     @property
     def channels(self) -> ChannelAnnouncements:
         """What was announced of channels."""
-
-    @property
-    def events(self) -> EventRecords:
-        """The recorded events."""
-
-    @property
-    def deliveries(self) -> DeliveryRecords:
-        """The deliveries of announcements."""
 
 
 ANNOUNCED_TOGETHER = MAX_DIGEST_SIZE
@@ -196,12 +189,11 @@ def _record(
     tx: MonitorTx, events: Sequence[Event], rules: MonitorRules, routing: RoutingConfig, verdict: HealthReport
 ) -> MonitorReport:
     """Record events about the notifier itself and plan their deliveries."""
-    new = tx.events.record(alerts.route_alerts(events, routing.routes, rules.fallback)).new
-    deliveries = outbox.plan(new, routing, tx.channels.parked(), verdict.at)
-    tx.deliveries.record(deliveries)
+    routed = alerts.route_alerts(events, routing.routes, rules.fallback)
+    found = announce(tx, routed, routing, verdict.at)
     return MonitorReport(
         health=verdict,
-        events=tuple(item.event for item in new),
-        deliveries=len(deliveries),
-        undeliverable=tuple(item.event for item in new if not item.channels),
+        events=tuple(item.event for item in found.new),
+        deliveries=len(found.plan.deliveries),
+        undeliverable=tuple(item.event for item in found.new if not item.channels),
     )

@@ -29,7 +29,6 @@ from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.errors import CredentialsRejected, SourceConflict, SourceError, StoreError
 from notifier.core.history import HistoryFacts, HistoryQuery
 from notifier.core.model import Event, Scope, Snapshot, TaskStatus
-from notifier.core.people import Mute
 from notifier.core.polling import (
     DeliveryPlan,
     KnownTasks,
@@ -40,14 +39,10 @@ from notifier.core.polling import (
     PollRules,
 )
 from notifier.core.routing import RoutedEvent, RoutingConfig
-from notifier.core.storm_plan import StormContext, UnsentPart
-from notifier.core.storms import Storm
-from notifier.core.ticket_plan import Unsolved, WantedTicket
+from notifier.core.ticket_plan import Unsolved
+from notifier.planning import PlanContext, PlanPeople, PlanReads, PlanTx, WantedTickets, plan_new
 from notifier.ports import (
-    DatabaseTime,
-    DeliveryRecords,
     EventRecords,
-    ParkedChannels,
     PollClaim,
     Store,
     TaskSource,
@@ -122,73 +117,28 @@ class PollHistories(Protocol):
         """Return the facts that a query asks for."""
 
 
-class PollStorms(Protocol):
-    """The storms of failures."""
-
-    def lasting(self, source: str) -> Sequence[Storm]:
-        """Return the storms of a source that have not ended; nobody else changes them until the transaction ends."""
-
-    def save(self, storm: Storm, now: datetime) -> None:
-        """Record a storm, and let its message show it."""
-
-
-class PollDeliveries(DeliveryRecords, Protocol):
-    """The deliveries that a poll plans."""
-
-    def unsent_parts(self, storm_ids: Collection[str]) -> Mapping[str, UnsentPart]:
-        """Return the latest delivery of each of these storms of which no attempt has been made, by storm id."""
-
-    def extend(self, delivery_id: str, more: Sequence[Event]) -> bool:
-        """Add events to a delivery, unless an attempt has been made or it would overtake a newer one.
-
-        Return whether it took them.
-        """
-
-    def rank_as_failures(self, channel: str, subjects: Collection[str]) -> None:
-        """Let unsettled deliveries about these subjects go out with the failures: they hold back newer ones."""
-
-    def supersede_progress(self, channel: str, by: Mapping[str, str]) -> Sequence[str]:
-        """Supersede waiting progress of which no attempt has been made; return its event ids."""
-
-
-class PollTickets(Protocol):
+class UnsolvedTickets(WantedTickets, Protocol):
     """The tickets of operations."""
 
     def unsolved(self, operations: Collection[str]) -> Unsolved:
         """Return which of the operations have a ticket for a failure that no success has followed."""
 
-    def want(self, wanted: Sequence[WantedTicket], now: datetime) -> None:
-        """Record that operations have failed, and a ticket to open for those that have none."""
 
-
-class PollThreads(Protocol):
-    """The messages that show tasks."""
-
-    def refresh(self, shown: Mapping[Event, Collection[str]], now: datetime) -> None:
-        """Let threads show events about their subjects, except on the channels that get a delivery of each."""
-
-
-class PollSubscribers(Protocol):
+class PollPeople(PlanPeople, Protocol):
     """The people who subscribed to tasks."""
 
     def subscribers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         """Return who wants to know how tasks end, by job id."""
 
-    def pop_subscribers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
-        """Return who wants to know how tasks ended, by job id, and delete these subscriptions."""
 
-
-class PollReads(Protocol):
+class PollReads(PlanReads, Protocol):
     """What a poll reads without a claim."""
 
     def running_tasks(self, source: str) -> Mapping[str, RecordedTask]:
         """Return every recorded task of the source that has not ended."""
 
-    def mutes(self, now: datetime) -> Sequence[Mute]:
-        """Return the mutes that are in force, those that end first first."""
 
-
-class PollTx(DatabaseTime, Protocol):
+class PollTx(PlanTx, Protocol):
     """What a poll needs of a transaction."""
 
     @property
@@ -204,31 +154,15 @@ class PollTx(DatabaseTime, Protocol):
         """The recorded events of tasks."""
 
     @property
-    def deliveries(self) -> PollDeliveries:
-        """The deliveries that a poll plans."""
-
-    @property
-    def channels(self) -> ParkedChannels:
-        """The channels that are parked."""
-
-    @property
     def histories(self) -> PollHistories:
         """What is recorded about instances and operations."""
 
     @property
-    def storms(self) -> PollStorms:
-        """The storms of failures."""
-
-    @property
-    def tickets(self) -> PollTickets:
+    def tickets(self) -> UnsolvedTickets:
         """The tickets of operations."""
 
     @property
-    def threads(self) -> PollThreads:
-        """The messages that show tasks."""
-
-    @property
-    def people(self) -> PollSubscribers:
+    def people(self) -> PollPeople:
         """The people who subscribed to tasks."""
 
     @property
@@ -510,36 +444,10 @@ class _Recorder:
         storms = tx.storms.lasting(self.source.name) if stormy else ()
         if not new and not storms:
             return DeliveryPlan()
-        plan = polling.plan_deliveries(
-            new,
-            self.routing,
-            mutes=tx.queries.mutes(now) if new else (),
-            parked=tx.channels.parked() if new else {},
-            now=now,
-            before=progress.planned,
-            storms=StormContext(
-                open=storms,
-                unsent=tx.deliveries.unsent_parts([storm.id for storm in storms]) if new and storms else {},
-                last=last,
-                away_after=self.source.rules.away_after,
-            ),
+        context = PlanContext(
+            storms=storms, before=progress.planned, last=last, away_after=self.source.rules.away_after
         )
-        for channel, subjects in plan.failed.items():
-            tx.deliveries.rank_as_failures(channel, subjects)
-        left = [more for id_, more in plan.extending.items() if not tx.deliveries.extend(id_, more.events)]
-        tx.deliveries.record([*plan.deliveries, *left])
-        if plan.wanted:
-            tx.tickets.want(plan.wanted, now)
-        for channel, by in plan.superseding.items():
-            tx.deliveries.supersede_progress(channel, by)
-        if plan.shown:
-            tx.threads.refresh(plan.shown, now)
-        # After the deliveries and the threads of tasks, in the order in which a settlement locks the same rows.
-        for storm in plan.storms:
-            tx.storms.save(storm, now)
-        if plan.ended:
-            tx.people.pop_subscribers(self.source.name, plan.ended)
-        return plan
+        return plan_new(tx, new, self.routing, now, context)
 
     def _finish(self, tx: PollTx, decision: PollDecision, now: datetime, *, refused: int) -> None:
         """Record absences, the calls, and the poll itself."""

@@ -255,7 +255,7 @@ class _Arguments:
         return _MistakeFound(Mistake(key=key, given=given, meant=meant or USAGE[self._command]))
 
 
-class CommandGroup(StrEnum):
+class CommandTopic(StrEnum):
     """The groups in which help lists the commands, in this order. The values name phrases."""
 
     QUERIES = "queries"
@@ -269,13 +269,13 @@ class CommandGroup(StrEnum):
 
 
 class _Syntax(NamedTuple):
-    group: CommandGroup
+    group: CommandTopic
     usage: str
     """Example of how the command is typed."""
     parse: Callable[[_Arguments], Query | Change]
 
 
-_QUERIES, _FOLLOWING, _ACTIONS, _PROGRAM = CommandGroup
+_QUERIES, _FOLLOWING, _ACTIONS, _PROGRAM = CommandTopic
 
 _SYNTAX: Mapping[str, _Syntax] = MappingProxyType(
     {
@@ -303,8 +303,8 @@ _SYNTAX: Mapping[str, _Syntax] = MappingProxyType(
 USAGE: Mapping[str, str] = MappingProxyType({name: syntax.usage for name, syntax in _SYNTAX.items()})
 """Every command with an example of how it is typed."""
 
-GROUPS: Mapping[CommandGroup, Sequence[str]] = MappingProxyType(
-    {group: [name for name, syntax in _SYNTAX.items() if syntax.group is group] for group in CommandGroup}
+GROUPS: Mapping[CommandTopic, Sequence[str]] = MappingProxyType(
+    {group: [name for name, syntax in _SYNTAX.items() if syntax.group is group] for group in CommandTopic}
 )
 """The names of the commands of each group."""
 

@@ -118,6 +118,8 @@ class Delivery:
     """Order among the deliveries of a channel that are due, the smallest first: 0 for failures, 1 for all others."""
     routing: DeliveryRouting = field(default_factory=DeliveryRouting)
     """What the routes want of the message."""
+    rule: str | None = None
+    """Name of the rule that holds it until `available_at`, or that suppresses it; see `notifier.core.rulings`."""
     storm: Storm | None = None
     """The storm that its subject names, as known when it was claimed."""
     withheld: frozenset[str] = frozenset()

@@ -29,8 +29,8 @@ from notifier.core.events import EventType
 from notifier.core.identity import DirectChannel
 from notifier.core.model import Event, SourceOrigin, Transition, event_id
 from notifier.core.pacing import AttemptSignal
-from notifier.core.people import Mute
 from notifier.core.routing import ChannelPolicy, DeliveryRouting, RoutedEvent, RoutesOfChannel, RoutingConfig
+from notifier.core.rulings import Hold, Rule, Suppress, ruling_on
 from notifier.core.tickets import Ticket
 
 
@@ -102,36 +102,62 @@ def concerns_subscribers(event: Event) -> bool:
     return ends(event) or event.type is EventType.TASK_UNLISTED
 
 
-def muted_by(event: Event, mutes: Iterable[Mute], now: datetime) -> Mute | None:
-    """Return the mute that suppresses an event."""
-    return next((mute for mute in mutes if mute.covers(event.task, now)), None)
-
-
 def plan(
     routed: Sequence[RoutedEvent], routing: RoutingConfig, parked: Iterable[str], now: datetime
 ) -> tuple[Delivery, ...]:
     """Return the deliveries of events: one for each event and channel, or digests where there are too many."""
-    sent, _ = sort_out(routed, (), now)
-    return tuple(plan_sent(sent, routing, parked, now, {}))
+    return tuple(plan_sent(sort_out(routed, ()).sent, routing, parked, now, {}))
 
 
-def sort_out(
-    routed: Sequence[RoutedEvent], mutes: Sequence[Mute], now: datetime
-) -> tuple[Mapping[str, Sequence[RoutedEvent]], Sequence[Delivery]]:
-    """Return the events that each channel is sent, and deliveries of those that mutes suppress.
+class SortedEvents(NamedTuple):
+    """What becomes of events on each of their channels."""
 
-    Nothing suppresses an event for those who asked for its task in person, nor a success that closes a ticket.
-    """
-    by_channel: dict[str, list[RoutedEvent]] = {}
-    suppressed: list[Delivery] = []
+    sent: Mapping[str, Sequence[RoutedEvent]]
+    """Those that are sent at once, by channel; likewise the others."""
+    held: Mapping[str, Sequence[tuple[RoutedEvent, Hold]]]
+    suppressed: Mapping[str, Sequence[tuple[RoutedEvent, Suppress]]]
+
+
+def sort_out(routed: Sequence[RoutedEvent], rules: Sequence[Rule]) -> SortedEvents:
+    """Ask the rules about each event on each of its channels."""
+    sent: dict[str, list[RoutedEvent]] = {}
+    held: dict[str, list[tuple[RoutedEvent, Hold]]] = {}
+    suppressed: dict[str, list[tuple[RoutedEvent, Suppress]]] = {}
     for item in routed:
-        mute = muted_by(item.event, mutes, now) if mutes else None
         for channel in item.channels:
-            if mute and channel not in item.solves and not DirectChannel.parse(channel):
-                suppressed.append(_suppressed(channel, item.event, _mute_reason(mute), now))
-            else:
-                by_channel.setdefault(channel, []).append(item)
-    return by_channel, suppressed
+            match ruling_on(item, channel, rules) if rules else None:
+                case None:
+                    sent.setdefault(channel, []).append(item)
+                case Hold() as hold:
+                    held.setdefault(channel, []).append((item, hold))
+                case Suppress() as ruling:
+                    suppressed.setdefault(channel, []).append((item, ruling))
+    return SortedEvents(sent=sent, held=held, suppressed=suppressed)
+
+
+def plan_suppressed(
+    suppressed: Mapping[str, Sequence[tuple[RoutedEvent, Suppress]]], now: datetime
+) -> Iterator[Delivery]:
+    """Yield the deliveries of events that rules suppress."""
+    for channel, items in suppressed.items():
+        for item, ruling in items:
+            yield replace(_suppressed(channel, item.event, ruling.reason, now), rule=ruling.rule)
+
+
+def plan_held(
+    held: Mapping[str, Sequence[tuple[RoutedEvent, Hold]]],
+    routing: RoutingConfig,
+    parked: Iterable[str],
+    now: datetime,
+) -> Iterator[Delivery]:
+    """Yield the deliveries of events that rules hold: one for each event, so that each can be released by itself."""
+    for channel, items in held.items():
+        for item, hold in items:
+            for planned in plan_sent({channel: [item]}, routing, parked, now, {}):
+                if planned.state is DeliveryState.SUPPRESSED:  # it changes no ticket, now or later
+                    yield planned
+                else:
+                    yield replace(planned, available_at=hold.until, rule=hold.rule, reason=_storable(hold.reason))
 
 
 def plan_sent(
@@ -215,11 +241,6 @@ _LOUD_TYPES = frozenset(kind for kind in EventType if kind.traits.severity.loud)
 def rank_of(events: Iterable[Event]) -> int:
     """Return the rank of a delivery of these events: bad news goes out before everything else that waits."""
     return USUAL_RANK if _LOUD_TYPES.isdisjoint([event.type for event in events]) else FAILURE_RANK
-
-
-def _mute_reason(mute: Mute) -> str:
-    reason = f"{mute.instance} is muted until {mute.until.isoformat(timespec='minutes')} by {mute.name}"
-    return f"{reason}: {mute.reason}" if mute.reason else reason
 
 
 def _suppressed(channel: str, event: Event, why: str, now: datetime) -> Delivery:

@@ -27,8 +27,9 @@ from notifier.core.diff import (
 )
 from notifier.core.errors import CredentialsRejected, PermissionDenied, RequestRejected, SourceError
 from notifier.core.model import Event, Scope, Snapshot, SourceOrigin, SourceState, TaskStatus, Transition
-from notifier.core.people import Mute
+from notifier.core.outbox import SortedEvents
 from notifier.core.routing import RoutedEvent, RoutingConfig, route_events
+from notifier.core.rulings import Rule
 from notifier.core.storm_plan import StormContext, failures_of, plan_storms
 from notifier.core.storms import Storm
 from notifier.core.ticket_plan import WantedTicket, ticket_subject, wanted_tickets
@@ -343,17 +344,19 @@ def plan_deliveries(
     routing: RoutingConfig,
     *,
     parked: Collection[str],
-    mutes: Sequence[Mute],
+    rules: Sequence[Rule],
     now: datetime,
     before: PlannedEvents | None = None,
     storms: StormContext | None = None,
 ) -> DeliveryPlan:
     """Plan the deliveries of events that have just been recorded, and what they make needless.
 
-    `before` is what earlier batches of the same poll have planned.
+    `rules` are asked in order about each event on each channel; see `notifier.core.rulings`. `before` is what earlier
+    batches of the same poll have planned.
     """
     before = before or PlannedEvents()
-    sent, suppressed = outbox.sort_out(new, mutes, now)
+    found = outbox.sort_out(new, rules)
+    sent = found.sent
     context = replace(storms or StormContext(), before=before.failures)
     stormy = plan_storms(sent, routing, parked, now, context)
     apart = {
@@ -361,16 +364,20 @@ def plan_deliveries(
         for channel, items in sent.items()
         if (left := [item for item in items if item.event.id not in stormy.taken.get(channel, ())])
     }
-    failed = {channel: found for channel, items in sent.items() if (found := failures_of(items))}
+    failed = {channel: failures for channel, items in sent.items() if (failures := failures_of(items))}
     keeping = frozenset(routing.ticket_channels)
     coalescing = [name for name, policy in routing.policies.items() if policy.coalesces]
     superseding = {
         name: {item.event.subject: item.event.id for item in new if name in item.channels} for name in coalescing
     }
-    shown = (item for item in new if coalescing and item.event.task)
-    planned = tuple(outbox.plan_sent(apart, routing, parked, now, before.apart))
+    shown = (item.event for item in new if coalescing and item.event.task)
+    planned = (
+        *outbox.plan_sent(apart, routing, parked, now, before.apart),
+        *outbox.plan_held(found.held, routing, parked, now),
+    )
+    getting = _channels_by_event(found)
     return DeliveryPlan(
-        deliveries=(*stormy.deliveries, *planned, *suppressed),
+        deliveries=(*stormy.deliveries, *planned, *outbox.plan_suppressed(found.suppressed, now)),
         wanted=wanted_tickets(planned) if keeping else (),
         extending=stormy.extending,
         storms=stormy.storms,
@@ -383,6 +390,18 @@ def plan_deliveries(
             for channel, items in failed.items()
         },
         superseding={name: by for name, by in superseding.items() if by},
-        shown={item.event: () if outbox.muted_by(item.event, mutes, now) else item.channels for item in shown},
+        shown={event: tuple(getting.get(event.id, ())) for event in shown},
         ended=[item.event.job_id for item in new if outbox.ends(item.event)],
     )
+
+
+def _channels_by_event(found: SortedEvents) -> Mapping[str, Collection[str]]:
+    """Return the channels that get each event, now or when a hold ends, by event id."""
+    channels: dict[str, list[str]] = {}
+    for channel, items in found.sent.items():
+        for item in items:
+            channels.setdefault(item.event.id, []).append(channel)
+    for channel, held in found.held.items():
+        for item, _ in held:
+            channels.setdefault(item.event.id, []).append(channel)
+    return channels

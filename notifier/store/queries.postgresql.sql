@@ -141,8 +141,8 @@ FROM actions ORDER BY actions.seq DESC
  LIMIT %(limit)s::INTEGER;
 -- name: deliveries
 -- takes: state, channel, id, event_ids list, limit
--- gives: seq, id, channel, subject, state, digest boolean, attempt, earlier_attempts, available_at time, claimed_by, begun boolean, outcome_unknown boolean, reason, ref, body, content_type, recipients, created_at time, settled_at time, dismissed_at time, retried_at time, rank, routing, storm, reply
-SELECT deliveries.seq, deliveries.id, deliveries.channel, deliveries.subject, deliveries.state, deliveries.digest, deliveries.attempt, deliveries.earlier_attempts, deliveries.available_at, deliveries.claimed_by, deliveries.begun, deliveries.outcome_unknown, deliveries.reason, deliveries.ref, deliveries.body, deliveries.content_type, deliveries.recipients, deliveries.created_at, deliveries.settled_at, deliveries.dismissed_at, deliveries.retried_at, deliveries.rank, deliveries.routing, deliveries.storm, (SELECT attempts.reply
+-- gives: seq, id, channel, subject, state, digest boolean, attempt, earlier_attempts, available_at time, claimed_by, begun boolean, outcome_unknown boolean, reason, ref, body, content_type, recipients, created_at time, settled_at time, dismissed_at time, retried_at time, rank, routing, storm, rule, reply
+SELECT deliveries.seq, deliveries.id, deliveries.channel, deliveries.subject, deliveries.state, deliveries.digest, deliveries.attempt, deliveries.earlier_attempts, deliveries.available_at, deliveries.claimed_by, deliveries.begun, deliveries.outcome_unknown, deliveries.reason, deliveries.ref, deliveries.body, deliveries.content_type, deliveries.recipients, deliveries.created_at, deliveries.settled_at, deliveries.dismissed_at, deliveries.retried_at, deliveries.rank, deliveries.routing, deliveries.storm, deliveries.rule, (SELECT attempts.reply
 FROM attempts
 WHERE attempts.delivery_id = deliveries.id ORDER BY attempts.number DESC
  LIMIT 1) AS reply

@@ -156,6 +156,7 @@ deliveries = sa.Table(
     sa.Column("rank", sa.Integer, nullable=False, server_default=text("1")),
     sa.Column("routing", sa.Text),
     sa.Column("storm", sa.String),
+    sa.Column("rule", sa.Text),
     sa.CheckConstraint(
         f"state IN ({', '.join(repr(str(state)) for state in DeliveryState)})",
         name=sa.schema.conv("ck_deliveries_ck_deliveries_state"),  # as the first migration has named it

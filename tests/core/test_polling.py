@@ -30,6 +30,7 @@ from notifier.core.polling import (
     unchanged_since,
 )
 from notifier.core.routing import ChannelPolicy, RoutedEvent, RoutingConfig
+from notifier.core.rulings import mute_rule
 
 RULES = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60))
 RUNNING = make_task("a", status="running")
@@ -382,20 +383,20 @@ MUTE = Mute(instance=FAILED.instance_id or "", until=T0 + timedelta(days=1), by=
 
 
 def test_an_end_supersedes_progress_on_channels_that_coalesce() -> None:
-    plan = plan_deliveries([ROUTED], ROUTING, parked=(), mutes=(), now=T0)
+    plan = plan_deliveries([ROUTED], ROUTING, parked=(), rules=(), now=T0)
     assert plan.superseding == {"live": {EVENT.subject: EVENT.id}}
     assert (plan.shown, plan.ended) == ({EVENT: ("live", "mail")}, ["a"])
 
 
 def test_a_muted_event_is_shown_by_threads_and_delivered_nowhere() -> None:
-    plan = plan_deliveries([ROUTED], ROUTING, parked=(), mutes=[MUTE], now=T0)
+    plan = plan_deliveries([ROUTED], ROUTING, parked=(), rules=[mute_rule([MUTE], T0)], now=T0)
     assert {delivery.state for delivery in plan.deliveries} == {DeliveryState.SUPPRESSED}
     assert plan.shown == {EVENT: ()}
 
 
 def test_threads_are_left_alone_where_no_channel_has_any() -> None:
     routing = RoutingConfig(policies={"mail": ChannelPolicy(name="mail")})
-    plan = plan_deliveries([ROUTED], routing, parked=["mail"], mutes=(), now=T0)
+    plan = plan_deliveries([ROUTED], routing, parked=["mail"], rules=(), now=T0)
     assert (plan.shown, plan.superseding) == ({}, {})
     assert {delivery.channel: delivery.state for delivery in plan.deliveries} == {
         "live": DeliveryState.PENDING,

@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core.delivery import Delivered, DeliveryState, GaveUp, Outcome, Parked, Retry, with_reply
-from notifier.core.outbox import new_delivery, settle, sort_out
+from notifier.core.outbox import new_delivery, plan_suppressed, settle, sort_out
 from notifier.core.people import Mute
 from notifier.core.recipients import combined_outcome
 from notifier.core.routing import RoutedEvent
+from notifier.core.rulings import mute_rule
 from notifier.sources.failures import classify
 from notifier.wording.reasons import TRANSLATED_LENGTH, localized_reason, reason_templates
 
@@ -200,7 +201,8 @@ def muted() -> str:
     until = T0 + timedelta(hours=1)
     about = event.task.instance_id or ""
     mute = Mute(instance=about, until=until, by="U1", name="bob", created_at=T0, reason="resizing")
-    _, (delivery,) = sort_out([RoutedEvent(event=event, channels=("dba",), routes=())], [mute], T0)
+    found = sort_out([RoutedEvent(event=event, channels=("dba",), routes=())], [mute_rule([mute], T0)])
+    (delivery,) = plan_suppressed(found.suppressed, T0)
     return delivery.reason or ""
 
 

@@ -20,6 +20,7 @@ from notifier.core.model import Event
 from notifier.core.people import Acknowledgement, Mute
 from notifier.core.polling import DeliveryPlan, PlannedEvents, plan_deliveries
 from notifier.core.routing import ChannelPolicy, DeliveryRouting, Route, RoutedEvent, RoutingConfig, route_events
+from notifier.core.rulings import mute_rule
 from notifier.core.storm_plan import StormContext, UnsentPart, split_listed
 from notifier.core.storms import MAX_GROUPS, MAX_INSTANCES, MAX_STORM_INSTANCE, MAX_STORM_REASON, Storm
 from notifier.ports import RenderRequest
@@ -57,12 +58,13 @@ def plan(
     now: datetime | None = None,
     unsent: Mapping[str, UnsentPart] | None = None,
 ) -> DeliveryPlan:
+    at = now or max((event.observed_at for event in events), default=T0)
     return plan_deliveries(
         route_events(events, config.routes),
         config,
         parked=parked,
-        mutes=mutes,
-        now=now or max((event.observed_at for event in events), default=T0),
+        rules=[mute_rule(mutes, at)],
+        now=at,
         before=before,
         storms=StormContext(open=lasting, unsent=unsent or {}, last=last, away_after=AWAY),
     )

@@ -13,6 +13,7 @@ from notifier.core.model import Event, TaskStatus
 from notifier.core.people import Mute
 from notifier.core.polling import plan_deliveries
 from notifier.core.routing import ChannelPolicy, Route, RoutedEvent, RoutingConfig
+from notifier.core.rulings import mute_rule
 from notifier.core.ticket_plan import Unsolved, operations_solved_by, with_tickets
 from notifier.core.tickets import TicketFields, operation_of
 
@@ -40,14 +41,13 @@ def routed(one: Event, *channels: str) -> RoutedEvent:
 
 
 def planned(
-    items: Sequence[RoutedEvent], unsolved: Unsolved | None = None, **more: object
+    items: Sequence[RoutedEvent], unsolved: Unsolved | None = None, mutes: Sequence[Mute] = ()
 ) -> dict[str, list[Delivery]]:
-    mutes = more.get("mutes", ())
     plan = plan_deliveries(
         with_tickets(items, ROUTING.ticket_channels, unsolved or {}),
         ROUTING,
         parked=(),
-        mutes=mutes,  # type: ignore[arg-type] # a list of mutes, or nothing
+        rules=[mute_rule(mutes, T0)],
         now=T0,
     )
     found: dict[str, list[Delivery]] = {"ops": [], "dba": []}
@@ -62,7 +62,7 @@ assert OPERATION is not None
 
 
 def test_a_failure_is_about_its_operation_and_asks_for_a_ticket() -> None:
-    plan = plan_deliveries([routed(FAILED, "ops", "dba")], ROUTING, parked=(), mutes=(), now=T0)
+    plan = plan_deliveries([routed(FAILED, "ops", "dba")], ROUTING, parked=(), rules=(), now=T0)
     ticket, message = sorted(plan.deliveries, key=lambda one: one.channel, reverse=True)
     assert ticket.subject == str(Subject(operation=OPERATION or ""))
     assert Subject.parse(ticket.subject).operation == OPERATION

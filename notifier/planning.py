@@ -1,0 +1,194 @@
+"""Plan the deliveries of new events, in the transaction that records them.
+
+Polls, monitoring and everything else that makes events use it: what is kept back, grouped or counted is decided in one
+place. It reads what the rules of `notifier.core.rulings` need, lets `notifier.core.polling.plan_deliveries` decide, and
+writes the decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from notifier.core import polling
+from notifier.core.model import Event
+from notifier.core.people import Mute
+from notifier.core.polling import DeliveryPlan, PlannedEvents
+from notifier.core.routing import RoutedEvent, RoutingConfig
+from notifier.core.rulings import Rule, mute_rule
+from notifier.core.storm_plan import StormContext, UnsentPart
+from notifier.core.storms import Storm
+from notifier.core.ticket_plan import WantedTicket
+from notifier.ports import DatabaseTime, DeliveryRecords, EventRecords, ParkedChannels
+
+
+class StormRecords(Protocol):
+    """The storms of failures."""
+
+    def lasting(self, source: str) -> Sequence[Storm]:
+        """Return the storms of a source that have not ended; nobody else changes them until the transaction ends."""
+
+    def save(self, storm: Storm, now: datetime) -> None:
+        """Record a storm, and let its message show it."""
+
+
+class PlanDeliveries(DeliveryRecords, Protocol):
+    """The deliveries that a plan makes and changes."""
+
+    def unsent_parts(self, storm_ids: Collection[str]) -> Mapping[str, UnsentPart]:
+        """Return the latest delivery of each of these storms of which no attempt has been made, by storm id."""
+
+    def extend(self, delivery_id: str, more: Sequence[Event]) -> bool:
+        """Add events to a delivery, unless an attempt has been made or it would overtake a newer one.
+
+        Return whether it took them.
+        """
+
+    def rank_as_failures(self, channel: str, subjects: Collection[str]) -> None:
+        """Let unsettled deliveries about these subjects go out with the failures: they hold back newer ones."""
+
+    def supersede_progress(self, channel: str, by: Mapping[str, str]) -> Sequence[str]:
+        """Supersede waiting progress of which no attempt has been made; return its event ids."""
+
+
+class WantedTickets(Protocol):
+    """The tickets of operations."""
+
+    def want(self, wanted: Sequence[WantedTicket], now: datetime) -> None:
+        """Record that operations have failed, and a ticket to open for those that have none."""
+
+
+class ShownThreads(Protocol):
+    """The messages that show tasks."""
+
+    def refresh(self, shown: Mapping[Event, Collection[str]], now: datetime) -> None:
+        """Let threads show events about their subjects, except on the channels that get a delivery of each."""
+
+
+class PlanPeople(Protocol):
+    """The people who subscribed to tasks."""
+
+    def pop_subscribers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
+        """Return who wants to know how tasks ended, by job id, and delete these subscriptions."""
+
+
+class PlanReads(Protocol):
+    """What a plan reads."""
+
+    def mutes(self, now: datetime) -> Sequence[Mute]:
+        """Return the mutes that are in force, those that end first first."""
+
+
+class PlanTx(DatabaseTime, Protocol):
+    """What planning needs of a transaction."""
+
+    @property
+    def events(self) -> EventRecords:
+        """The recorded events."""
+
+    @property
+    def deliveries(self) -> PlanDeliveries:
+        """The deliveries that a plan makes and changes."""
+
+    @property
+    def channels(self) -> ParkedChannels:
+        """The channels that are parked."""
+
+    @property
+    def storms(self) -> StormRecords:
+        """The storms of failures."""
+
+    @property
+    def tickets(self) -> WantedTickets:
+        """The tickets of operations."""
+
+    @property
+    def threads(self) -> ShownThreads:
+        """The messages that show tasks."""
+
+    @property
+    def people(self) -> PlanPeople:
+        """The people who subscribed to tasks."""
+
+    @property
+    def queries(self) -> PlanReads:
+        """What a plan reads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanContext:
+    """What the storms of a plan depend on, besides its events."""
+
+    storms: Sequence[Storm] = ()
+    """Storms of the source that have not ended, locked by the transaction."""
+    before: PlannedEvents = field(default_factory=PlannedEvents)
+    """What earlier batches of the same poll have planned."""
+    last: bool = True
+    """See `StormContext.last`; likewise the next one."""
+    away_after: timedelta = timedelta.max
+
+
+_ALONE = PlanContext()
+
+
+def plan_new(
+    tx: PlanTx, new: Sequence[RoutedEvent], routing: RoutingConfig, now: datetime, context: PlanContext = _ALONE
+) -> DeliveryPlan:
+    """Plan the deliveries of events that this transaction has recorded, all of one source, and write the plan."""
+    plan = polling.plan_deliveries(
+        new,
+        routing,
+        rules=read_rules(tx, now) if new else (),
+        parked=tx.channels.parked() if new else {},
+        now=now,
+        before=context.before,
+        storms=StormContext(
+            open=context.storms,
+            unsent=tx.deliveries.unsent_parts([storm.id for storm in context.storms]) if new and context.storms else {},
+            last=context.last,
+            away_after=context.away_after,
+        ),
+    )
+    _write(tx, plan, now)
+    if plan.ended:
+        tx.people.pop_subscribers(new[0].event.source, plan.ended)
+    return plan
+
+
+def announce(tx: PlanTx, routed: Sequence[RoutedEvent], routing: RoutingConfig, now: datetime) -> Announced:
+    """Record events that the notifier makes itself and plan their deliveries. One that is recorded stays as it is."""
+    new = tx.events.record(routed).new
+    plan = plan_new(tx, new, routing, now) if new else DeliveryPlan()
+    return Announced(new=new, plan=plan)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announced:
+    """What came of an announcement."""
+
+    new: Sequence[RoutedEvent]
+    """The events that were not recorded before."""
+    plan: DeliveryPlan
+
+
+def read_rules(tx: PlanTx, now: datetime) -> tuple[Rule, ...]:
+    """Read what keeps messages back, in the order in which it is asked."""
+    return (mute_rule(tx.queries.mutes(now), now),)
+
+
+def _write(tx: PlanTx, plan: DeliveryPlan, now: datetime) -> None:
+    for channel, subjects in plan.failed.items():
+        tx.deliveries.rank_as_failures(channel, subjects)
+    left = [more for id_, more in plan.extending.items() if not tx.deliveries.extend(id_, more.events)]
+    tx.deliveries.record([*plan.deliveries, *left])
+    if plan.wanted:
+        tx.tickets.want(plan.wanted, now)
+    for channel, by in plan.superseding.items():
+        tx.deliveries.supersede_progress(channel, by)
+    if plan.shown:
+        tx.threads.refresh(plan.shown, now)
+    # After the deliveries and the threads of tasks, in the order in which a settlement locks the same rows.
+    for storm in plan.storms:
+        tx.storms.save(storm, now)
