@@ -1,12 +1,13 @@
 """Queries of the store: functions over its reads, for the command line, the chat and the page alike."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import SequenceMatcher
 from heapq import nlargest
 from typing import Generic, Protocol, TypeVar
 
+from notifier.core.causes import CauseCatalogue
 from notifier.core.delivery import Attempt, Delivery
 from notifier.core.health import HealthReport, judge
 from notifier.core.health_facts import Expected, HealthFacts
@@ -228,17 +229,27 @@ def task_history(q: Lookup, task: Task) -> tuple[Event, ...]:
     return tuple(routed.event for routed in q.events(wanted))[::-1]
 
 
-def explain_task(q: Lookup, stored: StoredTask, routes: Sequence[Route], channels: Collection[str]) -> TaskExplanation:
+def explain_task(
+    q: Lookup,
+    stored: StoredTask,
+    routes: Sequence[Route],
+    channels: Collection[str],
+    catalogue: CauseCatalogue | None = None,
+) -> TaskExplanation:
     """Return why each channel was or was not notified of each change of the task.
 
-    `channels` are the configured ones; those that were planned for at the time are covered too.
+    `channels` are the configured ones; those that were planned for at the time are covered too. The catalogue is for
+    routes that ask for a cause.
     """
     task = stored.task
     events = tuple(q.events(EventFilter(source=task.source, job_id=task.job_id, exact=True, limit=MAX_HISTORY)))[::-1]
     deliveries = _deliveries_by_pair(q, [found.event.id for found in events])
     return TaskExplanation(
         task=stored,
-        events=tuple(_event_record(q, found, routes, channels, deliveries) for found in events),
+        events=tuple(
+            _event_record(q, found, explain_routes(found.event, routes, catalogue), channels, deliveries)
+            for found in events
+        ),
         tickets=tuple(one for one in q.tickets(operation_of_task(task)) if one.label is not None),
     )
 
@@ -264,12 +275,12 @@ def _deliveries_by_pair(q: Lookup, event_ids: Sequence[str]) -> _Pairs:
 
 
 def _event_record(
-    q: Lookup, routed: RoutedEvent, routes: Sequence[Route], channels: Collection[str], deliveries: _Pairs
+    q: Lookup, routed: RoutedEvent, verdicts: Iterable[RouteVerdict], channels: Collection[str], deliveries: _Pairs
 ) -> EventRecord:
     names = sorted({*channels, *routed.channels})
     return EventRecord(
         routed=routed,
-        verdicts=tuple(explain_routes(routed.event, routes)),
+        verdicts=tuple(verdicts),
         channels=tuple(
             ChannelRecord(
                 channel=name,

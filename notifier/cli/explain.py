@@ -45,7 +45,7 @@ def explain(
 
 def _explain(q: Lookup, job_id: str, source: str | None, config: Outline, view: View) -> TaskExplanation:
     stored = require_task(q, job_id, source, view)
-    return lookup.explain_task(q, stored, config.routes, config.channel_names)
+    return lookup.explain_task(q, stored, config.routes, config.channel_names, config.cause_catalogue)
 
 
 def explanation(view: View, found: TaskExplanation) -> RenderableType:

@@ -19,10 +19,11 @@ from notifier.config.advice import typical_fields
 from notifier.core import alerts
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.events import EventType
-from notifier.core.routing import FIELDS, RouteVerdict, channels_of, explain_fields, fields_of, parse_matcher
+from notifier.core.fields import FIELDS, fields_of
+from notifier.core.matchers import parse_matcher
+from notifier.core.routing import RouteVerdict, channels_of, explain_fields
 from notifier.lookup import Lookup
 from notifier.ports import EventFilter
-from notifier.settings.words import closest_match
 from notifier.sources.base import SourceSettings
 
 
@@ -69,8 +70,6 @@ def parse_fields(texts: Sequence[str], sources: Sequence[SourceSettings]) -> Map
     types = {kind.value: kind for kind in EventType}
     kind = types.get(given.get("type", ""))
     if kind is None:
-        if guess := closest_match(given.get("type", ""), types):
-            raise ConfigurationError(f"there is no type {given['type']!r}; did you mean type={guess}?")
         raise ConfigurationError(f"type must be one of {', '.join(types)}; write for example type=task.failed")
     source = next((one for one in sources if one.name == given.get("source")), None)
     severity = {"severity": kind.traits.severity_in(given["environment"]).value} if "environment" in given else {}

@@ -11,17 +11,11 @@ from pydantic import SecretStr
 from notifier.channels.templates import DIGEST, template_key
 from notifier.config.config import Config
 from notifier.core.events import EventType
+from notifier.core.fields import FIELDS, LABEL_PREFIX, OPERATION_KINDS, label_fields
+from notifier.core.matchers import Matcher, is_glob
 from notifier.core.model import TaskStatus
-from notifier.core.routing import (
-    FIELDS,
-    LABEL_PREFIX,
-    Matcher,
-    Route,
-    channels_of,
-    explain_fields,
-    label_fields,
-    looks_like_glob,
-)
+from notifier.core.routing import Route, channels_of, explain_fields
+from notifier.settings.words import closest_match
 from notifier.sources.base import SourceSettings
 from notifier.wording.states import EVENT_ROWS
 
@@ -204,8 +198,16 @@ def suspicious_values(config: Config) -> Iterable[str]:
             )
     for route in config.routes:
         for matcher in route.match:
-            if meant := looks_like_glob(matcher):
-                yield f"{matcher} of route {route.name} compares with an asterisk. Did you mean {meant}?"
+            if meant := _mistyped_operation(matcher):
+                yield f"{matcher} of route {route.name}: did you mean {meant}?"
+
+
+def _mistyped_operation(matcher: Matcher) -> str | None:
+    """Return the kind of operation that was probably meant: the set is open, so that an unknown one is no error."""
+    if matcher.field != "operation" or matcher.op in ("=~", "!~"):
+        return None
+    unknown = [name for name in matcher.members if not is_glob(name) and name not in OPERATION_KINDS]
+    return next(filter(None, (closest_match(name, OPERATION_KINDS, likeness=0.8) for name in unknown)), None)
 
 
 def _overbooked_credentials(config: Config) -> Iterable[str]:

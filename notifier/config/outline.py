@@ -21,7 +21,8 @@ from notifier.config.files import environment, read_text
 from notifier.core.causes import CauseCatalogue
 from notifier.core.durations import parse_duration
 from notifier.core.health_facts import FAILING_AFTER, ConfiguredSource, Expected
-from notifier.core.routing import Route, parse_matcher
+from notifier.core.matchers import parse_matcher
+from notifier.core.routing import Route
 from notifier.core.severity import Severity
 from notifier.settings.words import LABEL_PATTERN, NAME_PATTERN, PROJECT_ID_PATTERN, REGION_PATTERN
 from notifier.wording.causes import builtin_catalogue

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pydantic import ValidationError
 
 from notifier.config.document import EnvironmentValue, Path, Problem, YamlDocument, dotted
-from notifier.core.routing import LABEL_PREFIX, Matcher, parse_matcher
+from notifier.core.fields import LABEL_PREFIX
+from notifier.core.matchers import Matcher, fits, parse_matcher
 from notifier.settings.explain import Loc
 from notifier.settings.words import did_you_mean
 
@@ -99,18 +100,26 @@ def _unknown_names_in_matchers(data: object) -> Iterator[tuple[Path, str]]:
 
 def _unknown_name(data: object, matcher: Matcher) -> str | None:
     """Return what a matcher names that the configuration does not have, so that it would match nothing."""
-    field, name = matcher.field, matcher.value
+    field = matcher.field
     if field.startswith(LABEL_PREFIX):
         label, labels = field.removeprefix(LABEL_PREFIX), _labels(data)
         return None if label in labels else _unknown("source has the label", label, labels, "Labels")
-    if matcher.op not in ("=", "!=") or not name:
+    if matcher.op in ("=~", "!~"):
         return None
     if field in ("source", "channel"):
-        known = _names(data, f"{field}s")
-        return None if name in known else _unknown(f"{field} is called", name, known, f"{field.title()}s")
+        return _first_unknown(f"{field} is called", matcher, _names(data, f"{field}s"), f"{field.title()}s")
     if field == "environment":
         known = _each(data, "sources", "environment")
-        return None if name in known else _unknown("source has the environment", name, known, "Environments")
+        return _first_unknown("source has the environment", matcher, known, "Environments")
+    return None
+
+
+def _first_unknown(what: str, matcher: Matcher, known: Collection[str], kinds: str) -> str | None:
+    """Return what is wrong with the first value that no known name fits. The empty value is that of other events."""
+    for name in matcher.members:
+        one = Matcher(field=matcher.field, op="=", value=name)
+        if name and not any(fits(one, {matcher.field: other}) for other in known):
+            return _unknown(what, name, known, kinds)
     return None
 
 

@@ -1,48 +1,25 @@
 """The section `routes`: which events go to which channels."""
 
 import json
-from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Annotated
 
 from pydantic import Field, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
 from notifier.channels.ticket_settings import FieldValues, Word, Words
-from notifier.core.events import EventType
-from notifier.core.model import TaskStatus
-from notifier.core.routing import MAX_MENTIONS, Matcher, Route, fits, parse_matcher
+from notifier.core.matchers import Matcher, parse_matcher
+from notifier.core.routing import MAX_MENTIONS, Route
 from notifier.core.severity import Severity
 from notifier.core.tickets import TicketFields
 from notifier.settings.base import Settings
 from notifier.settings.types import MentionText, Name
-from notifier.settings.words import FixedMessageError, did_you_mean
-
-_VALUES: Mapping[str, Collection[str]] = {
-    "type": [kind.value for kind in EventType],
-    "status": [status.value for status in TaskStatus],
-    "late": ["true", "false"],
-    "severity": [severity.value for severity in Severity],
-}
-"""Allowed values of fields with a closed set: a typing mistake in one would silently match nothing."""
+from notifier.settings.words import FixedMessageError
 
 
 def _matcher(text: object) -> Matcher:
     if not isinstance(text, str):
         raise FixedMessageError("must be text such as type=task.failed.")
-    matcher = parse_matcher(text)
-    if wrong := _impossible_reason(matcher, _VALUES.get(matcher.field, ())):
-        raise ValueError(wrong)
-    return matcher
-
-
-def _impossible_reason(matcher: Matcher, known: Collection[str]) -> str | None:
-    """Return why a matcher can match no event; None if it can."""
-    if known and matcher.op in ("=", "!=") and matcher.value not in known:
-        hint = did_you_mean(matcher.value, known, otherwise="It is one of")
-        return f"{matcher.field} is never {matcher.value!r}. {hint}"
-    if known and matcher.op == "=~" and not any(fits(matcher, {matcher.field: value}) for value in known):
-        return f"matches no {matcher.field}. The whole value must match; it is one of {', '.join(known)}."
-    return None
+    return parse_matcher(text)
 
 
 class RouteTicketSettings(Settings):
@@ -77,7 +54,8 @@ class RouteSettings(Settings):
 
     name: Name
     match: tuple[Annotated[Matcher, PlainValidator(_matcher), WithJsonSchema({"type": "string"})], ...] = ()
-    """All must match: `field=value`, `field!=value`, `field=~regex`, `field!~regex`. None matches every event."""
+    """All must match: `field=value`, `field!=value`, `field=~regex`, `field!~regex`, `field>number`, `field in [a, b]`,
+    `field not in [a, b]`. None matches every event."""
     channels: tuple[str, ...] = Field(min_length=1)
     """Names of channels."""
     stop: bool = False

@@ -269,7 +269,7 @@ def decide_poll(batch: PollBatch, known: KnownTasks, source: PolledSource, routi
     events = [*_gap(source), *(replace(one, away_since=away_since) if one.late else one for one in changed_tasks)]
     repeated = {each.after.job_id: each.occurrence for each in transitions if each.recurs}
     return PollDecision(
-        events=outbox.with_subscribers(route_events(events, routing.routes), known.subscribers),
+        events=outbox.with_subscribers(route_events(events, routing.routes, routing.catalogue), known.subscribers),
         updates={
             job_id: TaskWrite(
                 recorded=replace(row, occurrence=repeated[job_id]) if job_id in repeated else row,

@@ -1,28 +1,16 @@
 """Which channels an event goes to, and why not to the others."""
 
-import difflib
 import functools
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from notifier.core import patterns
+from notifier.core.causes import CauseCatalogue
 from notifier.core.events import EventType
+from notifier.core.fields import FIELDS, fields_of
+from notifier.core.matchers import Matcher, first_misfit, value_of
 from notifier.core.model import Event
 from notifier.core.severity import Severity, worst
 from notifier.core.tickets import TicketFields, joined_fields
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Matcher:
-    """`field op value`, with op one of = != =~ !~. A regular expression must match the whole value."""
-
-    field: str
-    op: str
-    value: str
-
-    def __str__(self) -> str:
-        return f"{self.field}{self.op}{self.value}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +92,8 @@ class RoutingConfig:
 
     routes: Sequence[Route] = ()
     policies: Mapping[str, ChannelPolicy] = field(default_factory=dict)
+    catalogue: CauseCatalogue | None = None
+    """The causes that explain reasons of failed tasks; None where no route asks for a cause."""
 
     @property
     def ticket_channels(self) -> Sequence[str]:
@@ -122,105 +112,6 @@ class RoutedEvent:
     """Those of the channels that keep a ticket for the operation that has succeeded with it."""
 
 
-_TASK_FIELDS = {
-    "name": "name",
-    "status": "status",
-    "raw_status": "raw_status",
-    "instance": "instance_name",
-    "instance_id": "instance_id",
-    "instance_status": "instance_status",
-    "fail_reason": "fail_reason",
-}
-_EVENT_FIELDS = (
-    "type",
-    "severity",
-    "source",
-    "environment",
-    "region",
-    "project_id",
-    "job_id",
-    "previous_status",
-    "channel",
-)
-
-FIELDS: tuple[str, ...] = (*_EVENT_FIELDS, *_TASK_FIELDS, "late")
-"""Every field that a matcher can name, besides the labels of sources."""
-
-LABEL_PREFIX = "label."
-"""How the field of a label begins: `label.team`."""
-
-_LABEL_FIELD = re.compile(r"label\.[a-z][a-z0-9_]{0,39}")
-_MATCHER = re.compile(r"\s*(?P<field>[\w.]+)\s*(?P<op>=~|!~|!=|=)\s*(?P<value>.*?)\s*", re.DOTALL)
-
-
-def parse_matcher(text: str) -> Matcher:
-    """Read `field op value`, op being one of = != =~ !~. Raises ValueError with what would be right."""
-    found = _MATCHER.fullmatch(text)
-    if found is None:
-        raise ValueError(f"{text!r} is not a matcher; write field=value, field!=value, field=~regex or field!~regex")
-    matcher = Matcher(field=found["field"], op=found["op"], value=found["value"])
-    if matcher.field not in FIELDS and not _LABEL_FIELD.fullmatch(matcher.field):
-        known = f"{', '.join(FIELDS)} and {LABEL_PREFIX}NAME"
-        raise ValueError(f"unknown field {matcher.field!r}{_did_you_mean(matcher.field)}; fields are {known}")
-    if matcher.op in ("=~", "!~"):
-        patterns.check_pattern(matcher.value)
-    return matcher
-
-
-def looks_like_glob(matcher: Matcher) -> str | None:
-    """Return the matcher that was probably meant where one compares with a pattern of a shell, or None.
-
-    Only reasons may hold an asterisk: no name or id of the cloud does, so that such a matcher fits nothing.
-    """
-    if matcher.op not in ("=", "!=") or matcher.field == "fail_reason" or "*" not in matcher.value:
-        return None
-    pattern = ".*".join(map(re.escape, matcher.value.split("*"))).replace(r"\-", "-")
-    return f"{matcher.field}{'=~' if matcher.op == '=' else '!~'}{pattern}"
-
-
-def _did_you_mean(name: str) -> str:
-    near = difflib.get_close_matches(name, FIELDS, n=1)
-    return f", did you mean {near[0]!r}?" if near else ""
-
-
-def fields_of(event: Event, names: Iterable[str] = FIELDS) -> dict[str, str]:
-    """Return what matchers see of an event: the fields of these names, and its labels.
-
-    What is not known is the empty string, and so is a label without entry.
-    """
-    return {name: _field_of(event, name) for name in names} | label_fields(event.labels)
-
-
-def _field_of(event: Event, name: str) -> str:
-    if name in _TASK_FIELDS:
-        return str(getattr(event.task, _TASK_FIELDS[name]) or "") if event.task else ""
-    if name == "late":
-        return "true" if event.late else "false"
-    return str(getattr(event, name) or "")
-
-
-def label_fields(labels: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the fields of the labels of a source."""
-    return {f"{LABEL_PREFIX}{name}": text for name, text in labels}
-
-
-_OPS: Mapping[str, Callable[[str, str], bool]] = {
-    "=": lambda actual, value: actual == value,
-    "!=": lambda actual, value: actual != value,
-    "=~": lambda actual, value: patterns.matches_pattern(value, actual),
-    "!~": lambda actual, value: not patterns.matches_pattern(value, actual),
-}
-
-
-def fits(matcher: Matcher, fields: Mapping[str, str]) -> bool:
-    """Return whether the fields of an event satisfy a matcher."""
-    return _OPS[matcher.op](_value(matcher, fields), matcher.value)
-
-
-def _value(matcher: Matcher, fields: Mapping[str, str]) -> str:
-    return fields.get(matcher.field, "") if matcher.field.startswith(LABEL_PREFIX) else fields[matcher.field]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteVerdict:
     """Whether a route took an event, and if not, why."""
@@ -235,9 +126,11 @@ class RouteVerdict:
     """The earlier route with `stop`."""
 
 
-def explain_routes(event: Event, routes: Iterable[Route]) -> list[RouteVerdict]:
+def explain_routes(
+    event: Event, routes: Iterable[Route], catalogue: CauseCatalogue | None = None
+) -> list[RouteVerdict]:
     """Return the verdict of every route, in order."""
-    return explain_fields(fields_of(event), routes)
+    return explain_fields(fields_of(event, catalogue=catalogue), routes)
 
 
 def explain_fields(fields: Mapping[str, str], routes: Iterable[Route]) -> list[RouteVerdict]:
@@ -253,19 +146,11 @@ def explain_fields(fields: Mapping[str, str], routes: Iterable[Route]) -> list[R
     return verdicts
 
 
-def _failed_matcher(route: Route, fields: Mapping[str, str]) -> Matcher | None:
-    """Return the first matcher of a route that the fields of an event do not satisfy; None where it takes the event."""
-    for matcher in route.match:
-        if not fits(matcher, fields):
-            return matcher
-    return None
-
-
 def _judge(route: Route, fields: Mapping[str, str]) -> RouteVerdict:
-    failed = _failed_matcher(route, fields)
+    failed = first_misfit(route.match, fields)
     if failed is None:
         return RouteVerdict(route=route, matched=True)
-    return RouteVerdict(route=route, matched=False, failed_matcher=failed, actual=_value(failed, fields))
+    return RouteVerdict(route=route, matched=False, failed_matcher=failed, actual=value_of(failed, fields))
 
 
 def channels_of(verdicts: Sequence[RouteVerdict]) -> tuple[str, ...]:
@@ -273,10 +158,15 @@ def channels_of(verdicts: Sequence[RouteVerdict]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(channel for v in verdicts if v.matched for channel in v.route.channels))
 
 
-def route_events(events: Iterable[Event], routes: Sequence[Route]) -> tuple[RoutedEvent, ...]:
-    """Return each event with the routes that take it and the channels it goes to."""
+def route_events(
+    events: Iterable[Event], routes: Sequence[Route], catalogue: CauseCatalogue | None = None
+) -> tuple[RoutedEvent, ...]:
+    """Return each event with the routes that take it and the channels it goes to.
+
+    The catalogue is asked where a matcher is about a cause or an error code; without it no cause is known.
+    """
     matched = {matcher.field for route in routes for matcher in route.match}.intersection(FIELDS)
-    return tuple(_routed(event, fields_of(event, matched), routes) for event in events)
+    return tuple(_routed(event, fields_of(event, matched, catalogue), routes) for event in events)
 
 
 def routing_on(channel: str, items: Sequence[RoutedEvent], routes: Iterable[Route]) -> DeliveryRouting:
@@ -329,7 +219,7 @@ def _routing_of(item: RoutedEvent, routes: Sequence[Route]) -> DeliveryRouting:
 def _routed(event: Event, fields: Mapping[str, str], routes: Sequence[Route]) -> RoutedEvent:
     taking = []
     for route in routes:
-        if _failed_matcher(route, fields) is None:
+        if first_misfit(route.match, fields) is None:
             taking.append(route)
             if route.stop:
                 break

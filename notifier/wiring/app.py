@@ -56,6 +56,7 @@ class App:
         """The routes and the channels that they lead to."""
         return RoutingConfig(
             routes=self.config.routes,
+            catalogue=self.config.cause_catalogue,
             policies={
                 name: ChannelPolicy(
                     name=name,

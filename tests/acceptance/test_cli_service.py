@@ -509,16 +509,16 @@ def test_a_single_poll_reports_undelivered_messages_and_fails(tmp_path: Path, so
 
 def test_check_shows_what_is_probably_a_mistake(tmp_path: Path) -> None:
     odd = NO_CLOUD | {"project_id": "zz"}
-    routes = [{"name": "all", "match": ["instance=prod-*"], "channels": ["terminal"]}]
+    routes = [{"name": "all", "match": ["instance=prod-*", "operation=bakup"], "channels": ["terminal"]}]
     folder = configured(tmp_path, odd, channels=[{"name": "terminal", "kind": "console"}], routes=routes)
     found = json.loads(invoke("check", "--json", cwd=folder).stdout)["warnings"]
     assert any("is 'zz'; a project id usually is 32 hexadecimal digits" in warning for warning in found)
-    assert any("Did you mean instance=~prod-.*?" in warning for warning in found)
+    assert any("operation=bakup of route all: did you mean backup?" in warning for warning in found)
 
 
 def test_a_mistyped_event_type_is_answered_with_the_likely_one(tmp_path: Path) -> None:
     shown = invoke("route", "type=task.complete", cwd=offline(tmp_path), code=2).stderr
-    assert shown.strip() == "error: there is no type 'task.complete'; did you mean type=task.completed?"
+    assert shown.strip() == "error: type is never 'task.complete'. Did you mean task.completed?"
 
 
 def test_full_width_letters_count_as_plain_ones(tmp_path: Path) -> None:

@@ -28,10 +28,11 @@ from notifier.core.events import EventType
 from notifier.core.health import HealthReport, judge
 from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, HealthFacts
 from notifier.core.identity import Subject
+from notifier.core.matchers import Matcher
 from notifier.core.model import ChannelState, SourceState, Task, TaskStatus
 from notifier.core.pacing import ChannelHealth as Pacing
 from notifier.core.people import Mute
-from notifier.core.routing import Matcher, Route, RoutedEvent, explain_routes
+from notifier.core.routing import Route, RoutedEvent, explain_routes
 from notifier.lookup import Audit, ChannelRecord, EventRecord, TaskExplanation
 from notifier.ports import CheckResult, Ledger, StoredTask
 from notifier.wording.localizer import Localizer

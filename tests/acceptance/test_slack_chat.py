@@ -39,8 +39,9 @@ from notifier.config.config import Config
 from notifier.config.loading import loads
 from notifier.config.web import WebSettings
 from notifier.core.delivery import DeliveryState
+from notifier.core.matchers import Matcher
 from notifier.core.model import Task
-from notifier.core.routing import Matcher, Route
+from notifier.core.routing import Route
 from notifier.ports import DeliveryFilter
 from notifier.service.service import Service
 from notifier.wiring.app import App, open_app, open_chat

@@ -28,9 +28,10 @@ from notifier.core.alerts import (
 from notifier.core.events import EventType
 from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, HealthFacts
 from notifier.core.identity import Subject
+from notifier.core.matchers import Matcher
 from notifier.core.model import ChannelState, SourceState
 from notifier.core.pacing import ChannelHealth
-from notifier.core.routing import Matcher, Route
+from notifier.core.routing import Route
 from notifier.core.severity import Severity
 
 MINUTE = timedelta(minutes=1)

@@ -28,7 +28,8 @@ from notifier.config.loading import InvalidConfiguration, load, loads
 from notifier.config.schema import json_schema
 from notifier.config.web import WebSettings
 from notifier.core.errors import ConfigurationError
-from notifier.core.routing import Matcher, Route
+from notifier.core.matchers import Matcher
+from notifier.core.routing import Route
 from notifier.core.tickets import TicketFields
 from notifier.integrations.email.settings import EmailSettings
 

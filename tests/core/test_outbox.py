@@ -14,9 +14,10 @@ from notifier.core import retry
 from notifier.core.alerts import route_alerts
 from notifier.core.delivery import Delivered, DeliveryState, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.events import EventType
+from notifier.core.matchers import parse_matcher
 from notifier.core.model import Event
 from notifier.core.outbox import plan, settle
-from notifier.core.routing import ChannelPolicy, DeliveryRouting, Route, RoutingConfig, parse_matcher, route_events
+from notifier.core.routing import ChannelPolicy, DeliveryRouting, Route, RoutingConfig, route_events
 from notifier.core.severity import Severity, worst
 
 SCHEDULE = (timedelta(seconds=5), timedelta(seconds=30), timedelta(minutes=5))

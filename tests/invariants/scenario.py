@@ -36,10 +36,11 @@ from notifier.core.delivery import (
     Retry,
     Unknown,
 )
+from notifier.core.matchers import Matcher
 from notifier.core.model import Scope, Snapshot
 from notifier.core.pacing import Pace
 from notifier.core.polling import PollRules
-from notifier.core.routing import ChannelPolicy, Matcher, Route, RoutedEvent, RoutingConfig
+from notifier.core.routing import ChannelPolicy, Route, RoutedEvent, RoutingConfig
 from notifier.deliver import DeliveryRules
 from notifier.http import HttpClient
 from notifier.poll import PollReport, poll_once

@@ -14,9 +14,10 @@ from notifier import lookup
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, delivery_id
 from notifier.core.events import EventType
 from notifier.core.health_facts import HealthFacts
+from notifier.core.matchers import Matcher
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus, event_id
 from notifier.core.people import Action, Mute
-from notifier.core.routing import Matcher, Route, RoutedEvent
+from notifier.core.routing import Route, RoutedEvent
 from notifier.core.tickets import Ticket
 from notifier.ports import (
     DeliveryFilter,

@@ -18,12 +18,13 @@ from notifier.core.errors import SourceUnreachable
 from notifier.core.events import EventType
 from notifier.core.health import FindingKind
 from notifier.core.health_facts import ConfiguredSource, Expected
+from notifier.core.matchers import parse_matcher
 from notifier.core.model import Event
 from notifier.core.outbox import settle
 from notifier.core.pacing import ChannelHealth
 from notifier.core.people import Person
 from notifier.core.polling import PollRules
-from notifier.core.routing import ChannelPolicy, Route, RoutedEvent, RoutingConfig, parse_matcher
+from notifier.core.routing import ChannelPolicy, Route, RoutedEvent, RoutingConfig
 from notifier.core.severity import Severity
 from notifier.monitor import MonitorReport, MonitorRules, run_monitor
 from notifier.poll import poll_once
