@@ -18,14 +18,14 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from notifier.core.wall_time import LONGEST_SHIFT, changes, instant_of, offset_at, wall_time, zone_of
+
 MAX_CRON_LENGTH = 200
 """Maximum length of a schedule, in characters."""
 
 _EXAMPLE = 'write minute, hour, day of month, month and day of week, for example "0 9 * * 1" for Mondays at 09:00'
 _FIELDS = {"minute": 0, "hour": 1, "day-of-month": 2, "month": 3, "day-of-week": 4}
 _BEGINNING = datetime(2000, 1, 1)  # noqa: DTZ001 - the library matches times of a clock on the wall
-_LONGEST_SHIFT = timedelta(days=1)
-"""No clock is set forward or back by more than this (Samoa left out a day in 2011), nor twice within it."""
 _TICK = timedelta(microseconds=1)
 
 
@@ -59,7 +59,7 @@ class Cron:
             raise ValueError(f"{text!r} is not a schedule: {field}; {_EXAMPLE}") from None
         if first is None:
             raise ValueError(f"{text!r} never fires: no date fits its day of month, month and day of week; {_EXAMPLE}")
-        return cls(" ".join(fields), timezone if isinstance(timezone, ZoneInfo) else _zone(timezone))
+        return cls(" ".join(fields), timezone if isinstance(timezone, ZoneInfo) else zone_of(timezone))
 
     def after(self, at: datetime) -> datetime:
         """Return the first time that the schedule fires after an aware time, in UTC."""
@@ -77,81 +77,43 @@ class Cron:
     # ---- fixed times: each time of the wall clock is one instant, in the same order ----
 
     def _fixed_after(self, at: datetime) -> datetime:
-        instants = map(self._instant, CronSim(self.text, self._wall(at)))
+        instants = map(self._instant, CronSim(self.text, wall_time(at, self.zone)))
         return next(instant for instant in instants if instant > at)
 
     def _fixed_previous(self, at: datetime) -> datetime:
         # In the second of two equal hours, what the wall clock is yet to show again has fired.
-        repeated = self._offset(at - _LONGEST_SHIFT) != self._offset(at)
-        latest = self._wall(at) + (_LONGEST_SHIFT if repeated else timedelta())
+        repeated = offset_at(at - LONGEST_SHIFT, self.zone) != offset_at(at, self.zone)
+        latest = wall_time(at, self.zone) + (LONGEST_SHIFT if repeated else timedelta())
         instants = map(self._instant, self._until(latest))
         return next(instant for instant in instants if instant <= at)
-
-    def _instant(self, wall: datetime) -> datetime:
-        """Return when the wall clock shows a time first, or, where it skips that time, when it does so."""
-        instant = wall.replace(tzinfo=self.zone).astimezone(UTC)
-        if self._wall(instant) == wall:
-            return instant
-        # A skipped time is read with the offset from before the change, so the change is not after it.
-        return next(self._changes(instant - _LONGEST_SHIFT, instant))
 
     # ---- other times: what the wall clock shows, one stretch of equal offsets after another ----
 
     def _shown_after(self, at: datetime) -> datetime:
         since = at + _TICK
         while True:
-            wall = next(CronSim(self.text, self._wall(since) - _TICK))
-            instant = (wall - self._offset(since)).replace(tzinfo=UTC)
-            change = next(self._changes(since, instant), None)
+            wall = next(CronSim(self.text, wall_time(since, self.zone) - _TICK))
+            instant = (wall - offset_at(since, self.zone)).replace(tzinfo=UTC)
+            change = next(changes(since, instant, self.zone), None)
             if change is None:
                 return instant
             since = change
 
     def _shown_previous(self, at: datetime) -> datetime:
         while True:
-            wall = next(self._until(self._wall(at)))
-            instant = (wall - self._offset(at)).replace(tzinfo=UTC)
-            changes = list(self._changes(instant, at))
-            if not changes:
+            wall = next(self._until(wall_time(at, self.zone)))
+            instant = (wall - offset_at(at, self.zone)).replace(tzinfo=UTC)
+            found = list(changes(instant, at, self.zone))
+            if not found:
                 return instant
-            at = changes[-1] - _TICK
+            at = found[-1] - _TICK
 
-    # ---- clocks ----
+    # ---- the wall clock ----
+
+    def _instant(self, wall: datetime) -> datetime:
+        return instant_of(wall, self.zone)
 
     def _until(self, wall: datetime) -> Iterator[datetime]:
         """Yield the times of the wall clock that fit and are not after one, the latest first."""
         # The library begins before a whole second, and at the second of any other time.
         return CronSim(self.text, wall if wall.microsecond else wall + timedelta(seconds=1), reverse=True)
-
-    def _wall(self, at: datetime) -> datetime:
-        return at.astimezone(self.zone).replace(tzinfo=None, fold=0)
-
-    def _offset(self, at: datetime) -> timedelta:
-        return at.astimezone(self.zone).utcoffset() or timedelta()
-
-    def _changes(self, since: datetime, until: datetime) -> Iterator[datetime]:
-        """Yield when the clocks were changed, after one time and not after another. Changes fall on whole seconds."""
-        low = since
-        while low < until:
-            high = min(low + _LONGEST_SHIFT, until)
-            if self._offset(low) != self._offset(high):
-                yield self._change(int(low.timestamp()), int(high.timestamp()))
-            low = high
-
-    def _change(self, before: int, after: int) -> datetime:
-        """Return the first second with the offset of a later one, by halving."""
-        offset = self._offset(datetime.fromtimestamp(after, UTC))
-        while after - before > 1:
-            middle = (before + after) // 2
-            if self._offset(datetime.fromtimestamp(middle, UTC)) == offset:
-                after = middle
-            else:
-                before = middle
-        return datetime.fromtimestamp(after, UTC)
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ValueError, OSError, LookupError):
-        raise ValueError(f"there is no time zone {name!r}; write a name such as Asia/Shanghai or UTC") from None
