@@ -22,7 +22,7 @@ MAX_HANDOVERS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Person:
+class DutyPerson:
     """Somebody who may be on duty."""
 
     name: str
@@ -58,18 +58,18 @@ class Shift:
 
     start: datetime
     end: datetime
-    person: Person
+    person: DutyPerson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duty:
     """Who is on duty at a time, and who is next."""
 
-    person: Person | None
+    person: DutyPerson | None
     """None where nobody is."""
     until: datetime | None = None
     """When somebody else is on duty, or nobody; None where that is not known."""
-    following: Person | None = None
+    following: DutyPerson | None = None
     """Who is on duty then."""
 
 
@@ -79,7 +79,7 @@ class Rota:
 
     name: str
     zone: ZoneInfo
-    people: tuple[Person, ...]
+    people: tuple[DutyPerson, ...]
     rotation: Rotation | None = None
     """None where a calendar says who is on duty."""
     calendar: str | None = None
@@ -91,7 +91,7 @@ class Rota:
     announce: tuple[str, ...] = ()
     """Channels that are told of a hand-over."""
 
-    def on_duty(self, at: datetime, entries: Sequence[CalendarEntry] = ()) -> Person | None:
+    def on_duty(self, at: datetime, entries: Sequence[CalendarEntry] = ()) -> DutyPerson | None:
         """Return who is on duty at an aware time. `entries` are those of its calendar."""
         for override in reversed(self.overrides):
             if override.start <= at < override.end:
@@ -131,18 +131,18 @@ class Rota:
         person = self.on_duty(at, entries)
         return (person.mention if person else ()) or self.fallback
 
-    def named(self, text: str) -> Person:
+    def named(self, text: str) -> DutyPerson:
         """Return the person whom a text names, or whose name stands in it; a stranger without mentions otherwise."""
         folded = text.casefold().strip()
         for person in self.people:
             if person.name.casefold() == folded:
                 return person
         inside = [one for one in self.people if re.search(rf"(?<!\w){re.escape(one.name.casefold())}(?!\w)", folded)]
-        return max(inside, key=lambda one: len(one.name)) if inside else Person(name=text.strip())
+        return max(inside, key=lambda one: len(one.name)) if inside else DutyPerson(name=text.strip())
 
     # ---- shifts ----
 
-    def _turn(self, rotation: Rotation, at: datetime) -> Person | None:
+    def _turn(self, rotation: Rotation, at: datetime) -> DutyPerson | None:
         number = self._turn_number(rotation, at)
         return self.people[number % len(self.people)] if number >= 0 and self.people else None
 

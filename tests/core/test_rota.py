@@ -10,10 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core.calendars import CalendarEntry, days_of
-from notifier.core.rota import Override, Person, Rota, Rotas, Rotation, rota_named
+from notifier.core.rota import DutyPerson, Override, Rota, Rotas, Rotation, rota_named
 
 BERLIN = ZoneInfo("Europe/Berlin")
-ANN, BEN, CAI = Person(name="Ann", mention=("U0ANN",)), Person(name="Ben"), Person(name="蔡明", mention=("@cai",))
+ANN, BEN, CAI = (
+    DutyPerson(name="Ann", mention=("U0ANN",)),
+    DutyPerson(name="Ben"),
+    DutyPerson(name="蔡明", mention=("@cai",)),
+)
 WEEKLY = Rota(
     name="dba",
     zone=BERLIN,
@@ -42,7 +46,7 @@ def local(text: str, zone: ZoneInfo = BERLIN) -> datetime:
         ("2026-10-26T09:00", BEN),
     ],
 )
-def test_a_hand_over_stays_at_its_time_of_day(at: str, person: Person | None) -> None:
+def test_a_hand_over_stays_at_its_time_of_day(at: str, person: DutyPerson | None) -> None:
     assert WEEKLY.on_duty(local(at)) == person
 
 
@@ -108,7 +112,7 @@ def test_a_mention_of_a_rota_becomes_the_mentions_of_who_is_on_duty() -> None:
 
 
 def test_the_longest_name_in_a_summary_counts() -> None:
-    people = (Person(name="Li"), Person(name="Li Wei"), Person(name="Wei"))
+    people = (DutyPerson(name="Li"), DutyPerson(name="Li Wei"), DutyPerson(name="Wei"))
     rota = Rota(name="dba", zone=BERLIN, people=people)
     assert rota.named("Duty: LI WEI (primary)").name == "Li Wei"
     assert rota.named("Liam").name == "Liam"
