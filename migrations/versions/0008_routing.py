@@ -15,7 +15,34 @@ MOMENT = sa.DateTime(timezone=True)
 
 def upgrade() -> None:
     op.add_column("deliveries", sa.Column("rule", sa.Text(), nullable=True))
+    _add_schedules()
+
+
+def _add_schedules() -> None:
+    """Add calendars that are read from elsewhere, and what is due when."""
+    op.create_table(
+        "calendars",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("origin", sa.String(), nullable=True),
+        sa.Column("entries", sa.LargeBinary(), nullable=True),
+        sa.Column("fetched_at", MOMENT, nullable=True),
+        sa.Column("tried_at", MOMENT, nullable=True),
+        sa.Column("next_at", MOMENT, nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_calendars")),
+    )
+    op.create_table(
+        "schedules",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("expression", sa.Text(), nullable=True),
+        sa.Column("next_at", MOMENT, nullable=True),
+        sa.Column("last_at", MOMENT, nullable=True),
+        sa.Column("detail", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_schedules")),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("schedules")
+    op.drop_table("calendars")
     op.drop_column("deliveries", "rule")

@@ -357,6 +357,28 @@ credentials = sa.Table(
     sa.Column("refusals", sa.Integer, nullable=False, server_default=text("0")),
 )
 
+calendars = sa.Table(
+    "calendars",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("origin", sa.String),
+    sa.Column("entries", sa.LargeBinary),
+    sa.Column("fetched_at", UtcDateTime),
+    sa.Column("tried_at", UtcDateTime),
+    sa.Column("next_at", UtcDateTime),
+    sa.Column("error", sa.Text),
+)
+
+schedules = sa.Table(
+    "schedules",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("expression", sa.Text),
+    sa.Column("next_at", UtcDateTime),
+    sa.Column("last_at", UtcDateTime),
+    sa.Column("detail", sa.Text),
+)
+
 # One row, with SQLite only: the time that all processes on the file agree on. A PostgreSQL server has its own clock.
 clock = sa.Table(
     "clock",

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from notifier.store.calendars import Calendars
 from notifier.store.channels import Channels
 from notifier.store.credentials import CredentialStates
 from notifier.store.deliveries import Deliveries
@@ -16,6 +17,7 @@ from notifier.store.polls import FingerprintCache, Polls
 from notifier.store.queries import Queries
 from notifier.store.replicas import Replicas
 from notifier.store.retention import Retention
+from notifier.store.schedules import Schedules
 from notifier.store.session import Session
 from notifier.store.storms import Storms
 from notifier.store.threads import Threads
@@ -49,3 +51,5 @@ class Transaction:
         self.people = People(session, self.queries, self.threads)
         self.retention = Retention(session, cache, self.queries, (self.threads, self.storms, self.tickets))
         self.replicas = Replicas(session)
+        self.calendars = Calendars(session)
+        self.schedules = Schedules(session)
