@@ -40,9 +40,20 @@ class DeliveryQueue(Protocol):
     """Claims and settlements of deliveries."""
 
     def claim_due(
-        self, channel: str, owner: str, now: datetime, lease: timedelta, limit: int, *, at_once: int | None = None
+        self,
+        channel: str,
+        owner: str,
+        now: datetime,
+        lease: timedelta,
+        limit: int,
+        *,
+        at_once: int | None = None,
+        digest_size: int | None = None,
     ) -> Sequence[Delivery]:
-        """Claim deliveries of a channel that are due: failures first, then the oldest; at most one of each subject."""
+        """Claim deliveries of a channel that are due: failures first, then the oldest; at most one of each subject.
+
+        What a rule held and holds no longer is released before, in digests of `digest_size` events; None makes none.
+        """
 
     def withheld(self, delivery_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
         """Return the recipients who still lack an older delivery about the same subjects, by delivery."""
@@ -297,7 +308,7 @@ def _take_step(tx: DeliveryTx, channel: Channel, owner: str, rules: DeliveryRule
         tx.deliveries.retry_now(channel.name, now)
     begun = tx.deliveries.mark_begun(request.queued, begun=True) if request.queued and plan.closed else ()
     at_once, most = request.free_slots - len(begun), plan.allowed.count
-    claimed = tx.deliveries.claim_due(channel.name, owner, now, rules.lease, most, at_once=at_once) if most else ()
+    claimed = _claim(tx, channel, owner, rules.lease, now, most, at_once) if most else ()
     health = pacing.charge(plan.health, channel.pace, now, len(claimed))
     if health != before:
         tx.channels.save_health(channel.name, health)
@@ -316,6 +327,13 @@ def _take_step(tx: DeliveryTx, channel: Channel, owner: str, rules: DeliveryRule
         retry_in=plan.allowed.retry_in if len(claimed) == most else None,
         closed=not health.open_until,
     )
+
+
+def _claim(  # noqa: PLR0917 - of a step
+    tx: DeliveryTx, channel: Channel, owner: str, lease: timedelta, now: datetime, most: int, at_once: int
+) -> Sequence[Delivery]:
+    size = None if channel.tickets or channel.digest_above is None else channel.digest_size
+    return tx.deliveries.claim_due(channel.name, owner, now, lease, most, at_once=at_once, digest_size=size)
 
 
 def _with_context(tx: DeliveryTx, channel: Channel, claimed: Sequence[Delivery]) -> Sequence[Delivery]:

@@ -53,6 +53,13 @@ class PlanDeliveries(DeliveryRecords, Protocol):
         """Supersede waiting progress of which no attempt has been made; return its event ids."""
 
 
+class HeldDeliveries(Protocol):
+    """What rules hold."""
+
+    def release_about(self, subjects: Mapping[str, Collection[str]], parked: Collection[str], now: datetime) -> None:
+        """Release what is held about these subjects, by channel: something newer about them is sent."""
+
+
 class WantedTickets(Protocol):
     """The tickets of operations."""
 
@@ -91,6 +98,10 @@ class PlanTx(DatabaseTime, Protocol):
     @property
     def deliveries(self) -> PlanDeliveries:
         """The deliveries that a plan makes and changes."""
+
+    @property
+    def holds(self) -> HeldDeliveries:
+        """What rules hold."""
 
     @property
     def channels(self) -> ParkedChannels:
@@ -137,11 +148,12 @@ def plan_new(
     tx: PlanTx, new: Sequence[RoutedEvent], routing: RoutingConfig, now: datetime, context: PlanContext = _ALONE
 ) -> DeliveryPlan:
     """Plan the deliveries of events that this transaction has recorded, all of one source, and write the plan."""
+    parked = tx.channels.parked() if new else {}
     plan = polling.plan_deliveries(
         new,
         routing,
         rules=read_rules(tx, now) if new else (),
-        parked=tx.channels.parked() if new else {},
+        parked=parked,
         now=now,
         before=context.before,
         storms=StormContext(
@@ -151,7 +163,7 @@ def plan_new(
             away_after=context.away_after,
         ),
     )
-    _write(tx, plan, now)
+    _write(tx, plan, parked, now)
     if plan.ended:
         tx.people.pop_subscribers(new[0].event.source, plan.ended)
     return plan
@@ -178,11 +190,13 @@ def read_rules(tx: PlanTx, now: datetime) -> tuple[Rule, ...]:
     return (mute_rule(tx.queries.mutes(now), now),)
 
 
-def _write(tx: PlanTx, plan: DeliveryPlan, now: datetime) -> None:
+def _write(tx: PlanTx, plan: DeliveryPlan, parked: Collection[str], now: datetime) -> None:
     for channel, subjects in plan.failed.items():
         tx.deliveries.rank_as_failures(channel, subjects)
     left = [more for id_, more in plan.extending.items() if not tx.deliveries.extend(id_, more.events)]
     tx.deliveries.record([*plan.deliveries, *left])
+    if plan.sent:
+        tx.holds.release_about(plan.sent, parked, now)
     if plan.wanted:
         tx.tickets.want(plan.wanted, now)
     for channel, by in plan.superseding.items():

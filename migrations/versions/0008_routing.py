@@ -15,6 +15,13 @@ MOMENT = sa.DateTime(timezone=True)
 
 def upgrade() -> None:
     op.add_column("deliveries", sa.Column("rule", sa.Text(), nullable=True))
+    op.create_index(
+        "ix_deliveries_rule_state_channel",
+        "deliveries",
+        ["rule", "state", "channel"],
+        sqlite_where=sa.text("rule IS NOT NULL"),
+        postgresql_where=sa.text("rule IS NOT NULL"),
+    )
     _add_schedules()
 
 
@@ -45,4 +52,5 @@ def _add_schedules() -> None:
 def downgrade() -> None:
     op.drop_table("schedules")
     op.drop_table("calendars")
+    op.drop_index("ix_deliveries_rule_state_channel", "deliveries")
     op.drop_column("deliveries", "rule")

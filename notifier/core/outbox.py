@@ -145,19 +145,24 @@ def plan_suppressed(
 
 
 def plan_held(
-    held: Mapping[str, Sequence[tuple[RoutedEvent, Hold]]],
-    routing: RoutingConfig,
-    parked: Iterable[str],
-    now: datetime,
+    held: Mapping[str, Sequence[tuple[RoutedEvent, Hold]]], routing: RoutingConfig, now: datetime
 ) -> Iterator[Delivery]:
-    """Yield the deliveries of events that rules hold: one for each event, so that each can be released by itself."""
+    """Yield the deliveries of events that rules hold: one for each event, so that each can be released by itself.
+
+    They are pending also where the channel is parked: what becomes of them is decided when the hold ends.
+    """
     for channel, items in held.items():
+        routes, policy = RoutesOfChannel(channel, routing.routes), routing.policies.get(channel)
         for item, hold in items:
-            for planned in plan_sent({channel: [item]}, routing, parked, now, {}):
+            if policy and policy.tickets:
+                planned = _for_ticket(channel, item, DeliveryState.PENDING, now, routes)
                 if planned.state is DeliveryState.SUPPRESSED:  # it changes no ticket, now or later
                     yield planned
-                else:
-                    yield replace(planned, available_at=hold.until, rule=hold.rule, reason=_storable(hold.reason))
+                    continue
+            else:
+                wanted = routes.routing_of([item])
+                planned = new_delivery(channel, [item.event], DeliveryState.PENDING, now, routing=wanted)
+            yield replace(planned, available_at=hold.until, rule=hold.rule, reason=_storable(hold.reason))
 
 
 def plan_sent(

@@ -331,6 +331,9 @@ class DeliveryPlan:
     """What the deliveries report."""
     failed: Mapping[str, Collection[str]] = field(default_factory=dict)
     """By channel: the subjects of failures. What waits about these is sent as soon as the failures are."""
+    sent: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """By channel: the subjects of what is sent at once. What rules hold about these is sent before it. Empty where no
+    rule can hold anything."""
     shown: Mapping[Event, Collection[str]] = field(default_factory=dict)
     """Events about tasks, for the threads that exist already, each with the channels that get a delivery of it."""
     ended: Sequence[str] = ()
@@ -372,8 +375,8 @@ def plan_deliveries(
     }
     shown = (item.event for item in new if coalescing and item.event.task)
     planned = (
+        *outbox.plan_held(found.held, routing, now),  # first: what is sent about the same task releases it, in order
         *outbox.plan_sent(apart, routing, parked, now, before.apart),
-        *outbox.plan_held(found.held, routing, parked, now),
     )
     getting = _channels_by_event(found)
     return DeliveryPlan(
@@ -385,23 +388,35 @@ def plan_deliveries(
             apart={channel: len(items) for channel, items in apart.items()},
             failures={channel: len(items) for channel, items in failed.items()},
         ),
-        failed={
-            channel: {ticket_subject(item.event) if channel in keeping else item.event.subject for item in items}
-            for channel, items in failed.items()
-        },
+        failed=_subjects(failed, keeping),
+        sent=_subjects(sent, keeping) if routing.holds else {},
         superseding={name: by for name, by in superseding.items() if by},
         shown={event: tuple(getting.get(event.id, ())) for event in shown},
         ended=[item.event.job_id for item in new if outbox.ends(item.event)],
     )
 
 
+def _subjects(
+    by_channel: Mapping[str, Sequence[RoutedEvent]], keeping: Collection[str]
+) -> Mapping[str, Collection[str]]:
+    """Return the subjects of the deliveries of events, by channel. `keeping` are the channels that keep tickets."""
+    return {
+        channel: {
+            ticket_subject(item.event) if channel in keeping and item.event.task else item.event.subject
+            for item in items
+        }
+        for channel, items in by_channel.items()
+    }
+
+
 def _channels_by_event(found: SortedEvents) -> Mapping[str, Collection[str]]:
-    """Return the channels that get each event, now or when a hold ends, by event id."""
+    """Return the channels that are sent each event now, by event id.
+
+    On all others a message that is there already shows it, although a rule holds or suppresses it: an edit disturbs
+    nobody, and a message must not show what is past.
+    """
     channels: dict[str, list[str]] = {}
     for channel, items in found.sent.items():
         for item in items:
-            channels.setdefault(item.event.id, []).append(channel)
-    for channel, held in found.held.items():
-        for item, _ in held:
             channels.setdefault(item.event.id, []).append(channel)
     return channels

@@ -3,6 +3,8 @@
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cached_property
 
 from notifier.core.causes import CauseCatalogue
 from notifier.core.events import EventType
@@ -27,10 +29,24 @@ class Route:
     """Whom messages about events that need somebody mention. A channel takes what its kind understands."""
     ticket: TicketFields | None = None
     """What it wants of the tickets that it opens."""
+    wait: timedelta | None = None
+    """Time from the first event of a group until the one message about the group; None sends each event at once."""
+    group_by: tuple[str, ...] = ()
+    """Fields that the events of one group have in common; none of them puts all events of the route together."""
 
 
 MAX_MENTIONS = 20
 """Maximum number of people and groups that one message mentions, and that one route names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldEvents:
+    """What has held the events of a digest."""
+
+    rule: str
+    """Name of the rule: see `rulings.Hold`."""
+    since: datetime
+    """When the first of them was held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +61,8 @@ class DeliveryRouting:
     """Everybody whom these routes mention for events that may mention somebody, each once."""
     ticket: TicketFields | None = None
     """What these routes want of a new ticket; where they differ, what the first one wants."""
+    held: HeldEvents | None = None
+    """Why the message is a digest, where a rule has held its events until now."""
 
     def severity_of(self, events: Iterable[Event]) -> Severity:
         """Return how bad the worst of these events is: what the routes set, else the default."""
@@ -58,11 +76,22 @@ class DeliveryRouting:
             severity=worst(set_by) if set_by else None,
             mention=tuple(dict.fromkeys((*self.mention, *other.mention))),
             ticket=joined_fields([self.ticket, other.ticket]),
+            held=self.held or other.held,
         )
 
 
 MAX_DIGEST_SIZE = 100
 """Largest `digest_size` of any channel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Maximum number of messages of a channel within a time, beyond which only loud events are sent at once."""
+
+    messages: int
+    within: timedelta
+    text: str
+    """As it is configured: `20/h`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +113,11 @@ class ChannelPolicy:
     """True where progress that has not been delivered gives way to what happened after it."""
     tickets: bool = False
     """True where each failing operation has a ticket: failures open it and successes close it, one after the other."""
+    budget: Budget | None = None
+    """None sends every event at once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RoutingConfig:
     """Who is notified: the routes and the channels they lead to."""
 
@@ -99,6 +130,12 @@ class RoutingConfig:
     def ticket_channels(self) -> Sequence[str]:
         """Names of the channels that keep tickets."""
         return [name for name, policy in self.policies.items() if policy.tickets]
+
+    @cached_property
+    def holds(self) -> bool:
+        """Whether any rule may hold events, so that something may be held."""
+        grouping = any(route.wait is not None for route in self.routes)
+        return grouping or any(policy.budget is not None for policy in self.policies.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,10 @@ class Channels:
         self._session.execute(statements.SAVE_HEALTH, new_values(rows.health_values(health)) | {"of_name": channel})
 
     def park(self, channel: str, reason: str | None, wait: timedelta | None, now: datetime) -> None:
-        """Park a channel with its waiting deliveries; it is probed after `wait`, or never."""
+        """Park a channel with its waiting deliveries; it is probed after `wait`, or never.
+
+        What a rule holds stays pending: when its hold ends it waits with the others.
+        """
         changed = {"reason": reason, "probe_at": None if wait is None else now + wait}
         self._session.execute(
             self._session.insert(channels)
@@ -58,6 +61,7 @@ class Channels:
             deliveries.c.channel == channel,
             deliveries.c.state == DeliveryState.PENDING,
             deliveries.c.claimed_by.is_(None),
+            deliveries.c.rule.is_(None),
             state=DeliveryState.PARKED,
             reason=reason,
         )

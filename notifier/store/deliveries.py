@@ -18,6 +18,7 @@ from notifier.core.storm_plan import UnsentPart
 from notifier.store import rows, statements
 from notifier.store.channels import Channels
 from notifier.store.delivery_rows import change_deliveries, load_deliveries, load_events, make_due
+from notifier.store.holds import Holds
 from notifier.store.planned_events import UnclaimedDeliveries
 from notifier.store.rows import NamedRow
 from notifier.store.schema import deliveries, delivery_events, events
@@ -31,10 +32,11 @@ _REPEATABLE = (DeliveryState.DEAD, DeliveryState.PARKED)
 class Deliveries:
     """Claims, settlements and changes of deliveries."""
 
-    def __init__(self, session: Session, channels: Channels, planned: UnclaimedDeliveries) -> None:
+    def __init__(self, session: Session, channels: Channels, holds: Holds, planned: UnclaimedDeliveries) -> None:
         """`planned` belongs to the process."""
         self._session = session
         self._channels = channels
+        self._holds = holds
         self._kept = planned
         self._planned: dict[str, Delivery] = {}
         """Of this transaction, by id: those that are kept once it has committed."""
@@ -49,7 +51,9 @@ class Deliveries:
         """Insert deliveries of events that are new, so that none can be there already."""
         if not planned:
             return
-        self._planned_channels |= {one.channel for one in planned if one.state is DeliveryState.PENDING}
+        self._planned_channels |= {
+            one.channel for one in planned if one.state is DeliveryState.PENDING and not one.rule
+        }
         self._session.execute_columns(statements.RECORD_DELIVERY, rows.delivery_columns(planned))
         self._session.execute_columns(statements.RECORD_DELIVERED_EVENT, rows.delivered_event_columns(planned))
         self._session.notify_listeners()
@@ -94,9 +98,19 @@ class Deliveries:
         return any(found.first() is not None for found in chunked)
 
     def claim_due(
-        self, channel: str, owner: str, now: datetime, lease: timedelta, limit: int, *, at_once: int | None = None
+        self,
+        channel: str,
+        owner: str,
+        now: datetime,
+        lease: timedelta,
+        limit: int,
+        *,
+        at_once: int | None = None,
+        digest_size: int | None = None,
     ) -> Sequence[Delivery]:
         """Claim deliveries of a channel that are due: failures first, then the oldest; at most one of each subject.
+
+        What a rule held and holds no longer is released before, in digests of `digest_size` events; None makes none.
 
         A claim adds one to `attempt` and advances `available_at` by the lease. The first `at_once` of them (None: all)
         are to be sent at once and have begun with the claim, and so has a delivery without a body that is rendered for
@@ -105,7 +119,11 @@ class Deliveries:
         """
         self._kept.wanted = True
         due = {"channel": channel, "now": now, "limit": limit}
-        seqs = list(self._session.execute(statements.DUE_DELIVERIES, due).scalars())
+        found = self._session.execute(statements.DUE_DELIVERIES, due).all()
+        if rules := {row.rule for row in found if row.rule is not None}:
+            self._holds.release(channel, rules, digest_size, now)
+            found = self._session.execute(statements.DUE_UNRULED, due).all()
+        seqs = [row.seq for row in found]
         if not seqs:
             return []
         claim = {"seqs": seqs, "sent_at_once": seqs[:at_once], "until": now + lease, "owner": owner}
@@ -254,6 +272,7 @@ class Deliveries:
             deliveries.c.channel == channel,
             deliveries.c.state == DeliveryState.PENDING,
             deliveries.c.claimed_by.is_(None),
+            deliveries.c.rule.is_(None),
             deliveries.c.available_at > now,
             available_at=now,
             earlier_attempts=deliveries.c.attempt,
@@ -328,6 +347,7 @@ class Deliveries:
         """
         dead = (deliveries.c.state == DeliveryState.DEAD, deliveries.c.dismissed_at.is_(None))
         gone: dict[str, object] = {"state": DeliveryState.DEAD, "reason": reason, "settled_at": now, "claimed_by": None}
+        gone["rule"] = None  # nothing holds it any more
         return sum(
             change_deliveries(self._session, deliveries.c.id.in_(some), *dead, dismissed_at=now)
             + change_deliveries(self._session, deliveries.c.id.in_(some), *_idle(now), **gone, dismissed_at=now)
@@ -364,6 +384,7 @@ class Deliveries:
             reason=f"moved to {to}",
             settled_at=now,
             claimed_by=None,
+            rule=None,
         )
         return len(moved)
 
@@ -397,12 +418,17 @@ class Deliveries:
             reason="its channel is no longer configured",
             settled_at=now,
             claimed_by=None,
+            rule=None,
         )
 
 
 def _events_are_final(planned: Delivery) -> bool:
-    """Return whether a delivery has one event and gets no others. What is planned for a storm may be extended."""
-    return planned.state is DeliveryState.PENDING and planned.subject == planned.events[0].subject
+    """Return whether a delivery has one event and gets no others.
+
+    What is planned for a storm may be extended, and what is held may become part of a digest.
+    """
+    sent_alone = planned.state is DeliveryState.PENDING and planned.rule is None
+    return sent_alone and planned.subject == planned.events[0].subject
 
 
 def _idle(now: datetime) -> tuple[ColumnElement[bool], ...]:

@@ -194,7 +194,7 @@ FROM replicas ORDER BY replicas.started_at, replicas.owner;
 -- gives: channel, state, number, first time, last time
 SELECT deliveries.channel, deliveries.state, count(*) AS number, min(coalesce(deliveries.retried_at, deliveries.created_at)) AS first, max(coalesce(deliveries.retried_at, deliveries.created_at)) AS last
 FROM deliveries
-WHERE deliveries.state = 'pending' GROUP BY deliveries.channel, deliveries.state UNION ALL SELECT deliveries.channel, deliveries.state, count(*) AS number, min(deliveries.created_at) AS first, max(deliveries.created_at) AS last
+WHERE deliveries.state = 'pending' AND deliveries.rule IS NULL GROUP BY deliveries.channel, deliveries.state UNION ALL SELECT deliveries.channel, deliveries.state, count(*) AS number, min(deliveries.created_at) AS first, max(deliveries.created_at) AS last
 FROM deliveries
 WHERE deliveries.state = 'parked' GROUP BY deliveries.channel, deliveries.state UNION ALL SELECT deliveries.channel, deliveries.state, count(*) AS number, min(deliveries.settled_at) AS first, max(deliveries.settled_at) AS last
 FROM deliveries
@@ -207,7 +207,7 @@ FROM attempts
 WHERE attempts.delivery_id = deliveries.id ORDER BY attempts.number DESC
  LIMIT 1) AS reply
 FROM deliveries
-WHERE deliveries.channel = %(channel)s::VARCHAR AND deliveries.state = 'pending' ORDER BY deliveries.rank, deliveries.seq
+WHERE deliveries.channel = %(channel)s::VARCHAR AND deliveries.state = 'pending' AND deliveries.rule IS NULL ORDER BY deliveries.rank, deliveries.seq
  LIMIT 100;
 -- name: dead_reason
 -- takes: channel
@@ -234,7 +234,7 @@ FROM deliveries JOIN delivery_events ON delivery_events.delivery_id = deliveries
 -- gives: oldest time
 SELECT min(deliveries.created_at) AS oldest
 FROM deliveries
-WHERE deliveries.state = 'pending';
+WHERE deliveries.state = 'pending' AND deliveries.rule IS NULL;
 -- name: ledger_unequal
 -- takes:
 -- gives: seq, id, type, source, job_id, occurrence, observed_at time, facts, routes, channels, channel_count

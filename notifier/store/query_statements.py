@@ -291,7 +291,8 @@ _DELIVERIES: Mapping[str, Select[Any]] = {
 TRIED = 100
 """Number of pending deliveries of a channel, those that go out first, that are searched for the latest failure."""
 
-_PENDING = deliveries.c.state == DeliveryState.PENDING
+# What a rule holds waits on purpose: nothing is wrong with its channel.
+_PENDING = and_(deliveries.c.state == DeliveryState.PENDING, deliveries.c.rule.is_(None))
 _DEAD = (deliveries.c.state == DeliveryState.DEAD, deliveries.c.dismissed_at.is_(None))
 
 

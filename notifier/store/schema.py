@@ -128,6 +128,7 @@ events = sa.Table(
 )
 
 _IN_STORM = text("storm IS NOT NULL")
+_RULED = text("rule IS NOT NULL")
 
 deliveries = sa.Table(
     "deliveries",
@@ -165,6 +166,10 @@ deliveries = sa.Table(
     # Hardly any delivery is in it: those of a storm go out one after the other, and people list the tasks of one.
     sa.Index("ix_deliveries_storm_seq", "storm", "seq", sqlite_where=_IN_STORM, postgresql_where=_IN_STORM),
     sa.Index("ix_deliveries_state_seq", "state", "seq"),
+    # Only what a rule holds or suppresses is in it: what is held is released by rule, and people ask what a rule did.
+    sa.Index(
+        "ix_deliveries_rule_state_channel", "rule", "state", "channel", sqlite_where=_RULED, postgresql_where=_RULED
+    ),
 )
 
 delivery_events = sa.Table(

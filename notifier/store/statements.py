@@ -391,8 +391,9 @@ def _blocked_by_subject() -> ColumnElement[bool]:
 
 
 _BLOCKED = or_(_blocked_by_subject(), exists(_older_of_storm(select(1)).where(_BLOCKS).correlate(deliveries)))
-DUE_DELIVERIES = compiled(
-    select(deliveries.c.seq)
+# With the rule of what a rule holds: its hold has ended, and it is released before anything is claimed.
+_DUE = (
+    select(deliveries.c.seq, deliveries.c.rule)
     .where(
         deliveries.c.channel == bindparam("channel"),
         deliveries.c.state == DeliveryState.PENDING,
@@ -403,6 +404,9 @@ DUE_DELIVERIES = compiled(
     .limit(LIMIT)
     .with_for_update(skip_locked=True)
 )
+DUE_DELIVERIES = compiled(_DUE)
+DUE_UNRULED = compiled(_DUE.where(deliveries.c.rule.is_(None)))
+"""The same, after as much was released as one step releases."""
 _newer = deliveries.alias("newer")
 
 
@@ -597,8 +601,63 @@ WAITING_PROGRESS = compiled(
 SUPERSEDE = compiled(
     update(deliveries)
     .where(deliveries.c.id == bindparam("delivery_id"))
-    .values(state=DeliveryState.SUPERSEDED, reason=bindparam("new_reason"), settled_at=bindparam("now"))
+    .values(state=DeliveryState.SUPERSEDED, reason=bindparam("new_reason"), settled_at=bindparam("now"), rule=None)
 )
+
+# ---- holds ----
+
+_HELD = (deliveries.c.rule.is_not(None), deliveries.c.state == DeliveryState.PENDING)
+LASTING_HOLDS = compiled(
+    select(
+        deliveries.c.channel,
+        deliveries.c.rule,
+        func.min(deliveries.c.created_at).label("since"),
+        func.min(deliveries.c.available_at).label("until"),
+    )
+    .where(is_in(deliveries.c.rule, "rules"), *_HELD)
+    .group_by(deliveries.c.channel, deliveries.c.rule)
+)
+HOLDING_RULES = (
+    select(deliveries.c.channel, deliveries.c.rule)
+    .where(*_HELD)
+    .distinct()
+    .order_by(deliveries.c.channel, deliveries.c.rule)
+)
+HELD_BY_RULE = compiled(
+    select(deliveries)
+    .where(deliveries.c.rule == bindparam("rule"), *_HELD, deliveries.c.channel == bindparam("channel"))
+    .order_by(deliveries.c.seq)
+    .limit(LIMIT)
+    .with_for_update(skip_locked=True)
+)
+HELD_ABOUT = compiled(
+    select(deliveries)
+    .join(delivery_events, delivery_events.c.delivery_id == deliveries.c.id)
+    .where(delivery_events.c.channel == bindparam("channel"), is_in(delivery_events.c.subject, "subjects"), *_HELD)
+    .order_by(deliveries.c.seq)
+    .with_for_update(of=deliveries, skip_locked=True)
+)
+LOCK_HELD_ABOUT = compiled(
+    select(deliveries.c.seq, deliveries.c.channel, delivery_events.c.subject)
+    .join(delivery_events, delivery_events.c.delivery_id == deliveries.c.id)
+    .where(is_in(delivery_events.c.channel, "channels"), is_in(delivery_events.c.subject, "subjects"), *_HELD)
+    .order_by(deliveries.c.seq)
+    .with_for_update(of=deliveries)
+)
+# It has waited on purpose until now: `retried_at` says so to those who look for what waits too long.
+RELEASE_HELD = compiled(
+    update(deliveries)
+    .where(is_in(deliveries.c.seq, "seqs"))
+    .values(
+        rule=None, reason=None, state=bindparam("new_state"), available_at=bindparam("now"), retried_at=bindparam("now")
+    )
+)
+MOVE_EVENT = compiled(
+    update(delivery_events)
+    .where(delivery_events.c.event_id == bindparam("of_event_id"), delivery_events.c.channel == bindparam("of_channel"))
+    .values(delivery_id=bindparam("new_delivery_id"), position=bindparam("new_position"))
+)
+DELETE_EMPTIED = compiled(delete(deliveries).where(is_in(deliveries.c.id, "ids")))
 
 # ---- storms ----
 

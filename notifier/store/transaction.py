@@ -11,6 +11,7 @@ from notifier.store.credentials import CredentialStates
 from notifier.store.deliveries import Deliveries
 from notifier.store.events import Events
 from notifier.store.histories import Histories
+from notifier.store.holds import Holds
 from notifier.store.people import People
 from notifier.store.planned_events import UnclaimedDeliveries
 from notifier.store.polls import FingerprintCache, Polls
@@ -44,7 +45,8 @@ class Transaction:
         self.events = Events(session)
         self.histories = Histories(session)
         self.channels = Channels(session)
-        self.deliveries = Deliveries(session, self.channels, planned)
+        self.holds = Holds(session)
+        self.deliveries = Deliveries(session, self.channels, self.holds, planned)
         self.threads = Threads(session, self.queries)
         self.tickets = Tickets(session)
         self.storms = Storms(session, self.queries, self.threads)

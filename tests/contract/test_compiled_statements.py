@@ -42,7 +42,9 @@ SENT_BEFORE = make_delivery(FAILED, channel="mail", attempt=1)
 """Older than AGAIN, about the same subject: one of its recipients still lacks it."""
 AGAIN = make_delivery(make_event(make_task("failed"), occurrence="again"), channel="mail", attempt=0)
 IN_PERSON = make_delivery(FAILED, channel=f"{DirectChannel.PREFIX}U0123ABCD", attempt=0)
-DELIVERIES = (WAITS, HELD, RENDERED, PROGRESSED, SENT_BEFORE, AGAIN, IN_PERSON)
+RULED = make_delivery(make_event(make_task("ruled")), attempt=0, rule="budget:20/h", available_at=LATER)
+"""Held by a rule, in contrast to HELD, which is claimed."""
+DELIVERIES = (WAITS, HELD, RENDERED, PROGRESSED, SENT_BEFORE, AGAIN, IN_PERSON, RULED)
 PROCESS = Replica(owner="host:1:a", roles=(Role.POLL,), started_at=T0, seen_at=T0, chat_error="none")
 
 TICKET = Ticket(channel="ops", operation="o", generation=2, ref="7", label="OPS-7", status="new", failed_at=T0)
@@ -137,6 +139,7 @@ PARAMETERS: Mapping[str, Any] = {
         for number in (1, 2)  # the first is there already
     ],
     "DUE_DELIVERIES": {"channel": "dba", "now": LATER, "limit": 10},
+    "DUE_UNRULED": {"channel": "dba", "now": LATER, "limit": 10},
     "BLOCKING_RECIPIENTS": {"ids": [AGAIN.id]},
     "HOLDING_BACK": {"channel": "dba", "subjects": {PROGRESS.subject}},
     "RANK_AS_FAILURES": {},
@@ -156,6 +159,16 @@ PARAMETERS: Mapping[str, Any] = {
     "SETTLE_WITH_RECIPIENTS": SETTLED | {"new_recipients": "[]"},
     "WAITING_PROGRESS": {"channel": "dba", "subjects": [PROGRESS.subject]},
     "SUPERSEDE": [{"delivery_id": PROGRESSED.id, "new_reason": "superseded", "now": LATER}],
+    "LASTING_HOLDS": {"rules": ["budget:20/h", "unknown"]},
+    "HELD_BY_RULE": {"channel": "dba", "rule": "budget:20/h", "limit": 10},
+    "HELD_ABOUT": {"channel": "dba", "subjects": [RULED.subject]},
+    "LOCK_HELD_ABOUT": {"channels": ["dba", "mail"], "subjects": [RULED.subject]},
+    "RELEASE_HELD": {"new_state": DeliveryState.PENDING, "now": LATER},
+    "MOVE_EVENT": [
+        {"of_event_id": FAILED.id, "of_channel": "dba", "new_delivery_id": RULED.id, "new_position": 1},
+        {"of_event_id": "unknown", "of_channel": "dba", "new_delivery_id": RULED.id, "new_position": 2},
+    ],
+    "DELETE_EMPTIED": {"ids": [RULED.id, "unknown"]},
     "LASTING_STORMS": {"source": "prod"},
     "STORMS": {"ids": [STORM.id]},
     "TICKETS": {"operations": [TICKET.operation, "unknown"]},
@@ -271,7 +284,7 @@ def _put_delivery(connection: Connection, delivery: Delivery) -> None:
 
 def _parameters(connection: Connection, name: str) -> Any:
     given = PARAMETERS[name]
-    if name not in {"CLAIM_DELIVERIES", "RANK_AS_FAILURES"}:
+    if name not in {"CLAIM_DELIVERIES", "RANK_AS_FAILURES", "RELEASE_HELD"}:
         return given
     seqs = list(connection.execute(select(schema.deliveries.c.seq)).scalars())
     return given | ({"seqs": seqs, "sent_at_once": seqs[:2]} if name == "CLAIM_DELIVERIES" else {"seqs": seqs})
