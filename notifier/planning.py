@@ -8,15 +8,17 @@ writes the decision.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from notifier.core import polling
+from notifier.core.calendars import StoredCalendar
 from notifier.core.model import Event
 from notifier.core.people import Mute
 from notifier.core.polling import DeliveryPlan, PlannedEvents
-from notifier.core.routing import RoutedEvent, RoutingConfig
+from notifier.core.rota import Rotas
+from notifier.core.routing import RoutedEvent, RoutingConfig, with_people_on_duty
 from notifier.core.rulings import Rule, mute_rule
 from notifier.core.storm_plan import StormContext, UnsentPart
 from notifier.core.storms import Storm
@@ -58,6 +60,13 @@ class HeldDeliveries(Protocol):
 
     def release_about(self, subjects: Mapping[str, Collection[str]], parked: Collection[str], now: datetime) -> None:
         """Release what is held about these subjects, by channel: something newer about them is sent."""
+
+
+class CalendarCopies(Protocol):
+    """The calendars that say who is on duty."""
+
+    def read(self, names: Collection[str]) -> Mapping[str, StoredCalendar]:
+        """Return what is recorded of calendars, by name."""
 
 
 class WantedTickets(Protocol):
@@ -108,6 +117,10 @@ class PlanTx(DatabaseTime, Protocol):
         """The channels that are parked."""
 
     @property
+    def calendars(self) -> CalendarCopies:
+        """The calendars that say who is on duty."""
+
+    @property
     def storms(self) -> StormRecords:
         """The storms of failures."""
 
@@ -148,6 +161,8 @@ def plan_new(
     tx: PlanTx, new: Sequence[RoutedEvent], routing: RoutingConfig, now: datetime, context: PlanContext = _ALONE
 ) -> DeliveryPlan:
     """Plan the deliveries of events that this transaction has recorded, all of one source, and write the plan."""
+    if new and routing.rotas.by_name:
+        routing = with_people_on_duty(routing, read_rotas(tx, routing.rotas), now)
     parked = tx.channels.parked() if new else {}
     plan = polling.plan_deliveries(
         new,
@@ -183,6 +198,11 @@ class Announced:
     new: Sequence[RoutedEvent]
     """The events that were not recorded before."""
     plan: DeliveryPlan
+
+
+def read_rotas(tx: PlanTx, rotas: Rotas) -> Rotas:
+    """Return the rotas with what their calendars say."""
+    return replace(rotas, entries={name: one.entries for name, one in tx.calendars.read(rotas.calendars).items()})
 
 
 def read_rules(tx: PlanTx, now: datetime) -> tuple[Rule, ...]:

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo, available_timezones
+from typing import Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from notifier.channels.settings import ChannelSettings
+from notifier.config.calendars import CalendarSettings, RotaSettings
 from notifier.config.causes import CauseFileSetting, repeated_ids
 from notifier.config.chat import ChatSettings
 from notifier.config.entries import ChannelEntry, Source
@@ -19,35 +19,34 @@ from notifier.config.network import NetworkSettings
 from notifier.config.routes import RouteEntry
 from notifier.config.sections import AlertSettings, DeliverySettings, LogSettings, RetentionSettings
 from notifier.config.store import StoreSettings
+from notifier.config.timezones import Timezone
 from notifier.config.web import WebSettings
 from notifier.core.causes import CauseCatalogue
 from notifier.core.dispatch import SENT_WITHIN
 from notifier.core.durations import format_duration
 from notifier.core.health_facts import ConfiguredSource, Expected
+from notifier.core.rota import Rota, rota_named
 from notifier.settings.base import Settings
 from notifier.settings.explain import Loc, error_detail
 from notifier.settings.types import HttpUrl
-from notifier.settings.words import closest_match
+from notifier.settings.words import did_you_mean
 from notifier.wording.causes import builtin_catalogue
-
-
-def _timezone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (OSError, LookupError, ValueError):
-        cities = [zone for zone in available_timezones() if "/" in zone and not zone.startswith("Etc/")]
-        guess = closest_match(name, sorted(cities), likeness=0.7)
-        hint = f"Did you mean {guess}?" if guess else "Write it as Asia/Shanghai or UTC."
-        raise ValueError(f"no time zone is called {name!r}. {hint}") from None
-    return name
-
-
-Timezone = Annotated[str, AfterValidator(_timezone)]
 
 
 def _needs_web(place: Loc, what: str, caller: str, otherwise: str) -> ValidationError:
     why = f"{what}needs the section web, for {caller} to call. Add web: {{listen: 127.0.0.1:8080}}{otherwise}."
     return ValidationError.from_exception_data("settings", [error_detail(place, why)], hide_input=True)
+
+
+def _no_shifts(name: str, calendars: Mapping[str, CalendarSettings]) -> str | None:
+    """Return why a calendar says nothing about who is on duty; None where it may."""
+    if name not in calendars:
+        return f"no calendar is called {name!r}. {did_you_mean(name, calendars, otherwise='Calendars')}"
+    return None if calendars[name].origin else "is a list of days, which names nobody. Name one with file or url."
+
+
+def _accepted(mentions: Iterable[str], channels: Iterable[ChannelSettings]) -> bool:
+    return any(channel.accepts_mention(one) for one in mentions for channel in channels)
 
 
 def _unmentionable(entry: str, channels: Iterable[ChannelSettings]) -> str:
@@ -56,7 +55,8 @@ def _unmentionable(entry: str, channels: Iterable[ChannelSettings]) -> str:
     if not forms:
         return f"no channel of this route can mention anybody, so {entry!r} has no effect. Remove it."
     known = "; ".join(f"{kind} takes {form}" for kind, form in forms.items())
-    return f"no channel of this route can mention {entry!r}: {known}."
+    whom = "anybody of" if rota_named(entry) else ""
+    return f"no channel of this route can mention {' '.join(filter(None, (whom, repr(entry))))}: {known}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +87,10 @@ class Config(Settings):
     """The channels that notify people."""
     routes: tuple[RouteEntry, ...] = ()
     """Which events go to which channels."""
+    calendars: tuple[CalendarSettings, ...] = ()
+    """Holidays and shifts that a calendar keeps: a list of days, an iCalendar file, or its address."""
+    rotas: tuple[RotaSettings, ...] = ()
+    """Who is on duty when. `@rota:NAME` in a `mention` becomes that person."""
     delivery: DeliverySettings = DeliverySettings()
     alerts: AlertSettings = AlertSettings()
     retention: RetentionSettings = RetentionSettings()
@@ -136,7 +140,19 @@ class Config(Settings):
             for number, route in enumerate(self.routes)
             for leading in [[channels[name] for name in route.channels if name in channels]]
             for position, entry in enumerate(route.mention)
-            if leading and not any(channel.accepts_mention(entry) for channel in leading)
+            if leading and not _accepted(self.mentions_of(entry), leading)
+        ]
+        if found:
+            raise ValidationError.from_exception_data("settings", found, hide_input=True)
+        return self
+
+    @model_validator(mode="after")
+    def _every_rota_has_its_calendar(self) -> Self:
+        calendars = {calendar.name: calendar for calendar in self.calendars}
+        found = [
+            error_detail(("rotas", number, "calendar"), why)
+            for number, rota in enumerate(self.rotas)
+            if rota.calendar and (why := _no_shifts(rota.calendar, calendars))
         ]
         if found:
             raise ValidationError.from_exception_data("settings", found, hide_input=True)
@@ -176,6 +192,19 @@ class Config(Settings):
         """The causes that explain the reasons of failed tasks: those of `causes`, then the built-in ones."""
         own = [entry.cause() for file in self.causes for entry in file.entries]
         return builtin_catalogue().extended(own) if own else builtin_catalogue()
+
+    @cached_property
+    def rotas_by_name(self) -> Mapping[str, Rota]:
+        """The rotas as values of the core."""
+        return {one.name: one.rota(self.timezone) for one in self.rotas}
+
+    def mentions_of(self, entry: str) -> tuple[str, ...]:
+        """Return everybody whom an entry of a `mention` may stand for: of a rota, all who may be on duty."""
+        name = rota_named(entry)
+        if name is None:
+            return (entry,)
+        rota = self.rotas_by_name.get(name)
+        return (*(who for person in rota.people for who in person.mention), *rota.fallback) if rota else ()
 
     @property
     def source_names(self) -> tuple[str, ...]:

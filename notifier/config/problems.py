@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from notifier.config.document import EnvironmentValue, Path, Problem, YamlDocument, dotted
 from notifier.core.fields import LABEL_PREFIX
 from notifier.core.matchers import Matcher, fits, parse_matcher
+from notifier.core.rota import rota_named
 from notifier.settings.explain import Loc
 from notifier.settings.words import did_you_mean
 
@@ -66,9 +67,10 @@ def _follows_from(path: Path, problems: tuple[Problem, ...]) -> bool:
 
 def _cross_problems(data: object) -> Iterator[tuple[Path, str]]:
     """Yield the problems between sections of data of any shape: it may be invalid elsewhere."""
-    for section in ("sources", "channels", "routes"):
+    for section in ("sources", "channels", "routes", "calendars", "rotas"):
         yield from _repeated_names(data, section)
     yield from _unknown_channels(data)
+    yield from _unknown_rotas(data)
     yield from _unknown_names_in_matchers(data)
 
 
@@ -83,9 +85,18 @@ def _repeated_names(data: object, section: str) -> Iterator[tuple[Path, str]]:
 def _unknown_channels(data: object) -> Iterator[tuple[Path, str]]:
     known = _names(data, "channels")
     alerts = data.get("alerts") if isinstance(data, Mapping) else None
-    for path, name in (*_texts(data, "channels"), *_listed(alerts, ("alerts",), "channels")):
+    announced = (found for path, rota in _entries(data, "rotas") for found in _listed(rota, path, "announce"))
+    for path, name in (*_texts(data, "channels"), *_listed(alerts, ("alerts",), "channels"), *announced):
         if name not in known:
             yield path, f"no channel is called {name!r}. {did_you_mean(name, known, otherwise='Channels')}"
+
+
+def _unknown_rotas(data: object) -> Iterator[tuple[Path, str]]:
+    known = _names(data, "rotas")
+    for path, entry in _texts(data, "mention"):
+        name = rota_named(entry)
+        if name is not None and name not in known:
+            yield path, f"no rota is called {name!r}. {did_you_mean(name, known, otherwise='Rotas')}"
 
 
 def _unknown_names_in_matchers(data: object) -> Iterator[tuple[Path, str]]:

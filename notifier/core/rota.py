@@ -181,6 +181,11 @@ class Rotas:
     entries: Mapping[str, Sequence[CalendarEntry]] = field(default_factory=dict)
     """Entries by name of the calendar."""
 
+    @property
+    def calendars(self) -> frozenset[str]:
+        """Names of the calendars that say who is on duty."""
+        return frozenset(rota.calendar for rota in self.by_name.values() if rota.calendar)
+
     def entries_of(self, rota: Rota) -> Sequence[CalendarEntry]:
         """Return the entries of the calendar of a rota."""
         return self.entries.get(rota.calendar, ()) if rota.calendar else ()

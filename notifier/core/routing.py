@@ -11,6 +11,7 @@ from notifier.core.events import EventType
 from notifier.core.fields import FIELDS, fields_of
 from notifier.core.matchers import Matcher, first_misfit, value_of
 from notifier.core.model import Event
+from notifier.core.rota import Rotas, rota_named
 from notifier.core.severity import Severity, worst
 from notifier.core.tickets import TicketFields, joined_fields
 
@@ -125,6 +126,8 @@ class RoutingConfig:
     policies: Mapping[str, ChannelPolicy] = field(default_factory=dict)
     catalogue: CauseCatalogue | None = None
     """The causes that explain reasons of failed tasks; None where no route asks for a cause."""
+    rotas: Rotas = field(default_factory=Rotas)
+    """Who is on duty when, for the mentions that stand for them."""
 
     @property
     def ticket_channels(self) -> Sequence[str]:
@@ -204,6 +207,17 @@ def route_events(
     """
     matched = {matcher.field for route in routes for matcher in route.match}.intersection(FIELDS)
     return tuple(_routed(event, fields_of(event, matched, catalogue), routes) for event in events)
+
+
+def with_people_on_duty(routing: RoutingConfig, rotas: Rotas, now: datetime) -> RoutingConfig:
+    """Return the routing with whoever is on duty in place of each rota that a route mentions."""
+    routes = tuple(
+        replace(route, mention=rotas.mentions(route.mention, now)[:MAX_MENTIONS])
+        if any(rota_named(entry) for entry in route.mention)
+        else route
+        for route in routing.routes
+    )
+    return replace(routing, routes=routes, rotas=rotas)
 
 
 def routing_on(channel: str, items: Sequence[RoutedEvent], routes: Iterable[Route]) -> DeliveryRouting:

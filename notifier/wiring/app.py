@@ -13,6 +13,7 @@ from notifier.clock import SystemClock
 from notifier.config.config import Config
 from notifier.core.credentials import Credential
 from notifier.core.polling import PollRules
+from notifier.core.rota import Rotas
 from notifier.core.routing import ChannelPolicy, RoutingConfig
 from notifier.deliver import DeliveryRules
 from notifier.http import HttpClient
@@ -56,6 +57,7 @@ class App:
         """The routes and the channels that they lead to."""
         return RoutingConfig(
             routes=self.config.routes,
+            rotas=Rotas(by_name=self.config.rotas_by_name),
             catalogue=self.config.cause_catalogue,
             policies={
                 name: ChannelPolicy(
