@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import accumulate, islice
-from statistics import NormalDist
+from statistics import NormalDist, median
+from typing import NamedTuple
 
 MIN_RUNS = 8
 """Number of completed runs below which nothing is called usual."""
@@ -30,6 +31,10 @@ _Z = _NORMAL.inv_cdf(1 - _BOUND)
 _DEVIATIONS = _Z / _NORMAL.inv_cdf(0.75)
 """Distance of a bound from the middle, in median distances."""
 _SLOW = 0.95
+_MIN_DAYS = 3
+"""Number of runs on a day of the week from which it may be called slow."""
+_FAR = 2.0
+"""How many times longer runs of a slow day take than nearly all others."""
 _MIN_SPREAD = 0.02
 """Smallest spread of durations that is believed, as a difference of logarithms: 2 percent."""
 _WEIGHTS = tuple(0.5 ** (age / HALF_LIFE) for age in range(MAX_RUNS))
@@ -59,6 +64,8 @@ class Usual:
     slow: float = 0.0
     """What about one run in twenty exceeds, in seconds: more than `high` where slow runs recur, such as weekly full
     backups. 0 where it was not measured."""
+    by_weekday: bool = False
+    """Whether only runs of the same days of the week were measured, because others take far longer or shorter."""
 
     @property
     def ceiling(self) -> float:
@@ -113,23 +120,56 @@ def _quantile(runs: Sequence[tuple[float, float]], share: float) -> float:
     return next(found, ordered[-1][0])
 
 
+class Run(NamedTuple):
+    """A completed run."""
+
+    seconds: float
+    weekday: int
+    """Day of the week on which it began in UTC; 0 for Monday."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runs:
-    """What is recorded of the completed runs of one operation in a source, the latest first, in seconds."""
+    """What is recorded of the completed runs of one operation in a source, the latest first."""
 
-    of_source: Sequence[float] = ()
-    by_instance: Mapping[str, Sequence[float]] | None = None
-    """By id of the instance, or by its name where it has no id."""
-    everywhere: Sequence[float] = ()
+    of_source: Sequence[Run] = ()
+    by_instance: Mapping[str, Sequence[Run]] = field(default_factory=dict)
+    """By id of the instance."""
+    everywhere: Sequence[Run] = ()
     """Those of all sources. Only read where the source has too few."""
 
 
-def usual_of(runs: Runs, instance: str) -> Usual | None:
-    """Return what is usual for the operation on an instance: from the nearest runs of which there are enough."""
+def usual_of(runs: Runs, instance: str | None, weekday: int) -> Usual | None:
+    """Return what is usual for the operation on an instance: from the nearest runs of which there are enough.
+
+    Where an instance is far slower on some days of the week, as with weekly full backups, runs of such a day are
+    measured apart. `weekday` is the day on which the task began, as `Run.weekday`.
+    """
+    mine = runs.by_instance.get(instance, ())[:MAX_RUNS] if instance else ()
+    slow = _slow_days(mine)
+    alike = [run.seconds for run in mine if (run.weekday in slow) is (weekday in slow)]
+    if slow and (found := measure(alike, UsualBasis.INSTANCE)):
+        return replace(found, by_weekday=True)
     return (
-        measure((runs.by_instance or {}).get(instance, ()), UsualBasis.INSTANCE)
-        or measure(runs.of_source, UsualBasis.SOURCE)
-        or measure(runs.everywhere, UsualBasis.EVERYWHERE)
+        measure((run.seconds for run in mine), UsualBasis.INSTANCE)
+        or measure((run.seconds for run in runs.of_source), UsualBasis.SOURCE)
+        or measure((run.seconds for run in runs.everywhere), UsualBasis.EVERYWHERE)
+    )
+
+
+def _slow_days(runs: Sequence[Run]) -> frozenset[int]:
+    """Return the days of the week on which runs take far longer than nearly all runs of other days."""
+    by_day: dict[int, list[float]] = {}
+    for run in runs:
+        by_day.setdefault(run.weekday, []).append(run.seconds)
+    if sum(len(some) >= _MIN_DAYS for some in by_day.values()) < 2:  # noqa: PLR2004 - a slow day and others
+        return frozenset()
+    return frozenset(
+        day
+        for day, some in by_day.items()
+        if len(some) >= _MIN_DAYS
+        and len(rest := sorted(run.seconds for run in runs if run.weekday != day)) >= MIN_RUNS
+        and median(some) > _FAR * rest[int(len(rest) * (1 - _BOUND)) - 1]
     )
 
 

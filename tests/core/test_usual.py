@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.core.usual import MAX_RUNS, MIN_RUNS, Runs, Usual, UsualBasis, measure, remaining, usual_of
+from notifier.core.usual import MAX_RUNS, MIN_RUNS, Run, Runs, Usual, UsualBasis, measure, remaining, usual_of
 
 REGULAR = (600.0, 540.0, 660.0, 580.0, 620.0, 610.0, 590.0, 600.0, 570.0, 640.0, 605.0, 595.0, 615.0, 600.0)
 """Runs of eight to eleven minutes."""
@@ -104,14 +105,31 @@ def test_one_outlier_in_eight_does_not_move_the_bounds(seed: int, outliers: list
 
 
 def test_the_nearest_runs_of_which_there_are_enough_are_measured() -> None:
-    everywhere, source, instance = [60.0] * 8, [120.0] * 8, [240.0] * 8
+    everywhere, source, instance = ([Run(seconds, 0)] * 8 for seconds in (60.0, 120.0, 240.0))
     runs = Runs(of_source=source, by_instance={"in-1": instance, "in-2": instance[:3]}, everywhere=everywhere)
-    assert usual_of(runs, "in-1") == measure(instance, UsualBasis.INSTANCE)
-    assert usual_of(runs, "in-2") == measure(source, UsualBasis.SOURCE)
-    assert usual_of(Runs(of_source=source[:7], everywhere=everywhere), "in-1") == measure(
-        everywhere, UsualBasis.EVERYWHERE
-    )
-    assert usual_of(Runs(of_source=source[:7], everywhere=everywhere[:7]), "in-1") is None
+    assert usual_of(runs, "in-1", 0) == measure([240.0] * 8, UsualBasis.INSTANCE)
+    assert usual_of(runs, "in-2", 0) == measure([120.0] * 8, UsualBasis.SOURCE)
+    assert usual_of(runs, None, 0) == measure([120.0] * 8, UsualBasis.SOURCE)
+    few = Runs(of_source=source[:7], everywhere=everywhere)
+    assert usual_of(few, "in-1", 0) == measure([60.0] * 8, UsualBasis.EVERYWHERE)
+    assert usual_of(replace(few, everywhere=everywhere[:7]), "in-1", 0) is None
+
+
+def test_slow_days_of_the_week_are_measured_apart() -> None:
+    """A weekly full backup takes three hours, a daily one ten minutes."""
+    mine = [Run(10_800.0 if day % WEEK == 6 else 600.0 + day, day % WEEK) for day in range(MAX_RUNS)]
+    runs = Runs(by_instance={"in-1": mine})
+    daily, weekly = usual_of(runs, "in-1", 0), usual_of(runs, "in-1", 6)
+    assert daily
+    assert weekly
+    assert (daily.by_weekday, weekly.by_weekday) == (True, True)
+    assert daily.ceiling < 1_000
+    assert (weekly.middle, weekly.runs) == (10_800, 8)
+    young = Runs(by_instance={"in-1": mine[: 4 * WEEK]})
+    few = usual_of(young, "in-1", 6)
+    assert few
+    assert not few.by_weekday
+    assert not few.exceeded_by(10_000)
 
 
 # ---- what is left ----
