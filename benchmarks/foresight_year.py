@@ -42,7 +42,7 @@ class Run:
 
     def progress(self, elapsed: float) -> float:
         """Return the percent that the API gives after this many seconds: whole steps of five."""
-        return math.floor((elapsed / self.seconds) ** self.pace * 20) * 5.0
+        return 5.0 * math.floor(20.0 * math.pow(elapsed / self.seconds, self.pace))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """How often foresight is right: ours beside a fixed limit, and beside the mean and three standard deviations.
 
-All of them see the same year of sixty instances (`year.py`), run by run, and know only what has ended before.
+All of them see the same year of sixty instances (`foresight_year.py`), run by run, and know only what has ended before.
 
 end        tasks that run, asked at a quarter, half and three quarters of their time. Error: distance of the foretold
            from the real end, as a share of the duration. Inside: share of ends within the range that was named
@@ -9,26 +9,21 @@ overdue    runs that hang. False: alarms about runs that ended well, a year; mis
 missing    backups that did not appear. False: alarms although nothing was lost, a year; missed: lost backups without an
            alarm until the next one. Late: hours from when it should have begun to the alarm
 
-    python benchmarks/foresight [--seed 1] [--rounds 3]
+    python benchmarks/foresight.py [--seed 1] [--rounds 3]
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
-
-from year import BACKUP, Run, Year, year
-
-sys.path.append(str(Path(__file__).parents[1]))
 
 from figures import Measure, Report, add_arguments
+from foresight_year import BACKUP, Run, Year, year
 
 from notifier.core import usual
 from notifier.core.overdue import usual_limit
