@@ -19,7 +19,7 @@ from notifier.core.health import HealthReport
 from notifier.core.health_facts import Expected, HealthFacts
 from notifier.core.model import Event
 from notifier.core.routing import MAX_DIGEST_SIZE, RoutingConfig
-from notifier.planning import PlanTx, announce
+from notifier.planning import PlanTx, announce, routing_at
 from notifier.ports import DatabaseFile, ParkedChannels, Store
 
 
@@ -189,6 +189,7 @@ def _record(
     tx: MonitorTx, events: Sequence[Event], rules: MonitorRules, routing: RoutingConfig, verdict: HealthReport
 ) -> MonitorReport:
     """Record events about the notifier itself and plan their deliveries."""
+    routing = routing_at(tx, routing, verdict.at) if events else routing
     routed = alerts.route_alerts(events, routing.routes, rules.fallback)
     found = announce(tx, routed, routing, verdict.at)
     return MonitorReport(

@@ -13,13 +13,13 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from notifier.core import polling
-from notifier.core.calendars import StoredCalendar
+from notifier.core.calendars import StoredCalendar, days_of
 from notifier.core.model import Event
 from notifier.core.people import Mute
 from notifier.core.polling import DeliveryPlan, PlannedEvents
 from notifier.core.rota import Rotas
 from notifier.core.routing import RoutedEvent, RoutingConfig, with_people_on_duty
-from notifier.core.rulings import Rule, mute_rule
+from notifier.core.rulings import Rule, mute_rule, window_rule
 from notifier.core.storm_plan import StormContext, UnsentPart
 from notifier.core.storms import Storm
 from notifier.core.ticket_plan import WantedTicket
@@ -63,7 +63,7 @@ class HeldDeliveries(Protocol):
 
 
 class CalendarCopies(Protocol):
-    """The calendars that say who is on duty."""
+    """The calendars of holidays, and those that say who is on duty."""
 
     def read(self, names: Collection[str]) -> Mapping[str, StoredCalendar]:
         """Return what is recorded of calendars, by name."""
@@ -118,7 +118,7 @@ class PlanTx(DatabaseTime, Protocol):
 
     @property
     def calendars(self) -> CalendarCopies:
-        """The calendars that say who is on duty."""
+        """The calendars of holidays, and those that say who is on duty."""
 
     @property
     def storms(self) -> StormRecords:
@@ -164,10 +164,11 @@ def plan_new(
     if new and routing.rotas.by_name:
         routing = with_people_on_duty(routing, read_rotas(tx, routing.rotas), now)
     parked = tx.channels.parked() if new else {}
+    routing = routing_at(tx, routing, now) if new else routing
     plan = polling.plan_deliveries(
         new,
         routing,
-        rules=read_rules(tx, now) if new else (),
+        rules=read_rules(tx, routing, now) if new else (),
         parked=parked,
         now=now,
         before=context.before,
@@ -182,6 +183,16 @@ def plan_new(
     if plan.ended:
         tx.people.pop_subscribers(new[0].event.source, plan.ended)
     return plan
+
+
+def routing_at(tx: PlanTx, routing: RoutingConfig, now: datetime) -> RoutingConfig:
+    """Return the routes as they are at a time. The calendars that their windows name are read."""
+    if routing.timeless:
+        return routing
+    if names := routing.calendars:
+        found = tx.calendars.read(names)
+        routing = routing.with_holidays({name: days_of(calendar.entries) for name, calendar in found.items()})
+    return routing.at(now)
 
 
 def announce(tx: PlanTx, routed: Sequence[RoutedEvent], routing: RoutingConfig, now: datetime) -> Announced:
@@ -205,9 +216,10 @@ def read_rotas(tx: PlanTx, rotas: Rotas) -> Rotas:
     return replace(rotas, entries={name: one.entries for name, one in tx.calendars.read(rotas.calendars).items()})
 
 
-def read_rules(tx: PlanTx, now: datetime) -> tuple[Rule, ...]:
-    """Read what keeps messages back, in the order in which it is asked."""
-    return (mute_rule(tx.queries.mutes(now), now),)
+def read_rules(tx: PlanTx, routing: RoutingConfig, now: datetime) -> tuple[Rule, ...]:
+    """Read what keeps messages back, in the order in which it is asked. `routing` is as it is at this time."""
+    rules = (mute_rule(tx.queries.mutes(now), now), window_rule(routing.routes, now))
+    return tuple(rule for rule in rules if rule)
 
 
 def _write(tx: PlanTx, plan: DeliveryPlan, parked: Collection[str], now: datetime) -> None:

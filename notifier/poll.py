@@ -40,7 +40,7 @@ from notifier.core.polling import (
 )
 from notifier.core.routing import RoutedEvent, RoutingConfig
 from notifier.core.ticket_plan import Unsolved
-from notifier.planning import PlanContext, PlanPeople, PlanReads, PlanTx, WantedTickets, plan_new
+from notifier.planning import PlanContext, PlanPeople, PlanReads, PlanTx, WantedTickets, plan_new, routing_at
 from notifier.ports import (
     EventRecords,
     PollClaim,
@@ -380,15 +380,20 @@ class _Recorder:
 
     def _record(self, tx: PollTx, batch: PollBatch, progress: _Progress) -> _Progress:
         now = tx.now()
-        decision = self._decide(tx, batch)
-        progress += self._apply(tx, batch, decision, progress, now)
+        known = self._read(tx, batch)
+        routing = self.routing.at(now)
+        decision = polling.decide_poll(batch, known, self.source, routing)
+        if decision.events and routing.calendars:  # read only where there is something to route
+            routing = routing_at(tx, self.routing, now)
+            decision = polling.decide_poll(batch, known, self.source, routing)
+        decision = self._with_records(tx, decision)
+        progress += self._apply(tx, batch, decision, progress, now, routing=routing)
         if batch.last:
             self._finish(tx, decision, now, refused=len(set(progress.refused)))
         return progress
 
-    def _decide(self, tx: PollTx, batch: PollBatch) -> PollDecision:
-        """Decide what to record. The history is read only of tasks that turn out to need care."""
-        decision = polling.decide_poll(batch, self._read(tx, batch), self.source, self.routing)
+    def _with_records(self, tx: PollTx, decision: PollDecision) -> PollDecision:
+        """Add what is recorded about the events. The history is read only of tasks that turn out to need care."""
         if keeping := self.routing.ticket_channels:
             solved = ticket_plan.operations_solved_by(decision.events)
             unsolved = tx.tickets.unsolved(solved) if solved else {}
@@ -419,14 +424,21 @@ class _Recorder:
         )
 
     def _apply(
-        self, tx: PollTx, batch: PollBatch, decision: PollDecision, progress: _Progress, now: datetime
+        self,
+        tx: PollTx,
+        batch: PollBatch,
+        decision: PollDecision,
+        progress: _Progress,
+        now: datetime,
+        *,
+        routing: RoutingConfig,
     ) -> _Progress:
         """Write a decision. Which events are new, and what it refuses to hold, is the database's answer."""
         events = tx.events.record(decision.events)
         refused_tasks = {event.job_id for event in events.refused}
         updates = decision.updates_without(refused_tasks)
         refused_rows = tx.polls.record_tasks(self.claim, updates, self.source.snapshot.taken_at)
-        plan = self._plan(tx, events.new, progress, now, last=batch.last)
+        plan = self._plan(tx, events.new, progress, now, routing=routing, last=batch.last)
         return _Progress(
             changed=len(batch.changed),
             events=tuple(item.event for item in events.new),
@@ -438,7 +450,14 @@ class _Recorder:
         )
 
     def _plan(
-        self, tx: PollTx, new: Sequence[RoutedEvent], progress: _Progress, now: datetime, *, last: bool
+        self,
+        tx: PollTx,
+        new: Sequence[RoutedEvent],
+        progress: _Progress,
+        now: datetime,
+        *,
+        routing: RoutingConfig,
+        last: bool,
     ) -> DeliveryPlan:
         stormy = bool(new) or (last and (self.claim.stormy or progress.storms > 0))
         storms = tx.storms.lasting(self.source.name) if stormy else ()
@@ -447,7 +466,7 @@ class _Recorder:
         context = PlanContext(
             storms=storms, before=progress.planned, last=last, away_after=self.source.rules.away_after
         )
-        return plan_new(tx, new, self.routing, now, context)
+        return plan_new(tx, new, routing, now, context)
 
     def _finish(self, tx: PollTx, decision: PollDecision, now: datetime, *, refused: int) -> None:
         """Record absences, the calls, and the poll itself."""

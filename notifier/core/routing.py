@@ -1,10 +1,12 @@
 """Which channels an event goes to, and why not to the others."""
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from enum import StrEnum
 from functools import cached_property
+from typing import Self
 
 from notifier.core.causes import CauseCatalogue
 from notifier.core.events import EventType
@@ -14,6 +16,16 @@ from notifier.core.model import Event
 from notifier.core.rota import Rotas, rota_named
 from notifier.core.severity import Severity, worst
 from notifier.core.tickets import TicketFields, joined_fields
+from notifier.core.windows import Window
+
+
+class Otherwise(StrEnum):
+    """What becomes of the events of a route on its channels while its window is closed."""
+
+    HOLD = "hold"
+    """They wait until the window opens, and go out together then."""
+    DROP = "drop"
+    """They are suppressed, with the route as the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +46,38 @@ class Route:
     """Time from the first event of a group until the one message about the group; None sends each event at once."""
     group_by: tuple[str, ...] = ()
     """Fields that the events of one group have in common; none of them puts all events of the route together."""
+    template: str | None = None
+    """Name of the templates of its channels that replace their words; None leaves those of each type of event."""
+    active: Window | None = None
+    """When it leads to its channels; None for always. It takes events at any time, and its `stop` always applies."""
+    otherwise: Otherwise | tuple[str, ...] = Otherwise.HOLD
+    """While its window is closed: the channels that it leads to then, or what becomes of the events on its own."""
+    calendar: str | None = None
+    """Name of the calendar whose days are holidays of the window, besides the dates that the window has."""
+    is_open: bool | None = None
+    """Whether the window was open at the time that `at` was asked about. None before."""
+
+    def at(self, now: datetime) -> Self:
+        """Return the route as it is at a time: while its window is closed, it may lead to other channels.
+
+        A route that was judged once stays as it is, so that all decisions of one transaction are of the same time.
+        """
+        if self.active is None or self.is_open is not None:
+            return self
+        is_open = self.active.is_open(now)
+        elsewhere = None if is_open or isinstance(self.otherwise, Otherwise) else self.otherwise
+        return replace(self, is_open=is_open, channels=self.channels if elsewhere is None else elsewhere)
+
+    @property
+    def withholds(self) -> Otherwise | None:
+        """What becomes of its events on its channels where its window is closed; None where they are sent."""
+        return self.otherwise if self.is_open is False and isinstance(self.otherwise, Otherwise) else None
+
+    @property
+    def all_channels(self) -> tuple[str, ...]:
+        """The channels that it leads to at any time."""
+        elsewhere = () if self.active is None or isinstance(self.otherwise, Otherwise) else self.otherwise
+        return tuple(dict.fromkeys((*self.channels, *elsewhere)))
 
 
 MAX_MENTIONS = 20
@@ -64,6 +108,8 @@ class DeliveryRouting:
     """What these routes want of a new ticket; where they differ, what the first one wants."""
     held: HeldEvents | None = None
     """Why the message is a digest, where a rule has held its events until now."""
+    template: str | None = None
+    """Name of the templates that replace the words of the channel; where routes differ, that of the first one."""
 
     def severity_of(self, events: Iterable[Event]) -> Severity:
         """Return how bad the worst of these events is: what the routes set, else the default."""
@@ -78,6 +124,7 @@ class DeliveryRouting:
             mention=tuple(dict.fromkeys((*self.mention, *other.mention))),
             ticket=joined_fields([self.ticket, other.ticket]),
             held=self.held or other.held,
+            template=self.template or other.template,
         )
 
 
@@ -129,6 +176,24 @@ class RoutingConfig:
     rotas: Rotas = field(default_factory=Rotas)
     """Who is on duty when, for the mentions that stand for them."""
 
+    def at(self, now: datetime) -> Self:
+        """Return the routes as they are at a time; see `Route.at`."""
+        return self if self.timeless else replace(self, routes=tuple(route.at(now) for route in self.routes))
+
+    def with_holidays(self, days: Mapping[str, Collection[date]]) -> Self:
+        """Return the same with the days of calendars, by name, as holidays of the windows that name them."""
+        return replace(self, routes=tuple(_with_holidays(route, days) for route in self.routes))
+
+    @property
+    def timeless(self) -> bool:
+        """True where nothing depends on the time, because no route has a window or all of them were judged."""
+        return all(route.active is None or route.is_open is not None for route in self.routes)
+
+    @property
+    def calendars(self) -> frozenset[str]:
+        """Names of the calendars that windows of routes depend on."""
+        return frozenset(route.calendar for route in self.routes if route.calendar)
+
     @property
     def ticket_channels(self) -> Sequence[str]:
         """Names of the channels that keep tickets."""
@@ -137,8 +202,19 @@ class RoutingConfig:
     @cached_property
     def holds(self) -> bool:
         """Whether any rule may hold events, so that something may be held."""
-        grouping = any(route.wait is not None for route in self.routes)
+        grouping = any(route.wait is not None or _may_hold(route) for route in self.routes)
         return grouping or any(policy.budget is not None for policy in self.policies.values())
+
+
+def _may_hold(route: Route) -> bool:
+    return route.active is not None and route.otherwise is Otherwise.HOLD
+
+
+def _with_holidays(route: Route, days: Mapping[str, Collection[date]]) -> Route:
+    found = days.get(route.calendar or "")
+    if not found or route.active is None:
+        return route
+    return replace(route, active=replace(route.active, holidays=route.active.holidays.union(found)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +233,7 @@ class RouteVerdict:
     """Whether a route took an event, and if not, why."""
 
     route: Route
+    """As it was at the time of the event: while its window is closed, it may lead to other channels."""
     matched: bool
     failed_matcher: Matcher | None = None
     """The first matcher that did not fit."""
@@ -169,12 +246,12 @@ class RouteVerdict:
 def explain_routes(
     event: Event, routes: Iterable[Route], catalogue: CauseCatalogue | None = None
 ) -> list[RouteVerdict]:
-    """Return the verdict of every route, in order."""
-    return explain_fields(fields_of(event, catalogue=catalogue), routes)
+    """Return the verdict of every route, in order, with the windows as they were when the event was observed."""
+    return explain_fields(fields_of(event, catalogue=catalogue), [route.at(event.observed_at) for route in routes])
 
 
 def explain_fields(fields: Mapping[str, str], routes: Iterable[Route]) -> list[RouteVerdict]:
-    """Return the verdict of every route on an event described by its fields alone."""
+    """Return the verdict of every route on an event described by its fields alone; see `Route.at` for windows."""
     verdicts: list[RouteVerdict] = []
     stopped_by: str | None = None
     for route in routes:
@@ -203,7 +280,8 @@ def route_events(
 ) -> tuple[RoutedEvent, ...]:
     """Return each event with the routes that take it and the channels it goes to.
 
-    The catalogue is asked where a matcher is about a cause or an error code; without it no cause is known.
+    Windows are those of the time at which the event was observed, where `Route.at` has not judged them for another. The
+    catalogue is asked where a matcher is about a cause or an error code; without it no cause is known.
     """
     matched = {matcher.field for route in routes for matcher in route.match}.intersection(FIELDS)
     return tuple(_routed(event, fields_of(event, matched, catalogue), routes) for event in events)
@@ -229,6 +307,7 @@ class RoutesOfChannel:
     """What the routes that lead to a channel want of its messages.
 
     A route sets the severity of the events that it took and of no others. An event that is not loud mentions nobody.
+    A route whose window is closed has no say about an event that another one sends.
     """
 
     def __init__(self, channel: str, routes: Iterable[Route]) -> None:
@@ -250,7 +329,9 @@ class RoutesOfChannel:
         key = (item.routes, item.event.type, item.event.environment)
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = _routing_of(item, [route for route in self._routes if route.name in item.routes])
+            leading = [route for route in self._routes if route.name in item.routes]
+            sending = [route for route in leading if route.withholds is None]
+            known = self._known[key] = _routing_of(item, sending or leading)
         return known
 
 
@@ -264,14 +345,15 @@ def _routing_of(item: RoutedEvent, routes: Sequence[Route]) -> DeliveryRouting:
         severity=severity,
         mention=tuple(dict.fromkeys(who for route in routes for who in route.mention)) if mentions else (),
         ticket=joined_fields(route.ticket for route in routes),
+        template=next((route.template for route in routes if route.template), None),
     )
 
 
 def _routed(event: Event, fields: Mapping[str, str], routes: Sequence[Route]) -> RoutedEvent:
-    taking = []
+    taking: list[Route] = []
     for route in routes:
         if first_misfit(route.match, fields) is None:
-            taking.append(route)
+            taking.append(route.at(event.observed_at))
             if route.stop:
                 break
     return RoutedEvent(

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from notifier.core.identity import DirectChannel
 from notifier.core.model import Event
 from notifier.core.people import Mute
-from notifier.core.routing import RoutedEvent
+from notifier.core.routing import Otherwise, Route, RoutedEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +68,44 @@ def mute_rule(mutes: Sequence[Mute], now: datetime) -> Rule:
         return known[item.event.id]
 
     return rule
+
+
+def window_rule(routes: Sequence[Route], now: datetime) -> Rule | None:
+    """Return the rule of the windows of routes, which are judged at a time by `Route.at`; None where all are open.
+
+    It concerns an event on a channel that only routes with a closed window lead to. Where one of them holds, the event
+    waits until the first window opens; a window that never opens again holds nothing.
+    """
+    closed = {route.name: route for route in routes if route.withholds}
+    if not closed:
+        return None
+    sending = {(route.name, channel) for route in routes if not route.withholds for channel in route.channels}
+    known: dict[tuple[tuple[str, ...], str], Ruling | None] = {}
+
+    def rule(item: RoutedEvent, channel: str) -> Ruling | None:
+        key = (item.routes, channel)
+        if key not in known:
+            found = [closed[name] for name in item.routes if name in closed and channel in closed[name].channels]
+            sent = any((name, channel) in sending for name in item.routes)
+            known[key] = None if sent or not found else _closed_ruling(found, now)
+        return known[key]
+
+    return rule
+
+
+def _closed_ruling(routes: Sequence[Route], now: datetime) -> Ruling | None:
+    """Return what routes make of an event on a channel, all of which have a closed window."""
+    holding = [route for route in routes if route.withholds is Otherwise.HOLD]
+    openings = [(route.active.next_opening(now), route.name) for route in holding if route.active]
+    opening = [(until, name) for until, name in openings if until]
+    if len(opening) < len(openings):
+        return None
+    if opening:
+        until, name = min(opening)
+        when = until.isoformat(timespec="minutes")
+        return Hold(rule=f"route:{name}", until=until, reason=f"route {name} is active from {when} on")
+    (dropping, *_) = routes
+    return Suppress(rule=f"route:{dropping.name}", reason=f"route {dropping.name} is active only at {dropping.active}")
 
 
 def _mute_reason(mute: Mute) -> str:
