@@ -32,6 +32,7 @@ from notifier.core.delivery import Body, Delivery, Outcome, ResendPolicy, Resolu
 from notifier.core.errors import StoreError
 from notifier.core.outbox import Settlement
 from notifier.core.pacing import ChannelHealth
+from notifier.core.people import NOTIFIER, Action, EventSubscription, Verb
 from notifier.core.tickets import TicketLink, operation_of
 from notifier.ports import Channel, Clock, DatabaseTime, RenderRequest, Store
 
@@ -109,6 +110,19 @@ class TicketRecords(Protocol):
         """
 
 
+class SubscriptionRecords(Protocol):
+    """The subscriptions to events."""
+
+    def event_subscriptions(self) -> Sequence[EventSubscription]:
+        """Return the subscriptions of all people and channels of the chat to events, the oldest first."""
+
+    def end_subscriptions(self, ids: Collection[str]) -> Sequence[EventSubscription]:
+        """Delete subscriptions to events; return those that were there, the oldest first."""
+
+    def record_action(self, action: Action) -> None:
+        """Record what somebody did."""
+
+
 class ThreadRecords(Protocol):
     """What the messages of tasks show."""
 
@@ -143,6 +157,10 @@ class DeliveryTx(DatabaseTime, Protocol):
     @property
     def tickets(self) -> TicketRecords:
         """The tickets of operations."""
+
+    @property
+    def people(self) -> SubscriptionRecords:
+        """The subscriptions to events."""
 
     @property
     def threads(self) -> ThreadRecords:
@@ -296,6 +314,7 @@ def _take_step(tx: DeliveryTx, channel: Channel, owner: str, rules: DeliveryRule
         if channel.tickets:
             changing = tx.tickets.current(settlements)
         tx.deliveries.settle(settlements, now)
+        _end_subscriptions(tx, channel.name, settlements, now)
         if channel.threads:
             outdated = _with_newer_tickets(tx, request.finished) if rules.tickets else ()
             updates = [update for one in request.finished for update in dispatch.thread_updates(*one)]
@@ -334,6 +353,26 @@ def _claim(  # noqa: PLR0917 - of a step
 ) -> Sequence[Delivery]:
     size = None if channel.tickets or channel.digest_above is None else channel.digest_size
     return tx.deliveries.claim_due(channel.name, owner, now, lease, most, at_once=at_once, digest_size=size)
+
+
+def _end_subscriptions(tx: DeliveryTx, channel: str, settlements: Sequence[Settlement], now: datetime) -> None:
+    """End the subscriptions of a receiver that takes no message any more, and record that nobody asked for it."""
+    gone = next((one for one in settlements if one.receiver_gone), None)
+    if gone is None:
+        return
+    theirs = [one.id for one in tx.people.event_subscriptions() if one.channel == channel]
+    for one in tx.people.end_subscriptions(theirs):
+        detail = f"{channel}: {gone.reason}"
+        tx.people.record_action(
+            Action(
+                at=now,
+                by=NOTIFIER.id,
+                name=NOTIFIER.name,
+                verb=Verb.UNSUBSCRIBE,
+                target=one.matchers,
+                detail=detail,
+            )
+        )
 
 
 def _with_context(tx: DeliveryTx, channel: Channel, claimed: Sequence[Delivery]) -> Sequence[Delivery]:

@@ -12,7 +12,7 @@ from notifier.core.delivery import Attempt, Delivery
 from notifier.core.health import HealthReport, judge
 from notifier.core.health_facts import Expected, HealthFacts
 from notifier.core.model import ChannelState, Event, SourceState, Task
-from notifier.core.people import Action, Mute
+from notifier.core.people import Action, EventSubscription, Mute
 from notifier.core.routing import Route, RoutedEvent, RouteVerdict, explain_routes
 from notifier.core.tickets import Ticket, operation_of_task
 from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter
@@ -53,6 +53,9 @@ class Lookup(Protocol):
 
     def mutes(self, now: datetime) -> Sequence[Mute]:
         """Return the mutes that are in force, those that end first first."""
+
+    def event_subscriptions(self) -> Sequence[EventSubscription]:
+        """Return the subscriptions to events of all people and channels, the oldest first."""
 
     def actions(self, limit: int) -> Sequence[Action]:
         """Return what people did, the newest first."""

@@ -13,11 +13,12 @@ from notifier import lookup
 from notifier.core.delivery import DeliveryState
 from notifier.core.errors import NotifierError
 from notifier.core.health_facts import Expected, serves
-from notifier.core.identity import Subject
+from notifier.core.identity import DirectChannel, Subject
 from notifier.core.model import Event, Task
-from notifier.core.people import Acknowledgement, Action, Mute, Person, Subscription, Verb
+from notifier.core.people import Acknowledgement, Action, EventSubscription, Mute, Person, Subscription, Verb
 from notifier.core.routing import RoutedEvent
 from notifier.core.storms import Storm
+from notifier.core.subscriptions import MAX_ALL_SUBSCRIPTIONS, MAX_SUBSCRIPTIONS, read_filter, subscription_id
 from notifier.lookup import InstanceAnswer, NamedInstance
 from notifier.ports import DatabaseTime, DeliveryFilter, ParkedChannels
 
@@ -55,6 +56,15 @@ class PeopleRecords(Protocol):
 
     def subscribe(self, watch: Subscription) -> bool:
         """Record a subscription; return False where it exists already."""
+
+    def event_subscriptions(self) -> Sequence[EventSubscription]:
+        """Return the subscriptions of all people and channels of the chat to events, the oldest first."""
+
+    def subscribe_to_events(self, subscription: EventSubscription) -> bool:
+        """Record a subscription to events; return False where it exists already."""
+
+    def end_subscriptions(self, ids: Collection[str]) -> Sequence[EventSubscription]:
+        """Delete subscriptions to events; return those that were there, the oldest first."""
 
     def record_action(self, action: Action) -> None:
         """Record an action of a person."""
@@ -208,8 +218,76 @@ def subscribe(tx: PeopleTx, task: Task, by: Person) -> bool:
     """Send somebody a direct message when a task ends. Return False where they had asked for that already."""
     new = tx.people.subscribe(Subscription(source=task.source, job_id=task.job_id, person=by.id, created_at=tx.now()))
     if new:
-        _record(tx, by, Verb.SUBSCRIBE, task.subject)
+        _record(tx, by, Verb.WATCH, task.subject)
     return new
+
+
+# ---- subscriptions to events ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeSubscription:
+    """A subscription that somebody asked for."""
+
+    subscription: EventSubscription
+    """The one in force: an earlier one for the same events counts."""
+    new: bool
+
+
+def subscribe_to_events(tx: PeopleTx, receiver: DirectChannel, matchers: str, by: Person) -> MadeSubscription | None:
+    """Send a person or a channel of the chat all events that fit from now on; None where they have too many already.
+
+    Raises ValueError where the matchers cannot be read.
+    """
+    channel, every = str(receiver), tx.people.event_subscriptions()
+    id_ = subscription_id(channel, read_filter(matchers))
+    if existing := next((one for one in every if one.id == id_), None):
+        return MadeSubscription(subscription=existing, new=False)
+    own = sum(one.channel == channel for one in every)
+    if own >= MAX_SUBSCRIPTIONS or len(every) >= MAX_ALL_SUBSCRIPTIONS:
+        return None
+    wanted = EventSubscription(id=id_, channel=channel, matchers=matchers, by=by.id, name=by.name, created_at=tx.now())
+    new = tx.people.subscribe_to_events(wanted)
+    if new:
+        _record(tx, by, Verb.SUBSCRIBE, matchers, channel)
+    return MadeSubscription(subscription=wanted, new=new)
+
+
+def unsubscribe(tx: PeopleTx, receiver: DirectChannel, wanted: str, by: Person) -> Sequence[EventSubscription]:
+    """End the subscription of a receiver with this id or these matchers; return it, or nothing where it has none."""
+    id_ = _id_of(receiver, wanted)
+    ended = [one.id for one in subscriptions_of(tx.people.event_subscriptions(), receiver) if one.id in (id_, wanted)]
+    return _end_subscriptions(tx, ended, by)
+
+
+def unsubscribe_all(tx: PeopleTx, receiver: DirectChannel, by: Person) -> Sequence[EventSubscription]:
+    """End all subscriptions of a receiver to events; return them."""
+    theirs = subscriptions_of(tx.people.event_subscriptions(), receiver)
+    return _end_subscriptions(tx, [one.id for one in theirs], by)
+
+
+def end_subscription(tx: PeopleTx, id_: str, by: Person) -> Sequence[EventSubscription]:
+    """End the subscription with this id, whoever made it; return it, or nothing where there is none."""
+    return _end_subscriptions(tx, [id_], by)
+
+
+def subscriptions_of(every: Sequence[EventSubscription], receiver: DirectChannel) -> Sequence[EventSubscription]:
+    """Return those of the subscriptions that are a receiver's."""
+    return [one for one in every if one.channel == str(receiver)]
+
+
+def _id_of(receiver: DirectChannel, matchers: str) -> str:
+    try:
+        return subscription_id(str(receiver), read_filter(matchers))
+    except ValueError:  # an id, or nothing that was ever subscribed to
+        return ""
+
+
+def _end_subscriptions(tx: PeopleTx, ids: Collection[str], by: Person) -> Sequence[EventSubscription]:
+    ended = tx.people.end_subscriptions(ids) if ids else ()
+    for one in ended:
+        _record(tx, by, Verb.UNSUBSCRIBE, one.matchers, one.channel)
+    return ended
 
 
 # ---- instances ----

@@ -15,13 +15,14 @@ from typing import Protocol
 from notifier.core import polling
 from notifier.core.calendars import StoredCalendar, days_of
 from notifier.core.model import Event
-from notifier.core.people import Mute
+from notifier.core.people import EventSubscription, Mute
 from notifier.core.polling import DeliveryPlan, PlannedEvents
 from notifier.core.rota import Rotas
 from notifier.core.routing import RoutedEvent, RoutingConfig, with_people_on_duty
 from notifier.core.rulings import Rule, mute_rule, window_rule
 from notifier.core.storm_plan import StormContext, UnsentPart
 from notifier.core.storms import Storm
+from notifier.core.subscriptions import with_subscriptions
 from notifier.core.ticket_plan import WantedTicket
 from notifier.ports import DatabaseTime, DeliveryRecords, EventRecords, ParkedChannels
 
@@ -88,6 +89,9 @@ class PlanPeople(Protocol):
 
     def pop_subscribers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         """Return who wants to know how tasks ended, by job id, and delete these subscriptions."""
+
+    def event_subscriptions(self) -> Sequence[EventSubscription]:
+        """Return the subscriptions of all people and channels of the chat to events, the oldest first."""
 
 
 class PlanReads(Protocol):
@@ -195,9 +199,17 @@ def routing_at(tx: PlanTx, routing: RoutingConfig, now: datetime) -> RoutingConf
     return routing.at(now)
 
 
+def add_subscriptions(tx: PlanTx, routed: Sequence[RoutedEvent], routing: RoutingConfig) -> Sequence[RoutedEvent]:
+    """Add the people and channels of the chat that subscribed to events that are about to be recorded."""
+    if not routed or routing.direct is None:
+        return routed
+    subscribed = tx.people.event_subscriptions()
+    return with_subscriptions(routed, subscribed, routing) if subscribed else routed
+
+
 def announce(tx: PlanTx, routed: Sequence[RoutedEvent], routing: RoutingConfig, now: datetime) -> Announced:
     """Record events that the notifier makes itself and plan their deliveries. One that is recorded stays as it is."""
-    new = tx.events.record(routed).new
+    new = tx.events.record(add_subscriptions(tx, routed, routing)).new
     plan = plan_new(tx, new, routing, now) if new else DeliveryPlan()
     return Announced(new=new, plan=plan)
 

@@ -40,7 +40,16 @@ from notifier.core.polling import (
 )
 from notifier.core.routing import RoutedEvent, RoutingConfig
 from notifier.core.ticket_plan import Unsolved
-from notifier.planning import PlanContext, PlanPeople, PlanReads, PlanTx, WantedTickets, plan_new, routing_at
+from notifier.planning import (
+    PlanContext,
+    PlanPeople,
+    PlanReads,
+    PlanTx,
+    WantedTickets,
+    add_subscriptions,
+    plan_new,
+    routing_at,
+)
 from notifier.ports import (
     EventRecords,
     PollClaim,
@@ -394,6 +403,8 @@ class _Recorder:
 
     def _with_records(self, tx: PollTx, decision: PollDecision) -> PollDecision:
         """Add what is recorded about the events. The history is read only of tasks that turn out to need care."""
+        if (events := add_subscriptions(tx, decision.events, self.routing)) is not decision.events:
+            decision = replace(decision, events=tuple(events))
         if keeping := self.routing.ticket_channels:
             solved = ticket_plan.operations_solved_by(decision.events)
             unsolved = tx.tickets.unsolved(solved) if solved else {}

@@ -23,6 +23,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("rule IS NOT NULL"),
     )
     _add_schedules()
+    _add_event_subscriptions()
 
 
 def _add_schedules() -> None:
@@ -49,7 +50,22 @@ def _add_schedules() -> None:
     )
 
 
+def _add_event_subscriptions() -> None:
+    """Add the subscriptions of people and of channels of a chat to events."""
+    op.create_table(
+        "event_subscriptions",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("channel", sa.String(), nullable=False),
+        sa.Column("matchers", sa.Text(), nullable=False),
+        sa.Column("by", sa.String(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_event_subscriptions"),
+    )
+
+
 def downgrade() -> None:
+    op.drop_table("event_subscriptions")
     op.drop_table("schedules")
     op.drop_table("calendars")
     op.drop_index("ix_deliveries_rule_state_channel", "deliveries")

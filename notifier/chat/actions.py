@@ -7,9 +7,11 @@ from notifier.chat import reports
 from notifier.chat.ports import ChatTx
 from notifier.chat.reports import ReplyFormatter
 from notifier.chat.requests import MUTE_LENGTHS, ButtonAction, ChatReply, ClickRequest, CommandRequest
-from notifier.core.commands import Change, MuteInstance, SubscribeTask, UnmuteInstance
+from notifier.core.commands import Change, MuteInstance, SubscribeTask, SubscribeToEvents, UnmuteInstance, Unsubscribe
+from notifier.core.identity import DirectChannel
 from notifier.core.model import Event
 from notifier.core.people import Mute, Person
+from notifier.core.subscriptions import MAX_SUBSCRIPTIONS
 
 
 def perform_command(tx: ChatTx, command: Change, request: CommandRequest, fmt: ReplyFormatter) -> ChatReply | None:
@@ -23,6 +25,10 @@ def perform_command(tx: ChatTx, command: Change, request: CommandRequest, fmt: R
             return _unmuted(people.unmute_instance(tx, name, request.person), name, fmt)
         case SubscribeTask(job_id=job_id):
             return _subscribe(tx, job_id, request, fmt)
+        case SubscribeToEvents():
+            return _subscribe_to_events(tx, command, request, fmt)
+        case Unsubscribe():
+            return _unsubscribe(tx, command, request, fmt)
 
 
 def perform_click(tx: ChatTx, click: ClickRequest, fmt: ReplyFormatter, live: Collection[str]) -> ChatReply | None:
@@ -80,6 +86,40 @@ def _subscribe(tx: ChatTx, job_id: str, request: CommandRequest, fmt: ReplyForma
         return fmt.reply("watch.over", status=fmt.localizer.status_label(task.status), at=at)
     new = people.subscribe(tx, task, request.person)
     return fmt.reply("watch.done" if new else "watch.again", note=reports.task_title(task, fmt))
+
+
+def _subscribe_to_events(
+    tx: ChatTx, command: SubscribeToEvents, request: CommandRequest, fmt: ReplyFormatter
+) -> ChatReply:
+    receiver = _receiver(request, here=command.here)
+    if receiver is None:
+        return _no_receiver(request, fmt)
+    made = people.subscribe_to_events(tx, receiver, command.matchers, request.person)
+    if made is None:
+        return fmt.refusal("subscribe.full", n=MAX_SUBSCRIPTIONS)
+    return reports.subscribed(made, fmt, here=command.here)
+
+
+def _unsubscribe(tx: ChatTx, command: Unsubscribe, request: CommandRequest, fmt: ReplyFormatter) -> ChatReply:
+    receiver = _receiver(request, here=command.here)
+    if receiver is None:
+        return _no_receiver(request, fmt)
+    if command.wanted:
+        ended = people.unsubscribe(tx, receiver, command.wanted, request.person)
+    else:
+        ended = people.unsubscribe_all(tx, receiver, request.person)
+    left = people.subscriptions_of(tx.people.event_subscriptions(), receiver)
+    return reports.unsubscribed(ended, left, command.wanted, fmt)
+
+
+def _receiver(request: CommandRequest, *, here: bool) -> DirectChannel | None:
+    """Return who is to get messages; None where nothing can be sent there."""
+    id_ = request.channel if here else request.person.id
+    return DirectChannel(id_) if request.direct and id_ else None
+
+
+def _no_receiver(request: CommandRequest, fmt: ReplyFormatter) -> ChatReply:
+    return fmt.refusal("subscribe.not_here" if request.direct else "watch.elsewhere")
 
 
 def _acknowledge(

@@ -12,9 +12,11 @@ from notifier.core.events import EventType
 from notifier.core.health import HealthFinding, HealthReport
 from notifier.core.identity import Subject
 from notifier.core.model import Event, SourceState, Task, TaskStatus
-from notifier.core.people import Acknowledgement, Mute
+from notifier.core.people import Acknowledgement, EventSubscription, Mute
 from notifier.core.severity import is_production, severity_in
+from notifier.core.subscriptions import names_kind, read_filter
 from notifier.lookup import InstanceAnswer
+from notifier.people import MadeSubscription
 from notifier.ports import StoredTask, TaskStatistics
 from notifier.wording.causes import builtin_catalogue
 from notifier.wording.events import EventFormatter
@@ -78,6 +80,7 @@ class ReplyFormatter:
 
     def mistake(self, key: str, given: str, meant: str) -> ChatReply:
         """Return a reply that explains a mistake in a command and shows a correct one."""
+        given = self.localizer.reason(given) if key == "mistake.filter" else given
         return self.refusal(key, given=given, meant=f"{self.command} {meant}" if meant else f"{self.command} help")
 
     def refusal(self, key: str, **values: object) -> ChatReply:
@@ -356,6 +359,50 @@ def muted(mute: Mute, fmt: ReplyFormatter) -> ChatReply:
         title=fmt.text("mute.done", instance=mute.shown, until=fmt.when(mute.until)),
         lines=[fmt.text("mute.how", instance=fmt.typed(mute.shown))],
     )
+
+
+def subscribed(made: MadeSubscription, fmt: ReplyFormatter, *, here: bool) -> ChatReply:
+    """Confirm a subscription, and explain what it covers and how to end it."""
+    one = made.subscription
+    where, again = ("here" if here else "you"), "" if made.new else "_again"
+    title = fmt.text(f"subscribe.{where}{again}", filter=_filter(one))
+    kinds = [] if names_kind(read_filter(one.matchers)) else [fmt.text("subscribe.kinds")]
+    invite = [fmt.text("subscribe.invite")] if here and made.new else []
+    how = fmt.text("subscribe.how", meant=f"{fmt.command} unsubscribe {'here ' if here else ''}{one.matchers}")
+    return ChatReply(title=title, lines=[*kinds, *invite, how])
+
+
+def unsubscribed(
+    ended: Sequence[EventSubscription], left: Sequence[EventSubscription], wanted: str, fmt: ReplyFormatter
+) -> ChatReply:
+    """Confirm which subscriptions have ended, and list those that are left."""
+    lines = [_subscription_line(one, fmt) for one in left]
+    if not ended:
+        title = fmt.text("unsubscribe.none", given=wanted) if wanted and left else fmt.text("subscriptions.none")
+        return ChatReply(title=title, lines=lines, ok=False)
+    if len(ended) == 1:
+        return ChatReply(title=fmt.text("unsubscribe.done", filter=_filter(ended[0])), lines=lines)
+    return ChatReply(title=fmt.text("unsubscribe.all", n=len(ended)), lines=lines)
+
+
+def subscriptions(
+    own: Sequence[EventSubscription], here: Sequence[EventSubscription], fmt: ReplyFormatter
+) -> ChatReply:
+    """List the subscriptions of the requester, then those of the channel."""
+    if not own and not here:
+        return ChatReply(title=fmt.text("subscriptions.none"), lines=[fmt.text("subscriptions.hint")])
+    lines = [_subscription_line(one, fmt) for one in own]
+    if here:
+        lines += [strong(fmt.text("subscriptions.here", n=len(here))), *(_subscription_line(one, fmt) for one in here)]
+    return ChatReply(title=fmt.text("subscriptions.own", n=len(own)), lines=lines)
+
+
+def _subscription_line(one: EventSubscription, fmt: ReplyFormatter) -> str:
+    return fmt.text("subscriptions.line", filter=_filter(one), who=one.name, at=fmt.when(one.created_at))
+
+
+def _filter(one: EventSubscription) -> str:
+    return quoted(one_line(one.matchers))
 
 
 def mutes(found: Sequence[Mute], fmt: ReplyFormatter) -> ChatReply:

@@ -81,6 +81,8 @@ class CommandRequest:
     person: Person
     direct: bool = True
     """Whether a direct message can reach the person."""
+    channel: str = ""
+    """Id of the channel in which it was typed; empty where that is none that can be written to directly."""
     replay_key: str | None = None
     """Unique key for replay protection. None for transports that cannot replay."""
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from types import MappingProxyType
 
-from notifier import lookup
+from notifier import lookup, people
 from notifier.chat import actions, reports
 from notifier.chat.ports import ChatReads, ChatTx, PermissionCheck
 from notifier.chat.reports import MAX_COUNTED_REASONS, PAGE_ROWS, ReplyFormatter
@@ -19,7 +19,7 @@ from notifier.core.commands import Query
 from notifier.core.durations import format_duration
 from notifier.core.errors import StoreError
 from notifier.core.health_facts import Expected
-from notifier.core.identity import Subject
+from notifier.core.identity import DirectChannel, Subject
 from notifier.core.model import TaskStatus
 from notifier.ports import Clock, Store, TaskFilter
 from notifier.wording.causes import builtin_catalogue
@@ -96,10 +96,8 @@ class ChatResponder:
         command = commands.parse_command(request.text)
         if isinstance(command, commands.Mistake):
             return fmt.mistake(command.key, command.given, command.meant)
-        if isinstance(command, commands.Help):
-            return reports.help_text(fmt)
         if isinstance(command, Query):
-            return await self._read((command, language), lambda q: self._query(q, command, fmt))
+            return await self._answer_query(command, request, language, fmt)
         if command.restricted and not await may_change():
             return fmt.refusal("refused.right")
         reply = await self._change(lambda tx: actions.perform_command(tx, command, request, fmt))
@@ -108,6 +106,15 @@ class ChatResponder:
             found = await self._store.read(lambda q: lookup.find_instance(q, name))
             return reports.no_instance("mute", name, found, fmt)
         return reply
+
+    async def _answer_query(
+        self, command: Query, request: CommandRequest, language: Language, fmt: ReplyFormatter
+    ) -> ChatReply:
+        if isinstance(command, commands.Help):
+            return reports.help_text(fmt)
+        if isinstance(command, commands.Subscriptions):  # the answer depends on who asks, and where
+            return await self._store.read(lambda q: self._subscriptions(q, command, request, fmt))
+        return await self._read((command, language), lambda q: self._query(q, command, fmt))
 
     async def _handle_click(
         self, click: ClickRequest, language: Language, fmt: ReplyFormatter, may_change: PermissionCheck
@@ -221,6 +228,13 @@ class ChatResponder:
         page = _page(q, wanted, offset, now)
         fresh = reports.freshness(q.source_states(), sources, now, fmt)
         return reports.narrowed(about, reports.tasks(page, key, fresh, fmt, **values), fmt)
+
+    def _subscriptions(
+        self, q: ChatReads, command: commands.Subscriptions, request: CommandRequest, fmt: ReplyFormatter
+    ) -> ChatReply:
+        every = q.event_subscriptions() if request.direct else ()
+        own, here = (people.subscriptions_of(every, DirectChannel(id_)) for id_ in (request.person.id, request.channel))
+        return reports.with_ignored(command.ignored, reports.subscriptions(own, here, fmt), fmt)
 
     def _storm_tasks(self, q: ChatReads, storm_id: str, fmt: ReplyFormatter, offset: int = 0) -> ChatReply:
         if q.storm(storm_id) is None:

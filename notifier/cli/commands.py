@@ -68,6 +68,8 @@ COMMANDS: tuple[CommandEntry, ...] = (
     CommandEntry(_OUTBOX, "mute", "Suppress notifications for an instance until a time."),
     CommandEntry(_OUTBOX, "unmute", "End the mute of an instance.", "mute:unmute"),
     CommandEntry(_OUTBOX, "mutes", "List muted instances.", "mutes:mutes"),
+    CommandEntry(_OUTBOX, "subscriptions", "List who subscribed to which events."),
+    CommandEntry(_OUTBOX, "unsubscribe", "End a subscription."),
     CommandEntry(_TRY, "route", "Show which routes an event would take."),
     CommandEntry(_TRY, "preview", "Show a message without sending it."),
     CommandEntry(_TRY, "test-send", "Send one message that is marked as a test.", "send_test:send_test"),

@@ -7,8 +7,9 @@ from typing import Any
 from notifier.core.causes import Explanation
 from notifier.core.delivery import Attempt, Delivery
 from notifier.core.health import ChannelStatus, HealthFinding, HealthReport, SourceStatus
+from notifier.core.identity import DirectChannel
 from notifier.core.model import ChannelState, Event, SourceState, Task
-from notifier.core.people import Acknowledgement, Action, Mute
+from notifier.core.people import Acknowledgement, Action, EventSubscription, Mute
 from notifier.core.routing import RoutedEvent, RouteVerdict
 from notifier.core.tickets import Ticket
 from notifier.lookup import Audit, ChannelRecord, EventRecord, TaskExplanation
@@ -76,6 +77,20 @@ def mute(value: Mute) -> JsonDocument:
         "until": time(value.until),
         "by": value.name,
         "reason": value.reason,
+    }
+
+
+def subscription(value: EventSubscription) -> JsonDocument:
+    """Return a subscription to events. Its receiver is the id in the chat of a person or a channel."""
+    direct = DirectChannel.parse(value.channel)
+    return {
+        "id": value.id,
+        "receiver": direct.id if direct else value.channel,
+        "channel": value.channel,
+        "matchers": value.matchers,
+        "by": value.by,
+        "name": value.name,
+        "created_at": time(value.created_at),
     }
 
 

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 from notifier.core.durations import format_duration, parse_duration
+from notifier.core.subscriptions import MAX_FILTER_LENGTH, read_filter
 
 MAX_COMMAND_LENGTH = 2_000
 """Maximum length of a command that is read, in characters."""
@@ -110,6 +111,42 @@ class SubscribeTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SubscribeToEvents:
+    """Send the requester, or the channel in which it is typed, every event that fits."""
+
+    matchers: str
+    """As it was typed; see `subscriptions.read_filter`."""
+    here: bool = False
+    """True for the channel, False for the requester."""
+
+    @property
+    def restricted(self) -> bool:
+        """Whether the command affects what others see."""
+        return self.here
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsubscribe:
+    """End a subscription of the requester or of the channel, or all of them."""
+
+    wanted: str
+    """Its matchers or its id; empty for all."""
+    here: bool = False
+
+    @property
+    def restricted(self) -> bool:
+        """Whether the command affects what others see."""
+        return self.here
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscriptions(Query):
+    """List the subscriptions of the requester, and those of the channel."""
+
+    ignored: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MuteInstance:
     """Suppress notifications about an instance for a while."""
 
@@ -137,14 +174,15 @@ class Mistake:
     """A command that would be right, as it is typed."""
 
 
-Change = SubscribeTask | MuteInstance | UnmuteInstance
+Change = SubscribeTask | SubscribeToEvents | Unsubscribe | MuteInstance | UnmuteInstance
 """A command that changes something."""
 ChatCommand = Query | Change | Mistake
 
 
 def parse_command(text: str) -> ChatCommand:
     """Parse the words after the command's name. Never raises."""
-    words = _words(text)
+    plain = _plain(text)
+    words = _words(plain)
     if not words:
         return Help()
     name = _folded(words[0]).casefold()
@@ -152,7 +190,7 @@ def parse_command(text: str) -> ChatCommand:
     if syntax is None:
         return _unknown(words[0], words[1:])
     try:
-        return syntax.parse(_Arguments(name, words[1:]))
+        return syntax.parse(_Arguments(name, words[1:], _after_first_word(plain)))
     except _MistakeFound as found:
         return found.mistake
 
@@ -165,12 +203,21 @@ _LINK = re.compile(r"<(?:https?://|mailto:)[^<>|]*\|([^<>|]*)>")
 _WORD = re.compile(r'"([^"]*)"|(\S+)')
 
 
-def _words(text: str) -> Sequence[str]:
-    """Split text as people type it: chats replace quotes, spaces and names."""
+def _plain(text: str) -> str:
+    """Return text as people typed it: chats replace quotes, spaces and names."""
     plain = html.unescape(_LINK.sub(r"\1", _MENTION.sub(r"\1\2", text[:MAX_COMMAND_LENGTH]))).translate(_QUOTES)
-    spaced = "".join(" " if char.isspace() else char for char in plain if _is_visible(char))
-    found = (quoted or bare for quoted, bare in _WORD.findall(spaced))
+    return "".join(" " if char.isspace() else char for char in plain if _is_visible(char))
+
+
+def _words(plain: str) -> Sequence[str]:
+    found = (quoted or bare for quoted, bare in _WORD.findall(plain))
     return [word for word in found if word.strip()]
+
+
+def _after_first_word(plain: str) -> str:
+    """Return what follows the name of a command, with the quotes in it."""
+    first = next(found for found in _WORD.finditer(plain) if (found[1] or found[2]).strip())
+    return plain[first.end() :].strip()
 
 
 def _is_visible(char: str) -> bool:
@@ -205,9 +252,11 @@ class _MistakeFound(Exception):
 class _Arguments:
     """The words after the name of a command, taken from the left. Methods raise _MistakeFound."""
 
-    def __init__(self, command: str, words: Sequence[str]) -> None:
+    def __init__(self, command: str, words: Sequence[str], text: str) -> None:
+        """`text` has the words as they were typed, with quotes."""
         self._command = command
         self._words = list(words)
+        self._text = text
 
     def period(self, default: timedelta) -> timedelta:
         """Take a length of time to look back; `default` where no word is left."""
@@ -233,6 +282,33 @@ class _Arguments:
         if not self._words:
             raise self._mistake(f"mistake.missing.{self._command}")
         return self.rest()
+
+    def subscribe(self) -> SubscribeToEvents:
+        """Take what to subscribe to, for the channel after the word `here`."""
+        here, wanted = self._after_here()
+        if not wanted:
+            raise self._mistake("mistake.missing.subscribe")
+        try:
+            read_filter(wanted)
+        except ValueError as error:
+            raise self._mistake("mistake.filter", str(error)) from error
+        return SubscribeToEvents(matchers=wanted, here=here)
+
+    def unsubscribe(self) -> Unsubscribe:
+        """Take what to unsubscribe from: the words of a subscription, its id, or `all`."""
+        here, wanted = self._after_here()
+        if not wanted:
+            raise self._mistake("mistake.missing.unsubscribe")
+        return Unsubscribe(wanted="" if wanted.casefold() == "all" else wanted, here=here)
+
+    def _after_here(self) -> tuple[bool, str]:
+        text = " ".join(_folded(self._text).split())
+        first, _, rest = text.partition(" ")
+        here = first.casefold() == "here"
+        wanted = rest if here else text
+        if len(wanted) > MAX_FILTER_LENGTH:
+            raise self._mistake("mistake.long")
+        return here, wanted
 
     def mute(self) -> MuteInstance:
         """Take an instance, how long to mute it, and perhaps a reason."""
@@ -292,6 +368,9 @@ _SYNTAX: Mapping[str, _Syntax] = MappingProxyType(
             _QUERIES, "stats 7d", lambda words: Stats(within=words.period(DEFAULT_STATS_PERIOD), ignored=words.rest())
         ),
         "watch": _Syntax(_FOLLOWING, "watch 31b8ae23", lambda words: SubscribeTask(job_id=words.name())),
+        "subscribe": _Syntax(_FOLLOWING, "subscribe prod-* failed", _Arguments.subscribe),
+        "unsubscribe": _Syntax(_FOLLOWING, "unsubscribe prod-* failed", _Arguments.unsubscribe),
+        "subscriptions": _Syntax(_FOLLOWING, "subscriptions", lambda words: Subscriptions(ignored=words.rest())),
         "mute": _Syntax(_ACTIONS, "mute gaussdb-prod-01 2h resizing", _Arguments.mute),
         "unmute": _Syntax(_ACTIONS, "unmute gaussdb-prod-01", lambda words: UnmuteInstance(instance=words.name())),
         "mutes": _Syntax(_ACTIONS, "mutes", lambda words: Mutes(ignored=words.rest())),

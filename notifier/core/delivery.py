@@ -228,6 +228,9 @@ class Retry(_Undelivered):
 class GaveUp(_Undelivered):
     """The receiver will never take this one: another try would end the same."""
 
+    receiver_gone: bool = field(default=False, kw_only=True)
+    """True where it will take no other one either, as a person who has left does. Its subscriptions end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parked(_Undelivered):

@@ -78,18 +78,26 @@ class MessageRef:
 
 @dataclass(frozen=True, slots=True)
 class DirectChannel:
-    """A channel that is one person. No configured channel has a colon in its name."""
+    """A channel that is one person, or one channel of a chat that nobody has configured.
+
+    No configured channel has a colon in its name.
+    """
 
     PREFIX: ClassVar[str] = "dm:"
     """How the name begins, for conditions in SQL."""
 
-    person: str
-    """The person's id in the chat."""
+    id: str
+    """The id of the person or of the channel in the chat."""
+
+    @property
+    def personal(self) -> bool:
+        """True for a person. The ids of channels in Slack begin with C or G."""
+        return not self.id.startswith(("C", "G"))
 
     def __str__(self) -> str:
-        return f"{self.PREFIX}{self.person}"
+        return f"{self.PREFIX}{self.id}"
 
     @classmethod
     def parse(cls, name: str) -> DirectChannel | None:
         """Read the name of a channel; return None for a configured one."""
-        return cls(person=name.removeprefix(cls.PREFIX)) if name.startswith(cls.PREFIX) else None
+        return cls(id=name.removeprefix(cls.PREFIX)) if name.startswith(cls.PREFIX) else None

@@ -176,11 +176,11 @@ def plan_sent(
     state = dict.fromkeys(parked, DeliveryState.PARKED)
     for channel, items in by_channel.items():
         routes, planned = RoutesOfChannel(channel, routing.routes), state.get(channel, DeliveryState.PENDING)
-        policy = routing.policies.get(channel)
-        if policy and policy.tickets:
+        policy = routing.policy_of(channel)
+        if policy.tickets:
             yield from (_for_ticket(channel, item, planned, now, routes) for item in sorted(items, key=_happened))
             continue
-        for batch in _batches(items, _after(before.get(channel, 0), policy, channel)):
+        for batch in _batches(items, _after(before.get(channel, 0), policy)):
             yield new_delivery(
                 channel,
                 [item.event for item in batch],
@@ -252,9 +252,8 @@ def _suppressed(channel: str, event: Event, why: str, now: datetime) -> Delivery
     return replace(new_delivery(channel, [event], DeliveryState.SUPPRESSED, now), reason=_storable(why), settled_at=now)
 
 
-def _after(events: int, policy: ChannelPolicy | None, channel: str) -> ChannelPolicy:
+def _after(events: int, policy: ChannelPolicy) -> ChannelPolicy:
     """Return the policy for what follows this number of events of the same poll."""
-    policy = policy or ChannelPolicy(name=channel)
     return policy if policy.digest_above is None else replace(policy, digest_above=max(policy.digest_above - events, 0))
 
 
@@ -291,6 +290,8 @@ class Settlement(NamedTuple):
     """What is recorded of several addressees; None leaves it as it is."""
     ticket: Ticket | None = None
     """What is recorded of the ticket of its operation; None leaves it as it is."""
+    receiver_gone: bool = False
+    """See `GaveUp.receiver_gone`."""
 
     @property
     def parks_channel(self) -> bool:
@@ -342,6 +343,7 @@ def settle(
         pause=_pause(outcome),
         recipients=_storable_recipients(outcome),
         ticket=_storable_ticket(outcome.ticket),
+        receiver_gone=isinstance(outcome, GaveUp) and outcome.receiver_gone,
     )
 
 

@@ -17,6 +17,10 @@ class Person:
     """For people to read; from outside, so that it is shown with care."""
 
 
+NOTIFIER = Person(id="notifier", name="notifier")
+"""The program, where it does by itself what people do."""
+
+
 class Verb(StrEnum):
     """What a person did. Stable: `notifier audit log` lists it."""
 
@@ -24,7 +28,9 @@ class Verb(StrEnum):
     UNACKNOWLEDGE = "unacknowledge"
     MUTE = "mute"
     UNMUTE = "unmute"
-    SUBSCRIBE = "watch"
+    WATCH = "watch"
+    SUBSCRIBE = "subscribe"
+    UNSUBSCRIBE = "unsubscribe"
     RETRY = "retry"
     DISMISS = "dismiss"
     MOVE = "move"
@@ -84,10 +90,26 @@ class Mute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """Somebody wants a direct message when a task ends."""
+    """Somebody wants a direct message when one task ends."""
 
     source: str
     job_id: str
     person: str
     """A Slack user id."""
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventSubscription:
+    """A person or a channel of the chat gets every event that fits, until the subscription is ended."""
+
+    id: str
+    """Follows from the channel and the matchers, so that there is one subscription to each."""
+    channel: str
+    """Name of the `DirectChannel` that gets the events."""
+    matchers: str
+    """What events have to fit, as it was typed; see `subscriptions.read_filter`."""
+    by: str
+    name: str
+    """Who made it, as `Person`."""
     created_at: datetime

@@ -11,6 +11,7 @@ from typing import Self
 from notifier.core.causes import CauseCatalogue
 from notifier.core.events import EventType
 from notifier.core.fields import FIELDS, fields_of
+from notifier.core.identity import DirectChannel
 from notifier.core.matchers import Matcher, first_misfit, value_of
 from notifier.core.model import Event
 from notifier.core.rota import Rotas, rota_named
@@ -175,6 +176,16 @@ class RoutingConfig:
     """The causes that explain reasons of failed tasks; None where no route asks for a cause."""
     rotas: Rotas = field(default_factory=Rotas)
     """Who is on duty when, for the mentions that stand for them."""
+    direct: ChannelPolicy | None = None
+    """Policy of each direct channel, less its name; None where no direct channel can be served."""
+    places: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Configured channels by the name that a direct channel to the same place would have."""
+
+    def policy_of(self, channel: str) -> ChannelPolicy:
+        """Return the policy of a channel: its own, or the usual one."""
+        if self.direct and DirectChannel.parse(channel):
+            return replace(self.direct, name=channel)
+        return self.policies.get(channel) or ChannelPolicy(name=channel)
 
     def at(self, now: datetime) -> Self:
         """Return the routes as they are at a time; see `Route.at`."""

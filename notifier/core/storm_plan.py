@@ -10,7 +10,7 @@ from types import MappingProxyType
 from notifier.core import storms
 from notifier.core.delivery import FAILURE_RANK, Delivery, DeliveryState, delivery_id
 from notifier.core.events import EventType
-from notifier.core.identity import DirectChannel, Subject
+from notifier.core.identity import Subject
 from notifier.core.model import Event
 from notifier.core.routing import (
     ChannelPolicy,
@@ -81,7 +81,7 @@ def plan_storms(
     extending: dict[str, Delivery] = {}
     taken: dict[str, Collection[str]] = {}
     for channel in {**lasting, **by_channel}:
-        policy = routing.policies.get(channel) or ChannelPolicy(name=channel)
+        policy = routing.policy_of(channel)
         failures = failures_of(by_channel.get(channel, ()))
         known = lasting.get(channel)
         if not _continues(len(failures) + context.before.get(channel, 0), policy, known):
@@ -102,7 +102,7 @@ def plan_storms(
 
 def _continues(failures: int, policy: ChannelPolicy, known: Storm | None) -> bool:
     """Return whether a poll with this many failures begins a storm, or continues the known one."""
-    if policy.digest_above is None or DirectChannel.parse(policy.name):
+    if policy.digest_above is None:
         return False
     return failures > (policy.digest_above if known is None else policy.digest_above // 2)
 

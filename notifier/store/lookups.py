@@ -13,7 +13,7 @@ from notifier.core.delivery import Attempt, Delivery, DeliveryState, with_reply
 from notifier.core.events import EventType
 from notifier.core.health_facts import Backlog, HealthFacts
 from notifier.core.model import ChannelState, SourceState, TaskStatus
-from notifier.core.people import Acknowledgement, Action, Mute
+from notifier.core.people import Acknowledgement, Action, EventSubscription, Mute
 from notifier.core.routing import RoutedEvent
 from notifier.core.storms import Storm
 from notifier.core.tickets import Ticket
@@ -135,6 +135,10 @@ class Lookups:
     def mutes(self, now: datetime) -> Sequence[Mute]:
         """Return the mutes that are in force, those that end first first."""
         return [rows.mute_of(row) for row in self._reader.query("mutes", now=now)]
+
+    def event_subscriptions(self) -> Sequence[EventSubscription]:
+        """Return the subscriptions to events of all people and channels, the oldest first."""
+        return [rows.event_subscription_of(row) for row in self._reader.query("event_subscriptions")]
 
     def actions(self, limit: int) -> Sequence[Action]:
         """Return what people did, the newest first."""

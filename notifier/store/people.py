@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Executable, delete
 
-from notifier.core.people import Acknowledgement, Action, Mute, Subscription
+from notifier.core.people import Acknowledgement, Action, EventSubscription, Mute, Subscription
 from notifier.store import rows, statements
 from notifier.store.queries import Queries
 from notifier.store.schema import acknowledgements, subscriptions
@@ -82,6 +82,20 @@ class People:
     def pop_subscribers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         """Delete the subscriptions to tasks, and return who subscribed, by job id."""
         return self._by_job_id(statements.POP_SUBSCRIBERS, source, job_ids)
+
+    def event_subscriptions(self) -> Sequence[EventSubscription]:
+        """Return the subscriptions to events of all people and channels, the oldest first."""
+        return [rows.event_subscription_of(row) for row in self._session.execute(statements.EVENT_SUBSCRIPTIONS)]
+
+    def subscribe_to_events(self, subscription: EventSubscription) -> bool:
+        """Record a subscription to events; return False when it was there already."""
+        found = self._session.execute(statements.RECORD_EVENT_SUBSCRIPTION, asdict(subscription))
+        return found.first() is not None
+
+    def end_subscriptions(self, ids: Collection[str]) -> Sequence[EventSubscription]:
+        """Delete subscriptions to events; return those that were there, the oldest first."""
+        ended = self._session.execute(statements.END_EVENT_SUBSCRIPTIONS, {"ids": list(ids)}) if ids else ()
+        return sorted(map(rows.event_subscription_of, ended), key=lambda one: (one.created_at, one.id))
 
     def _by_job_id(self, statement: Executable, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         if not job_ids:

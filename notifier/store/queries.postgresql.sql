@@ -133,6 +133,11 @@ WHERE mutes.until > %(now)s::TIMESTAMP WITH TIME ZONE ORDER BY mutes.until, mute
 SELECT tickets.channel, tickets.operation, tickets.generation, tickets.key, tickets.state, tickets.ref, tickets.label, tickets.url, tickets.status, tickets.closed_at, tickets.closed_by, tickets.previous, tickets.wanted_by, tickets.failed_at, tickets.solved_at, tickets.attempted_at, tickets.changed_at
 FROM tickets
 WHERE tickets.operation = %(operation)s::VARCHAR ORDER BY tickets.channel, tickets.generation;
+-- name: event_subscriptions
+-- takes:
+-- gives: id, channel, matchers, by, name, created_at time
+SELECT event_subscriptions.id, event_subscriptions.channel, event_subscriptions.matchers, event_subscriptions.by, event_subscriptions.name, event_subscriptions.created_at
+FROM event_subscriptions ORDER BY event_subscriptions.created_at, event_subscriptions.id;
 -- name: actions
 -- takes: limit
 -- gives: seq, at time, by, name, verb, target, detail

@@ -249,6 +249,7 @@ _EVENTS: Mapping[str, Select[Any]] = {
     "tickets": select(tickets)
     .where(tickets.c.operation == bindparam("operation"))
     .order_by(tickets.c.channel, tickets.c.generation),
+    "event_subscriptions": statements.EVENT_SUBSCRIPTIONS,
     "actions": select(actions).order_by(actions.c.seq.desc()).limit(_LIMIT),
 }
 

@@ -16,7 +16,7 @@ from notifier.core.health_facts import Replica, Role
 from notifier.core.identity import Subject
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus
 from notifier.core.pacing import ChannelHealth
-from notifier.core.people import Acknowledgement, Action, Mute, Verb
+from notifier.core.people import Acknowledgement, Action, EventSubscription, Mute, Verb
 from notifier.core.routing import DeliveryRouting, RoutedEvent
 from notifier.core.storms import Storm
 from notifier.core.tickets import ClosedBy, Ticket, TicketState
@@ -55,6 +55,7 @@ _TASK = _Fields(field.name for field in fields(Task) if field.name != "status")
 _SOURCE = _Fields(field.name for field in fields(SourceState) if field.name not in {"tasks", "running"})
 _ACKNOWLEDGEMENT = _Fields(field.name for field in fields(Acknowledgement))
 _MUTE = _Fields(field.name for field in fields(Mute))
+_EVENT_SUBSCRIPTION = _Fields(field.name for field in fields(EventSubscription))
 _ACTION = _Fields(field.name for field in fields(Action) if field.name != "verb")
 _REPLICA = _Fields(field.name for field in fields(Replica) if field.name != "roles")
 _ATTEMPT = _Fields(name for name in Attempt._fields if name != "resolution")
@@ -326,6 +327,11 @@ def acknowledgement_of(row: NamedRow) -> Acknowledgement:
 def mute_of(row: NamedRow) -> Mute:
     """Read a mute."""
     return Mute(**_MUTE.of(row))
+
+
+def event_subscription_of(row: NamedRow) -> EventSubscription:
+    """Read a subscription to events."""
+    return EventSubscription(**_EVENT_SUBSCRIPTION.of(row))
 
 
 def replica_values(replica: Replica) -> dict[str, object]:

@@ -318,6 +318,17 @@ subscriptions = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
 )
 
+event_subscriptions = sa.Table(
+    "event_subscriptions",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("channel", sa.String, nullable=False),
+    sa.Column("matchers", sa.Text, nullable=False),
+    sa.Column("by", sa.String, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+
 requests = sa.Table(
     "requests",
     metadata,

@@ -58,6 +58,7 @@ from notifier.store.schema import (
     deliveries,
     delivery_events,
     edit_budgets,
+    event_subscriptions,
     events,
     mutes,
     replicas,
@@ -772,6 +773,16 @@ POP_SUBSCRIBERS = compiled(
     delete(subscriptions)
     .where(subscriptions.c.source == bindparam("source"), is_in(subscriptions.c.job_id, "ids"))
     .returning(subscriptions.c.job_id, subscriptions.c.person)
+)
+
+EVENT_SUBSCRIPTIONS = compiled(
+    select(event_subscriptions).order_by(event_subscriptions.c.created_at, event_subscriptions.c.id)
+)
+RECORD_EVENT_SUBSCRIPTION = compiled(
+    recorded(event_subscriptions).on_conflict_do_nothing().returning(event_subscriptions.c.id)
+)
+END_EVENT_SUBSCRIPTIONS = compiled(
+    delete(event_subscriptions).where(is_in(event_subscriptions.c.id, "ids")).returning(*event_subscriptions.columns)
 )
 
 _NEW_MUTE = recorded(mutes)

@@ -22,7 +22,7 @@ from notifier.monitor import MonitorRules
 from notifier.ports import Channel, ChatTransport, Clock, DatabaseFile, TaskSource
 from notifier.settings.base import settings_digest
 from notifier.store.engine import open_store
-from notifier.wiring.channels import build_channels, direct_channel, http_client
+from notifier.wiring.channels import build_channels, direct_channel, direct_places, direct_policy, http_client
 from notifier.wiring.sources import build_credentials, build_sources
 from notifier.wiring.stores import AppStore, source_places
 
@@ -72,6 +72,8 @@ class App:
                 )
                 for name, channel in self.channels.items()
             },
+            direct=direct_policy(self.config),
+            places=direct_places(self.config),
         )
 
     @property

@@ -1,6 +1,6 @@
 """Channels from their settings, and the HTTP client that they share with the sources and the chat."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from zoneinfo import ZoneInfo
 
@@ -13,8 +13,9 @@ from notifier.clock import SystemClock
 from notifier.config.config import Config
 from notifier.core.errors import ConfigurationError
 from notifier.core.identity import DirectChannel
+from notifier.core.routing import ChannelPolicy
 from notifier.http import HttpClient
-from notifier.integrations.slack.channel import SlackChannel
+from notifier.integrations.slack.direct import DIRECT_DIGEST_ABOVE, DirectSlackChannel
 from notifier.integrations.slack.settings import SlackSettings
 from notifier.ports import Channel, Clock
 from notifier.wording.localizer import Localizer
@@ -55,12 +56,12 @@ async def open_channel(config: Config, name: str) -> AsyncIterator[Channel]:
 
 
 def direct_channel(config: Config, http: HttpClient, clock: Clock, name: str) -> Channel | None:
-    """Return the channel to one person in Slack. None where no bot is configured that could write to them."""
+    """Return a direct channel in Slack. None where no bot is configured that could write to it."""
     token, chat = config.slack_token, config.chat.slack
     if token is None or chat is None:
         return None
     direct, context = DirectChannel.parse(name), _context(config, http, clock)
-    person = direct.person if direct else name
+    person = direct.id if direct else name
     channel: Channel
     try:
         settings = SlackSettings.model_validate(
@@ -76,9 +77,30 @@ def direct_channel(config: Config, http: HttpClient, clock: Clock, name: str) ->
     except ValidationError:
         channel = UndeliverableChannel(f"{person!r} is not the id of a person in Slack", context)
     else:
-        channel = SlackChannel(settings, context)
+        channel = DirectSlackChannel(settings, context)
     channel.name = name
     return channel
+
+
+def direct_policy(config: Config) -> ChannelPolicy | None:
+    """Return the policy of all direct channels; None where no bot is configured that could write to them."""
+    if config.slack_token is None or config.chat.slack is None:
+        return None
+    return ChannelPolicy(
+        name=DirectChannel.PREFIX,
+        digest_above=DIRECT_DIGEST_ABOVE,
+        storm_size=DirectSlackChannel.storm_size,
+        storm_room=DirectSlackChannel.storm_room,
+    )
+
+
+def direct_places(config: Config) -> Mapping[str, Sequence[str]]:
+    """Return the configured channels that lead to where a direct channel would lead, by the name of that."""
+    places: dict[str, list[str]] = {}
+    for settings in config.channels:
+        if isinstance(settings, SlackSettings) and settings.bot_token and settings.channel:
+            places.setdefault(str(DirectChannel(settings.channel)), []).append(settings.name)
+    return places
 
 
 def _context(config: Config, http: HttpClient, clock: Clock) -> ChannelContext:

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,11 +20,14 @@ from servers.program import COMMAND
 from timeouts import HANG_TIMEOUT
 from typer.testing import CliRunner, Result
 
+from notifier import people
 from notifier.cli.root import app
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, delivery_id
 from notifier.core.diff import RecordedTask, TaskWrite
+from notifier.core.identity import DirectChannel
 from notifier.core.model import Event, Scope, Snapshot, Task, TaskStatus
 from notifier.core.outbox import Settlement
+from notifier.core.people import Person
 from notifier.core.routing import RoutedEvent
 from notifier.store.engine import admin_engine, open_store
 from notifier.store.sqlite_driver import connect
@@ -314,6 +318,8 @@ LOOK_UPS = (
     ("audit",),
     ("health",),
     ("mutes",),
+    ("subscriptions",),
+    ("unsubscribe", "1a2b3c"),
     ("mute", "gauss", "30m"),
     ("retry", "--all-dead"),
     ("db", "prune"),
@@ -896,6 +902,29 @@ def test_a_mute_has_a_sensible_length(run: Run, length: str) -> None:
     run("mutes", code=1)
 
 
+# ---- subscriptions ----
+
+
+def test_subscriptions_are_listed_and_ended(run: Run, tmp_path: Path) -> None:
+    async def subscribe() -> None:
+        async with aclosing(open_store(f"sqlite:///{tmp_path / 'notifier.db'}")) as store:
+            receiver, alice = DirectChannel("U0ALICE"), Person(id="U0ALICE", name="alice")
+            await store.transact(lambda tx: people.subscribe_to_events(tx, receiver, "prod-* failed", alice))
+
+    assert "There are no subscriptions" in run("subscriptions", code=1).stdout
+    asyncio.run(subscribe())
+    (one,) = document(run("subscriptions", "--json"))["subscriptions"]
+    assert (one["receiver"], one["matchers"], one["name"]) == ("U0ALICE", "prod-* failed", "alice")
+    shown = run("subscriptions").stdout
+    assert all(text in shown for text in (one["id"], "U0ALICE", "prod-* failed", "alice"))
+    assert "There is no subscription to nope" in run("unsubscribe", "nope", code=1).stdout
+    assert "The subscription to prod-* failed has ended" in run("unsubscribe", one["id"]).stdout
+    assert document(run("unsubscribe", one["id"], "--json", code=1)) == {"subscription": None}
+    assert document(run("subscriptions", "--json", code=1)) == {"subscriptions": []}
+    newest, first = document(run("audit", "log", "--json"))["actions"][:2]
+    assert (newest["verb"], first["verb"], newest["detail"]) == ("unsubscribe", "subscribe", "dm:U0ALICE")
+
+
 # ---- in Chinese ----
 
 
@@ -924,6 +953,8 @@ def chinese(run: Run, tmp_path: Path) -> Run:
         ("audit", 0),
         ("audit log", 1),
         ("mutes", 1),
+        ("subscriptions", 1),
+        ("unsubscribe 1a2b3c", 1),
         ("unmute gauss-users", 1),
         ("mute gauss-users 2h", 0),
         ("ack fa11ed", 0),

@@ -63,6 +63,7 @@ def folder(tmp_path: Path, sqlite_url: str) -> Path:
         ("audit", 0, LOOKUP),
         ("audit log", 1, LOOKUP),
         ("mutes", 1, LOOKUP),
+        ("subscriptions", 1, LOOKUP),
         ("health", 1, LOOKUP),
         ("check", 0, SERVICE | STORE | {"asyncio"}),
     ],

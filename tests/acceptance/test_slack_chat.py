@@ -512,7 +512,7 @@ async def test_commands_are_answered_over_socket_mode(harness: Harness) -> None:
         assert "11–12 of 12" in shown_text(page)
         assert "Did you mean: `/gaussdb failed 24h`" in shown_text(await slack.type_command("faild 24h"))
         assert shown_text(await slack.type_command("status")).startswith("*All is well*")
-        assert shown_text(await slack.type_command("help")).startswith("*Commands*")
+        assert shown_text(await slack.type_command("help")).startswith("*Commands, typed after /gaussdb*")
         assert "1 completed" not in shown_text(await slack.type_command("stats"))
 
 
@@ -561,9 +561,88 @@ async def test_a_subscriber_gets_a_message_when_a_task_ends(harness: Harness) ->
     assert (await harness.app.store.read(lambda q: q.ledger())).unaccounted == ()
 
 
+async def direct_to(harness: Harness, id_: str) -> list[str]:
+    """Return the headlines that somebody, or a channel, has got."""
+    return [headline(one).partition(" on*")[0] for one in harness.slack.messages if one["channel"] == id_]
+
+
+async def test_a_person_gets_each_event_that_fits_once(harness: Harness) -> None:
+    async with connected(harness) as slack:
+        for text in ("gauss-* failed", "failed", "source=prod"):
+            assert "direct message about" in shown_text(await slack.type_command(f"subscribe {text}"))
+        assert "direct message about" in shown_text(await slack.type_command("subscribe other-*", user="U0BOB"))
+        assert shown_text(await slack.type_command("subscriptions")).startswith("*Your subscriptions: 3*")
+        await harness.see(running())
+        await harness.see(failed())
+        assert await direct_to(harness, "U0ALICE") == ["🔴 *Instance creation failed"]
+        assert await direct_to(harness, "U0BOB") == []
+        assert "subscriptions have ended" in shown_text(await slack.type_command("unsubscribe all"))
+    await harness.see(failed("job-2"))
+    assert len(await direct_to(harness, "U0ALICE")) == 1
+    assert (await harness.app.store.read(lambda q: q.ledger())).unaccounted == ()
+
+
+async def test_a_channel_gets_what_it_subscribed_to_unless_its_instance_is_muted(harness: Harness) -> None:
+    harness.slack.channels.add("C0OTHER")
+    async with connected(harness) as slack:
+        reply = await slack.type_command("subscribe here gauss-* failed", channel="C0OTHER")
+        assert "This channel will get messages" in shown_text(reply)
+        await slack.type_command("subscribe failed")
+        await harness.see(failed())
+        assert len(await direct_to(harness, "C0OTHER")) == 1
+        await slack.type_command(f"mute {INSTANCE} 2h")
+        await harness.see(failed("job-2"))
+    assert (len(await direct_to(harness, "C0OTHER")), len(await direct_to(harness, "U0ALICE"))) == (1, 2)
+    assert (await harness.app.store.read(lambda q: q.ledger())).unaccounted == ()
+
+
+async def test_a_configured_channel_that_subscribes_gets_nothing_twice(harness: Harness) -> None:
+    async with connected(harness) as slack:
+        await slack.type_command("subscribe here failed")
+    await harness.see(failed())
+    assert len(harness.slack.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("who", "code", "ends"),
+    [
+        ("U0ALICE", "user_disabled", True),
+        ("U0ALICE", "channel_not_found", True),
+        ("C0OTHER", "is_archived", True),
+        ("C0OTHER", "not_in_channel", False),
+        ("C0OTHER", "channel_not_found", False),
+    ],
+)
+async def test_a_subscription_ends_when_its_receiver_is_gone(
+    harness: Harness, *, who: str, code: str, ends: bool
+) -> None:
+    async with connected(harness) as slack:
+        here = "here " if who.startswith("C") else ""
+        await slack.type_command(f"subscribe {here}failed", channel="C0OTHER")
+    harness.slack.refusing[who] = code
+    await harness.see(failed())
+    (dead,) = await harness.app.store.read(lambda q: q.deliveries(DeliveryFilter(channel=f"dm:{who}")))
+    assert (dead.state, (dead.reason or "").startswith(f"Slack: {code}")) == (DeliveryState.DEAD, True)
+    assert "invite the bot" in (dead.reason or "") or code not in ("not_in_channel", "channel_not_found")
+    left = await harness.app.store.read(lambda q: q.event_subscriptions())
+    newest = (await harness.app.store.read(lambda q: q.actions(1)))[0]
+    assert (len(left), newest.verb, newest.by) == (
+        (0, "unsubscribe", "notifier") if ends else (1, "subscribe", newest.by)
+    )
+    assert (await harness.app.store.read(lambda q: q.ledger())).unaccounted == ()
+
+
+async def test_a_storm_is_few_messages_to_a_subscriber(harness: Harness) -> None:
+    async with connected(harness) as slack:
+        await slack.type_command("subscribe failed")
+    await harness.see(*(failed(f"job-{n}") for n in range(600)))
+    assert len(await direct_to(harness, "U0ALICE")) <= 5
+    assert (await harness.app.store.read(lambda q: q.ledger())).unaccounted == ()
+
+
 async def test_a_lost_connection_is_opened_again(harness: Harness) -> None:
     async with connected(harness) as slack:
         old = slack.sockets[-1]
         await old.send_json({"type": "disconnect", "reason": "refresh_requested"})
         await slack.another_connection(old)
-        assert shown_text(await slack.type_command("help")).startswith("*Commands*")
+        assert shown_text(await slack.type_command("help")).startswith("*Commands, typed after /gaussdb*")

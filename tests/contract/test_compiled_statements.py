@@ -184,6 +184,10 @@ PARAMETERS: Mapping[str, Any] = {
     "SUBJECTS_WITH_THREADS": {"subjects": [FAILED.subject, OTHER.subject]},
     "SUBSCRIBERS": {"source": "prod", "ids": ["running", "failed", "unknown"]},
     "POP_SUBSCRIBERS": {"source": "prod", "ids": ["running", "unknown"]},
+    "EVENT_SUBSCRIPTIONS": {},
+    "RECORD_EVENT_SUBSCRIPTION": {"id": "new", "channel": "dm:U1", "matchers": "failed", "by": "me", "name": "Me"}
+    | {"created_at": LATER},
+    "END_EVENT_SUBSCRIPTIONS": {"ids": ["known", "unknown"]},
     "RECORD_MUTE": {"instance": "i", "name": "other", "until": LATER, "by": "you", "created_at": LATER}
     | {"reason": "works", "label": "gauss"},
     "END_MUTE": {"of_instance": "i", "now": T0},
@@ -243,6 +247,9 @@ def _fill(connection: Connection) -> None:
     put(schema.replicas, rows.replica_values(PROCESS))
     for person in ("me", "you"):
         put(schema.subscriptions, {"source": "prod", "job_id": "running", "person": person, "created_at": T0})
+    subscribed = {"channel": "dm:U1", "matchers": "failed", "by": "me", "name": "Me", "created_at": T0}
+    for id_ in ("known", "other"):
+        put(schema.event_subscriptions, {"id": id_} | subscribed)
     put(schema.mutes, {"instance": "i", "name": "gauss", "until": LATER, "by": "me", "created_at": T0})
     put(schema.requests, {"key": "old", "seen_at": T0})
     put(schema.acknowledgements, {"event_id": FAILED.id, "by": "me", "name": "Me", "at": T0})

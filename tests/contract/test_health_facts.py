@@ -222,7 +222,7 @@ async def test_what_people_do_is_recorded(store: SqlStore) -> None:
         (Verb.ACKNOWLEDGE, "prod/job-0", "cli:bob"),
         (Verb.MUTE, "orders", "cli:bob"),
         (Verb.UNMUTE, "orders", "cli:bob"),
-        (Verb.SUBSCRIBE, "prod/job-0", "cli:bob"),
+        (Verb.WATCH, "prod/job-0", "cli:bob"),
         (Verb.MOVE, "old → new", "cli:bob"),
     ]
     assert found[0].detail == "1 delivery"

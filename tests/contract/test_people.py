@@ -11,12 +11,15 @@ import pytest
 from factories import T0, make_delivery, make_event, make_task
 from fakes import FakeClock
 
+from notifier import people
 from notifier.core.delivery import DeliveryState, Thread, ThreadUpdate
 from notifier.core.events import EventType
+from notifier.core.identity import DirectChannel
 from notifier.core.model import Event
-from notifier.core.people import Acknowledgement, Mute, Subscription
+from notifier.core.people import Acknowledgement, EventSubscription, Mute, Person, Subscription, Verb
 from notifier.core.routing import DeliveryRouting, RoutedEvent
 from notifier.core.severity import Severity
+from notifier.core.subscriptions import MAX_SUBSCRIPTIONS
 from notifier.ports import DeliveryFilter
 from notifier.store.engine import SqlStore
 from notifier.store.people import REPLAYABLE
@@ -47,6 +50,45 @@ async def tell(store: SqlStore, event: Event, ref: str | None = None, channel: s
 
 async def claim(store: SqlStore, at: timedelta = timedelta(), limit: int = 10) -> Sequence[Thread]:
     return await store.transact(lambda tx: tx.threads.claim_edits("dba", T0 + at, LEASE, limit))
+
+
+# ---- subscriptions to events ----
+
+
+def subscription(id_: str, channel: str = "dm:U0ALICE", matchers: str = "failed") -> EventSubscription:
+    return EventSubscription(id=id_, channel=channel, matchers=matchers, by="U0ALICE", name="alice", created_at=T0)
+
+
+async def test_subscriptions_are_recorded_once_and_ended_by_their_ids(store: SqlStore) -> None:
+    hostile = subscription("b", matchers="instance=%_' OR 1=1 -- *")
+    for one in (subscription("a"), hostile, subscription("c", "dm:C0OTHER")):
+        assert await store.transact(lambda tx, one=one: tx.people.subscribe_to_events(one))  # type: ignore[misc]
+        assert not await store.transact(lambda tx, one=one: tx.people.subscribe_to_events(one))  # type: ignore[misc]
+    every = await store.transact(lambda tx: tx.people.event_subscriptions())
+    assert list(every) == [subscription("a"), hostile, subscription("c", "dm:C0OTHER")]
+    assert await store.read(lambda q: q.event_subscriptions()) == every
+    assert await store.transact(lambda tx: tx.people.end_subscriptions(["b", "c", "unknown"])) == every[1:]
+    assert await store.transact(lambda tx: tx.people.end_subscriptions([])) == []
+    assert await store.transact(lambda tx: tx.people.event_subscriptions()) == every[:1]
+
+
+async def test_nobody_has_more_subscriptions_than_the_limit(store: SqlStore) -> None:
+    receiver, alice = DirectChannel("U0ALICE"), Person(id="U0ALICE", name="alice")
+    for number in range(MAX_SUBSCRIPTIONS):
+        made = await store.transact(lambda tx, n=number: people.subscribe_to_events(tx, receiver, f"a-{n}", alice))  # type: ignore[misc]
+        assert made is not None
+        assert made.new
+    again = await store.transact(lambda tx: people.subscribe_to_events(tx, receiver, "a-1", alice))
+    assert again is not None
+    assert not again.new
+    assert await store.transact(lambda tx: people.subscribe_to_events(tx, receiver, "one-more", alice)) is None
+    assert await store.transact(lambda tx: people.subscribe_to_events(tx, DirectChannel("U0BOB"), "a-1", alice))
+    ended = await store.transact(lambda tx: people.unsubscribe_all(tx, receiver, alice))
+    assert len(ended) == MAX_SUBSCRIPTIONS
+    actions = await store.read(lambda q: q.actions(100))
+    verbs = [one.verb for one in actions]
+    assert (verbs.count(Verb.SUBSCRIBE), verbs.count(Verb.UNSUBSCRIBE)) == (MAX_SUBSCRIPTIONS + 1, MAX_SUBSCRIPTIONS)
+    assert (actions[0].target[:2], actions[0].detail) == ("a-", "dm:U0ALICE")
 
 
 # ---- threads ----

@@ -28,7 +28,10 @@ from notifier.core.commands import (
     Stats,
     Status,
     SubscribeTask,
+    SubscribeToEvents,
+    Subscriptions,
     UnmuteInstance,
+    Unsubscribe,
     parse_command,
 )
 
@@ -79,6 +82,16 @@ TWO_HOURS = timedelta(hours=2)
             MuteInstance(instance="gauss-1", length=TWO_HOURS, reason="for alice"),
         ),
         ("unmute gauss-1", UnmuteInstance(instance="gauss-1")),
+        ("subscribe prod-* failed", SubscribeToEvents(matchers="prod-* failed")),
+        ("Subscribe  HERE  prod-*   failed", SubscribeToEvents(matchers="prod-* failed", here=True)),
+        ("subscribe duration&gt;30m “gauss prod 1”", SubscribeToEvents(matchers='duration>30m "gauss prod 1"')),
+        ("ｓｕｂｓｃｒｉｂｅ　ｈｅｒｅ　ｓｏｕｒｃｅ＝ｐｒｏｄ", SubscribeToEvents(matchers="source=prod", here=True)),
+        ("subscribe instance in [a, b]", SubscribeToEvents(matchers="instance in [a, b]")),
+        ("unsubscribe prod-* failed", Unsubscribe(wanted="prod-* failed")),
+        ("unsubscribe ALL", Unsubscribe(wanted="")),
+        ("unsubscribe here all", Unsubscribe(wanted="", here=True)),
+        ("unsubscribe whatever=odd", Unsubscribe(wanted="whatever=odd")),
+        ("subscriptions", Subscriptions()),
         ("mutes", Mutes()),
         ("status", Status()),
     ],
@@ -102,6 +115,17 @@ def test_a_command_is_read_however_it_is_typed(text: str, command: ChatCommand) 
         ("task", Mistake(key="mistake.missing.task", meant=USAGE["task"])),
         ("instance", Mistake(key="mistake.missing.instance", meant=USAGE["instance"])),
         ("watch", Mistake(key="mistake.missing.watch", meant=USAGE["watch"])),
+        ("subscribe", Mistake(key="mistake.missing.subscribe", meant=USAGE["subscribe"])),
+        ("subscribe here", Mistake(key="mistake.missing.subscribe", meant=USAGE["subscribe"])),
+        ("unsubscribe", Mistake(key="mistake.missing.unsubscribe", meant=USAGE["unsubscribe"])),
+        ("subscribe " + "x" * 301, Mistake(key="mistake.long", meant=USAGE["subscribe"])),
+        (
+            "subscribe status=faild",
+            Mistake(
+                key="mistake.filter", given="status is never 'faild'. Did you mean failed?", meant=USAGE["subscribe"]
+            ),
+        ),
+        ("subscrib prod-*", Mistake(key="mistake.meant", given="subscrib", meant="subscribe prod-*")),
         ("mute", Mistake(key="mistake.missing.mute", meant=USAGE["mute"])),
         ("unmute", Mistake(key="mistake.missing.unmute", meant=USAGE["unmute"])),
         ("mute gauss-1", Mistake(key="mistake.missing.length", given="gauss-1", meant="mute gauss-1 2h")),
@@ -120,10 +144,14 @@ def test_every_example_is_a_command(name: str) -> None:
     assert not isinstance(parse_command(USAGE[name]), Mistake)
 
 
-def test_only_mutes_change_what_others_see() -> None:
+def test_only_what_others_see_is_restricted() -> None:
     changes = {name: command for name, usage in USAGE.items() if isinstance(command := parse_command(usage), Change)}
     assert {name for name, command in changes.items() if command.restricted} == {"mute", "unmute"}
-    assert changes.keys() - {"mute", "unmute"} == {"watch"}
+    assert changes.keys() - {"mute", "unmute"} == {"watch", "subscribe", "unsubscribe"}
+    for text in ("subscribe here failed", "unsubscribe here all"):
+        command = parse_command(text)
+        assert isinstance(command, SubscribeToEvents | Unsubscribe)
+        assert command.restricted
 
 
 @given(st.text(max_size=300))

@@ -277,6 +277,8 @@ class SlackServer:
     """The `ts` of each message."""
     locales: dict[str, str] = field(default_factory=dict)
     """The language of each user."""
+    refusing: dict[str, str] = field(default_factory=dict)
+    """Channels and people to whom nothing is posted, with the code."""
     users: dict[str, Json] = field(default_factory=dict)
     """Further fields of each user."""
     broken_methods: dict[str, Fault] = field(default_factory=dict)
@@ -349,8 +351,9 @@ class SlackServer:
         needed = "channels:history" if reads else "chat:write"
         if needed not in self.scopes.split(","):
             return {"error": "missing_scope", "needed": needed, "provided": self.scopes}
-        if body.get("channel") not in self.channels:
-            return {"error": "channel_not_found"}
+        known = "" if body.get("channel") in self.channels else "channel_not_found"
+        if code := self.refusing.get(body.get("channel", ""), known):
+            return {"error": code}
         answers = {"chat.update": self._update, "chat.postMessage": self._post}
         return answers.get(method, self._history)(body)
 
@@ -418,9 +421,9 @@ class SlackServer:
         async with asyncio.timeout(HANG_TIMEOUT):
             return await self._acknowledged[envelope]
 
-    async def type_command(self, text: str, user: str = "U0ALICE") -> Json | None:
+    async def type_command(self, text: str, user: str = "U0ALICE", channel: str = CHANNEL) -> Json | None:
         """Let somebody type a command, and return what they see."""
-        return await self.ask("slash_commands", command_form(text, user, self.response_url))
+        return await self.ask("slash_commands", command_form(text, user, self.response_url) | {"channel_id": channel})
 
     async def click(self, action: str, value: str, user: str = "U0ALICE", ts: str = "") -> Json | None:
         """Let somebody click on a button of a message, and return what that is acknowledged with."""

@@ -465,6 +465,78 @@ async def test_a_request_that_is_replayed_does_nothing(chat: ChatHarness, store:
     assert replayed.title == "This request was made before, so nothing was done again"
 
 
+# ---- subscriptions to events ----
+
+
+async def test_people_subscribe_list_and_unsubscribe(chat: ChatHarness) -> None:
+    answer = await chat.type("subscribe gauss-*")
+    assert without_marks(answer.title) == "You will get a direct message about gauss-*"
+    assert lines(answer)[0].startswith("That is every end of a task")
+    assert lines(answer)[-1] == "To end it: /gaussdb unsubscribe gauss-*"
+    assert (await chat.type("subscribe  gauss-*")).title.startswith("You are already subscribed to")
+    answer = await chat.type("subscribe failed source=prod", person=BOB)
+    assert len(answer.lines) == 1
+    assert await listed(chat) == ("Your subscriptions: 1", ["gauss-* · since 15 Jan 16:30:00 (UTC+8), by alice"])
+    answer = await chat.type("unsubscribe other-*")
+    assert (without_marks(answer.title), answer.ok) == ("There is no subscription to other-*", False)
+    assert (await chat.type("unsubscribe gauss-*")).ok
+    assert await listed(chat) == ("There are no subscriptions", ["To make one: /gaussdb subscribe prod-* failed"])
+    assert (await listed(chat, person=BOB))[0] == "Your subscriptions: 1"
+
+
+async def listed(chat: ChatHarness, **more: Any) -> tuple[str, list[str]]:
+    answer = await chat.type("subscriptions", **more)
+    return without_marks(answer.title), lines(answer)
+
+
+async def test_a_channel_is_subscribed_by_those_who_may_change_things(chat: ChatHarness) -> None:
+    chat.allow = False
+    answer = await chat.type("subscribe here gauss-* failed", channel="C0OTHER")
+    assert (answer.ok, answer.title.startswith("You are not on the list")) == (False, True)
+    assert (await chat.type("subscribe gauss-* failed", channel="C0OTHER")).ok
+    chat.allow = True
+    answer = await chat.type("subscribe here gauss-* failed", channel="C0OTHER", person=BOB)
+    assert without_marks(answer.title) == "This channel will get messages about gauss-* failed"
+    assert lines(answer) == [
+        "If no message arrives, invite the bot to this channel",
+        "To end it: /gaussdb unsubscribe here gauss-* failed",
+    ]
+    since = "since 15 Jan 16:30:00 (UTC+8), by"
+    assert await listed(chat, channel="C0OTHER") == (
+        "Your subscriptions: 1",
+        [f"gauss-* failed · {since} alice", "Subscriptions of this channel: 1", f"gauss-* failed · {since} bob"],
+    )
+    assert (await chat.type("unsubscribe here failed gauss-*", channel="C0OTHER")).ok
+    assert (await listed(chat, channel="C0OTHER"))[1] == [f"gauss-* failed · {since} alice"]
+
+
+async def test_all_subscriptions_end_together(chat: ChatHarness) -> None:
+    for text in ("a-*", "b-*", "c-*"):
+        await chat.type(f"subscribe {text}")
+    await chat.type("subscribe here a-*", channel="C0OTHER")
+    assert (await chat.type("unsubscribe all")).title == "3 subscriptions have ended"
+    assert not (await chat.type("unsubscribe all")).ok
+    assert (await listed(chat, channel="C0OTHER"))[1][0] == "Subscriptions of this channel: 1"
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "title"),
+    [
+        ("subscribe failed", {"direct": False}, "Direct messages cannot be sent from here"),
+        ("subscribe here failed", {"direct": False}, "Direct messages cannot be sent from here"),
+        ("unsubscribe all", {"direct": False}, "Direct messages cannot be sent from here"),
+        ("subscribe here failed", {}, "Only a channel can be subscribed with the word here."),
+        ("subscriptions", {"direct": False}, "There are no subscriptions"),
+        ("subscribe enviroment=prod", {}, "unknown field 'enviroment', did you mean 'environment'?"),
+    ],
+)
+async def test_what_cannot_be_subscribed_is_explained(
+    chat: ChatHarness, text: str, more: dict[str, Any], title: str
+) -> None:
+    assert without_marks((await chat.type(text, **more)).title).startswith(title)
+    assert (await listed(chat))[0] == "There are no subscriptions"
+
+
 # ---- watches ----
 
 

@@ -16,7 +16,7 @@ from notifier.core.events import EventType
 from notifier.core.health_facts import HealthFacts
 from notifier.core.matchers import Matcher
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus, event_id
-from notifier.core.people import Action, Mute
+from notifier.core.people import Action, EventSubscription, Mute
 from notifier.core.routing import Route, RoutedEvent
 from notifier.core.tickets import Ticket
 from notifier.ports import (
@@ -79,6 +79,9 @@ class Nothing:
         raise NotImplementedError
 
     def mutes(self, _now: datetime) -> Sequence[Mute]:
+        raise NotImplementedError
+
+    def event_subscriptions(self) -> Sequence[EventSubscription]:
         raise NotImplementedError
 
     def actions(self, _limit: int) -> Sequence[Action]:

@@ -1,6 +1,7 @@
 """Slash commands and clicks from Slack, over HTTP or Socket Mode, and the replies to them."""
 
 import asyncio
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -31,6 +32,8 @@ RESPONSE_HOSTS = frozenset({"hooks.slack.com", "hooks.slack-gov.com"})
 """Hosts of response_urls. A request that names another host is refused."""
 MAX_FIELD = 4_000
 """Maximum length of a field, in characters. The text of a command has 3,000 at most."""
+
+_CHANNEL_ID = re.compile(r"[CG][A-Z0-9]{1,30}")
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +80,13 @@ class SlackChat:
         _field(form, "command")
         person = _person(_field(form, "user_id"), form.get("user_name"))
         words = _field(form, "text", empty=True)
-        command = CommandRequest(text=words, person=person, direct=self._rules.direct, replay_key=replay_key)
+        command = CommandRequest(
+            text=words,
+            person=person,
+            direct=self._rules.direct,
+            channel=_channel(form.get("channel_id", "")),
+            replay_key=replay_key,
+        )
         language = self._language(person.id)
         work = self._start(command, language, _ids(form.get("team_id"), form.get("enterprise_id")))
         if await _ended_in_time(work):
@@ -232,6 +241,11 @@ def _field(form: Mapping[str, Any], name: str, *, empty: bool = False) -> str:
 
 def _person(id_: str, name: object) -> Person:
     return Person(id=id_, name=one_line(name) or id_ if isinstance(name, str) else id_)
+
+
+def _channel(id_: str) -> str:
+    """Return the id of a channel; the empty string for a conversation of few people, which has another kind of id."""
+    return id_ if _CHANNEL_ID.fullmatch(id_) else ""
 
 
 def _click(payload: Json, replay_key: str | None) -> ClickRequest | None:

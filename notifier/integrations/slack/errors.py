@@ -95,6 +95,11 @@ def outcome_of(response: SlackResponse, now: datetime) -> Outcome | ContentRefus
     return _outcome_of_status(response, reason, now)
 
 
+def refuses_channel(response: SlackResponse) -> bool:
+    """Return whether Slack would refuse any message to this channel or person, whatever its text and the token."""
+    return _MEANINGS.get(re.sub(r"^restricted_action_.*", "restricted_action", response.code)) == "channel"
+
+
 def _outcome_of_status(response: SlackResponse, reason: str, now: datetime) -> Outcome | ContentRefused:
     match response.status:
         case status if 200 <= status < 300 and response.ok:  # noqa: PLR2004 - the class of success

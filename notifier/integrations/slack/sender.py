@@ -74,7 +74,11 @@ class SlackSender(TemplatedChannel[SlackSettings], HttpChannel[SlackSettings]):
             response = await call(message, end - clock.monotonic())
         except HttpError as error:
             return self.with_reply(_outcome_of_error(error), error)
-        return replace(outcome_of(response, clock.now()), reply=self.reply_text(response))
+        return replace(self.meaning_of(response), reply=self.reply_text(response))
+
+    def meaning_of(self, response: SlackResponse) -> Outcome | ContentRefused | MessageGone:
+        """Return what a response means for the message."""
+        return outcome_of(response, self.context.clock.now())
 
     def reply_text(self, response: SlackResponse) -> str:
         """Return a response as text that can be stored and shown, without our secrets."""
