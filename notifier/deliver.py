@@ -31,7 +31,7 @@ from notifier.core import dispatch, outbox, pacing, recipients
 from notifier.core.delivery import Body, Delivery, Outcome, ResendPolicy, Resolution, ThreadUpdate, Unknown
 from notifier.core.errors import StoreError
 from notifier.core.outbox import Settlement
-from notifier.core.pacing import ChannelHealth
+from notifier.core.pacing import ChannelHealth, Pace
 from notifier.core.people import NOTIFIER, Action, EventSubscription, Verb
 from notifier.core.tickets import TicketLink, operation_of
 from notifier.ports import Channel, Clock, DatabaseTime, RenderRequest, Store
@@ -141,6 +141,38 @@ class ThreadReads(Protocol):
 
     def loud_threads(self, channel: str, subjects: Collection[str]) -> Collection[str]:
         """Return those of the subjects of which a loud message of the channel reported something bad that lasts."""
+
+
+class SteppedChannel(Protocol):
+    """What a step needs to know of the channel it is taken on; see `ports.Channel`."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def pace(self) -> Pace:
+        """When messages may be sent on it."""
+
+    @property
+    def threads(self) -> bool:
+        """Whether it has threads."""
+
+    @property
+    def tickets(self) -> bool:
+        """Whether it keeps tickets."""
+
+    @property
+    def multi_recipient(self) -> bool:
+        """Whether one attempt may have several recipients."""
+
+    @property
+    def digest_above(self) -> int | None:
+        """Number of events above which they become digests; None where they never do."""
+
+    @property
+    def digest_size(self) -> int:
+        """Events that a digest names at most."""
 
 
 class DeliveryTx(DatabaseTime, Protocol):
@@ -304,7 +336,9 @@ class _JoinedClaim:
     claimed_at: float
 
 
-def _take_step(tx: DeliveryTx, channel: Channel, owner: str, rules: DeliveryRules, request: _StepRequest) -> _Step:
+def _take_step(
+    tx: DeliveryTx, channel: SteppedChannel, owner: str, rules: DeliveryRules, request: _StepRequest
+) -> _Step:
     before = tx.channels.health(channel.name)
     now = tx.now()  # read last: the line above waits for a step of another process on this channel
     plan = dispatch.plan_step(before, [one for _, one in request.finished], channel.pace, now, request.demand)
@@ -349,7 +383,7 @@ def _take_step(tx: DeliveryTx, channel: Channel, owner: str, rules: DeliveryRule
 
 
 def _claim(  # noqa: PLR0917 - of a step
-    tx: DeliveryTx, channel: Channel, owner: str, lease: timedelta, now: datetime, most: int, at_once: int
+    tx: DeliveryTx, channel: SteppedChannel, owner: str, lease: timedelta, now: datetime, most: int, at_once: int
 ) -> Sequence[Delivery]:
     size = None if channel.tickets or channel.digest_above is None else channel.digest_size
     return tx.deliveries.claim_due(channel.name, owner, now, lease, most, at_once=at_once, digest_size=size)
@@ -375,7 +409,31 @@ def _end_subscriptions(tx: DeliveryTx, channel: str, settlements: Sequence[Settl
         )
 
 
-def _with_context(tx: DeliveryTx, channel: Channel, claimed: Sequence[Delivery]) -> Sequence[Delivery]:
+def deliver_at_once(
+    tx: DeliveryTx, channel: SteppedChannel, answer: Callable[[Delivery], Outcome], *, owner: str, rules: DeliveryRules
+) -> Sequence[Settled]:
+    """Deliver all that is due on a channel within one transaction, where sending takes no time: in virtual time.
+
+    `answer` stands in for sending. The steps are those of a `DeliveryWorker`.
+    """
+    delivered: list[Settled] = []
+    finished: Sequence[Settled] = ()
+    while True:
+        most = dispatch.MAX_CLAIMED
+        request = _StepRequest(finished=finished, released=(), queued=(), free_slots=most, demand=most)
+        step = _take_step(tx, channel, owner, rules, request)
+        delivered += finished
+        if not step.claimed:
+            return delivered
+        now = tx.now()
+        finished = [(one, _settled_at(one, answer(one), now, rules)) for one in step.claimed]
+
+
+def _settled_at(delivery: Delivery, outcome: Outcome, now: datetime, rules: DeliveryRules) -> Settlement:
+    return outbox.settle(delivery, outcome, started_at=now, finished_at=now, schedule=rules.schedule, chance=0)
+
+
+def _with_context(tx: DeliveryTx, channel: SteppedChannel, claimed: Sequence[Delivery]) -> Sequence[Delivery]:
     """Add the threads that messages belong to, and the recipients that must not get them now."""
     if channel.threads and claimed:
         threads = tx.queries.thread_refs(channel.name, [dispatch.thread_subject(delivery) for delivery in claimed])
@@ -408,7 +466,9 @@ def _with_newer_tickets(tx: DeliveryTx, finished: Sequence[Settled]) -> Collecti
     return [subject for subject, (operation, shown) in begun.items() if tuple(links.get(operation, ())) != shown]
 
 
-def _with_tickets(tx: DeliveryTx, channel: Channel, claimed: Sequence[Delivery], now: datetime) -> Sequence[Delivery]:
+def _with_tickets(
+    tx: DeliveryTx, channel: SteppedChannel, claimed: Sequence[Delivery], now: datetime
+) -> Sequence[Delivery]:
     """Add the tickets of operations: to change them, or to show them."""
     if channel.tickets:
         return tx.tickets.claim(claimed, now)

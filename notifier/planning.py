@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from notifier.core import polling
+from notifier.core import polling, ticket_plan
 from notifier.core.calendars import StoredCalendar, days_of
 from notifier.core.model import Event
 from notifier.core.people import EventSubscription, Mute
@@ -23,7 +23,7 @@ from notifier.core.rulings import Rule, mute_rule, window_rule
 from notifier.core.storm_plan import StormContext, UnsentPart
 from notifier.core.storms import Storm
 from notifier.core.subscriptions import with_subscriptions
-from notifier.core.ticket_plan import WantedTicket
+from notifier.core.ticket_plan import Unsolved, WantedTicket
 from notifier.ports import DatabaseTime, DeliveryRecords, EventRecords, ParkedChannels
 
 
@@ -70,8 +70,11 @@ class CalendarCopies(Protocol):
         """Return what is recorded of calendars, by name."""
 
 
-class WantedTickets(Protocol):
+class PlanTickets(Protocol):
     """The tickets of operations."""
+
+    def unsolved(self, operations: Collection[str]) -> Unsolved:
+        """Return which of the operations have a ticket for a failure that no success has followed."""
 
     def want(self, wanted: Sequence[WantedTicket], now: datetime) -> None:
         """Record that operations have failed, and a ticket to open for those that have none."""
@@ -129,7 +132,7 @@ class PlanTx(DatabaseTime, Protocol):
         """The storms of failures."""
 
     @property
-    def tickets(self) -> WantedTickets:
+    def tickets(self) -> PlanTickets:
         """The tickets of operations."""
 
     @property
@@ -159,6 +162,19 @@ class PlanContext:
 
 
 _ALONE = PlanContext()
+
+
+def with_receivers(tx: PlanTx, routed: Sequence[RoutedEvent], routing: RoutingConfig) -> tuple[RoutedEvent, ...]:
+    """Add the receivers of events that no route names: those who subscribed, and where a success closes something.
+
+    Called before the events are recorded.
+    """
+    routed = tuple(add_subscriptions(tx, routed, routing))
+    keeping = routing.ticket_channels
+    if not keeping:
+        return routed
+    solved = ticket_plan.operations_solved_by(routed)
+    return ticket_plan.with_tickets(routed, keeping, tx.tickets.unsolved(solved) if solved else {})
 
 
 def plan_new(

@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 
-from notifier.core import credentials, history, polling, ticket_plan
+from notifier.core import credentials, history, polling
 from notifier.core.credentials import Credential, CredentialState
 from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.errors import CredentialsRejected, SourceConflict, SourceError, StoreError
@@ -39,17 +39,7 @@ from notifier.core.polling import (
     PollRules,
 )
 from notifier.core.routing import RoutedEvent, RoutingConfig
-from notifier.core.ticket_plan import Unsolved
-from notifier.planning import (
-    PlanContext,
-    PlanPeople,
-    PlanReads,
-    PlanTx,
-    WantedTickets,
-    add_subscriptions,
-    plan_new,
-    routing_at,
-)
+from notifier.planning import PlanContext, PlanPeople, PlanReads, PlanTx, plan_new, routing_at, with_receivers
 from notifier.ports import (
     EventRecords,
     PollClaim,
@@ -126,13 +116,6 @@ class PollHistories(Protocol):
         """Return the facts that a query asks for."""
 
 
-class UnsolvedTickets(WantedTickets, Protocol):
-    """The tickets of operations."""
-
-    def unsolved(self, operations: Collection[str]) -> Unsolved:
-        """Return which of the operations have a ticket for a failure that no success has followed."""
-
-
 class PollPeople(PlanPeople, Protocol):
     """The people who subscribed to tasks."""
 
@@ -165,10 +148,6 @@ class PollTx(PlanTx, Protocol):
     @property
     def histories(self) -> PollHistories:
         """What is recorded about instances and operations."""
-
-    @property
-    def tickets(self) -> UnsolvedTickets:
-        """The tickets of operations."""
 
     @property
     def people(self) -> PollPeople:
@@ -403,12 +382,7 @@ class _Recorder:
 
     def _with_records(self, tx: PollTx, decision: PollDecision) -> PollDecision:
         """Add what is recorded about the events. The history is read only of tasks that turn out to need care."""
-        if (events := add_subscriptions(tx, decision.events, self.routing)) is not decision.events:
-            decision = replace(decision, events=tuple(events))
-        if keeping := self.routing.ticket_channels:
-            solved = ticket_plan.operations_solved_by(decision.events)
-            unsolved = tx.tickets.unsolved(solved) if solved else {}
-            decision = replace(decision, events=ticket_plan.with_tickets(decision.events, keeping, unsolved))
+        decision = replace(decision, events=with_receivers(tx, decision.events, self.routing))
         wanted = history.query_for(decision.events, self.source.snapshot.taken_at)
         if wanted is None:
             return decision

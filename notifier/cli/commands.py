@@ -71,6 +71,7 @@ COMMANDS: tuple[CommandEntry, ...] = (
     CommandEntry(_OUTBOX, "subscriptions", "List who subscribed to which events."),
     CommandEntry(_OUTBOX, "unsubscribe", "End a subscription."),
     CommandEntry(_TRY, "route", "Show which routes an event would take."),
+    CommandEntry(_TRY, "replay", "Show what a configuration would have sent in the past."),
     CommandEntry(_TRY, "preview", "Show a message without sending it."),
     CommandEntry(_TRY, "test-send", "Send one message that is marked as a test.", "send_test:send_test"),
     CommandEntry(_TRY, "simulate", "Serve a simulated task list.", configured=False),

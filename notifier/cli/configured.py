@@ -32,7 +32,11 @@ def load_config(ctx: typer.Context) -> Config:
 
 def load_outline(ctx: typer.Context) -> Outline:
     """Read the same configuration as far as look-ups need it. Its parts may raise ConfigurationError too."""
-    path = files.find(ctx.obj.config)
+    return load_outline_of(files.find(ctx.obj.config))
+
+
+def load_outline_of(path: Path) -> Outline:
+    """Do the same with the configuration in this file."""
     return _in_time(path, lambda: read_outline(path, _whole))
 
 

@@ -223,7 +223,7 @@ class View:
             cell(row.id[:8]),
             cell(self.delivery_state(row), STATE_STYLES[row.state]),
             cell(row.channel),
-            cell(self._about(row)),
+            cell(self.about(row)),
             cell(str(row.attempt)),
             cell(self.when(row.settled_at or row.available_at)),
         )
@@ -234,7 +234,8 @@ class View:
         why = "; ".join(filter(None, (dismissed, self.possible_arrival(row), undelivered)))
         return TableRow(cells, [cell(why, STATE_STYLES[row.state])] if why else ())
 
-    def _about(self, row: Delivery) -> str:
+    def about(self, row: Delivery) -> str:
+        """Return what a delivery reports, in a few words."""
         if row.storm:
             return self.word("storm", count=row.storm.total)
         if row.digest or len(row.events) != 1:

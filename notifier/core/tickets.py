@@ -387,3 +387,28 @@ def as_found(ticket: Ticket, remote: RemoteTicket, now: datetime) -> Ticket:
         closed_by=None,
         url=remote.url or ticket.url,
     )
+
+
+def imagined_visit(
+    ticket: Ticket, event: Event, delivery_id: str, now: datetime, rules: TicketRules
+) -> tuple[Ticket, TicketDecision]:
+    """Return what a ticket would be after an event, where its service does all that it is asked for and no more."""
+    remote = _imagined(ticket) if ticket.ref is not None else None
+    decision = next_steps(ticket, remote, event, now, rules)
+    if decision.outdated:
+        return ticket, decision
+    for step in decision.steps:
+        match step:
+            case Step.OPEN:
+                ticket = ticket.next_generation(delivery_id) if ticket.ref is not None else ticket
+                ticket = after_opening(ticket, _imagined(ticket))
+            case Step.REOPEN:
+                ticket = after_opening(ticket, _imagined(ticket))
+            case Step.CLOSE:
+                ticket = after_closing(ticket, _imagined(ticket), now)
+    return (replace(ticket, solved_at=happened(event)) if solves_ticket(event) else unsolved(ticket)), decision
+
+
+def _imagined(ticket: Ticket) -> RemoteTicket:
+    closed = ticket.state is TicketState.CLOSED
+    return RemoteTicket(ref=ticket.ref or ticket.key, label=ticket.label or ticket.key, closed=closed, key=ticket.key)

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, Protocol
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, with_reply
 from notifier.core.events import EventType
 from notifier.core.health_facts import Backlog, HealthFacts
-from notifier.core.model import ChannelState, SourceState, TaskStatus
+from notifier.core.model import ChannelState, Event, SourceState, TaskStatus
 from notifier.core.people import Acknowledgement, Action, EventSubscription, Mute
+from notifier.core.replays import RecordedHistory
 from notifier.core.routing import RoutedEvent
 from notifier.core.storms import Storm
 from notifier.core.tickets import Ticket
@@ -113,6 +114,27 @@ class Lookups:
     def storms(self, ids: Collection[str]) -> Mapping[str, Storm]:
         """Return storms by id."""
         return {row.id: rows.storm_of(row) for row in self._reader.query("storms", ids=list(ids))} if ids else {}
+
+    def recorded_history(self, since: datetime, until: datetime) -> RecordedHistory:
+        """Return what was recorded of the events from one time up to another, and what became of them."""
+        bounds = {"since": since, "until": until}
+        found = [rows.routed_of(row) for row in self._reader.query("recorded_events", **bounds)]
+        by_id = {item.event.id: item.event for item in found}
+        carried: dict[str, list[Event]] = {}
+        for row in self._reader.query("recorded_pairs", **bounds):
+            carried.setdefault(row.delivery_id, []).append(by_id[row.event_id])
+        deliveries = self._reader.query("recorded_deliveries", **bounds)
+        storms = self.storms({row.storm for row in deliveries if row.storm})
+        acknowledged = self._reader.query("recorded_acknowledgements", **bounds)
+        (first,) = self._reader.query("first_record")
+        return RecordedHistory(
+            since=since,
+            until=until,
+            events=found,
+            deliveries=rows.deliveries_of(deliveries, carried, storms),
+            acknowledgements=[rows.acknowledgement_of(row) for row in acknowledged],
+            begins=first.at,
+        )
 
     def attempts(self, delivery_id: str) -> Sequence[Attempt]:
         """Return the attempts of a delivery in order."""

@@ -114,6 +114,10 @@ class Queries(Lookups):
         found = self._session.execute(statements.LOUD_THREADS, {"channel": channel, "subjects": list(subjects)})
         return set(found.scalars())
 
+    def pending_channels(self) -> Mapping[str, datetime]:
+        """Return the channels that have something to send, each with the earliest time at which that may be claimed."""
+        return {row.channel: row.at for row in self._session.execute(statements.PENDING_CHANNELS)}
+
     def direct_channels(self) -> Sequence[str]:
         """Return the names of channels to one person that have something to send."""
         return list(self._session.execute(statements.DIRECT_CHANNELS).scalars())

@@ -185,6 +185,37 @@ WHERE storms.id IN (SELECT value FROM json_each(:ids));
 SELECT attempts.delivery_id, attempts.number, attempts.started_at, attempts.finished_at, attempts.outcome, attempts.reason, attempts.resolution, attempts.reply
 FROM attempts
 WHERE attempts.delivery_id = :delivery_id ORDER BY attempts.number;
+-- name: recorded_events
+-- takes: since time, until time
+-- gives: seq, id, type, source, job_id, occurrence, observed_at time, facts, routes, channels, channel_count
+SELECT events.seq, events.id, events.type, events.source, events.job_id, events.occurrence, events.observed_at, events.facts, events.routes, events.channels, events.channel_count
+FROM events
+WHERE events.observed_at >= :since AND events.observed_at < :until ORDER BY events.observed_at, events.seq;
+-- name: recorded_deliveries
+-- takes: since time, until time
+-- gives: seq, id, channel, subject, state, digest boolean, attempt, earlier_attempts, available_at time, claimed_by, begun boolean, outcome_unknown boolean, reason, ref, recipients, created_at time, settled_at time, dismissed_at time, retried_at time, rank, routing, storm, rule, body, content_type
+SELECT deliveries.seq, deliveries.id, deliveries.channel, deliveries.subject, deliveries.state, deliveries.digest, deliveries.attempt, deliveries.earlier_attempts, deliveries.available_at, deliveries.claimed_by, deliveries.begun, deliveries.outcome_unknown, deliveries.reason, deliveries.ref, deliveries.recipients, deliveries.created_at, deliveries.settled_at, deliveries.dismissed_at, deliveries.retried_at, deliveries.rank, deliveries.routing, deliveries.storm, deliveries.rule, NULL AS body, NULL AS content_type
+FROM deliveries
+WHERE deliveries.id IN (SELECT delivery_events.delivery_id
+FROM delivery_events JOIN events ON delivery_events.event_id = events.id
+WHERE events.observed_at >= :since AND events.observed_at < :until) ORDER BY deliveries.seq;
+-- name: recorded_pairs
+-- takes: since time, until time
+-- gives: delivery_id, event_id
+SELECT delivery_events.delivery_id, delivery_events.event_id
+FROM delivery_events JOIN events ON delivery_events.event_id = events.id
+WHERE events.observed_at >= :since AND events.observed_at < :until ORDER BY delivery_events.delivery_id, delivery_events.position;
+-- name: recorded_acknowledgements
+-- takes: since time, until time
+-- gives: event_id, by, name, at time
+SELECT acknowledgements.event_id, acknowledgements."by", acknowledgements.name, acknowledgements.at
+FROM acknowledgements JOIN events ON events.id = acknowledgements.event_id
+WHERE events.observed_at >= :since AND events.observed_at < :until ORDER BY acknowledgements.at, acknowledgements.event_id;
+-- name: first_record
+-- takes:
+-- gives: at time
+SELECT min(events.observed_at) AS at
+FROM events;
 -- name: channels
 -- takes:
 -- gives: name, parked_since time, reason, probe_at time, settings_digest, failures, failing_since time, announced_since time, given_up_until time, good_at time, open_until time, paused_until time, rate_at time

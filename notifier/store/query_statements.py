@@ -22,6 +22,7 @@ from sqlalchemy import (
     case,
     exists,
     func,
+    null,
     or_,
     select,
     tuple_,
@@ -287,6 +288,37 @@ _DELIVERIES: Mapping[str, Select[Any]] = {
     "attempts": select(attempts).where(attempts.c.delivery_id == bindparam("delivery_id")).order_by(attempts.c.number),
 }
 
+# ---- a whole history, for a replay ----
+
+_RECORDED = (events.c.observed_at >= _since, events.c.observed_at < bindparam("until", type_=UtcDateTime))
+_carries = delivery_events.c.event_id == events.c.id
+_WITHOUT_BODY = (
+    *(column for column in deliveries.columns if column.name not in {"body", "content_type"}),
+    null().label("body"),
+    null().label("content_type"),
+)
+
+_HISTORY: Mapping[str, Select[Any]] = {
+    "recorded_events": select(events).where(*_RECORDED).order_by(events.c.observed_at, events.c.seq),
+    "recorded_deliveries": select(*_WITHOUT_BODY)
+    .where(
+        deliveries.c.id.in_(
+            select(delivery_events.c.delivery_id).select_from(delivery_events).join(events, _carries).where(*_RECORDED)
+        )
+    )
+    .order_by(deliveries.c.seq),
+    "recorded_pairs": select(delivery_events.c.delivery_id, delivery_events.c.event_id)
+    .select_from(delivery_events)
+    .join(events, _carries)
+    .where(*_RECORDED)
+    .order_by(delivery_events.c.delivery_id, delivery_events.c.position),
+    "recorded_acknowledgements": select(acknowledgements)
+    .join(events, events.c.id == acknowledgements.c.event_id)
+    .where(*_RECORDED)
+    .order_by(acknowledgements.c.at, acknowledgements.c.event_id),
+    "first_record": select(func.min(events.c.observed_at).label("at")),
+}
+
 # ---- health ----
 
 TRIED = 100
@@ -373,7 +405,7 @@ class _WithLiterals(SQLCompiler):
 def written(database: str) -> str:
     """Return the file of all statements for one kind of database."""
     dialect = _dialects()[database]
-    every = {"time": _TIME[database], **_TASKS, **_EVENTS, **_DELIVERIES, **_HEALTH, **_LEDGER}
+    every = {"time": _TIME[database], **_TASKS, **_EVENTS, **_DELIVERIES, **_HISTORY, **_HEALTH, **_LEDGER}
     head = "-- Written by `make queries`; see notifier/store/query_statements.py. Not to be edited.\n"
     return "\n".join([head, *(_block(name, statement, dialect) for name, statement in every.items())])
 

@@ -584,6 +584,12 @@ SETTLE = compiled(
 )
 SETTLE_WITH_RECIPIENTS = compiled(SETTLE.values(recipients=bindparam("new_recipients")))
 
+PENDING_CHANNELS = compiled(
+    select(deliveries.c.channel, func.min(deliveries.c.available_at).label("at"))
+    .where(deliveries.c.state == DeliveryState.PENDING)
+    .group_by(deliveries.c.channel)
+    .order_by(deliveries.c.channel)
+)
 WAITING_PROGRESS = compiled(
     select(deliveries.c.id, delivery_events.c.event_id, delivery_events.c.subject)
     .join(delivery_events, delivery_events.c.delivery_id == deliveries.c.id)

@@ -55,26 +55,7 @@ class App:
     @property
     def routing(self) -> RoutingConfig:
         """The routes and the channels that they lead to."""
-        return RoutingConfig(
-            routes=self.config.routes,
-            rotas=Rotas(by_name=self.config.rotas_by_name),
-            catalogue=self.config.cause_catalogue,
-            policies={
-                name: ChannelPolicy(
-                    name=name,
-                    digest_above=channel.digest_above,
-                    digest_size=channel.digest_size,
-                    threads=channel.threads,
-                    storm_size=channel.storm_size,
-                    storm_room=channel.storm_room,
-                    coalesces=channel.coalesces,
-                    tickets=channel.tickets,
-                )
-                for name, channel in self.channels.items()
-            },
-            direct=direct_policy(self.config),
-            places=direct_places(self.config),
-        )
+        return routing_config(self.config, self.channels)
 
     @property
     def monitor_rules(self) -> MonitorRules:
@@ -113,6 +94,30 @@ class App:
         """Signal success or failure to the configured address. Return why that failed, or None."""
         url = (None if well else self.config.heartbeat_fail_url) or self.config.heartbeat_url
         return await send_heartbeat(self.http, url.get_secret_value()) if self.http and url else None
+
+
+def routing_config(config: Config, channels: Mapping[str, Channel]) -> RoutingConfig:
+    """Return the routes and the channels that they lead to."""
+    return RoutingConfig(
+        routes=config.routes,
+        rotas=Rotas(by_name=config.rotas_by_name),
+        catalogue=config.cause_catalogue,
+        policies={
+            name: ChannelPolicy(
+                name=name,
+                digest_above=channel.digest_above,
+                digest_size=channel.digest_size,
+                threads=channel.threads,
+                storm_size=channel.storm_size,
+                storm_room=channel.storm_room,
+                coalesces=channel.coalesces,
+                tickets=channel.tickets,
+            )
+            for name, channel in channels.items()
+        },
+        direct=direct_policy(config),
+        places=direct_places(config),
+    )
 
 
 @asynccontextmanager

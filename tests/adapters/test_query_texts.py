@@ -51,8 +51,8 @@ def variants(name: str, database: str) -> Iterator[Mapping[str, object]]:
     others: Mapping[str, object] = {"event_ids": ["a"], "since": T0, "instance_like": "%a%"}
     text = query_text(name, database)
     optional = re.findall(r"/\*if (\w+)\*/", text.sql)
-    fixed: Mapping[str, object] = {"limit": 1, "offset": 0, "ids": ["a"], "now": T0}
-    always = {one: fixed.get(one, "a") for one in text.takes if one not in {*optional, "instance_like", "since"}}
+    fixed: Mapping[str, object] = {"limit": 1, "offset": 0, "ids": ["a"], "now": T0, "since": T0, "until": T0}
+    always = {one: fixed.get(one, "a") for one in text.takes if one not in {*optional, "instance_like"}}
     given = {one: others.get(one, "a") for one in (*optional, "instance_like")}
     yield always
     yield from (always | {one: given[one], "instance_like": "%a%"} for one in optional)
