@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from notifier.core.calendars import AHEAD, BEHIND, MAX_ENTRIES, MAX_SUMMARY, CalendarEntry
+from notifier.core.calendars import AHEAD, BEHIND, MAX_ENTRIES, MAX_SUMMARY, CalendarEntry, CalendarUnreadable
 from notifier.wording.sanitize import one_line
 
 MAX_CALENDAR_BYTES = 4 << 20
@@ -29,10 +29,6 @@ CALENDAR_EXTRA = "install the extra calendar: make extras, or pip install 'gauss
 
 _FINE = re.compile(r"FREQ=(SECONDLY|MINUTELY|HOURLY)|BY(SECOND|MINUTE|HOUR)=[^;:]*,", re.IGNORECASE)
 _FOLD = re.compile(r"\r?\n[ \t]")
-
-
-class CalendarUnreadable(Exception):
-    """A calendar cannot be used. The message is one sentence for the operator, without any text of the calendar."""
 
 
 def calendar_libraries_missing() -> bool:

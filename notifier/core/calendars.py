@@ -17,6 +17,10 @@ BEHIND, AHEAD = timedelta(days=31), timedelta(days=400)
 """How far entries reach into the past and into the future of the time at which a calendar was read."""
 
 
+class CalendarUnreadable(Exception):
+    """A calendar cannot be read. The message is one sentence for the operator, with no text of the calendar in it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalendarEntry:
     """One occurrence of an entry: between two instants, or on whole days that begin with the reader's own."""
@@ -47,6 +51,18 @@ def days_of(entries: Iterable[CalendarEntry]) -> frozenset[date]:
             length = min((entry.last_day - entry.first_day).days, (BEHIND + AHEAD).days)
             found.update(entry.first_day + timedelta(days=n) for n in range(length + 1))
     return frozenset(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalendarAge:
+    """How old the last good copy of a calendar is."""
+
+    name: str
+    fetched_at: datetime | None
+    """None where there has been none."""
+    tried_at: datetime | None
+    error: str | None
+    """Why the last attempt failed; None where it did not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,10 @@ FUTURE_TOLERANCE = timedelta(minutes=1)
 """Time by which a poll may lie in the future: the clocks of two machines that share a database differ."""
 
 
+CALENDAR_STALE_AFTER = timedelta(days=1)
+"""Age of the last good copy of a calendar from which it is out of date."""
+
+
 class FindingKind(StrEnum):
     """Everything that can be wrong. The values are stable: `notifier health --json` writes them."""
 
@@ -51,6 +55,7 @@ class FindingKind(StrEnum):
     CHANNEL_DEAD = "channel.dead"
     CHANNEL_REMOVED = "channel.removed"
     CHAT_DOWN = "chat.disconnected"
+    CALENDAR_STALE = "calendar.stale"
     SOURCE_REMOVED = "source.removed"
 
 
@@ -71,6 +76,7 @@ FINDING_COMMANDS: Mapping[FindingKind, Sequence[str]] = {
     ),
     FindingKind.CHANNEL_REMOVED: ("notifier move {about} OTHER-CHANNEL", "notifier dismiss --channel {about}"),
     FindingKind.CHAT_DOWN: ("notifier check --online",),
+    FindingKind.CALENDAR_STALE: ("notifier check --online",),
     FindingKind.SOURCE_REMOVED: (),
 }
 """Commands that help, in the order in which to try them."""
@@ -181,6 +187,7 @@ def judge(expected: Expected, facts: HealthFacts, polling_since: datetime | None
         *_judge_roles(expected, facts, about_sources),
         *about_sources,
         *about_channels,
+        *_judge_calendars(facts),
         *_judge_removed_sources(expected, facts),
     )
     bad = {(found.kind.partition(".")[0], found.about) for found in findings if found.red}
@@ -292,6 +299,14 @@ def _absent_since(role: Role, facts: HealthFacts, failing_after: timedelta, *, d
     if last.stopped_at is None:
         return last.seen_at
     return last.seen_at if due and facts.at - last.seen_at >= failing_after else None
+
+
+def _judge_calendars(facts: HealthFacts) -> Iterator[HealthFinding]:
+    """Find the calendars whose last good copy is out of date, and those that could never be read."""
+    for one in facts.calendars:
+        stale = facts.at - one.fetched_at >= CALENDAR_STALE_AFTER if one.fetched_at else one.error is not None
+        if stale:
+            yield HealthFinding(kind=FindingKind.CALENDAR_STALE, about=one.name, since=one.fetched_at, reason=one.error)
 
 
 REMOVED_SOURCES_NOTE = (

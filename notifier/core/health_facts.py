@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from notifier.core.calendars import CalendarAge
 from notifier.core.identity import DirectChannel
 from notifier.core.model import ChannelState, SourceOrigin, SourceState
 
@@ -122,6 +123,8 @@ class HealthFacts:
     channels: Sequence[ChannelState] = ()
     backlogs: Sequence[Backlog] = ()
     replicas: Sequence[Replica] = ()
+    calendars: Sequence[CalendarAge] = ()
+    """Those that are read from a file or an address."""
 
 
 def sources_to_judge(expected: Expected, facts: HealthFacts) -> Sequence[tuple[ConfiguredSource, SourceState]]:

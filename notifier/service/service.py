@@ -27,6 +27,7 @@ from notifier.service.polling import Polling
 from notifier.service.reporting import ErrorThrottle
 from notifier.service.roles import ALL_ROLES, Role, writes_data
 from notifier.service.scheduler import Jobs, Scheduler
+from notifier.service.scheduling import CALENDAR_INTERVAL, Scheduling
 from notifier.service.stats import RunStats, Summary
 from notifier.wiring.app import App, open_chat
 from notifier.wiring.stores import Queries, Transaction, prune_rules, source_places
@@ -105,6 +106,7 @@ class Service:
         self.monitoring = Monitoring(
             app, jobs=self.jobs, heartbeat=self.heartbeat, wake=self.delivering.wake, polling_since=polling_since
         )
+        self.scheduling = Scheduling(app, wake=self.delivering.wake)
         self._transports: Sequence[ChatTransport] = ()
         self._replica: Replica | None = None
         self._reports = ErrorThrottle("replica.report_failed", "replica.report_recovered")
@@ -117,6 +119,8 @@ class Service:
             await self.app.store.transact(lambda tx: tx.replicas.release_claims(None, tx.now()))
             if await self.app.store.transact(lambda tx: tx.replicas.reset_future_deadlines(tx.now())):
                 log.warning("clock.set_back", msg="deadlines of the old time were cleared")
+        if writes_data(self.roles):
+            await self.scheduling.start()
         if Role.POLL in self.roles:
             await self._retire_sources()
         if Role.DELIVER in self.roles:
@@ -219,6 +223,8 @@ class Service:
         if writes_data(self.roles):
             scheduler.every(HOUSEKEEPING_INTERVAL, "monitor", self.monitoring.run)
             scheduler.every(PRUNE_INTERVAL, "prune", self.prune)
+            if self.scheduling.reads_calendars:
+                scheduler.every(CALENDAR_INTERVAL, "calendars", self.scheduling.read_calendars, at_once=True)
         return scheduler
 
     async def _announce(self) -> None:
@@ -283,6 +289,8 @@ async def poll_and_deliver(app: App, *, deliver: bool = True) -> Summary:
     service = Service(app, roles=(Role.POLL, Role.DELIVER))
     await service.start()
     try:
+        if service.scheduling.reads_calendars:
+            await service.scheduling.read_calendars()
         await service.delivering.unpark_due()
         polls = (service.polling.poll(source, force=True, send_heartbeat=False) for source in app.sources.values())
         reports = await asyncio.gather(*polls)

@@ -33,9 +33,8 @@ class Calendars:
         """Return the calendars to read now, by name, and let nobody else read them until a time.
 
         A calendar is due when its time has come, when it was never read, or when it is read from elsewhere than before.
-        `origins` has a digest of where each one is read from. Calendars that it does not name are deleted.
+        `origins` has a digest of where each one is read from.
         """
-        self._session.execute(delete(calendars).where(calendars.c.name.not_in(list(origins))))
         due = []
         for name, origin in sorted(origins.items()):
             row = self._session.lock_named(calendars, _LOCK, name)
@@ -48,6 +47,10 @@ class Calendars:
                 self._update({"next_at": until} | gone, calendars.c.name == name)
                 due.append(name)
         return due
+
+    def keep(self, names: Collection[str]) -> None:
+        """Delete the calendars that are no longer configured."""
+        self._session.execute(delete(calendars).where(calendars.c.name.not_in(list(names))))
 
     def save_copy(
         self, name: str, origin: str, entries: Sequence[CalendarEntry], now: datetime, next_at: datetime

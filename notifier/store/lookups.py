@@ -67,6 +67,7 @@ class Lookups:
             channels=self.channels(),
             backlogs=self._backlogs(),
             replicas=[rows.replica_of(row) for row in self._reader.query("replicas")],
+            calendars=[rows.calendar_age_of(row) for row in self._reader.query("calendars")],
         )
 
     def channels(self) -> Sequence[ChannelState]:

@@ -226,6 +226,11 @@ FROM channels ORDER BY channels.name;
 -- gives: owner, roles, started_at time, seen_at time, stopped_at time, chat_down_since time, chat_error
 SELECT replicas.owner, replicas.roles, replicas.started_at, replicas.seen_at, replicas.stopped_at, replicas.chat_down_since, replicas.chat_error
 FROM replicas ORDER BY replicas.started_at, replicas.owner;
+-- name: calendars
+-- takes:
+-- gives: name, fetched_at time, tried_at time, error
+SELECT calendars.name, calendars.fetched_at, calendars.tried_at, calendars.error
+FROM calendars ORDER BY calendars.name;
 -- name: backlogs
 -- takes:
 -- gives: channel, state, number, first time, last time

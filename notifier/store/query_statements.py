@@ -46,6 +46,7 @@ from notifier.store.schema import (
     acknowledgements,
     actions,
     attempts,
+    calendars,
     channels,
     deliveries,
     delivery_events,
@@ -349,6 +350,9 @@ _reasons = select(deliveries.c.reason, LAST_REPLY)
 _HEALTH: Mapping[str, SelectBase] = {
     "channels": select(channels).order_by(channels.c.name),
     "replicas": select(replicas).order_by(replicas.c.started_at, replicas.c.owner),
+    "calendars": select(calendars.c.name, calendars.c.fetched_at, calendars.c.tried_at, calendars.c.error).order_by(
+        calendars.c.name
+    ),
     "backlogs": _BACKLOGS,
     "pending_reasons": _reasons.where(_mine, _PENDING).order_by(deliveries.c.rank, deliveries.c.seq).limit(TRIED),
     "dead_reason": _reasons.where(_mine, *_DEAD).order_by(deliveries.c.seq.desc()).limit(1),

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from notifier.core.calendars import CalendarAge
 from notifier.core.credentials import CredentialState
 from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState, Recipient, Resolution
 from notifier.core.diff import RecordedTask, TaskWrite
@@ -343,6 +344,11 @@ def replica_of(row: NamedRow) -> Replica:
     """Read a process; a role that this version does not know is left out."""
     roles = tuple(Role(name) for name in row.roles.split(",") if name in list(Role))
     return Replica(roles=roles, **_REPLICA.of(row))
+
+
+def calendar_age_of(row: NamedRow) -> CalendarAge:
+    """Read how old the last good copy of a calendar is."""
+    return CalendarAge(name=row.name, fetched_at=row.fetched_at, tried_at=row.tried_at, error=row.error)
 
 
 def action_values(action: Action) -> dict[str, object]:

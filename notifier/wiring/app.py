@@ -9,6 +9,7 @@ from functools import partial
 
 import structlog
 
+from notifier.calendars import CalendarReader
 from notifier.clock import SystemClock
 from notifier.config.config import Config
 from notifier.core.credentials import Credential
@@ -22,6 +23,7 @@ from notifier.monitor import MonitorRules
 from notifier.ports import Channel, ChatTransport, Clock, DatabaseFile, TaskSource
 from notifier.settings.base import settings_digest
 from notifier.store.engine import open_store
+from notifier.wiring.calendars import build_calendars
 from notifier.wiring.channels import build_channels, direct_channel, direct_places, direct_policy, http_client
 from notifier.wiring.sources import build_credentials, build_sources
 from notifier.wiring.stores import AppStore, source_places
@@ -49,6 +51,8 @@ class App:
     """The client that all share; None in tests whose parts use no network."""
     credentials: Mapping[str, Credential] = field(default_factory=dict)
     """The credential of each source, by the source's name."""
+    calendars: Sequence[CalendarReader] = ()
+    """The calendars to read; see `notifier.calendars`."""
     direct: Callable[[str], Channel | None] = lambda _name: None
     """Returns the channel to one person, by its name; None where there is no way to reach people."""
 
@@ -156,6 +160,7 @@ async def open_app(
             rng=random.Random(),  # noqa: S311 - it spreads retries, it is no secret
             http=http,
             credentials=build_credentials(config),
+            calendars=build_calendars(config, http),
             direct=partial(direct_channel, config, http, clock),
         )
 

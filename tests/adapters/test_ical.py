@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.core.calendars import MAX_ENTRIES, CalendarEntry, days_of
-from notifier.ical import CalendarUnreadable, read_calendar
+from notifier.core.calendars import MAX_ENTRIES, CalendarEntry, CalendarUnreadable, days_of
+from notifier.ical import read_calendar
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)

@@ -53,6 +53,7 @@ async def test_what_another_origin_said_does_not_count(store: SqlStore) -> None:
     await store.transact(lambda tx: tx.calendars.save_copy("duty", "1", ENTRIES, T0, T0 + HOUR))
     assert await claim(store, {"duty": "2"}) == ["duty"]
     await store.transact(lambda tx: tx.calendars.save_copy("duty", "1", ENTRIES, T0, T0 + HOUR))
+    await store.transact(lambda tx: tx.calendars.keep(["duty"]))
     found = await read(store, "duty", "gone")
     assert (list(found), found["duty"].entries, found["duty"].origin) == (["duty"], (), "2")
 

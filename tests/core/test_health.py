@@ -11,6 +11,7 @@ from factories import PROJECT_ID, REGION, T0
 from hypothesis import given
 from hypothesis import strategies as st
 
+from notifier.core.calendars import CalendarAge
 from notifier.core.health import FINDING_COMMANDS, FindingKind, HealthFinding, HealthReport, judge, unavailable
 from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, HealthFacts, Replica, Role
 from notifier.core.model import ChannelState, SourceState
@@ -123,6 +124,29 @@ def test_rows_that_the_database_refuses_are_red_at_once() -> None:
 def test_a_source_that_is_no_longer_configured_is_a_remark() -> None:
     found = verdict(sources=[polled(), replace(polled(age=timedelta(days=9)), name="old")])
     assert (found.ok, only(found).kind, only(found).about) == (True, FindingKind.SOURCE_REMOVED, "old")
+
+
+# ---- calendars ----
+
+
+def test_a_calendar_is_red_when_its_last_good_copy_is_a_day_old() -> None:
+    fresh = CalendarAge(name="duty", fetched_at=T0 - timedelta(hours=23), tried_at=T0, error="HTTP 503")
+    assert verdict(sources=[polled()], calendars=[fresh]).findings == ()
+    stale = replace(fresh, fetched_at=T0 - timedelta(days=1))
+    found = only(verdict(sources=[polled()], calendars=[stale]))
+    assert (found.kind, found.about, found.since, found.reason, found.red) == (
+        FindingKind.CALENDAR_STALE,
+        "duty",
+        stale.fetched_at,
+        "HTTP 503",
+        True,
+    )
+
+
+def test_a_calendar_that_could_never_be_read_is_red_at_once() -> None:
+    unread = CalendarAge(name="duty", fetched_at=None, tried_at=None, error=None)
+    assert verdict(sources=[polled()], calendars=[unread]).findings == ()
+    assert only(verdict(sources=[polled()], calendars=[replace(unread, error="HTTP 404")])).since is None
 
 
 # ---- channels ----

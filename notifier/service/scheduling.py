@@ -1,0 +1,54 @@
+"""What recurs in a service besides polls: calendars are read again."""
+
+from collections.abc import Callable
+
+import structlog
+
+from notifier.calendars import refresh_calendars
+from notifier.core.errors import StoreError
+from notifier.service.reporting import ErrorThrottle
+from notifier.wiring.app import App
+
+log = structlog.get_logger("notifier")
+
+CALENDAR_INTERVAL = 30
+"""Time between two searches for calendars that are due, in seconds."""
+
+
+class Scheduling:
+    """Reads calendars when they are due."""
+
+    def __init__(self, app: App, *, wake: Callable[[], None]) -> None:
+        """Call `wake` when deliveries are planned."""
+        self._app = app
+        self._wake = wake
+        self._failing: set[str] = set()
+        self._unavailable = ErrorThrottle("schedule.failed", "schedule.recovered")
+
+    async def start(self) -> None:
+        """Delete what is recorded of calendars that are no longer configured. Raises StoreError."""
+        names = [reader.name for reader in self._app.calendars]
+        await self._app.store.transact(lambda tx: tx.calendars.keep(names))
+
+    @property
+    def reads_calendars(self) -> bool:
+        """Whether any calendar is read from a file or an address."""
+        return bool(self._app.calendars)
+
+    async def read_calendars(self) -> None:
+        """Read the calendars that are due, and log what came of it."""
+        try:
+            reports = await refresh_calendars(self._app.store, self._app.calendars)
+        except StoreError as error:
+            self._unavailable.failed(error, self._app.clock.monotonic())
+            return
+        self._unavailable.recovered()
+        for report in reports:
+            if report.error:
+                self._failing.add(report.name)
+                log.warning("calendar.failed", calendar=report.name, error=report.error)
+            else:
+                (log.info if report.name in self._failing else log.debug)(
+                    "calendar.read", calendar=report.name, entries=report.entries
+                )
+                self._failing.discard(report.name)
