@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from notifier.core import polling, ticket_plan
+from notifier.core import failures, polling, ticket_plan
 from notifier.core.calendars import StoredCalendar, days_of
+from notifier.core.failures import OpenFailure, OpenFailures
 from notifier.core.model import Event
 from notifier.core.people import EventSubscription, Mute
 from notifier.core.polling import DeliveryPlan, PlannedEvents
@@ -87,6 +88,16 @@ class ShownThreads(Protocol):
         """Let threads show events about their subjects, except on the channels that get a delivery of each."""
 
 
+class FailureRecords(Protocol):
+    """Open failures."""
+
+    def lock(self, operations: Collection[str]) -> OpenFailures:
+        """Return the failures of operations that are not resolved; nobody else changes them until the end."""
+
+    def save(self, changed: Sequence[OpenFailure]) -> None:
+        """Record failures: new ones, and ones that this transaction has locked."""
+
+
 class PlanPeople(Protocol):
     """The people who subscribed to tasks."""
 
@@ -140,6 +151,10 @@ class PlanTx(DatabaseTime, Protocol):
         """The messages that show tasks."""
 
     @property
+    def failures(self) -> FailureRecords:
+        """Open failures."""
+
+    @property
     def people(self) -> PlanPeople:
         """The people who subscribed to tasks."""
 
@@ -159,28 +174,36 @@ class PlanContext:
     last: bool = True
     """See `StormContext.last`; likewise the next one."""
     away_after: timedelta = timedelta.max
+    failures: OpenFailures | None = None
+    """Open failures of the operations that the events concern, locked by the transaction; None where they have not been
+    read."""
 
 
 _ALONE = PlanContext()
 
 
-def with_receivers(tx: PlanTx, routed: Sequence[RoutedEvent], routing: RoutingConfig) -> tuple[RoutedEvent, ...]:
+def with_receivers(
+    tx: PlanTx, routed: Sequence[RoutedEvent], routing: RoutingConfig, known: OpenFailures | None = None
+) -> tuple[RoutedEvent, ...]:
     """Add the receivers of events that no route names: those who subscribed, and where a success closes something.
 
-    Called before the events are recorded.
+    Called before the events are recorded. `known` are the open failures that they concern; None where these have not
+    been read.
     """
+    known = lock_failures(tx, routed) if known is None else known
     routed = tuple(add_subscriptions(tx, routed, routing))
     keeping = routing.ticket_channels
-    if not keeping:
-        return routed
-    solved = ticket_plan.operations_solved_by(routed)
-    return ticket_plan.with_tickets(routed, keeping, tx.tickets.unsolved(solved) if solved else {})
+    if keeping:
+        solved = ticket_plan.operations_solved_by(routed)
+        routed = ticket_plan.with_tickets(routed, keeping, tx.tickets.unsolved(solved) if solved else {})
+    return failures.with_closings(routed, known, keeping)
 
 
 def plan_new(
     tx: PlanTx, new: Sequence[RoutedEvent], routing: RoutingConfig, now: datetime, context: PlanContext = _ALONE
 ) -> DeliveryPlan:
     """Plan the deliveries of events that this transaction has recorded, all of one source, and write the plan."""
+    known = lock_failures(tx, new) if context.failures is None else context.failures
     if new and routing.rotas.by_name:
         routing = with_people_on_duty(routing, read_rotas(tx, routing.rotas), now)
     parked = tx.channels.parked() if new else {}
@@ -200,6 +223,9 @@ def plan_new(
         ),
     )
     _write(tx, plan, parked, now)
+    told = failures.told_by((*plan.deliveries, *plan.extending.values()))
+    if changed := failures.after_events(new, known, told, routing, now):
+        tx.failures.save(changed)
     if plan.ended:
         tx.people.pop_subscribers(new[0].event.source, plan.ended)
     return plan
@@ -221,6 +247,15 @@ def add_subscriptions(tx: PlanTx, routed: Sequence[RoutedEvent], routing: Routin
         return routed
     subscribed = tx.people.event_subscriptions()
     return with_subscriptions(routed, subscribed, routing) if subscribed else routed
+
+
+def lock_failures(tx: PlanTx, routed: Sequence[RoutedEvent], stalled: Collection[str] = ()) -> OpenFailures:
+    """Return the open failures that events may open, count on or end; see `failures.concerned_operations`.
+
+    It comes before the writes of a transaction, for the rows of failures are locked before all others.
+    """
+    operations = failures.concerned_operations(routed, stalled)
+    return tx.failures.lock(operations) if operations else {}
 
 
 def announce(tx: PlanTx, routed: Sequence[RoutedEvent], routing: RoutingConfig, now: datetime) -> Announced:

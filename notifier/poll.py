@@ -25,8 +25,9 @@ from typing import Protocol
 
 from notifier.core import credentials, history, polling
 from notifier.core.credentials import Credential, CredentialState
-from notifier.core.diff import RecordedTask, TaskWrite
+from notifier.core.diff import RecordedTask, TaskWrite, has_stalled
 from notifier.core.errors import CredentialsRejected, SourceConflict, SourceError, StoreError
+from notifier.core.failures import OpenFailures
 from notifier.core.history import HistoryFacts, HistoryQuery
 from notifier.core.model import Event, Scope, Snapshot, TaskStatus
 from notifier.core.polling import (
@@ -39,7 +40,16 @@ from notifier.core.polling import (
     PollRules,
 )
 from notifier.core.routing import RoutedEvent, RoutingConfig
-from notifier.planning import PlanContext, PlanPeople, PlanReads, PlanTx, plan_new, routing_at, with_receivers
+from notifier.planning import (
+    PlanContext,
+    PlanPeople,
+    PlanReads,
+    PlanTx,
+    lock_failures,
+    plan_new,
+    routing_at,
+    with_receivers,
+)
 from notifier.ports import (
     EventRecords,
     PollClaim,
@@ -374,15 +384,21 @@ class _Recorder:
         if decision.events and routing.calendars:  # read only where there is something to route
             routing = routing_at(tx, self.routing, now)
             decision = polling.decide_poll(batch, known, self.source, routing)
-        decision = self._with_records(tx, decision)
+        stalled = [job_id for job_id, found in known.occurrences.items() if has_stalled(found)]
+        decision = self._with_records(tx, decision, stalled)
         progress += self._apply(tx, batch, decision, progress, now, routing=routing)
         if batch.last:
             self._finish(tx, decision, now, refused=len(set(progress.refused)))
         return progress
 
-    def _with_records(self, tx: PollTx, decision: PollDecision) -> PollDecision:
-        """Add what is recorded about the events. The history is read only of tasks that turn out to need care."""
-        decision = replace(decision, events=with_receivers(tx, decision.events, self.routing))
+    def _with_records(self, tx: PollTx, decision: PollDecision, stalled: Collection[str]) -> PollDecision:
+        """Add what is recorded about the events. The history is read only of tasks that turn out to need care.
+
+        `stalled` has the ids of the tasks that have stalled before.
+        """
+        known = lock_failures(tx, decision.events, stalled)
+        events = with_receivers(tx, decision.events, self.routing, known)
+        decision = replace(decision, events=events, failures=known)
         wanted = history.query_for(decision.events, self.source.snapshot.taken_at)
         if wanted is None:
             return decision
@@ -423,7 +439,9 @@ class _Recorder:
         refused_tasks = {event.job_id for event in events.refused}
         updates = decision.updates_without(refused_tasks)
         refused_rows = tx.polls.record_tasks(self.claim, updates, self.source.snapshot.taken_at)
-        plan = self._plan(tx, events.new, progress, now, routing=routing, last=batch.last)
+        plan = self._plan(
+            tx, events.new, progress, now, routing=routing, open_failures=decision.failures, last=batch.last
+        )
         return _Progress(
             changed=len(batch.changed),
             events=tuple(item.event for item in events.new),
@@ -442,6 +460,7 @@ class _Recorder:
         now: datetime,
         *,
         routing: RoutingConfig,
+        open_failures: OpenFailures,
         last: bool,
     ) -> DeliveryPlan:
         stormy = bool(new) or (last and (self.claim.stormy or progress.storms > 0))
@@ -449,7 +468,11 @@ class _Recorder:
         if not new and not storms:
             return DeliveryPlan()
         context = PlanContext(
-            storms=storms, before=progress.planned, last=last, away_after=self.source.rules.away_after
+            storms=storms,
+            before=progress.planned,
+            last=last,
+            away_after=self.source.rules.away_after,
+            failures=open_failures,
         )
         return plan_new(tx, new, routing, now, context)
 

@@ -41,6 +41,7 @@ from notifier.deliver import (
 )
 from notifier.planning import (
     CalendarCopies,
+    FailureRecords,
     HeldDeliveries,
     PlanContext,
     PlanDeliveries,
@@ -121,6 +122,10 @@ class ReplayTx(DatabaseTime, Protocol):
     @property
     def tickets(self) -> ReplayTickets:
         """The tickets of operations."""
+
+    @property
+    def failures(self) -> FailureRecords:
+        """Open failures."""
 
     @property
     def threads(self) -> ReplayThreads:

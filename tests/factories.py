@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from notifier.channels.kinds import channel_class, settings_class
 from notifier.core.delivery import Body, Delivery, DeliveryState, Outcome, delivery_id
 from notifier.core.events import EventType
-from notifier.core.model import Event, Task, TaskStatus, event_id
+from notifier.core.failures import failure_id
+from notifier.core.model import Event, FollowUp, Task, TaskStatus, event_id
 from notifier.core.storms import Storm, StormGroup
 from notifier.ports import RenderRequest
 from notifier.wording.states import EVENT_ROWS
@@ -119,9 +120,33 @@ def make_alert(kind: EventType = EventType.CHANNEL_FAILING, **changes: Any) -> E
 
 def make_event_of(kind: EventType) -> Event:
     """Return an event of this type."""
+    if kind.traits.follows_up:
+        return make_follow_up(kind)
     if kind in TASK_TYPES:
         return make_event(type=kind)
     return make_gap() if kind is EventType.SOURCE_GAP else make_alert(kind)
+
+
+def make_follow_up(kind: EventType = EventType.TASK_REMINDED, event: Event | None = None, **changes: Any) -> Event:
+    """Return a reminder or an escalation of the failure that `event` has opened an hour ago."""
+    event = event or make_event()
+    values: dict[str, Any] = {
+        "failure_id": failure_id(event.id),
+        "type": event.type,
+        "event_id": event.id,
+        "failures": 3,
+        "number": 1,
+    }
+    occurrence = f"{kind}:{values['failure_id']}:1"
+    return replace(
+        event,
+        id=event_id(event.source, "", occurrence),
+        type=kind,
+        occurrence=occurrence,
+        occurred_at=None,
+        since=event.observed_at - timedelta(hours=1),
+        follow_up=FollowUp(**values | changes),
+    )
 
 
 def make_events(count: int, **changes: Any) -> tuple[Event, ...]:

@@ -24,6 +24,7 @@ def upgrade() -> None:
     )
     _add_schedules()
     _add_event_subscriptions()
+    _add_failures()
 
 
 def _add_schedules() -> None:
@@ -64,7 +65,44 @@ def _add_event_subscriptions() -> None:
     )
 
 
+def _add_failures() -> None:
+    """Add open failures."""
+    op.create_table(
+        "failures",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("operation", sa.String(), nullable=False),
+        sa.Column("job_id", sa.String(), nullable=False),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("latest_event_id", sa.String(), nullable=False),
+        sa.Column("opened_at", MOMENT, nullable=False),
+        sa.Column("due_at", MOMENT, nullable=True),
+        sa.Column("changed_at", MOMENT, nullable=False),
+        sa.Column("facts", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_failures"),
+    )
+    unresolved, due = sa.text("state <> 'resolved'"), sa.text("due_at IS NOT NULL")
+    op.create_index(
+        "ix_failures_operation_job_id",
+        "failures",
+        ["operation", "job_id"],
+        unique=True,
+        sqlite_where=unresolved,
+        postgresql_where=unresolved,
+    )
+    op.create_index("ix_failures_due_at", "failures", ["due_at"], sqlite_where=due, postgresql_where=due)
+    op.create_index(
+        "ix_failures_latest_event_id",
+        "failures",
+        ["latest_event_id"],
+        sqlite_where=unresolved,
+        postgresql_where=unresolved,
+    )
+    op.create_index("ix_failures_state_changed_at", "failures", ["state", "changed_at"])
+
+
 def downgrade() -> None:
+    op.drop_table("failures")
     op.drop_table("event_subscriptions")
     op.drop_table("schedules")
     op.drop_table("calendars")

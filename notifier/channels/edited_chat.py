@@ -96,7 +96,7 @@ class EditedChat(LiveChat[S], HttpChat[S]):
             if aloud:
                 outcome, reply = await self.ask(self.loud_request(ref, message, delivery.id), end)
             else:
-                whole = delivery.events[0].type.traits.needs_care or delivery.storm is not None
+                whole = delivery.events[0].type.traits.acknowledgeable or delivery.storm is not None
                 step = message if whole else self.short(message)
                 outcome, reply = await self.post_step(ref, step, delivery.id, end)
             if reply is None or not self.gone(reply):

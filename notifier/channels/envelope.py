@@ -106,6 +106,24 @@ def _circumstances(event: Event) -> dict[str, Any]:
         found["count"] = event.count
     if event.counts:
         found["counts"] = dict(event.counts)
+    if closed := event.closes:
+        found["closes"] = {
+            "type": closed.type,
+            "since": _second(closed.since),
+            "failures": closed.failures,
+            "acknowledged_by": closed.acknowledged_by or None,
+        }
+    if about := event.follow_up:
+        found["open_failure"] = {
+            "id": about.failure_id,
+            "type": about.type,
+            "event_id": about.event_id,
+            "failures": about.failures,
+            "number": about.number,
+            "told": [*about.told],
+            "together": about.together,
+            "last": about.last,
+        }
     return found
 
 

@@ -8,7 +8,8 @@ from notifier.channels.templates import DIGEST
 from notifier.core.delivery import delivery_id
 from notifier.core.diff import happened_at
 from notifier.core.events import EventType
-from notifier.core.model import Event, Task, TaskStatus, event_id
+from notifier.core.failures import failure_id
+from notifier.core.model import Event, FollowUp, Task, TaskStatus, event_id
 from notifier.ports import RenderRequest
 from notifier.wording.states import EVENT_ROWS
 
@@ -43,6 +44,7 @@ def sample_event(kind: EventType, now: datetime, *, marked: str | None = None) -
         since=_since(kind, now),
         count=3 if kind is EventType.CHANNEL_GAVE_UP else None,
         counts=EVENT_ROWS[kind].sample_counts,
+        follow_up=_follow_up(now) if kind.traits.follows_up else None,
     )
 
 
@@ -64,8 +66,22 @@ def render_request(channel: str, *events: Event, digest: bool = False) -> Render
 def _since(kind: EventType, now: datetime) -> datetime | None:
     if kind is EventType.TASK_STALLED:
         return now - timedelta(minutes=10)
+    if kind.traits.follows_up:
+        return now - timedelta(hours=1)
     lasts = kind.traits.alert and kind is not EventType.SOURCE_MONITORED
     return now - timedelta(minutes=6) if lasts else None
+
+
+def _follow_up(now: datetime) -> FollowUp:
+    failed = sample_event(EventType.TASK_FAILED, now)
+    return FollowUp(
+        failure_id=failure_id(failed.id),
+        type=failed.type,
+        event_id=failed.id,
+        failures=3,
+        number=1,
+        told=(SAMPLE,),
+    )
 
 
 def _detail(kind: EventType, now: datetime) -> str | None:

@@ -384,8 +384,17 @@ def stalled(rows: Mapping[str, RecordedTask], since: Mapping[str, datetime], rul
     ]
 
 
+_STALLED = "stalled:"
+"""How the occurrence of a stalled task begins."""
+
+
 def _stalled_at(row: RecordedTask) -> str:
-    return f"stalled:{row.task.progress}|after:{_digest(row.occurrence)}"
+    return f"{_STALLED}{row.task.progress}|after:{_digest(row.occurrence)}"
+
+
+def has_stalled(occurrences: Iterable[str]) -> bool:
+    """Return whether a task with these occurrences has ever stalled."""
+    return any(one.startswith(_STALLED) for one in occurrences)
 
 
 def _event_order(transition: Transition) -> tuple[datetime, str]:

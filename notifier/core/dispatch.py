@@ -161,7 +161,7 @@ def is_loud_trouble(delivery: Delivery) -> bool:
 
 
 def _is_loud_trouble(delivery: Delivery, event: Event) -> bool:
-    return event.type.traits.needs_care and delivery.routing.severity_of([event]).loud
+    return event.type.traits.acknowledgeable and delivery.routing.severity_of([event]).loud
 
 
 def is_broadcast(delivery: Delivery) -> bool:
@@ -170,7 +170,13 @@ def is_broadcast(delivery: Delivery) -> bool:
     An edit notifies nobody: whoever was called by the channel learns there that it is over. The first message of a
     storm calls for all that follow it.
     """
-    return delivery.storm is None and (is_loud_trouble(delivery) or delivery.ends_trouble)
+    loud = is_loud_trouble(delivery) or delivery.ends_trouble or any(map(_closes_loud_trouble, delivery.events))
+    return delivery.storm is None and loud
+
+
+def _closes_loud_trouble(event: Event) -> bool:
+    """Return whether a success ends a failure that called somebody, in a thread of another task."""
+    return event.closes is not None and event.closes.type.traits.severity_in(event.environment).loud
 
 
 def with_copy(copies: Sequence[str], ref: str) -> tuple[str, ...]:
@@ -195,7 +201,7 @@ def thread_updates(delivery: Delivery, settlement: Settlement) -> Iterator[Threa
         yield from (
             ThreadUpdate(
                 subject=event.subject,
-                event_id=event.id,
+                event_id=event.care_id,
                 thread=settlement.thread if event.subject == subject else None,
                 copy=settlement.copy if event.subject == subject else None,
                 routing=delivery.routing,

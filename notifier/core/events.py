@@ -27,6 +27,8 @@ class EventTraits:
     """True where the task has ended in a status that we know."""
     needs_care: bool = False
     """True where somebody should act: it can be acknowledged, and is never notified by an edit alone."""
+    follows_up: bool = False
+    """True for a reminder or an escalation: it is about an open failure and changes nothing about its task."""
     alert: bool = False
     """True where the notifier reports itself: such an event goes to the channels of `alerts` when no route takes it."""
     bad_news: bool = False
@@ -40,7 +42,12 @@ class EventTraits:
     @property
     def calls_somebody(self) -> bool:
         """True where somebody should act, so that a message may mention people."""
-        return self.needs_care or self.bad_news
+        return self.acknowledgeable or self.bad_news
+
+    @property
+    def acknowledgeable(self) -> bool:
+        """True where a person can take charge of what the event is about."""
+        return self.needs_care or self.follows_up
 
     def severity_in(self, environment: str) -> Severity:
         """Return how bad the event is in an environment where no route sets it."""
@@ -58,6 +65,8 @@ class EventType(StrEnum):
     TASK_CHANGED = "task.changed"
     TASK_UNLISTED = "task.unlisted"
     TASK_STALLED = "task.stalled"
+    TASK_REMINDED = "task.reminded"
+    TASK_ESCALATED = "task.escalated"
     SOURCE_FAILING = "source.failing"
     SOURCE_RECOVERED = "source.recovered"
     SOURCE_GAP = "source.gap"
@@ -99,6 +108,8 @@ _TRAITS: Mapping[EventType, EventTraits] = MappingProxyType(
         EventType.TASK_CHANGED: EventTraits(),
         EventType.TASK_UNLISTED: EventTraits(needs_care=True, urgency=EditUrgency.FAILURE, severity=Severity.ERROR),
         EventType.TASK_STALLED: EventTraits(needs_care=True, urgency=EditUrgency.FAILURE, severity=Severity.ERROR),
+        EventType.TASK_REMINDED: EventTraits(follows_up=True, severity=Severity.ERROR, critical_in_production=True),
+        EventType.TASK_ESCALATED: EventTraits(follows_up=True, severity=Severity.ERROR, critical_in_production=True),
         EventType.SOURCE_FAILING: EventTraits(
             alert=True, bad_news=True, severity=Severity.ERROR, critical_in_production=True
         ),

@@ -182,6 +182,44 @@ class TaskHistory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedFailure:
+    """The open failure that a success has ended."""
+
+    type: EventType
+    """Type of the latest of its events."""
+    since: datetime
+    """When it first failed, or stalled."""
+    failures: int
+    """How often it failed."""
+    acknowledged_by: str = ""
+    """Name of who had acknowledged it; the empty string for nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowUp:
+    """What a reminder or an escalation is about, as it was when that was recorded."""
+
+    failure_id: str
+    """Id of the open failure."""
+    type: EventType
+    """Type of its latest event."""
+    event_id: str
+    """Id of its latest event, which people acknowledge."""
+    failures: int
+    """How often it failed."""
+    number: int
+    """Number of the reminder, or of the step of the escalation, from 1."""
+    told: tuple[str, ...] = ()
+    """Channels that had got a message about it."""
+    together: int = 1
+    """Number of open failures that were due together. Only the first of many have events of their own."""
+    last: bool = False
+    """True where no more follow, whatever happens."""
+    delay_seconds: float = 0
+    """How late it is because the notifier was down, in seconds; 0 for less than five minutes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """A stored fact. The task is frozen as it was: delivery never uses its present state."""
 
@@ -219,6 +257,10 @@ class Event:
     """Set for the events of tasks that need care."""
     counts: tuple[tuple[str, int], ...] = ()
     """Numbers by name: of a source that starts to be monitored the tasks `listed`, `running` and `failed`."""
+    closes: ClosedFailure | None = None
+    """The open failure that the success of a task has ended."""
+    follow_up: FollowUp | None = None
+    """Set for reminders and escalations; `since` is then when the failure began."""
 
     @property
     def severity(self) -> Severity:
@@ -234,6 +276,19 @@ class Event:
     def job_id(self) -> str:
         """The task's id, or the empty string for an event about a source or a channel."""
         return self.task.job_id if self.task else ""
+
+    @property
+    def recorded_job_id(self) -> str:
+        """The task whose history the event is part of, or the empty string.
+
+        A reminder or an escalation changes nothing about its task, so the latest event of the task stays what it was.
+        """
+        return "" if self.follow_up else self.job_id
+
+    @property
+    def care_id(self) -> str:
+        """Id of the event that a person acknowledges, and that the message about its task shows."""
+        return self.follow_up.event_id if self.follow_up else self.id
 
     @property
     def subject(self) -> str:

@@ -258,7 +258,9 @@ def _after(events: int, policy: ChannelPolicy) -> ChannelPolicy:
 
 
 def _batches(items: Sequence[RoutedEvent], policy: ChannelPolicy) -> Iterator[Sequence[RoutedEvent]]:
-    many = policy.digest_above is not None and len(items) > policy.digest_above
+    # Reminders that are due together are one message, however few they are.
+    above = 1 if all(item.event.follow_up for item in items) else policy.digest_above
+    many = policy.digest_above is not None and above is not None and len(items) > above
     size = policy.digest_size if many else 1
     # No two of them are about one task, so that the order in which a digest names them is free: failures first.
     items = sorted(items, key=lambda item: item.event.type is not EventType.TASK_FAILED) if many else items

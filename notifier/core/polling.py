@@ -26,6 +26,7 @@ from notifier.core.diff import (
     stalled,
 )
 from notifier.core.errors import CredentialsRejected, PermissionDenied, RequestRejected, SourceError
+from notifier.core.failures import OpenFailures
 from notifier.core.model import Event, Scope, Snapshot, SourceOrigin, SourceState, TaskStatus, Transition
 from notifier.core.outbox import SortedEvents
 from notifier.core.routing import RoutedEvent, RoutingConfig, route_events
@@ -194,6 +195,8 @@ class PollDecision:
     missing: Mapping[str, int]
     unlisted: Collection[str]
     without_status: tuple[str, ...]
+    failures: OpenFailures = field(default_factory=dict)
+    """Open failures of the operations that the events concern, locked by the transaction."""
 
     def updates_without(self, refused: Collection[str]) -> Sequence[TaskWrite]:
         """Return the updates but those of tasks whose event was refused: the next poll finds their change again."""
@@ -373,7 +376,7 @@ def plan_deliveries(
     superseding = {
         name: {item.event.subject: item.event.id for item in new if name in item.channels} for name in coalescing
     }
-    shown = (item.event for item in new if coalescing and item.event.task)
+    shown = (item.event for item in new if coalescing and item.event.task and not item.event.follow_up)
     planned = (
         *outbox.plan_held(found.held, routing, now),  # first: what is sent about the same task releases it, in order
         *outbox.plan_sent(apart, routing, parked, now, before.apart),

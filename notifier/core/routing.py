@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Self
 
 from notifier.core.causes import CauseCatalogue
+from notifier.core.escalations import Escalation
 from notifier.core.events import EventType
 from notifier.core.fields import FIELDS, fields_of
 from notifier.core.identity import DirectChannel
@@ -79,6 +80,11 @@ class Route:
         """The channels that it leads to at any time."""
         elsewhere = () if self.active is None or isinstance(self.otherwise, Otherwise) else self.otherwise
         return tuple(dict.fromkeys((*self.channels, *elsewhere)))
+
+    remind: tuple[timedelta, ...] = ()
+    """Waits between reminders of failures that nobody acknowledges, the last of which repeats; none without any."""
+    escalate: str | None = None
+    """Name of the escalation of failures that nobody acknowledges."""
 
 
 MAX_MENTIONS = 20
@@ -204,6 +210,9 @@ class RoutingConfig:
     def calendars(self) -> frozenset[str]:
         """Names of the calendars that windows of routes depend on."""
         return frozenset(route.calendar for route in self.routes if route.calendar)
+
+    escalations: Mapping[str, Escalation] = field(default_factory=dict)
+    """By name."""
 
     @property
     def ticket_channels(self) -> Sequence[str]:

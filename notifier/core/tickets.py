@@ -32,7 +32,8 @@ def operation_of(event: Event) -> str | None:
 
 def operation_of_task(task: Task) -> str:
     """Return the id of the operation that a task is of."""
-    return id_of("\x1f".join(("operation", task.source, task.instance_id or task.instance_name or "", task.name)))
+    name = "\x1f".join(("operation", task.source, task.instance_id or task.instance_name or "", task.name))
+    return id_of(name.encode(errors="replace").decode())  # no database holds a lone surrogate
 
 
 def ticket_key(channel: str, operation: str, generation: int) -> str:

@@ -13,6 +13,7 @@ from notifier.core.identity import Subject
 from notifier.core.model import Scope, Snapshot, SourceState, TaskStatus
 from notifier.ports import PollClaim
 from notifier.store import rows, statements
+from notifier.store.open_failures import Failures
 from notifier.store.schema import (
     deliveries,
     delivery_events,
@@ -218,6 +219,7 @@ class Polls:
         self._session.execute(delete(sources).where(sources.c.name == former))
         for table in (tasks, subscriptions, storms):
             self._session.execute(update(table).where(table.c.source == former).values(source=name))
+        Failures(self._session).rename(former, name)
         known = events.alias()
         again = exists().where(
             known.c.source == name, known.c.job_id == events.c.job_id, known.c.occurrence == events.c.occurrence

@@ -13,6 +13,7 @@ from notifier.core.calendars import CalendarAge
 from notifier.core.credentials import CredentialState
 from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState, Recipient, Resolution
 from notifier.core.diff import RecordedTask, TaskWrite
+from notifier.core.failures import OpenFailure
 from notifier.core.health_facts import Replica, Role
 from notifier.core.identity import Subject
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus
@@ -29,6 +30,8 @@ event_of = msgspec.json.Decoder(Event).decode
 _decode_recipients = msgspec.json.Decoder(tuple[Recipient, ...]).decode
 _decode_routing = msgspec.json.Decoder(DeliveryRouting).decode
 _decode_storm = msgspec.json.Decoder(Storm).decode
+failure_of = msgspec.json.Decoder(OpenFailure).decode
+"""Reads the facts of an open failure."""
 _decode_names = msgspec.json.Decoder(tuple[str, ...]).decode
 
 _NO_ROUTING = DeliveryRouting()
@@ -63,6 +66,7 @@ _ATTEMPT = _Fields(name for name in Attempt._fields if name != "resolution")
 _HEALTH = _Fields(field.name for field in fields(ChannelHealth))
 _CREDENTIAL = _Fields(field.name for field in fields(CredentialState))
 _STORM = _Fields(("id", "channel", "source", "started_at", "updated_at", "ended_at"))
+_FAILURE = _Fields(("id", "operation", "job_id", "opened_at", "due_at", "changed_at"))
 _TICKET = _Fields(field.name for field in fields(Ticket) if field.name not in {"state", "closed_by"})
 _CHANNEL = _Fields(field.name for field in fields(ChannelState) if field.name != "health")
 _DELIVERY = _Fields(
@@ -151,7 +155,7 @@ def event_columns(routed: Sequence[RoutedEvent]) -> Columns:
         "id": [event.id for event in events],
         "type": [str(event.type) for event in events],
         "source": [event.source for event in events],
-        "job_id": [event.job_id for event in events],
+        "job_id": [event.recorded_job_id for event in events],
         "occurrence": [event.occurrence for event in events],
         "observed_at": [event.observed_at for event in events],
         "facts": [_encode(event) for event in events],
@@ -272,6 +276,17 @@ def ticket_of(row: NamedRow) -> Ticket:
     """Read a ticket."""
     closed_by = ClosedBy(row.closed_by) if row.closed_by else None
     return Ticket(state=TicketState(row.state), closed_by=closed_by, **_TICKET.of(row))
+
+
+def failure_columns(found: Sequence[OpenFailure]) -> Columns:
+    """Return the columns of open failures."""
+    return {
+        **{name: [getattr(one, name) for one in found] for name in _FAILURE.names},
+        "state": [str(one.state) for one in found],
+        "source": [one.latest.source for one in found],
+        "latest_event_id": [one.latest.id for one in found],
+        "facts": [_encode(one) for one in found],
+    }
 
 
 def storm_values(storm: Storm) -> dict[str, object]:

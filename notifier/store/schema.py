@@ -288,6 +288,36 @@ tickets = sa.Table(
     sa.Index("ix_tickets_operation", "operation"),
 )
 
+_UNRESOLVED = text("state <> 'resolved'")
+_DUE = text("due_at IS NOT NULL")
+
+failures = sa.Table(
+    "failures",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("operation", sa.String, nullable=False),
+    sa.Column("job_id", sa.String, nullable=False),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("latest_event_id", sa.String, nullable=False),
+    sa.Column("opened_at", UtcDateTime, nullable=False),
+    sa.Column("due_at", UtcDateTime),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+    sa.Column("facts", sa.LargeBinary, nullable=False),
+    # What is resolved is in none of the first three: hardly any row is in the second.
+    sa.Index(
+        "ix_failures_operation_job_id",
+        "operation",
+        "job_id",
+        unique=True,
+        sqlite_where=_UNRESOLVED,
+        postgresql_where=_UNRESOLVED,
+    ),
+    sa.Index("ix_failures_due_at", "due_at", sqlite_where=_DUE, postgresql_where=_DUE),
+    sa.Index("ix_failures_latest_event_id", "latest_event_id", sqlite_where=_UNRESOLVED, postgresql_where=_UNRESOLVED),
+    sa.Index("ix_failures_state_changed_at", "state", "changed_at"),
+)
+
 acknowledgements = sa.Table(
     "acknowledgements",
     metadata,

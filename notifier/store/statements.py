@@ -42,6 +42,7 @@ from sqlalchemy.dialects import postgresql
 from notifier.core.credentials import CredentialState
 from notifier.core.delivery import FAILURE_RANK, DeliveryState
 from notifier.core.events import EditUrgency, EventType
+from notifier.core.failures import FailureState
 from notifier.core.history import MAX_DURATIONS
 from notifier.core.identity import DirectChannel, Subject
 from notifier.core.model import TaskStatus
@@ -60,6 +61,7 @@ from notifier.store.schema import (
     edit_budgets,
     event_subscriptions,
     events,
+    failures,
     mutes,
     replicas,
     requests,
@@ -732,6 +734,47 @@ RECORD_TICKET = compiled(
     )
 )
 WANT_TICKET = compiled(recorded(tickets).on_conflict_do_nothing())
+
+# ---- open failures ----
+
+# As text, because a database uses a partial index only where it sees the same condition.
+_UNRESOLVED = text("failures.state <> 'resolved'")
+_SOONER = (failures.c.due_at.is_not(None), failures.c.due_at <= bindparam("before"))
+
+LOCK_FAILURES = compiled(
+    select(failures.c.facts)
+    .where(is_in(failures.c.operation, "operations"), _UNRESOLVED)
+    .order_by(failures.c.id)
+    .with_for_update()
+)
+LOCK_FAILURES_OF_STORM = compiled(
+    select(failures.c.facts)
+    .join(delivery_events, delivery_events.c.event_id == failures.c.latest_event_id)
+    .join(deliveries, deliveries.c.id == delivery_events.c.delivery_id)
+    .where(deliveries.c.storm == bindparam("storm"), failures.c.state == FailureState.OPEN, _UNRESOLVED)
+    .order_by(failures.c.id)
+    .with_for_update(of=failures)
+)
+ANY_DUE_FAILURE = compiled(select(ONE_ROW).where(*_SOONER).limit(1))
+# The earliest first, locked in that order: two processes that do so skip what the other has locked.
+DUE_FAILURES = compiled(
+    select(failures.c.facts)
+    .where(*_SOONER)
+    .order_by(failures.c.due_at, failures.c.id)
+    .limit(LIMIT)
+    .with_for_update(skip_locked=True)
+)
+_NEW_FAILURE = recorded(failures)
+SAVE_FAILURE = compiled(
+    _NEW_FAILURE.on_conflict_do_update(
+        index_elements=["id"],
+        set_={column.name: _NEW_FAILURE.excluded[column.name] for column in failures.columns if column.name != "id"},
+    )
+)
+PRUNE_FAILURES = delete(failures).where(
+    failures.c.changed_at < bindparam("before", type_=UtcDateTime),
+    failures.c.state.in_((FailureState.RESOLVED, FailureState.ACKNOWLEDGED)),
+)
 
 # ---- threads ----
 

@@ -12,6 +12,7 @@ from notifier.store.deliveries import Deliveries
 from notifier.store.events import Events
 from notifier.store.histories import Histories
 from notifier.store.holds import Holds
+from notifier.store.open_failures import Failures
 from notifier.store.people import People
 from notifier.store.planned_events import UnclaimedDeliveries
 from notifier.store.polls import FingerprintCache, Polls
@@ -50,8 +51,11 @@ class Transaction:
         self.threads = Threads(session, self.queries)
         self.tickets = Tickets(session)
         self.storms = Storms(session, self.queries, self.threads)
+        self.failures = Failures(session)
         self.people = People(session, self.queries, self.threads)
-        self.retention = Retention(session, cache, self.queries, (self.threads, self.storms, self.tickets))
+        self.retention = Retention(
+            session, cache, self.queries, (self.threads, self.storms, self.tickets, self.failures)
+        )
         self.replicas = Replicas(session)
         self.calendars = Calendars(session)
         self.schedules = Schedules(session)

@@ -55,7 +55,7 @@ class LinkTemplates:
         """
         if explanation.runbook_url:
             return _bounded(explanation.runbook_url)
-        if event.task is None or self.runbook_url is None or not event.type.traits.needs_care:
+        if event.task is None or self.runbook_url is None or not event.type.traits.acknowledgeable:
             return ""
         cause = explanation.cause.id if explanation.cause else ""
         values = _values(event) | {"error_code": explanation.code or "", "cause": cause}

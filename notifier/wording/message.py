@@ -171,7 +171,25 @@ class Message:
             return self._own_sentence()
         at = "" if task.progress is None else self.localizer.progress(task.progress)
         status = self._status(task.raw_status) if event.type is EventType.TASK_CHANGED else ""
-        return _clause(self.localizer.language, event.type, operation, at, status)
+        if not event.type.traits.follows_up:
+            return _clause(self.localizer.language, event.type, operation, at, status)
+        named = _within(operation, self.localizer) if self.known else operation
+        what = _clause(self.localizer.language, self._kind, named, at, status)
+        clause = self.localizer.text(f"clause.{event.type}", what=what, length=self._open_for)
+        within = self.known and operation != self.operation  # behind the name of the instance
+        return clause if within else capitalised(clause)
+
+    @property
+    def _kind(self) -> EventType:
+        """The type of the event, or of what a reminder or an escalation is about."""
+        if not self.event.type.traits.follows_up:
+            return self.event.type
+        return self.event.follow_up.type if self.event.follow_up else EventType.TASK_FAILED
+
+    @property
+    def _open_for(self) -> str:
+        """How long a failure has been open."""
+        return self.localizer.duration(self.event.observed_at - (self.event.since or self.event.observed_at))
 
     @property
     def _shown_operation(self) -> str:
@@ -224,7 +242,7 @@ class Message:
     @property
     def reason_note(self) -> str:
         """Sentence that stands in for the missing reason of a failure. Empty otherwise."""
-        lacks_reason = self.event.type is EventType.TASK_FAILED and not self.reason
+        lacks_reason = self._kind is EventType.TASK_FAILED and not self.reason
         return self.localizer.text("message.no_reason") if lacks_reason else ""
 
     @property
@@ -237,7 +255,7 @@ class Message:
         """What to do now, plain sentences, may have commands in backticks. Empty where that is not known."""
         if action := self.explained.action:
             return action
-        key = f"advice.{self.event.type}"
+        key = f"advice.{self._kind}"
         if key not in phrases(self.localizer.language):
             return ""
         return self.localizer.text(key, channel=self.event.channel)
@@ -268,6 +286,8 @@ class Message:
     def notes(self) -> tuple[str, ...]:
         """What follows from the event, in sentences with marks: `Its tasks are not being monitored.`."""
         event = self.event
+        if event.follow_up or event.closes:
+            return tuple(self._open_failure())
         kind: str = event.type
         if event.type is EventType.SOURCE_FAILING and not event.detail:
             kind = "source.silent"
@@ -275,6 +295,36 @@ class Message:
             kind = "unlisted"
         key = f"note.{kind}"
         return (self.localizer.text(key),) if key in phrases(self.localizer.language) else ()
+
+    def _open_failure(self) -> Iterator[str]:
+        """Yield how often and since when it fails, who was notified, and who has reacted; or what a success closes."""
+        event, localizer = self.event, self.localizer
+        if closed := event.closes:
+            since = self._dated(closed.since)
+            yield localizer.counted(self._open_key("closes", closed.type), closed.failures, since=since)
+            if closed.acknowledged_by:
+                yield localizer.text("open_failure.taken_by", who=quoted(one_line(closed.acknowledged_by)))
+            return
+        about = event.follow_up
+        if about is None or event.since is None:
+            return
+        since = self._dated(event.since)
+        yield localizer.counted(self._open_key("since", about.type), about.failures, since=since)
+        if event.type is EventType.TASK_ESCALATED and about.told:
+            names = localizer.text("list.separator").join(quoted(one_line(channel)) for channel in about.told)
+            yield localizer.text("open_failure.told", channels=names)
+        yield localizer.text("open_failure.unclaimed")
+        if about.together > 1:
+            yield localizer.counted("open_failure.others", about.together - 1)
+        if about.delay_seconds:
+            length = localizer.duration(timedelta(seconds=about.delay_seconds))
+            yield localizer.text("open_failure.delayed", length=length)
+        if about.last:
+            yield localizer.text("open_failure.last")
+
+    def _open_key(self, what: str, kind: EventType) -> str:
+        key = f"open_failure.{what}.{kind}"
+        return key if f"{key}.one" in phrases(self.localizer.language) else f"open_failure.{what}.any"
 
     @property
     def percent(self) -> float | None:
@@ -290,7 +340,7 @@ class Message:
             yield localizer.progress(task.progress)
             if left := self._left(task):
                 yield localizer.text("condition.left", length=localizer.estimate(left))
-        if event.type is EventType.TASK_STALLED and event.since:
+        if self._kind is EventType.TASK_STALLED and event.since:
             stalled = localizer.duration(event.observed_at - event.since)
             yield localizer.text("condition.stalled", length=strong(stalled))
         if event.type in (EventType.TASK_CHANGED, EventType.TASK_RESTARTED) and event.previous_status:
@@ -313,7 +363,7 @@ class Message:
         return end - task.created_at if end > task.created_at else None
 
     def _stopped_at(self, task: Task) -> str:
-        if self.event.type is not EventType.TASK_FAILED or task.progress is None:
+        if self._kind is not EventType.TASK_FAILED or task.progress is None:
             return ""
         return self.localizer.text("condition.stopped_at", progress=self.localizer.progress(task.progress))
 
@@ -407,7 +457,7 @@ class Message:
             yield self._fact("time_left", localizer.estimate(left))
         if event.type in (EventType.TASK_CHANGED, EventType.TASK_RESTARTED) and event.previous_status:
             yield self._fact("previous_status", without_marks(self._status(event.previous_status)))
-        if event.type is EventType.TASK_STALLED and event.since:
+        if self._kind is EventType.TASK_STALLED and event.since:
             yield self._fact("stalled", localizer.duration(event.observed_at - event.since))
         if usual := self._usual:
             yield self._fact("usual", localizer.estimate(usual))
@@ -479,6 +529,8 @@ class Headline:
         """Fits a list that shows the state by itself: `prod-orders-01 · Flavor change · VM not active in time (…)`."""
         message = self._message
         about = (message.subject, message.operation) if message.event.task else (self._clause,)
+        if message.event.follow_up:
+            about = (message.subject, without_marks(message.detail))
         return " · ".join(filter(None, (*about, message.why)))
 
     @property

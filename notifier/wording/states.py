@@ -81,6 +81,8 @@ _UNLISTED = EventState(
     name="unlisted", glyph="?", tone=_UNSURE, status=TaskStatus.RUNNING, progress_label="last_progress"
 )
 _STALLED = EventState(name="stalled", glyph="…", tone=_AMBER, status=TaskStatus.RUNNING, length_label="running_for")
+_ESCALATED = EventState(name="escalated", glyph="⇑", tone=_RED, status=TaskStatus.FAILED, length_label="ran_for")
+_REMINDED = EventState(name="reminded", glyph="◷", tone=_RED, status=TaskStatus.FAILED, length_label="ran_for")
 _RESTARTED = EventState(
     name="restarted", glyph="↻", tone=replace(_BLUE, badge=_AMBER.badge), status=TaskStatus.RUNNING, verb_suffices=True
 )
@@ -101,7 +103,9 @@ _PROGRESSED = EventState(
 
 EVENT_ROWS: Mapping[EventType, EventRow] = MappingProxyType(
     {
+        EventType.TASK_ESCALATED: EventRow(state=_ESCALATED),
         EventType.TASK_FAILED: EventRow(state=_FAILED),
+        EventType.TASK_REMINDED: EventRow(state=_REMINDED),
         EventType.SOURCE_FAILING: EventRow(
             state=_FAILING, sample_detail="no answer from gaussdb.example.com within 20 s"
         ),

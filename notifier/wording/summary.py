@@ -159,6 +159,8 @@ class SummaryFormatter:
         counts = self.formatter.counts(events)
         late = all(event.late for event in events)
         sentence = self._text("digest.late", counts=counts) if late else counts
+        if any(event.follow_up and event.follow_up.together > len(events) for event in events):
+            sentence = self._text("digest.named", counts=counts, n=len(events))
         configured = sorted({event.environment for event in events})
         environment = ", ".join(filter(None, map(self.formatter.environment, configured)))
         counted = list(self._reason_counts(events))
@@ -184,7 +186,7 @@ class SummaryFormatter:
             events=tuple(self._described(events, request.routing)),
             console_url="",
             origin=", ".join(quoted(one_line(source)) for source in sources),
-            command="recent",
+            command="open" if any(event.follow_up for event in events) else "recent",
         )
 
     def _described(self, events: Sequence[Event], routing: DeliveryRouting) -> Iterator[Message]:

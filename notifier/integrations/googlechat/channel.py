@@ -59,7 +59,7 @@ class GoogleChatChannel(LiveChat[GoogleChatSettings], HttpChat[GoogleChatSetting
         message: Json = json.loads(stored_body(delivery).content)
         begun = delivery.thread is not None
         aloud = begun and self.settings.broadcast and dispatch.is_broadcast(delivery)
-        if begun and not aloud and not (delivery.events[0].type.traits.needs_care or delivery.storm):
+        if begun and not aloud and not (delivery.events[0].type.traits.acknowledgeable or delivery.storm):
             message = short(message)
         in_thread = self.threads and not aloud and (begun or self.begins_thread(delivery))
         thread = {"thread": {"threadKey": _thread_key(self.name, delivery.subject)}} if in_thread else {}

@@ -140,7 +140,7 @@ class SlackChannel(SlackSender, LiveChat[SlackSettings]):
         if broadcast and not delivery.ends_trouble:
             body = message
         else:
-            body = thread_reply(message, whole=broadcast or delivery.events[0].type.traits.needs_care)
+            body = thread_reply(message, whole=broadcast or delivery.events[0].type.traits.acknowledgeable)
         place = {"channel": thread.channel, "thread_ts": thread.ts} | ({"reply_broadcast": True} if broadcast else {})
         return await self._api.call("chat.postMessage", deadline, body | place)
 

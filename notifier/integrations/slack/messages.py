@@ -262,16 +262,18 @@ class _Layout:
         if task is None:
             return
         if self.annotations.acknowledged:
-            yield button_element(Button(ButtonAction.UNACKNOWLEDGE, self.event.id), text("button.take_back"))
-        elif self.event.type.traits.needs_care:
+            yield button_element(Button(ButtonAction.UNACKNOWLEDGE, self.event.care_id), text("button.take_back"))
+        elif self.event.type.traits.acknowledgeable:
             style = {"style": "primary"} if message.severity.loud else {}
-            yield button_element(Button(ButtonAction.ACKNOWLEDGE, self.event.id), text("button.acknowledge"), **style)
+            yield button_element(
+                Button(ButtonAction.ACKNOWLEDGE, self.event.care_id), text("button.acknowledge"), **style
+            )
         if message.console_url:
             yield button_element(Button(ButtonAction.CONSOLE), text("button.console"), url=message.console_url)
         if message.runbook_url:
             yield button_element(Button(ButtonAction.RUNBOOK), text("button.runbook"), url=message.runbook_url)
         if self.annotations.mute:
-            yield button_element(Button(ButtonAction.UNMUTE, self.event.id), text("button.unmute"))
+            yield button_element(Button(ButtonAction.UNMUTE, self.event.care_id), text("button.unmute"))
         elif task.instance_id or task.instance_name:
             yield self._mute_menu()
         if len(self.event.subject) <= BUTTON_VALUE_LIMIT:
@@ -280,7 +282,7 @@ class _Layout:
     def _mute_menu(self) -> Json:
         options = (
             (
-                Button(ButtonAction.MUTE, self.event.id, one),
+                Button(ButtonAction.MUTE, self.event.care_id, one),
                 self.localizer.text("button.mute_for", length=self.localizer.duration(length)),
             )
             for one, length in MUTE_LENGTHS.items()
