@@ -7,21 +7,23 @@ writes the decision.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from notifier.core import failures, polling, ticket_plan
+from notifier.core import failures, polling, quiet, ticket_plan
 from notifier.core.calendars import StoredCalendar, days_of
 from notifier.core.failures import OpenFailure, OpenFailures
+from notifier.core.holds import LastingHold
 from notifier.core.model import Event
 from notifier.core.people import EventSubscription, Mute
 from notifier.core.polling import DeliveryPlan, PlannedEvents
+from notifier.core.quiet import BudgetRule
 from notifier.core.rota import Rotas
 from notifier.core.routing import RoutedEvent, RoutingConfig, with_people_on_duty
 from notifier.core.rulings import Rule, mute_rule, window_rule
-from notifier.core.storm_plan import StormContext, UnsentPart
+from notifier.core.storm_plan import StormContext, UnsentPart, stormy_channels
 from notifier.core.storms import Storm
 from notifier.core.subscriptions import with_subscriptions
 from notifier.core.ticket_plan import Unsolved, WantedTicket
@@ -59,6 +61,18 @@ class PlanDeliveries(DeliveryRecords, Protocol):
 
 class HeldDeliveries(Protocol):
     """What rules hold."""
+
+    def lasting(self, rules: Collection[str]) -> Sequence[LastingHold]:
+        """Return what these rules hold, by channel and rule."""
+
+    def recent(self, channel: str, limit: int) -> Sequence[datetime]:
+        """Return when the latest messages of a channel were planned, at least `limit`. What is held is not counted."""
+
+    def rules(self) -> Sequence[tuple[str, str]]:
+        """Return the channels and rules of everything that is held."""
+
+    def end(self, channel: str, rule: str, now: datetime) -> int:
+        """Let a hold end now. Return how much it holds."""
 
     def release_about(self, subjects: Mapping[str, Collection[str]], parked: Collection[str], now: datetime) -> None:
         """Release what is held about these subjects, by channel: something newer about them is sent."""
@@ -208,19 +222,21 @@ def plan_new(
         routing = with_people_on_duty(routing, read_rotas(tx, routing.rotas), now)
     parked = tx.channels.parked() if new else {}
     routing = routing_at(tx, routing, now) if new else routing
+    storms = StormContext(
+        open=context.storms,
+        unsent=tx.deliveries.unsent_parts([storm.id for storm in context.storms]) if new and context.storms else {},
+        before=context.before.failures,
+        last=context.last,
+        away_after=context.away_after,
+    )
     plan = polling.plan_deliveries(
         new,
         routing,
-        rules=read_rules(tx, routing, now) if new else (),
+        rules=read_rules(tx, new, routing, storms, now) if new else (),
         parked=parked,
         now=now,
         before=context.before,
-        storms=StormContext(
-            open=context.storms,
-            unsent=tx.deliveries.unsent_parts([storm.id for storm in context.storms]) if new and context.storms else {},
-            last=context.last,
-            away_after=context.away_after,
-        ),
+        storms=storms,
     )
     _write(tx, plan, parked, now)
     told = failures.told_by((*plan.deliveries, *plan.extending.values()))
@@ -279,10 +295,35 @@ def read_rotas(tx: PlanTx, rotas: Rotas) -> Rotas:
     return replace(rotas, entries={name: one.entries for name, one in tx.calendars.read(rotas.calendars).items()})
 
 
-def read_rules(tx: PlanTx, routing: RoutingConfig, now: datetime) -> tuple[Rule, ...]:
+def read_rules(
+    tx: PlanTx, new: Sequence[RoutedEvent], routing: RoutingConfig, storms: StormContext, now: datetime
+) -> tuple[Rule, ...]:
     """Read what keeps messages back, in the order in which it is asked. `routing` is as it is at this time."""
     rules = (mute_rule(tx.queries.mutes(now), now), window_rule(routing.routes, now))
-    return tuple(rule for rule in rules if rule)
+    return (*(rule for rule in rules if rule), *_read_holding_rules(tx, new, routing, storms, now))
+
+
+def _read_holding_rules(
+    tx: PlanTx, new: Sequence[RoutedEvent], routing: RoutingConfig, storms: StormContext, now: datetime
+) -> Iterator[Rule]:
+    """Yield the rules of grouping and of budgets, where one concerns any of the events."""
+    groups = quiet.groups_of(new, routing)
+    budgets = quiet.budgets_of(new, routing)
+    if not groups and not budgets:
+        return
+    names = {group.rule for group in groups.values()} | {quiet.budget_rule_name(one) for one in budgets.values()}
+    lasting = {(hold.channel, hold.rule): hold.until for hold in tx.holds.lasting(names)}
+    if groups:
+        yield quiet.group_rule(groups, lasting, stormy_channels(new, routing, now, storms), now)
+    if budgets:
+        recent = {channel: tx.holds.recent(channel, budget.messages) for channel, budget in budgets.items()}
+        yield BudgetRule(routing, recent, lasting, now)
+
+
+def end_unconfigured_holds(tx: PlanTx, routing: RoutingConfig) -> int:
+    """End the holds of rules that the configuration has no more, and return how many deliveries they held."""
+    gone = [held for held in tx.holds.rules() if not quiet.is_configured(held[1], held[0], routing)]
+    return sum(tx.holds.end(channel, rule, tx.now()) for channel, rule in gone)
 
 
 def _write(tx: PlanTx, plan: DeliveryPlan, parked: Collection[str], now: datetime) -> None:

@@ -4,11 +4,14 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, WithJsonSchema
+
+from notifier.core.routing import Budget
 
 AUTO = "auto"
 """Stands for the limit of the service."""
@@ -52,6 +55,37 @@ Rate = Annotated[
     ),
 ]
 """Messages in the long run, written `1/s`, `30/m`, `500/h`, or `auto`."""
+
+
+MAX_BUDGET = 1000
+"""Maximum number of messages of a budget: so many are counted."""
+
+_PERIODS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+_BUDGET = re.compile(r"([1-9][0-9]{0,2}|1000)/([mhd])")
+
+
+def parse_budget(budget: str) -> Budget:
+    """Read `20/h` or `100/d`. Raises ValueError with an example."""
+    found = _BUDGET.fullmatch(budget)
+    if not found:
+        raise ValueError(
+            f"{budget!r} is not a budget; write messages per minute, hour or day, at most {MAX_BUDGET}, for example "
+            "20/h or 100/d; null is no budget"
+        )
+    return Budget(messages=int(found[1]), within=_PERIODS[found[2]], text=budget)
+
+
+def _check_budget(budget: str) -> str:
+    parse_budget(budget)
+    return budget
+
+
+BudgetText = Annotated[
+    str,
+    AfterValidator(_check_budget),
+    WithJsonSchema({"type": "string", "pattern": f"^{_BUDGET.pattern}$", "examples": ["20/h", "100/d"]}),
+]
+"""Messages within a time, written `20/h` or `100/d`."""
 
 
 def rate_limit(service: str) -> RateLimit:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from notifier.channels import rate_limits
-from notifier.channels.rate_limits import Rate, RateLimit
+from notifier.channels.rate_limits import BudgetText, Rate, RateLimit
 from notifier.channels.templates import MessageTemplates, TemplateText, message_template_problem
 from notifier.core.pacing import Pace
 from notifier.settings.base import Settings
@@ -62,6 +62,10 @@ class ChannelSettings(Settings):
     null is no limit."""
     burst: int | None = Field(default=None, ge=1, le=1000)
     """Messages at once after a pause. null is the limit of the service."""
+    budget: BudgetText | None = None
+    """Maximum number of messages in any hour, minute or day, of all replicas together: `20/h`, `5/m`, `100/d`. Beyond
+    it events that are not loud are held until there is room, and then sent as one digest. Critical events and errors
+    are always sent, and count. null is no budget."""
     breaker: BreakerSettings = BreakerSettings()
     """When sending is suspended because it fails."""
     templates: MessageTemplates = Field(default_factory=dict)

@@ -25,7 +25,7 @@ def deliveries(
 ) -> None:
     """List deliveries, newest first. Exits with 1 when there are none.
 
-    --json: {"deliveries": [{delivery_id, channel, subject, state, attempt, reason, reply, doubtful, ref, digest,
+    --json: {"deliveries": [{delivery_id, channel, subject, state, attempt, reason, rule, reply, doubtful, ref, digest,
     created_at, available_at, settled_at, events, recipients}], "sources": […]}.
     """
     config = load_outline(ctx)

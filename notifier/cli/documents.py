@@ -132,6 +132,7 @@ def delivery(value: Delivery) -> JsonDocument:
         "state": value.state.value,
         "attempt": value.attempt,
         "reason": value.reason,
+        "rule": value.rule,
         "reply": value.reply,
         "doubtful": value.outcome_unknown,
         "ref": value.ref,

@@ -17,7 +17,15 @@ from notifier.cli.tasks import JobArgument, require_task
 from notifier.cli.verdicts import verdict_lines
 from notifier.cli.views import STATE_STYLES, View
 from notifier.config.outline import Outline
-from notifier.core.delivery import Attempt, Delivery, DeliveryState, Recipient, RecipientState, Resolution
+from notifier.core.delivery import (
+    Attempt,
+    Delivery,
+    DeliveryState,
+    Recipient,
+    RecipientState,
+    Resolution,
+    is_held,
+)
 from notifier.core.routing import channels_of
 from notifier.core.tickets import Ticket
 from notifier.lookup import ChannelRecord, EventRecord, Lookup, TaskExplanation
@@ -127,6 +135,8 @@ def _due(view: View, delivery: Delivery) -> str:
     """Return when a pending delivery is sent next, or nothing."""
     if delivery.settled_at or delivery.state is not DeliveryState.PENDING:
         return ""
+    if is_held(delivery) and delivery.available_at > view.now:
+        return view.phrase("held_until", age=view.age(delivery.available_at))
     if delivery.available_at <= view.now:
         return view.phrase("due_since", at=view.when(delivery.available_at))
     return view.phrase("next_try", age=view.age(delivery.available_at))

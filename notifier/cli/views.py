@@ -10,7 +10,7 @@ from rich.text import Text
 
 from notifier.cli.output import FULL_ID_WIDTH, Column, TableRow, TextTable, block, cell, indented, pairs, short
 from notifier.core.causes import Explanation
-from notifier.core.delivery import Attempt, Delivery, DeliveryState, with_reply
+from notifier.core.delivery import Attempt, Delivery, DeliveryState, is_held, with_reply
 from notifier.core.model import SourceState, Task, TaskStatus
 from notifier.core.routing import RoutedEvent
 from notifier.ports import StoredTask
@@ -80,7 +80,8 @@ class View:
 
     def delivery_state(self, delivery: Delivery) -> str:
         """Return the name of a delivery's state."""
-        return self.localizer.text(f"delivery_state.{delivery.state}")
+        state = "held" if is_held(delivery) else delivery.state
+        return self.localizer.text(f"delivery_state.{state}")
 
     def outcome(self, attempt: Attempt) -> str:
         """Return the name of an attempt's outcome; one that another version recorded as it is."""

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from notifier.channels.templates import DIGEST, template_key
 from notifier.config.config import Config
+from notifier.core.durations import format_duration
 from notifier.core.events import EventType
 from notifier.core.fields import FIELDS, LABEL_PREFIX, OPERATION_KINDS, label_fields
 from notifier.core.matchers import Matcher, is_glob
@@ -123,6 +124,8 @@ def warnings(config: Config) -> Iterable[str]:
                 f"The channel {channel.name} will never open a ticket: no route sends failures there."
                 ' Add one with match: ["type=~task.(failed|stalled|unlisted)"].'
             )
+    yield from _long_waits(config)
+    yield from _held_one_by_one(config)
     yield from _unused_templates(config)
     yield from _chats_by_webhook(config)
     yield from _silent_mentions(config)
@@ -174,6 +177,34 @@ def _silent_mentions(config: Config) -> Iterable[str]:
             yield (
                 f"Route {route.name} mentions nobody: none of the failures that it takes is critical or an error."
                 " Give it severity: error, or remove mention."
+            )
+
+
+LONG_WAIT = timedelta(minutes=15)
+"""Time for which failures may be collected without a warning."""
+
+
+def _long_waits(config: Config) -> Iterable[str]:
+    """Return warnings about routes that keep failures back for long."""
+    for route in config.routes:
+        loud = route.wait is not None and route.wait > LONG_WAIT
+        if loud and any(_calls(route, kind, source) for kind in EventType for source in config.sources):
+            yield (
+                f"Route {route.name} collects failures for {format_duration(route.wait or LONG_WAIT)} before anybody is"
+                f" notified. Give it wait: {format_duration(LONG_WAIT)} or less, or give failures a route of their own."
+            )
+
+
+def _held_one_by_one(config: Config) -> Iterable[str]:
+    """Return warnings about channels that hold events and send them one by one all the same."""
+    holding = [route for route in config.routes if route.wait is not None or route.may_hold]
+    waiting = {name for route in holding for name in route.channels}
+    for channel in config.channels:
+        if channel.digest_above is None and not channel.keeps_tickets and (channel.budget or channel.name in waiting):
+            what = f"budget: {channel.budget}" if channel.budget else "a route"
+            yield (
+                f"The channel {channel.name} never sends digests (digest_above: null), so what {what} holds is sent"
+                " event by event afterwards. Give it a digest_above."
             )
 
 

@@ -2,17 +2,27 @@
 
 import json
 from dataclasses import asdict
-from typing import Annotated
+from datetime import timedelta
+from typing import Annotated, Self
 
-from pydantic import Field, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
 from notifier.channels.ticket_settings import FieldValues, Word, Words
-from notifier.core.matchers import Matcher, parse_matcher
+from notifier.core.matchers import Matcher, check_field, parse_matcher
 from notifier.core.routing import MAX_MENTIONS, Route
 from notifier.core.severity import Severity
 from notifier.core.tickets import TicketFields
 from notifier.settings.base import Settings
-from notifier.settings.types import MentionText, Name
+from notifier.settings.explain import setting_error
+from notifier.settings.types import Duration, MentionText, Name
 from notifier.settings.words import FixedMessageError
 
 
@@ -20,6 +30,15 @@ def _matcher(text: object) -> Matcher:
     if not isinstance(text, str):
         raise FixedMessageError("must be text such as type=task.failed.")
     return parse_matcher(text)
+
+
+def _group_field(text: str) -> str:
+    check_field(text)
+    return text
+
+
+GroupField = Annotated[str, AfterValidator(_group_field)]
+"""Name of a field of events, or `label.NAME`."""
 
 
 class RouteTicketSettings(Settings):
@@ -69,6 +88,19 @@ class RouteSettings(Settings):
     ticket: RouteTicketSettings | None = None
     """What it wants of the tickets that it opens: `priority`, `assignee`, `project`, `labels` and `fields`. What is not
     given stays as the channel has it."""
+    wait: Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(days=1))] | None = None
+    """Time for which events are collected, from the first one of a group on: then they go to each channel as one
+    message. It holds failures too. A storm is reported at once. null sends each event at once."""
+    group_by: tuple[GroupField, ...] | None = None
+    """Fields that the events of one group have in common: `[instance]`, `[source, operation]`, `[label.team]`. [] puts
+    all events of the route together, which is the default with `wait`."""
+
+    @model_validator(mode="after")
+    def _groups_wait(self) -> Self:
+        if self.group_by is not None and self.wait is None:
+            what = "has no effect without wait: add for example wait: 5m, the time to collect events for."
+            raise setting_error("group_by", what)
+        return self
 
 
 def _route(value: object, info: ValidationInfo) -> Route:
@@ -76,7 +108,7 @@ def _route(value: object, info: ValidationInfo) -> Route:
         return value
     found = RouteSettings.model_validate(value, context=info.context)
     given = {name: getattr(found, name) for name in RouteSettings.model_fields}
-    return Route(**given | {"ticket": found.ticket and found.ticket.wanted})
+    return Route(**given | {"ticket": found.ticket and found.ticket.wanted, "group_by": found.group_by or ()})
 
 
 RouteEntry = Annotated[Route, PlainValidator(_route), PlainSerializer(asdict), WithJsonSchema({})]

@@ -130,6 +130,11 @@ class Delivery:
     """On any other channel: the latest tickets of its operation, as known when it was claimed. None for a digest."""
 
 
+def is_held(delivery: Delivery) -> bool:
+    """Return whether a rule holds a delivery until `available_at`."""
+    return delivery.rule is not None and delivery.state is DeliveryState.PENDING
+
+
 def with_reply(reason: str | None, reply: str | None) -> str:
     """Return why something was not delivered, with the receiver's own words. Both may begin with one status."""
     reason, reply = reason or "", reply or ""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
+from typing import NamedTuple
 
 from notifier.core import outbox
 from notifier.core.delivery import FAILURE_RANK, Delivery, DeliveryState
@@ -19,6 +20,17 @@ from notifier.core.severity import worst
 
 RELEASED_TOGETHER = 500
 """Maximum number of held deliveries that one step releases, so that its transaction stays short."""
+
+
+class LastingHold(NamedTuple):
+    """What a rule holds on a channel now."""
+
+    channel: str
+    rule: str
+    since: datetime
+    """When the first of it was held."""
+    until: datetime
+    """When the hold ends for the first of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

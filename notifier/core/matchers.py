@@ -68,11 +68,16 @@ def parse_matcher(text: str) -> Matcher:
     if found is None:
         raise ValueError(f"{text!r} is not a matcher; {_FORMS}")
     matcher = Matcher(field=found["field"], op=" ".join(found["op"].split()), value=found["value"])
-    if matcher.field not in FIELDS and not _LABEL_FIELD.fullmatch(matcher.field):
-        known = f"{', '.join(FIELDS)} and {LABEL_PREFIX}NAME"
-        raise ValueError(f"unknown field {matcher.field!r}{_guess(matcher.field, FIELDS)}; fields are {known}")
+    check_field(matcher.field)
     _check(matcher)
     return matcher
+
+
+def check_field(name: str) -> None:
+    """Raise ValueError, with the fields that there are, where no event has a field of this name."""
+    if name not in FIELDS and not _LABEL_FIELD.fullmatch(name):
+        known = f"{', '.join(FIELDS)} and {LABEL_PREFIX}NAME"
+        raise ValueError(f"unknown field {name!r}{_guess(name, FIELDS)}; fields are {known}")
 
 
 def _guess(word: str, options: Collection[str]) -> str:

@@ -76,6 +76,11 @@ class Route:
         return self.otherwise if self.is_open is False and isinstance(self.otherwise, Otherwise) else None
 
     @property
+    def may_hold(self) -> bool:
+        """True where it holds its events until its window opens."""
+        return self.active is not None and self.otherwise is Otherwise.HOLD
+
+    @property
     def all_channels(self) -> tuple[str, ...]:
         """The channels that it leads to at any time."""
         elsewhere = () if self.active is None or isinstance(self.otherwise, Otherwise) else self.otherwise
@@ -222,12 +227,8 @@ class RoutingConfig:
     @cached_property
     def holds(self) -> bool:
         """Whether any rule may hold events, so that something may be held."""
-        grouping = any(route.wait is not None or _may_hold(route) for route in self.routes)
+        grouping = any(route.wait is not None or route.may_hold for route in self.routes)
         return grouping or any(policy.budget is not None for policy in self.policies.values())
-
-
-def _may_hold(route: Route) -> bool:
-    return route.active is not None and route.otherwise is Otherwise.HOLD
 
 
 def _with_holidays(route: Route, days: Mapping[str, Collection[date]]) -> Route:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -84,7 +85,7 @@ def plan_storms(
         policy = routing.policy_of(channel)
         failures = failures_of(by_channel.get(channel, ()))
         known = lasting.get(channel)
-        if not _continues(len(failures) + context.before.get(channel, 0), policy, known):
+        if not continues_storm(len(failures) + context.before.get(channel, 0), policy, known):
             if known is not None and context.last:
                 changed[known.id] = storms.end(known, now)
         elif failures:
@@ -100,7 +101,24 @@ def plan_storms(
     return StormPlan(storms=tuple(changed.values()), deliveries=tuple(deliveries), extending=extending, taken=taken)
 
 
-def _continues(failures: int, policy: ChannelPolicy, known: Storm | None) -> bool:
+def stormy_channels(
+    new: Sequence[RoutedEvent], routing: RoutingConfig, now: datetime, context: StormContext
+) -> Collection[str]:
+    """Return the channels on which a storm would report the failures of a batch."""
+    lasting = {storm.channel: storm for storm in context.open if now - storm.updated_at <= context.away_after}
+    counts = Counter(channel for item in failures_of(new) for channel in item.channels)
+    return {
+        channel
+        for channel, count in counts.items()
+        if continues_storm(
+            count + context.before.get(channel, 0),
+            routing.policies.get(channel) or ChannelPolicy(name=channel),
+            lasting.get(channel),
+        )
+    }
+
+
+def continues_storm(failures: int, policy: ChannelPolicy, known: Storm | None) -> bool:
     """Return whether a poll with this many failures begins a storm, or continues the known one."""
     if policy.digest_above is None:
         return False

@@ -19,6 +19,7 @@ from notifier.clock import wait_until_set
 from notifier.core.errors import StoreError
 from notifier.core.health import FINDING_COMMANDS, REMOVED_SOURCES_NOTE, FindingKind, removed_sources
 from notifier.core.health_facts import Replica, known_channels, serves
+from notifier.planning import end_unconfigured_holds
 from notifier.ports import ChatTransport
 from notifier.retention import PruneReport, prune
 from notifier.service.delivering import Delivering
@@ -128,6 +129,8 @@ class Service:
             unparked = await self.app.store.transact(lambda tx: tx.channels.sync(digests, tx.now()))
             if unparked:
                 log.info("channel.unparked", msg="the settings changed", channels=list(unparked))
+            if count := await self.app.store.transact(lambda tx: end_unconfigured_holds(tx, self.app.routing)):
+                log.info("delivery.hold_ended", msg="the rule is no longer configured", deliveries=count)
 
     async def _retire_sources(self) -> None:
         """Log the recorded sources that are no longer configured; their tasks no longer count as running."""

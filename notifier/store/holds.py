@@ -2,29 +2,18 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 from sqlalchemy import ColumnElement
 
 from notifier.core import holds
 from notifier.core.delivery import Delivery, DeliveryState
+from notifier.core.holds import LastingHold
 from notifier.store import rows, statements
 from notifier.store.delivery_rows import change_deliveries, load_deliveries, make_due
 from notifier.store.rows import NamedRow
 from notifier.store.schema import deliveries
 from notifier.store.session import Session
 from notifier.store.values import Columns
-
-
-class LastingHold(NamedTuple):
-    """What a rule holds on a channel now."""
-
-    channel: str
-    rule: str
-    since: datetime
-    """When the first of it was held."""
-    until: datetime
-    """When the hold ends, for the first of it."""
 
 
 class Holds:
@@ -42,6 +31,13 @@ class Holds:
         """Return what these rules hold, by channel and rule."""
         found = self._session.execute(statements.LASTING_HOLDS, {"rules": rules})
         return [LastingHold(*row) for row in found]
+
+    def recent(self, channel: str, limit: int) -> Sequence[datetime]:
+        """Return when the latest messages of a channel were planned that were sent or wait to be, at least `limit`.
+
+        What is held is not among them.
+        """
+        return list(self._session.execute(statements.RECENT_MESSAGES, {"channel": channel, "limit": limit}).scalars())
 
     def rules(self) -> Sequence[tuple[str, str]]:
         """Return the channels and rules of everything that is held."""

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    CompoundSelect,
     Integer,
     ScalarSelect,
     Select,
@@ -40,7 +41,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 
 from notifier.core.credentials import CredentialState
-from notifier.core.delivery import FAILURE_RANK, DeliveryState
+from notifier.core.delivery import FAILURE_RANK, USUAL_RANK, DeliveryState
 from notifier.core.events import EditUrgency, EventType
 from notifier.core.failures import FailureState
 from notifier.core.history import MAX_DURATIONS
@@ -626,6 +627,32 @@ LASTING_HOLDS = compiled(
     .where(is_in(deliveries.c.rule, "rules"), *_HELD)
     .group_by(deliveries.c.channel, deliveries.c.rule)
 )
+
+
+def _latest_messages() -> CompoundSelect[datetime]:
+    """Select when the latest messages of a channel were planned: of each state and rank, as many as are wanted.
+
+    Each is read from the end of the channel's part of an index, however many there are.
+    """
+    counted = (DeliveryState.PENDING, DeliveryState.DELIVERED, DeliveryState.PARKED)
+    parts = [
+        select(deliveries.c.created_at)
+        .where(
+            deliveries.c.channel == bindparam("channel"),
+            deliveries.c.state == state,
+            deliveries.c.rank == rank,
+            deliveries.c.rule.is_(None),
+        )
+        .order_by(deliveries.c.seq.desc())
+        .limit(LIMIT)
+        .subquery()
+        for state in counted
+        for rank in (FAILURE_RANK, USUAL_RANK)
+    ]
+    return union_all(*(select(part.c.created_at) for part in parts))
+
+
+RECENT_MESSAGES = compiled(_latest_messages())
 HOLDING_RULES = (
     select(deliveries.c.channel, deliveries.c.rule)
     .where(*_HELD)

@@ -10,6 +10,7 @@ from functools import partial
 import structlog
 
 from notifier.calendars import CalendarReader
+from notifier.channels.rate_limits import parse_budget
 from notifier.clock import SystemClock
 from notifier.config.config import Config
 from notifier.core.credentials import Credential
@@ -102,6 +103,7 @@ class App:
 
 def routing_config(config: Config, channels: Mapping[str, Channel]) -> RoutingConfig:
     """Return the routes and the channels that they lead to."""
+    budgets = {each.name: parse_budget(each.budget) for each in config.channels if each.budget}
     return RoutingConfig(
         routes=config.routes,
         rotas=Rotas(by_name=config.rotas_by_name),
@@ -116,6 +118,7 @@ def routing_config(config: Config, channels: Mapping[str, Channel]) -> RoutingCo
                 storm_room=channel.storm_room,
                 coalesces=channel.coalesces,
                 tickets=channel.tickets,
+                budget=budgets.get(name),
             )
             for name, channel in channels.items()
         },

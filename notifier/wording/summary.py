@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
 
+from notifier.core import holds
 from notifier.core.events import EventType
 from notifier.core.ids import shorten_ids
 from notifier.core.model import Event
-from notifier.core.routing import DeliveryRouting
+from notifier.core.routing import DeliveryRouting, HeldEvents
 from notifier.core.severity import Severity, is_production
 from notifier.core.storms import Storm, instance_of
 from notifier.ports import RenderRequest
@@ -27,6 +28,9 @@ MAX_NAMED = 3
 """Maximum number of instances that a summary names."""
 PUSH_REASONS = 3
 """Maximum number of reasons in a push text."""
+
+_HOLDING_KINDS = frozenset({"route", "group", "budget", "flapping"})
+"""Kinds of rules that hold events, with a phrase of their own."""
 
 _FAILED = EVENT_ROWS[EventType.TASK_FAILED].state
 _SHORTEST = timedelta(minutes=1)
@@ -177,7 +181,7 @@ class SummaryFormatter:
             sentence=sentence,
             environment=environment,
             production=bool(configured) and all(map(is_production, configured)),
-            since="",
+            since=self._held(request.routing.held, events),
             progress="",
             reasons=(),
             more_reasons="",
@@ -188,6 +192,15 @@ class SummaryFormatter:
             origin=", ".join(quoted(one_line(source)) for source in sources),
             command="open" if any(event.follow_up for event in events) else "recent",
         )
+
+    def _held(self, held: HeldEvents | None, events: Sequence[Event]) -> str:
+        """Return what has held the events of a digest, and since when; the empty string where nothing has."""
+        if held is None:
+            return ""
+        kind = holds.kind_of(held.rule)
+        since = self.formatter.dated(held.since, max(event.observed_at for event in events))
+        key = f"held.{kind}" if kind in _HOLDING_KINDS else "held.other"
+        return self._text(key, name=quoted(one_line(holds.name_in(held.rule))), since=since)
 
     def _described(self, events: Sequence[Event], routing: DeliveryRouting) -> Iterator[Message]:
         """Yield the messages of events, with job ids that can be told apart."""
