@@ -70,7 +70,8 @@ class ChannelSettings(Settings):
     """When sending is suspended because it fails."""
     templates: MessageTemplates = Field(default_factory=dict)
     """Jinja2 templates that replace messages, by types of events: `task.failed`, a family `task.*`, `digest`, or `*`
-    for every event; the most specific one applies. Each is the text of the body, or a mapping with title and text."""
+    for every event; the most specific one applies. `@NAME` is for the messages of routes with `template: NAME`. Each is
+    the text of the body, or a mapping with title and text."""
 
     ca_file: CaFile = None
     """PEM file of authorities to trust besides those of the operating system and of `network.ca_file`."""

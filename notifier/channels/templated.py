@@ -60,7 +60,7 @@ class TemplatedChannel(BaseChannel[S]):
         """Return what the templates of the settings make of a message. Those of a storm stay built in: they change."""
         if request.storm or not self.settings.templates:
             return BUILT_IN
-        return self._templates.fill(message_type(request), facts(request, self.context))
+        return self._templates.fill(message_type(request), facts(request, self.context), request.routing.template)
 
     def render(self, request: RenderRequest) -> Body:
         """Return the bytes to send, marked where the built-in message replaces one whose template failed."""

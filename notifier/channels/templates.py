@@ -7,6 +7,7 @@ comes from outside: `finalize` escapes every printed value, and nothing that a t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -28,7 +29,7 @@ from notifier.channels.placeholders import Placeholders
 from notifier.core.events import EventType
 from notifier.settings.base import Settings
 from notifier.settings.interpolated import InterpolatedStr
-from notifier.settings.words import FixedMessageError, did_you_mean
+from notifier.settings.words import NAME_PATTERN, FixedMessageError, did_you_mean
 from notifier.wording.localizer import Localizer
 from notifier.wording.sanitize import one_line
 
@@ -127,8 +128,17 @@ TEMPLATE_KEYS: tuple[str, ...] = (*(kind.value for kind in EventType), *_familie
 """Every key of `templates`: a type of event, a family of types, a digest, and any event."""
 
 
+_NAMED: Final = "@"
+_NAMED_PATTERN: Final = NAME_PATTERN.replace("^", f"^{_NAMED}")
+
+
+def named_key(name: str) -> str:
+    """Return the key of the templates that routes choose by this name."""
+    return f"{_NAMED}{name}"
+
+
 def _known_key(key: str) -> str:
-    if key not in TEMPLATE_KEYS:
+    if key not in TEMPLATE_KEYS and not re.search(_NAMED_PATTERN, key):
         hint = did_you_mean(key, TEMPLATE_KEYS, otherwise="It is one of")
         raise ValueError(f"{key!r} is not a type of event. {hint}")
     return key
@@ -165,17 +175,25 @@ MessageTemplates = Annotated[
         Annotated[str, AfterValidator(_known_key)],
         Annotated[MessageTemplate, BeforeValidator(_as_mapping)],
     ],
-    WithJsonSchema({"type": "object", "propertyNames": {"enum": [*TEMPLATE_KEYS]}, "additionalProperties": _ONE}),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": {"anyOf": [{"enum": [*TEMPLATE_KEYS]}, {"pattern": _NAMED_PATTERN}]},
+            "additionalProperties": _ONE,
+        }
+    ),
 ]
 """Templates by types of events. A text alone is the template of the body."""
 
 
-def template_key(keys: Collection[str], kind: str) -> str | None:
+def template_key(keys: Collection[str], kind: str, name: str | None = None) -> str | None:
     """Return the key that applies to a type of message: the most specific of those given; None where none does.
 
-    A digest has facts of another shape, so that only a template for digests applies to it.
+    `name` is that of the templates that a route chose, which come first. A digest has facts of another shape, so that
+    only a template for digests applies to it.
     """
-    wanted = (kind,) if kind == DIGEST else (kind, f"{kind.partition('.')[0]}.*", _ANY)
+    by_type = (kind,) if kind == DIGEST else (kind, f"{kind.partition('.')[0]}.*", _ANY)
+    wanted = by_type if name is None or kind == DIGEST else (named_key(name), *by_type)
     return next((key for key in wanted if key in keys), None)
 
 
@@ -292,20 +310,21 @@ class ChannelTemplates:
     """Returns one line of text in the channel's markup, in which nothing is markup, a mention or a link."""
     localizer: Localizer
 
-    def fill(self, kind: str, facts: Mapping[str, Any]) -> FilledTemplate:
+    def fill(self, kind: str, facts: Mapping[str, Any], name: str | None = None) -> FilledTemplate:
         """Return what replaces the message of a type with these facts. A template that makes no text replaces nothing.
 
-        Never raises: a template that fails is reported in the result.
+        `name` is that of the templates that a route chose. Never raises: a template that fails is reported in the
+        result.
         """
-        key = template_key(self.templates, kind)
+        key = template_key(self.templates, kind, name)
         if key is None:
             return BUILT_IN
         made: dict[str, str] = {}
-        for name, template in self._templates[key].items():
+        for part, template in self._templates[key].items():
             try:
-                made[name] = bounded(template.generate(facts))
+                made[part] = bounded(template.generate(facts))
             except Exception as error:  # noqa: BLE001 - a template is a program: it can raise anything
-                what = f"template {key} ({name}) fails: {type(error).__name__}: {error}"
+                what = f"template {key} ({part}) fails: {type(error).__name__}: {error}"
                 return FilledTemplate(failure=one_line(what, FAILURE_LIMIT))
         title = " ".join(made.get("title", "").split())
         return FilledTemplate(title=title or None, text=made.get("text", "").strip("\n").rstrip() or None)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from notifier.channels.placeholders import readable
 from notifier.channels.templated import unmarked
+from notifier.channels.templates import named_key
 from notifier.cli import event_loop
 from notifier.cli.common import JsonOption, now
 from notifier.cli.configured import load_config
@@ -20,7 +21,9 @@ from notifier.cli.slack_preview import draw_message, is_block_kit
 from notifier.config.advice import types_reaching
 from notifier.config.config import Config
 from notifier.core.delivery import Body
+from notifier.core.errors import ConfigurationError
 from notifier.core.events import EventType
+from notifier.settings.words import did_you_mean
 from notifier.wiring.channels import open_channel
 from notifier.wiring.checks import check_rendering
 from notifier.wording.lines import CONTENT_TYPE as LINES
@@ -35,6 +38,9 @@ def preview(
     channel: ChannelArgument,
     event: Annotated[EventType, typer.Option("--event", help="Type of the made-up event.")] = EventType.TASK_FAILED,
     digest: Annotated[bool, typer.Option("--digest", help="Show a digest of the types that reach it.")] = False,
+    template: Annotated[
+        str | None, typer.Option("--template", metavar="NAME", help="Name of templates that a route chooses.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the message of a made-up event, as closely as a terminal can. Nothing is sent.
@@ -44,7 +50,7 @@ def preview(
     a string. `${NAME}` stands for a secret that is inserted when the message is sent.
     """
     config = load_config(ctx)
-    kind, body, problems = event_loop.run(_render(config, channel, event, digest=digest))
+    kind, body, problems = event_loop.run(_render(config, channel, event, digest=digest, template=template))
     if as_json:
         described = {"channel": channel, "kind": kind, "content_type": body.content_type}
         print_json(described | {"body": _decoded(body), "flaws": problems})
@@ -55,12 +61,18 @@ def preview(
     raise typer.Exit(1 if problems else 0)
 
 
-async def _render(config: Config, name: str, kind: EventType, *, digest: bool) -> tuple[str, Body, Mapping[str, str]]:
+async def _render(
+    config: Config, name: str, kind: EventType, *, digest: bool, template: str | None
+) -> tuple[str, Body, Mapping[str, str]]:
     """Return the kind of channel, the message, and the template errors of its type and of each routed type."""
     types = dict.fromkeys([kind, *(known for known, routed in types_reaching(config, name).items() if routed)])
     async with open_channel(config, name) as channel:
         settings = next(one for one in config.channels if one.name == name)
-        requests = sample_requests(settings, types, now())
+        if template is not None and named_key(template) not in settings.templates:
+            known = [key.removeprefix("@") for key in settings.templates if key.startswith("@")]
+            hint = did_you_mean(template, known, otherwise="Its templates for routes")
+            raise ConfigurationError(f"the channel {name} has no template {template!r}. {hint}")
+        requests = sample_requests(settings, types, now(), template=template)
         shown = render_request(name, *(sample_event(one, now()) for one in types), digest=True)
         body = channel.render(shown if digest else requests[kind])
     return channel.kind, unmarked(body), (await check_rendering(config, {name: requests})).get(name, {})

@@ -1,6 +1,7 @@
 """Sample events, to try out routes, templates and channels with. Each is made from its row in `EVENT_ROWS`."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from notifier.channels.settings import ChannelSettings
@@ -10,6 +11,7 @@ from notifier.core.diff import happened_at
 from notifier.core.events import EventType
 from notifier.core.failures import failure_id
 from notifier.core.model import Event, FollowUp, Task, TaskStatus, event_id
+from notifier.core.routing import DeliveryRouting
 from notifier.ports import RenderRequest
 from notifier.wording.states import EVENT_ROWS
 
@@ -48,13 +50,19 @@ def sample_event(kind: EventType, now: datetime, *, marked: str | None = None) -
     )
 
 
-def sample_requests(channel: ChannelSettings, kinds: Iterable[EventType], now: datetime) -> dict[str, RenderRequest]:
-    """Return a request for each type of event, and one for a digest of all where the channel sends digests."""
+def sample_requests(
+    channel: ChannelSettings, kinds: Iterable[EventType], now: datetime, *, template: str | None = None
+) -> dict[str, RenderRequest]:
+    """Return a request for each type of event, and one for a digest of all where the channel sends digests.
+
+    `template` is the name of the templates that a route chose.
+    """
     events = [sample_event(kind, now) for kind in kinds]
     requests = {event.type.value: render_request(channel.name, event) for event in events}
     if channel.digest_above is not None and events:
         requests[DIGEST] = render_request(channel.name, *events, digest=True)
-    return requests
+    routing = DeliveryRouting(template=template)
+    return {kind: replace(request, routing=routing) for kind, request in requests.items()}
 
 
 def render_request(channel: str, *events: Event, digest: bool = False) -> RenderRequest:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from notifier.channels.templates import DIGEST, template_key
+from notifier.channels.templates import DIGEST, named_key, template_key
 from notifier.config.config import Config
 from notifier.core.durations import format_duration
 from notifier.core.events import EventType
@@ -86,8 +86,9 @@ def _reached(routes: Sequence[Route], source: SourceSettings) -> tuple[tuple[str
 
 
 def _without_task(route: Route) -> Route:
+    """Return a route that takes what this one takes of some task at some hour."""
     kept = tuple(matcher for matcher in route.match if not _about_task(matcher))
-    return replace(route, match=kept, stop=False)
+    return replace(route, match=kept, stop=False, channels=route.all_channels, active=None)
 
 
 def types_reaching(config: Config, channel: str) -> Mapping[EventType, bool]:
@@ -115,7 +116,7 @@ def warnings(config: Config) -> Iterable[str]:
         elif not reach.surely:
             some = f"({', '.join(reach.possibly)}): no route takes all of them."
             yield f"Only some failed tasks{reach.whose} would reach a channel {some}"
-    routed = {channel for route in config.routes for channel in route.channels}
+    routed = {channel for route in config.routes for channel in route.all_channels}
     for channel in config.channels:
         if channel.name not in routed:
             yield f"No route leads to the channel {channel.name}."
@@ -141,6 +142,8 @@ def _unused_templates(config: Config) -> Iterable[str]:
     for channel in config.channels:
         used = {template_key(channel.templates, kind) for kind in types_reaching(config, channel.name)}
         used |= {DIGEST} if channel.digest_above is not None else set()
+        leading = (route for route in config.routes if channel.name in route.all_channels)
+        used |= {named_key(route.template) for route in leading if route.template}
         for key in channel.templates:
             if key not in used:
                 yield f"The template {key} of the channel {channel.name} is never used: no such message goes there."

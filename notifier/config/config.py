@@ -10,6 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from notifier.channels.settings import ChannelSettings
+from notifier.channels.templates import named_key
 from notifier.config.calendars import CalendarSettings, RotaSettings
 from notifier.config.causes import CauseFileSetting, repeated_ids
 from notifier.config.chat import ChatSettings
@@ -59,6 +60,14 @@ def _unmentionable(entry: str, channels: Iterable[ChannelSettings]) -> str:
     return f"no channel of this route can mention {' '.join(filter(None, (whom, repr(entry))))}: {known}."
 
 
+def _no_template(name: str, channels: Iterable[ChannelSettings]) -> str:
+    """Return that none of a route's channels has a template of this name, and what they have."""
+    known = sorted({key.removeprefix("@") for channel in channels for key in channel.templates if key[0] == "@"})
+    hint = did_you_mean(name, known, otherwise="Templates") if known else "Add it there:"
+    example = f" templates: {{{named_key(name)!r}: …}}." if not known else ""
+    return f"no channel of this route has the template {name!r}. {hint}{example}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallBudget:
     """The calls that the sources of one credential may make together."""
@@ -85,10 +94,11 @@ class Config(Settings):
     """The task lists to poll."""
     channels: tuple[ChannelEntry, ...] = ()
     """The channels that notify people."""
-    routes: tuple[RouteEntry, ...] = ()
-    """Which events go to which channels."""
+    # Before the routes, whose windows name them.
     calendars: tuple[CalendarSettings, ...] = ()
     """Holidays and shifts that a calendar keeps: a list of days, an iCalendar file, or its address."""
+    routes: tuple[RouteEntry, ...] = ()
+    """Which events go to which channels."""
     rotas: tuple[RotaSettings, ...] = ()
     """Who is on duty when. `@rota:NAME` in a `mention` becomes that person."""
     delivery: DeliverySettings = DeliverySettings()
@@ -138,7 +148,7 @@ class Config(Settings):
         found = [
             error_detail(("routes", number, "mention", position), _unmentionable(entry, leading))
             for number, route in enumerate(self.routes)
-            for leading in [[channels[name] for name in route.channels if name in channels]]
+            for leading in [[channels[name] for name in route.all_channels if name in channels]]
             for position, entry in enumerate(route.mention)
             if leading and not _accepted(self.mentions_of(entry), leading)
         ]
@@ -167,7 +177,20 @@ class Config(Settings):
                 ("routes", number, "ticket"), "has no effect: no channel of this route keeps tickets. Remove it."
             )
             for number, route in enumerate(self.routes)
-            if route.ticket and known.issuperset(route.channels) and keeping.isdisjoint(route.channels)
+            if route.ticket and known.issuperset(route.all_channels) and keeping.isdisjoint(route.all_channels)
+        ]
+        if found:
+            raise ValidationError.from_exception_data("settings", found, hide_input=True)
+        return self
+
+    @model_validator(mode="after")
+    def _every_template_exists(self) -> Self:
+        channels = {channel.name: channel for channel in self.channels}
+        found = [
+            error_detail(("routes", number, "template"), _no_template(route.template, leading))
+            for number, route in enumerate(self.routes)
+            for leading in [[channels[name] for name in route.all_channels if name in channels]]
+            if route.template and not any(named_key(route.template) in channel.templates for channel in leading)
         ]
         if found:
             raise ValidationError.from_exception_data("settings", found, hide_input=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -22,8 +22,9 @@ from notifier.core.causes import CauseCatalogue
 from notifier.core.durations import parse_duration
 from notifier.core.health_facts import FAILING_AFTER, ConfiguredSource, Expected
 from notifier.core.matchers import parse_matcher
-from notifier.core.routing import Route
+from notifier.core.routing import Otherwise, Route
 from notifier.core.severity import Severity
+from notifier.core.windows import parse_window
 from notifier.settings.words import LABEL_PATTERN, NAME_PATTERN, PROJECT_ID_PATTERN, REGION_PATTERN
 from notifier.wording.causes import builtin_catalogue
 
@@ -41,7 +42,9 @@ SECTIONS = frozenset((
 # fmt: on
 """The keys of a configuration; a test holds them to `Config`."""
 
-_ROUTE = frozenset({"name", "match", "channels", "stop", "severity", "mention"})
+_ROUTE = frozenset(
+    {"name", "match", "channels", "stop", "severity", "mention", "template", "active", "otherwise", "holidays"}
+)
 _POLL_EVERY, _CALLS_PER_MINUTE = timedelta(seconds=30), "20"
 """Defaults of a source, which a test holds to its settings."""
 
@@ -159,7 +162,7 @@ class Outline:
             raise _NotPlainError
         try:
             match = tuple(parse_matcher(_text(text)) for text in _texts(entry.get("match", [])))
-            severity = entry.get("severity")
+            severity, template = entry.get("severity"), entry.get("template")
             return Route(
                 name=_text(entry.get("name"), NAME_PATTERN, 64),
                 match=match,
@@ -167,9 +170,25 @@ class Outline:
                 stop=_one_of(entry.get("stop", "false"), ("true", "false")) == "true",
                 severity=None if severity is None else Severity(severity),
                 mention=tuple(map(_text, _texts(entry.get("mention", [])))),
+                template=None if template is None else _text(template, NAME_PATTERN, 64),
+                **self._window(entry),
             )
         except (KeyError, ValueError):
             raise _NotPlainError from None
+
+    def _window(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:
+        active, otherwise = entry.get("active"), entry.get("otherwise")
+        if active is None and otherwise is None and entry.get("holidays") is None:
+            return {}
+        if not otherwise:
+            raise _NotPlainError
+        texts = [active] if isinstance(active, str) else _texts(active)
+        days = [date.fromisoformat(_text(day)) for day in _texts(entry.get("holidays", []))]
+        if isinstance(otherwise, str):
+            otherwise = Otherwise(otherwise)
+        else:
+            otherwise = tuple(dict.fromkeys(_one_of(name, self.channel_names) for name in _texts(otherwise)))
+        return {"active": parse_window(list(map(_text, texts)), self.timezone, days), "otherwise": otherwise}
 
     def _expected(self) -> Expected:
         if self._unset:  # a token that is not set may be one of those that count here

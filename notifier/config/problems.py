@@ -86,7 +86,8 @@ def _unknown_channels(data: object) -> Iterator[tuple[Path, str]]:
     known = _names(data, "channels")
     alerts = data.get("alerts") if isinstance(data, Mapping) else None
     announced = (found for path, rota in _entries(data, "rotas") for found in _listed(rota, path, "announce"))
-    for path, name in (*_texts(data, "channels"), *_listed(alerts, ("alerts",), "channels"), *announced):
+    leading = (*_texts(data, "channels"), *_texts(data, "otherwise"))
+    for path, name in (*leading, *_listed(alerts, ("alerts",), "channels"), *announced):
         if name not in known:
             yield path, f"no channel is called {name!r}. {did_you_mean(name, known, otherwise='Channels')}"
 

@@ -1,9 +1,10 @@
 """The section `routes`: which events go to which channels."""
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
-from datetime import timedelta
-from typing import Annotated, Self
+from datetime import date, timedelta
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -16,14 +17,16 @@ from pydantic import (
 )
 
 from notifier.channels.ticket_settings import FieldValues, Word, Words
+from notifier.core.calendars import days_of
 from notifier.core.matchers import Matcher, check_field, parse_matcher
-from notifier.core.routing import MAX_MENTIONS, Route
+from notifier.core.routing import MAX_MENTIONS, Otherwise, Route
 from notifier.core.severity import Severity
 from notifier.core.tickets import TicketFields
+from notifier.core.windows import parse_window
 from notifier.settings.base import Settings
 from notifier.settings.explain import setting_error
 from notifier.settings.types import Duration, MentionText, Name
-from notifier.settings.words import FixedMessageError
+from notifier.settings.words import FixedMessageError, did_you_mean
 
 
 def _matcher(text: object) -> Matcher:
@@ -39,6 +42,71 @@ def _group_field(text: str) -> str:
 
 GroupField = Annotated[str, AfterValidator(_group_field)]
 """Name of a field of events, or `label.NAME`."""
+
+
+def _windows(value: object) -> tuple[str, ...]:
+    """Read the text of a window, or several."""
+    texts = (value,) if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
+        raise FixedMessageError("must be hours of the week such as weekdays 09:00-18:00 Asia/Shanghai, or a list.")
+    parse_window(texts)
+    return tuple(texts)
+
+
+WindowTexts = Annotated[
+    tuple[str, ...],
+    PlainValidator(_windows),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+            "examples": ["weekdays 09:00-18:00 Asia/Shanghai", "mon-fri 22:00-06:00; weekend"],
+        }
+    ),
+]
+
+_OTHERWISE = (
+    "hold keeps the events until the window opens and sends them together then, drop suppresses them, and a list of"
+    " channels, such as [oncall], is where they go instead"
+)
+
+
+def _otherwise(value: object) -> Otherwise | tuple[str, ...]:
+    if value in list(Otherwise):
+        return Otherwise(str(value))
+    if isinstance(value, list | tuple) and value and all(isinstance(name, str) for name in value):
+        return tuple(dict.fromkeys(value))
+    raise FixedMessageError(f"must be hold, drop or a list of channels: {_OTHERWISE}.")
+
+
+OtherwiseSetting = Annotated[
+    Otherwise | tuple[str, ...],
+    PlainValidator(_otherwise),
+    WithJsonSchema(
+        {"anyOf": [{"enum": ["hold", "drop"]}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
+    ),
+]
+
+
+def _holidays(value: object) -> str | tuple[date, ...]:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list | tuple):
+        raise FixedMessageError("must be the name of a calendar, or a list of days such as [2027-01-01].")
+    return tuple(map(_day, value))
+
+
+def _day(value: object) -> date:
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is not a day. Write it as 2027-01-01.") from None
+
+
+HolidaysSetting = Annotated[
+    str | tuple[date, ...],
+    PlainValidator(_holidays),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string", "format": "date"}}]}),
+]
 
 
 class RouteTicketSettings(Settings):
@@ -95,6 +163,17 @@ class RouteSettings(Settings):
     """Fields that the events of one group have in common: `[instance]`, `[source, operation]`, `[label.team]`. [] puts
     all events of the route together, which is the default with `wait`."""
 
+    template: Name | None = None
+    """Name of templates that replace the words of its channels: those that a channel has under `@NAME`."""
+    active: WindowTexts | None = None
+    """Hours at which it leads to `channels`: `weekdays 09:00-18:00 Asia/Shanghai`, `mon-fri 22:00-06:00; weekend`. Days
+    are daily, weekdays, weekend, holidays, mon-fri or sat,sun; without a time zone that of the configuration counts."""
+    otherwise: OtherwiseSetting | None = None
+    """What becomes of its events at all other hours: `hold` (sent together when the window opens), `drop`, or other
+    channels: `[oncall]`. Required with `active`."""
+    holidays: HolidaysSetting | None = None
+    """Days on which the window is closed but for its part for `holidays`: name of one of `calendars`, or a list."""
+
     @model_validator(mode="after")
     def _groups_wait(self) -> Self:
         if self.group_by is not None and self.wait is None:
@@ -102,13 +181,42 @@ class RouteSettings(Settings):
             raise setting_error("group_by", what)
         return self
 
+    @model_validator(mode="after")
+    def _windows_are_whole(self) -> Self:
+        if self.active is not None and self.otherwise is None:
+            raise setting_error("otherwise", f"is missing. Outside the hours of active, {_OTHERWISE}.")
+        for name in ("otherwise", "holidays"):
+            if self.active is None and getattr(self, name) is not None:
+                what = "has no effect without active. Give the hours, for example active: weekdays 09:00-18:00."
+                raise setting_error(name, what)
+        return self
+
 
 def _route(value: object, info: ValidationInfo) -> Route:
     if isinstance(value, Route):
         return value
     found = RouteSettings.model_validate(value, context=info.context)
-    given = {name: getattr(found, name) for name in RouteSettings.model_fields}
-    return Route(**given | {"ticket": found.ticket and found.ticket.wanted, "group_by": found.group_by or ()})
+    given = {name: getattr(found, name) for name in RouteSettings.model_fields if name != "holidays"}
+    known = {"ticket": found.ticket and found.ticket.wanted, "group_by": found.group_by or ()}
+    return Route(**given | known | _window_of(found, info.data))
+
+
+def _window_of(found: RouteSettings, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the window of a route. `config` has the sections of the configuration that come before the routes."""
+    if found.active is None:
+        return {"otherwise": Otherwise.HOLD}
+    days: Collection[date] = ()
+    name = None
+    if isinstance(found.holidays, str):
+        known = {calendar.name: calendar for calendar in config.get("calendars", ())}
+        if "calendars" in config and found.holidays not in known:
+            hint = did_you_mean(found.holidays, known, otherwise="Calendars")
+            raise setting_error("holidays", f"no calendar is called {found.holidays!r}. {hint}")
+        name = found.holidays
+        days = days_of(known[name].dates) if name in known else ()
+    elif found.holidays:
+        days = found.holidays
+    return {"active": parse_window(found.active, config.get("timezone", "UTC"), days), "calendar": name}
 
 
 RouteEntry = Annotated[Route, PlainValidator(_route), PlainSerializer(asdict), WithJsonSchema({})]

@@ -44,6 +44,7 @@ from notifier.channels.templated import FALLBACK_MARK
 from notifier.core.delivery import Body, Delivered, Thread
 from notifier.core.events import EventType
 from notifier.core.model import Event
+from notifier.core.routing import DeliveryRouting
 from notifier.core.storms import Storm
 from notifier.http import HttpClient
 from notifier.integrations.console import drawn
@@ -498,3 +499,14 @@ def test_the_examples_of_the_documents_work(kind: str, lines: list[str], context
     unknown = make_event(make_task(fail_reason=None, ended_at=None, created_at=None, instance_name=None))
     for events in ((unknown,), make_events(3), make_events(30)):
         assert channel.render_problem(make_render_request(*events)) is None
+
+
+async def test_a_template_that_a_route_chose_replaces_those_by_type(context: ChannelContext) -> None:
+    channel = make_channel("console", context, {"@night": "by the route", "task.*": "by the type"})
+    chosen, other = (
+        replace(make_render_request(make_event()), routing=DeliveryRouting(template=name))
+        for name in ("night", "unknown")
+    )
+    texts = [channel.render(request).content.decode() for request in (chosen, other)]
+    assert ["by the route" in text for text in texts] == [True, False]
+    assert ["by the type" in text for text in texts] == [False, True]

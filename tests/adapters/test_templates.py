@@ -113,6 +113,20 @@ def test_the_most_specific_key_applies(keys: tuple[str, ...], kind: str, key: st
     assert template_key(keys, kind) == key
 
 
+@pytest.mark.parametrize(
+    ("keys", "kind", "key"),
+    [
+        (("@night", *TEMPLATE_KEYS), "task.failed", "@night"),
+        (("@other", "task.*"), "task.failed", "task.*"),
+        (("@other",), "task.failed", None),
+        (("@night", *TEMPLATE_KEYS), DIGEST, DIGEST),
+        (("@night",), DIGEST, None),
+    ],
+)
+def test_the_templates_that_a_route_chose_come_first(keys: tuple[str, ...], kind: str, key: str | None) -> None:
+    assert template_key(keys, kind, "night") == key
+
+
 @pytest.mark.parametrize("kind", EventType)
 def test_every_type_has_a_key_and_a_family(kind: EventType) -> None:
     assert kind.value in TEMPLATE_KEYS

@@ -76,6 +76,21 @@ PLAIN: dict[str, Mapping[str, Any]] = {
         ],
         "sources": [SOURCE | {"labels": {"team": "a"}}],
     },
+    "windows": BASE
+    | {
+        "timezone": "Asia/Shanghai",
+        "channels": [HOOK, SLACK],
+        "routes": [
+            ROUTE | {"active": "weekdays 09:00-18:00", "otherwise": "hold", "holidays": ["2027-01-01"]},
+            {
+                "name": "b",
+                "channels": ["dba"],
+                "active": ["mon 10:00-11:00 UTC", "sat"],
+                "otherwise": ["hook"],
+                "match": ["instance in [a, b]", "duration>30m"],
+            },
+        ],
+    },
     "no routes": {"sources": [SOURCE]},
 }
 
@@ -118,6 +133,10 @@ WRONG: dict[str, tuple[str, Mapping[str, Any]]] = {
     "route": ("routes", BASE | {"routes": [ROUTE | {"channels": ["nobody"]}]}),
     "matcher": ("routes", BASE | {"routes": [ROUTE | {"match": ["type~x"]}]}),
     "severity": ("routes", BASE | {"routes": [ROUTE | {"severity": "awful"}]}),
+    "window": ("routes", BASE | {"routes": [ROUTE | {"active": "sometimes", "otherwise": "hold"}]}),
+    "window alone": ("routes", BASE | {"routes": [ROUTE | {"active": "daily"}]}),
+    "otherwise alone": ("routes", BASE | {"routes": [ROUTE | {"otherwise": "hold"}]}),
+    "otherwise": ("routes", BASE | {"routes": [ROUTE | {"active": "daily", "otherwise": ["nobody"]}]}),
     "poll": ("expected", BASE | {"sources": [SOURCE | {"poll_every": "1ms"}]}),
     "calls": ("expected", BASE | {"sources": [SOURCE | {"calls_per_minute": 0}]}),
     "region": ("expected", BASE | {"sources": [SOURCE | {"region": "CN north"}]}),

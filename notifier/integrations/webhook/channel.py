@@ -19,9 +19,8 @@ from notifier.channels.mutual_tls import with_own_certificate
 from notifier.channels.placeholders import MissingSecret, Placeholders
 from notifier.channels.reply_conditions import ParsedReply
 from notifier.channels.reply_rules import known_outcome
-from notifier.channels.templates import DIGEST, TemplateFailed, template_key
+from notifier.channels.templates import TemplateFailed, template_key
 from notifier.core.delivery import Body, Delivered, Delivery, Outcome, Parked, ResendPolicy, Retry, Unknown
-from notifier.core.events import EventType
 from notifier.core.retry import retry_after
 from notifier.http import HttpError, Reply
 from notifier.integrations.webhook.auth import TokenBearer, static_authorization
@@ -70,8 +69,6 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
     def __init__(self, settings: WebhookSettings, context: ChannelContext) -> None:
         super().__init__(settings, with_own_certificate(context, settings))
         self._renderers = dict(_renderers(settings))
-        by_type = {kind: template_key(self._renderers, kind) or BODY_TEMPLATE for kind in (*EventType, DIGEST)}
-        self._applies = {kind: self._renderers[key] for kind, key in by_type.items() if key in self._renderers}
         placed = {name: value for one in self._renderers.values() for name, value in one.template.secrets.items()}
         self._placeholders = Placeholders(placed)
         sources = ((key, one.template.source) for key, one in self._renderers.items())
@@ -116,13 +113,18 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
 
     def _fill(self, request: RenderRequest) -> bytes | None:
         """Return the body that a template makes; None where none applies. Raises TemplateFailed."""
-        renderer = self._applies.get(message_type(request))
+        renderer = self._renderer_of(request)
         if renderer is None:
             return None
         try:
             return renderer.fill(facts(request, self.context))
         except TemplateFailed as error:
             raise TemplateFailed(f"{renderer.name} fails: {error}") from error
+
+    def _renderer_of(self, request: RenderRequest) -> Renderer | None:
+        """Return the template that applies to a message; None where none does."""
+        key = template_key(self._renderers, message_type(request), request.routing.template)
+        return self._renderers.get(key or BODY_TEMPLATE)
 
     async def send(self, delivery: Delivery) -> Outcome:
         """Post the stored body, signed for this attempt."""
@@ -150,7 +152,7 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
         why = self.render_problem(RenderRequest.of(delivery)) or "the template failed; it has changed since"
         msg = "the standard body was sent"
         log.warning("webhook.template_failed", msg=msg, channel=self.name, types=types, reason=why)
-        renderer = self._applies.get(message_type(RenderRequest.of(delivery)))
+        renderer = self._renderer_of(RenderRequest.of(delivery))
         name = renderer.name if renderer else BODY_TEMPLATE
         what = f"{name} fails for this event, so the standard body was sent: see notifier preview"
         return replace(outcome, reason="; ".join(filter(None, (outcome.reason, what))))
