@@ -1,16 +1,19 @@
 """Queries of the store: functions over its reads, for the command line, the chat and the page alike."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from difflib import SequenceMatcher
 from heapq import nlargest
 from typing import Generic, Protocol, TypeVar
 
+from notifier.core import listings
 from notifier.core.causes import CauseCatalogue
 from notifier.core.delivery import Attempt, Delivery
+from notifier.core.events import EventType
 from notifier.core.health import HealthReport, judge
-from notifier.core.health_facts import Expected, HealthFacts
+from notifier.core.health_facts import ConfiguredSource, Expected, HealthFacts
+from notifier.core.matchers import Matcher
 from notifier.core.model import ChannelState, Event, SourceState, Task
 from notifier.core.people import Action, EventSubscription, Mute
 from notifier.core.routing import Route, RoutedEvent, RouteVerdict, explain_routes
@@ -50,6 +53,9 @@ class Lookup(Protocol):
 
     def channels(self) -> Sequence[ChannelState]:
         """Return what is recorded about channels, by name."""
+
+    def task_names(self) -> Sequence[str]:
+        """Return the names of recorded tasks, each once."""
 
     def mutes(self, now: datetime) -> Sequence[Mute]:
         """Return the mutes that are in force, those that end first first."""
@@ -172,6 +178,35 @@ class Audit:
 def list_tasks(q: Lookup, wanted: TaskFilter) -> StoredListing[StoredTask]:
     """Return the tasks that fit, the most recently changed first."""
     return StoredListing(rows=tuple(q.tasks(wanted)), sources=tuple(q.sources()))
+
+
+def tasks_that_fit(
+    q: Lookup, wanted: TaskFilter, match: Sequence[Matcher], sources: Sequence[ConfiguredSource]
+) -> TaskFilter:
+    """Narrow a filter of tasks by matchers that `check_listing` accepts. `sources` are the configured ones."""
+    return replace(
+        wanted,
+        sources=listings.sources_of(match, sources),
+        names=_names_that_fit(q, match),
+        instances=listings.instances_of(match),
+    )
+
+
+def events_that_fit(
+    q: Lookup, wanted: EventFilter, match: Sequence[Matcher], sources: Sequence[ConfiguredSource]
+) -> EventFilter:
+    """Narrow a filter of events in the same way, also by their type."""
+    return replace(
+        wanted,
+        types=listings.words_of("type", match, EventType),
+        sources=listings.sources_of(match, sources),
+        names=_names_that_fit(q, match),
+        instances=listings.instances_of(match),
+    )
+
+
+def _names_that_fit(q: Lookup, match: Sequence[Matcher]) -> Sequence[str] | None:
+    return listings.names_of(match, q.task_names()) if listings.is_about_names(match) else None
 
 
 def list_events(q: Lookup, wanted: EventFilter) -> StoredListing[RoutedEvent]:

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from notifier.core.delivery import Body, Delivery, DeliveryState, Outcome, ResendPolicy, Thread
 from notifier.core.events import EventType
+from notifier.core.listings import ANY_INSTANCE, InstanceMatch
 from notifier.core.model import ChannelState, Event, Scope, Snapshot, SourceState, Task, TaskStatus
 from notifier.core.pacing import Pace
 from notifier.core.people import Acknowledgement, Mute
@@ -286,6 +287,12 @@ class TaskFilter:
     """A job id or its beginning."""
     storm: str | None = None
     """Id of a storm whose failures are of these tasks."""
+    sources: Collection[str] | None = None
+    """Names of sources, one of which it is."""
+    names: Collection[str] | None = None
+    """Names of tasks as the API has them, one of which it has."""
+    instances: InstanceMatch = ANY_INSTANCE
+    """What the instance has to fit. Names of instances are compared whatever their case."""
     unacknowledged: bool = False
     """True for tasks whose newest event needs care and is not acknowledged."""
     limit: int = 50
@@ -304,6 +311,14 @@ class EventFilter:
     """A job id or its beginning."""
     exact: bool = False
     """True when `job_id` is whole."""
+    types: Collection[str] | None = None
+    """Types, one of which it has."""
+    sources: Collection[str] | None = None
+    """Names of sources, one of which it is about."""
+    names: Collection[str] | None = None
+    """Names of tasks as the API has them, one of which its task has."""
+    instances: InstanceMatch = ANY_INSTANCE
+    """What the instance of its task has to fit. Names of instances are compared whatever their case."""
     limit: int = 50
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from notifier.chat.requests import MUTE_LENGTHS, Button, ButtonAction, ChatReply, ReplyButton, ReplyRow
 from notifier.core.causes import CauseCatalogue, error_code
-from notifier.core.commands import GROUPS, USAGE
+from notifier.core.commands import GROUPS, USAGE, TaskSelection
 from notifier.core.events import EventType
 from notifier.core.health import HealthFinding, HealthReport
 from notifier.core.identity import Subject
@@ -158,12 +158,13 @@ def _summary(page: Page, fmt: ReplyFormatter) -> Iterator[str]:
             yield fmt.text("list.most", code=quoted(one_line(code)), n=n)
 
 
-def narrowed(name: str, listed: ChatReply, fmt: ReplyFormatter) -> ChatReply:
-    """Add the name that a list was narrowed to, to its title and to its command."""
-    if not name:
+def narrowed(selected: TaskSelection, listed: ChatReply, fmt: ReplyFormatter) -> ChatReply:
+    """Add what a list was narrowed to, to its title and to its command."""
+    if not selected.text:
         return listed
-    title = fmt.text("list.about", title=listed.title, instance=name)
-    return replace(listed, title=title, command=f"{listed.command} {fmt.typed(name)}")
+    shown = selected.text if selected.match else selected.about
+    title = fmt.text("list.about", title=listed.title, instance=shown)
+    return replace(listed, title=title, command=f"{listed.command} {selected.text}")
 
 
 def with_ignored(ignored: str, reply: ChatReply, fmt: ReplyFormatter) -> ChatReply:

@@ -15,7 +15,7 @@ from notifier.chat.reports import MAX_COUNTED_REASONS, PAGE_ROWS, ReplyFormatter
 from notifier.chat.requests import Button, ButtonAction, ChatReply, ClickRequest, CommandRequest
 from notifier.core import commands
 from notifier.core.causes import CauseCatalogue
-from notifier.core.commands import Query
+from notifier.core.commands import Query, TaskSelection
 from notifier.core.durations import format_duration
 from notifier.core.errors import StoreError
 from notifier.core.health_facts import Expected
@@ -30,6 +30,8 @@ from notifier.wording.phrases import Language
 MAX_BUTTON_VALUE = 2_000
 """Maximum length of the target of a button, in characters."""
 
+
+_ALL_TASKS = TaskSelection()
 
 _QUERIES = (
     ButtonAction.DETAILS,
@@ -184,14 +186,14 @@ class ChatResponder:
     def _query(self, q: ChatReads, query: Query, fmt: ReplyFormatter, offset: int = 0) -> ChatReply:
         now, task_list = self._clock.now(), partial(self._list, q, fmt=fmt, offset=offset)
         match query:
-            case commands.Failed(within=within, about=about):
+            case commands.Failed(within=within, tasks=selected):
                 values = {"length": fmt.localizer.window(within), "within": format_duration(within)}
                 failed = TaskFilter(status=TaskStatus.FAILED, since=now - within)
-                reply = task_list("failed", failed, about=about, values=values)
-            case commands.Running(about=about):
-                reply = task_list("running", TaskFilter(status=TaskStatus.RUNNING), about=about)
-            case commands.Recent(about=about):
-                reply = task_list("recent", TaskFilter(), about=about)
+                reply = task_list("failed", failed, selected=selected, values=values)
+            case commands.Running(tasks=selected):
+                reply = task_list("running", TaskFilter(status=TaskStatus.RUNNING), selected=selected)
+            case commands.Recent(tasks=selected):
+                reply = task_list("recent", TaskFilter(), selected=selected)
             case commands.DescribeTask(job_id=job_id):
                 reply = self._task(q, job_id, fmt)
             case commands.DescribeInstance(instance=name):
@@ -215,19 +217,22 @@ class ChatResponder:
         *,
         fmt: ReplyFormatter,
         offset: int,
-        about: str = "",
+        selected: TaskSelection = _ALL_TASKS,
         values: Mapping[str, str] = MappingProxyType({}),
     ) -> ChatReply:
         """List tasks: of the source with the name `about` where there is one, else of instances with that name."""
-        sources = [source.name for source in self._rules.expected.sources]
+        configured, about = self._rules.expected.sources, selected.about
+        sources = [source.name for source in configured]
         if about.lower() in sources:
             wanted = replace(wanted, source=about.lower())
         elif about:
             wanted = replace(wanted, instance=about)
+        if selected.match:
+            wanted = lookup.tasks_that_fit(q, wanted, selected.match, configured)
         now = self._clock.now()
         page = _page(q, wanted, offset, now)
         fresh = reports.freshness(q.source_states(), sources, now, fmt)
-        return reports.narrowed(about, reports.tasks(page, key, fresh, fmt, **values), fmt)
+        return reports.narrowed(selected, reports.tasks(page, key, fresh, fmt, **values), fmt)
 
     def _subscriptions(
         self, q: ChatReads, command: commands.Subscriptions, request: CommandRequest, fmt: ReplyFormatter

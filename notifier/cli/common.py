@@ -16,6 +16,8 @@ from notifier.cli.views import View
 from notifier.core.causes import CauseCatalogue, Explanation
 from notifier.core.durations import parse_duration
 from notifier.core.errors import ConfigurationError
+from notifier.core.listings import check_listing
+from notifier.core.matchers import Matcher, parse_matchers
 from notifier.core.people import Person
 from notifier.lookup import StoredListing
 from notifier.wording.localizer import Localizer
@@ -66,6 +68,22 @@ SinceOption = Annotated[
     timedelta | None,
     typer.Option("--since", parser=duration, metavar="TIME", help="Show rows newer than this age (30m, 24h, 7d)."),
 ]
+
+
+MatchOption = Annotated[
+    str | None,
+    typer.Option("--match", metavar="MATCHERS", help='Show what fits: "prod-* operation=backup", "environment=prod".'),
+]
+
+
+def read_match(text: str | None, closed: Sequence[str]) -> Sequence[Matcher]:
+    """Return the matchers of `--match`; see `listings.check_listing`. Raises typer.BadParameter."""
+    try:
+        match = parse_matchers(text) if text is not None else ()
+        check_listing(match, closed)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--match") from error
+    return match
 
 
 def current_user() -> Person:

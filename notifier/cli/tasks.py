@@ -1,5 +1,6 @@
 """`notifier tasks`, `task` and `events`."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
 
@@ -10,9 +11,11 @@ from notifier.cli import documents
 from notifier.cli.common import (
     JsonOption,
     LimitOption,
+    MatchOption,
     SinceOption,
     SourceOption,
     print_listing,
+    read_match,
     require_source,
     time_before_now,
     view_for,
@@ -21,11 +24,14 @@ from notifier.cli.configured import load_outline
 from notifier.cli.lookups import read_store
 from notifier.cli.output import print_json, show
 from notifier.cli.views import View
+from notifier.core import listings
 from notifier.core.errors import NotifierError
 from notifier.core.events import EventType
+from notifier.core.health_facts import ConfiguredSource
+from notifier.core.matchers import Matcher
 from notifier.core.model import TaskStatus
 from notifier.core.routing import RoutedEvent
-from notifier.lookup import Lookup
+from notifier.lookup import Lookup, StoredListing
 from notifier.ports import EventFilter, StoredTask, TaskFilter
 
 JobArgument = Annotated[str, typer.Argument(metavar="JOB_ID", help="Job id, or its beginning.")]
@@ -40,6 +46,7 @@ def tasks(
         str | None, typer.Option("--instance", metavar="TEXT", help="Instance id, or part of the instance name.")
     ] = None,
     source: SourceOption = None,
+    match: MatchOption = None,
     unacked: Annotated[
         bool, typer.Option("--unacked", help="Show tasks that failed, stalled or vanished and are not acknowledged.")
     ] = False,
@@ -50,20 +57,40 @@ def tasks(
 
     --json: {"tasks": […], "sources": […]}; see `notifier task --help` for the keys of a task.
     """
+    fitting = read_match(match, ("status",))
     config = load_outline(ctx)
     wanted = TaskFilter(
-        status=status,
+        status=_status(status, fitting),
         since=time_before_now(since),
         instance=instance,
         source=source,
         unacknowledged=unacked,
         limit=limit + 1,
     )
-    found = read_store(ctx, config, partial(lookup.list_tasks, wanted=wanted))
+    found = read_store(
+        ctx, config, partial(_tasks, wanted=wanted, match=fitting, sources=config.expected.sources if fitting else ())
+    )
     if not found.rows:  # a source that is no longer configured may still have tasks
         require_source(config, source)
     document = partial(_document, view_for(config))
     print_listing(config, found, limit, name="tasks", document=document, table=View.tasks, as_json=as_json)
+
+
+def _tasks(
+    q: Lookup, wanted: TaskFilter, match: Sequence[Matcher], sources: Sequence[ConfiguredSource]
+) -> StoredListing[StoredTask]:
+    return lookup.list_tasks(q, lookup.tasks_that_fit(q, wanted, match, sources) if match else wanted)
+
+
+def _status(given: TaskStatus | None, match: Sequence[Matcher]) -> TaskStatus | None:
+    """Return the status that tasks have to have; None for any. Raises typer.BadParameter for several."""
+    words = listings.words_of("status", match, TaskStatus)
+    fitting = [status for status in TaskStatus if given in (None, status) and (words is None or status in words)]
+    if len(fitting) == len(TaskStatus):
+        return None
+    if len(fitting) != 1:
+        raise typer.BadParameter("a list has the tasks of one status, or of all; name one", param_hint="--match")
+    return fitting[0]
 
 
 def _document(view: View, stored: StoredTask) -> documents.JsonDocument:
@@ -101,6 +128,7 @@ def events(
     kind: Annotated[EventType | None, typer.Option("--type", help="Show this type only.")] = None,
     since: SinceOption = None,
     source: SourceOption = None,
+    match: MatchOption = None,
     limit: LimitOption = 50,
     as_json: JsonOption = False,
 ) -> None:
@@ -109,14 +137,23 @@ def events(
     --json: {"events": [{event_id, type, source, region, project_id, occurred_at, observed_at, late, previous_status,
     detail, task, routes, channels}], "sources": […]}.
     """
+    fitting = read_match(match, ("type",))
     config = load_outline(ctx)
     wanted = EventFilter(type=kind, since=time_before_now(since), source=source, limit=limit + 1)
-    found = read_store(ctx, config, partial(lookup.list_events, wanted=wanted))
+    found = read_store(
+        ctx, config, partial(_events, wanted=wanted, match=fitting, sources=config.expected.sources if fitting else ())
+    )
     if not found.rows:  # a source that is no longer configured may still have events
         require_source(config, source)
     print_listing(
         config, found, limit, name="events", document=documents.routed_event, table=View.events, as_json=as_json
     )
+
+
+def _events(
+    q: Lookup, wanted: EventFilter, match: Sequence[Matcher], sources: Sequence[ConfiguredSource]
+) -> StoredListing[RoutedEvent]:
+    return lookup.list_events(q, lookup.events_that_fit(q, wanted, match, sources) if match else wanted)
 
 
 def require_task(q: Lookup, job_id: str, source: str | None, view: View) -> StoredTask:

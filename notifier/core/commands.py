@@ -15,6 +15,8 @@ from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 from notifier.core.durations import format_duration, parse_duration
+from notifier.core.listings import check_listing
+from notifier.core.matchers import Matcher, is_glob, parse_matchers
 from notifier.core.subscriptions import MAX_FILTER_LENGTH, read_filter
 
 MAX_COMMAND_LENGTH = 2_000
@@ -40,26 +42,36 @@ class Help(Query):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSelection:
+    """What narrows a list of tasks. All of it has to fit; the default is all tasks."""
+
+    about: str = ""
+    """Name of a source, or an instance's id, name or part of its name; empty for all."""
+    match: tuple[Matcher, ...] = ()
+    text: str = ""
+    """Both as they are typed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(Query):
     """List the tasks that failed lately."""
 
     within: timedelta
-    about: str = ""
-    """Name of a source, or an instance's id, name or part of its name; empty for all tasks."""
+    tasks: TaskSelection = TaskSelection()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running(Query):
     """List the running tasks."""
 
-    about: str = ""
+    tasks: TaskSelection = TaskSelection()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recent(Query):
     """List the tasks that changed last."""
 
-    about: str = ""
+    tasks: TaskSelection = TaskSelection()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +241,15 @@ def _folded(text: str) -> str:
     return unicodedata.normalize("NFKC", text)
 
 
+_NAMES_INSTANCE = re.compile(r"\binstance\s*(=|!|in\b|not\b)")
+"""Begins a matcher of the names of instances that is written out."""
+
+
+def _is_bare_name(matcher: Matcher) -> bool:
+    """Return whether a matcher may come from words that stand alone and are no pattern: a name, or parts of one."""
+    return matcher.field == "instance" and not matcher.negative and not any(map(is_glob, matcher.members))
+
+
 def _quoted(name: str) -> str:
     return f'"{name}"' if " " in name else name
 
@@ -262,13 +283,35 @@ class _Arguments:
         """Take a length of time to look back; `default` where no word is left."""
         if not self._words:
             return default
-        word = self._words.pop(0)
+        word = self._take()
         period = _duration(word)
         if period is None:
             raise self._mistake("mistake.duration", word)
         if not timedelta() < period <= MAX_PERIOD:
             raise self._mistake("mistake.window", word)
         return period
+
+    def _take(self) -> str:
+        self._text = _after_first_word(self._text)
+        return self._words.pop(0)
+
+    def tasks(self) -> TaskSelection:
+        """Take what narrows a list of tasks: a name, matchers, or both."""
+        name = self.rest()
+        if not name:
+            return TaskSelection()
+        typed = _folded(" ".join(self._text.split()))
+        try:
+            match = parse_matchers(typed)
+            check_listing(match)
+        except ValueError as error:
+            raise self._mistake("mistake.filter", str(error)) from error
+        bare = [one for one in match if _is_bare_name(one) and not _NAMES_INSTANCE.search(typed)]
+        if len(bare) == len(match):
+            return TaskSelection(about=name, text=_quoted(name))
+        named = next((one for one in bare if one.op == "="), None)
+        rest = tuple(one for one in match if one is not named)
+        return TaskSelection(about=named.value if named else "", match=rest, text=typed)
 
     def rest(self) -> str:
         """Take all words that are left."""
@@ -356,10 +399,12 @@ _QUERIES, _FOLLOWING, _ACTIONS, _PROGRAM = CommandTopic
 _SYNTAX: Mapping[str, _Syntax] = MappingProxyType(
     {
         "failed": _Syntax(
-            _QUERIES, "failed 24h", lambda words: Failed(within=words.period(DEFAULT_FAILED_PERIOD), about=words.rest())
+            _QUERIES,
+            "failed 24h",
+            lambda words: Failed(within=words.period(DEFAULT_FAILED_PERIOD), tasks=words.tasks()),
         ),
-        "running": _Syntax(_QUERIES, "running", lambda words: Running(about=words.rest())),
-        "recent": _Syntax(_QUERIES, "recent", lambda words: Recent(about=words.rest())),
+        "running": _Syntax(_QUERIES, "running", lambda words: Running(tasks=words.tasks())),
+        "recent": _Syntax(_QUERIES, "recent", lambda words: Recent(tasks=words.tasks())),
         "task": _Syntax(_QUERIES, "task 31b8ae23", lambda words: DescribeTask(job_id=words.name())),
         "instance": _Syntax(
             _QUERIES, "instance gaussdb-prod-01", lambda words: DescribeInstance(instance=words.name())

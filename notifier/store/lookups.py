@@ -98,8 +98,18 @@ class Lookups:
     def events(self, wanted: EventFilter) -> Sequence[RoutedEvent]:
         """Return events, the newest first."""
         job = {"whole_job_id" if wanted.exact else "job_id": wanted.job_id}
-        facts = {"type": wanted.type, "since": wanted.since, "source": wanted.source}
+        facts: dict[str, object] = {
+            "type": wanted.type,
+            "since": wanted.since,
+            "source": wanted.source,
+            "types": _listed(wanted.types),
+        }
+        facts |= self._match_parameters(wanted, indexed=False)
         return [rows.routed_of(row) for row in self._reader.query("events", **facts, **job, limit=wanted.limit)]
+
+    def task_names(self) -> Sequence[str]:
+        """Return the names of recorded tasks, each once."""
+        return [row.name for row in self._reader.query("task_names")]
 
     def deliveries(self, wanted: DeliveryFilter) -> Sequence[Delivery]:
         """Return deliveries, the newest first."""
@@ -191,14 +201,38 @@ class Lookups:
 
     def _task_parameters(self, wanted: TaskFilter) -> Mapping[str, object]:
         """Return the parameters of a filter. Where few instances are meant among all tasks, an index finds theirs."""
-        parameters = _task_parameters(wanted)
-        if wanted.instance is None or wanted.status is not None:  # tasks of one status are few
+        indexed = wanted.status is None  # tasks of one status are few
+        parameters = _task_parameters(wanted) | self._match_parameters(wanted, indexed=indexed)
+        if wanted.instance is None or not indexed:
             return parameters
-        like = parameters["instance_like"]
-        names = [row.name for row in self._reader.query("names_like", instance_like=like, limit=MAX_NAMES + 1)]
-        if len(names) > MAX_NAMES:
-            return parameters
-        return parameters | {"instance_like": None, "instance_names": names}
+        names = self._names_like([str(parameters["instance_like"])])
+        return parameters if names is None else parameters | {"instance_like": None, "instance_names": names}
+
+    def _match_parameters(self, wanted: TaskFilter | EventFilter, *, indexed: bool) -> dict[str, object]:
+        """Return the parameters of what matchers demand; of the names of few instances, where an index finds them."""
+        instances = wanted.instances
+        likes = None if instances.names is None else [_like(glob) for glob in instances.names]
+        found: dict[str, object] = {
+            "sources": _listed(wanted.sources),
+            "names": _listed(wanted.names),
+            "unlike": None if instances.other_names is None else [_like(glob) for glob in instances.other_names],
+            "instance_ids": _listed(instances.ids),
+        }
+        if likes is None:
+            return found
+        if indexed and "" not in likes and (names := self._names_like(likes)) is not None:
+            return found | {"among": names}
+        return found | ({"name_like": likes[0]} if len(likes) == 1 else {"name_likes": likes})
+
+    def _names_like(self, patterns: Sequence[str]) -> Sequence[str] | None:
+        """Return the names of instances that fit any of these patterns of LIKE; None where there are too many."""
+        names: dict[str, None] = {}
+        for pattern in patterns:
+            found = self._reader.query("names_like", instance_like=pattern, limit=MAX_NAMES + 1)
+            names |= dict.fromkeys(row.name for row in found)
+            if len(names) > MAX_NAMES:
+                return None
+        return list(names)
 
     def _backlogs(self) -> Sequence[Backlog]:
         """Return what each channel has not delivered, by name; channels that have delivered everything are left out."""
@@ -259,6 +293,15 @@ def _delivery_parameters(wanted: DeliveryFilter) -> dict[str, object]:
 def _literally(text: str) -> str:
     """Return a text as LIKE compares it character by character."""
     return text.replace("/", "//").replace("%", "/%").replace("_", "/_")
+
+
+def _like(glob: str) -> str:
+    """Return the pattern of LIKE for a glob, in lower case."""
+    return _literally(glob.lower()).replace("*", "%").replace("?", "_")
+
+
+def _listed(values: Collection[str] | None) -> list[str] | None:
+    return None if values is None else list(values)
 
 
 def _stored_task(row: Any, mutes: Sequence[Mute], now: datetime) -> StoredTask:  # noqa: ANN401 - a row

@@ -20,14 +20,14 @@ FROM sources ORDER BY sources.name;
 SELECT sources.name, sources.region, sources.project_id, sources.baseline_at, sources.last_poll_at, sources.last_full_at, sources.last_full_calls, sources.pruned_to, sources.last_error, sources.failing_since, sources.failures, sources.announced_since, sources.next_poll_at, sources.claimed_by, sources.claimed_until, sources.epoch, sources.refused_since, sources.refused_rows, sources.empty_since, sources.clock_skew, sources.polled_by, sources.retired_at, sources.introduced_at
 FROM sources ORDER BY sources.name;
 -- name: tasks
--- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, storm, job_id, limit, offset
+-- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, job_id, limit, offset
 -- gives: source, job_id, name, status, raw_status, progress, instance_id, instance_name, instance_status, created_at time, ended_at time, fail_reason, seconds, occurrence, missing, unlisted boolean, first_seen_at time, changed_at time, events_pruned boolean, newest, acknowledged_event_id, acknowledged_by, acknowledged_name, acknowledged_at time
 SELECT found.source, found.job_id, found.name, found.status, found.raw_status, found.progress, found.instance_id, found.instance_name, found.instance_status, found.created_at, found.ended_at, found.fail_reason, found.seconds, found.occurrence, found.missing, found.unlisted, found.first_seen_at, found.changed_at, found.events_pruned, last.type AS newest, acknowledgements.event_id AS acknowledged_event_id, acknowledgements."by" AS acknowledged_by, acknowledgements.name AS acknowledged_name, acknowledgements.at AS acknowledged_at
 FROM (SELECT tasks.source AS source, tasks.job_id AS job_id, tasks.name AS name, tasks.status AS status, tasks.raw_status AS raw_status, tasks.progress AS progress, tasks.instance_id AS instance_id, tasks.instance_name AS instance_name, tasks.instance_status AS instance_status, tasks.created_at AS created_at, tasks.ended_at AS ended_at, tasks.fail_reason AS fail_reason, tasks.seconds AS seconds, tasks.occurrence AS occurrence, tasks.missing AS missing, tasks.unlisted AS unlisted, tasks.first_seen_at AS first_seen_at, tasks.changed_at AS changed_at, tasks.events_pruned AS events_pruned
 FROM tasks
 WHERE /*if running*/(tasks.status = 'running' AND NOT (EXISTS (SELECT *
 FROM sources
-WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL)))/*end*/ AND /*if status*/(tasks.status = :status)/*end*/ AND /*if since*/(tasks.created_at >= :since OR tasks.ended_at >= :since OR tasks.changed_at >= :since)/*end*/ AND /*if instance_like*/(tasks.instance_id = :instance OR lower(tasks.instance_name) LIKE :instance_like ESCAPE '/')/*end*/ AND /*if instance_names*/(tasks.instance_id = :instance OR tasks.instance_name IN (SELECT value FROM json_each(:instance_names)))/*end*/ AND /*if instance_id*/(tasks.instance_id = :instance_id)/*end*/ AND /*if instance_name*/(tasks.instance_name = :instance_name)/*end*/ AND /*if source*/(tasks.source = :source)/*end*/ AND /*if storm*/((tasks.source, tasks.job_id) IN (SELECT events.source, events.job_id
+WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL)))/*end*/ AND /*if status*/(tasks.status = :status)/*end*/ AND /*if since*/(tasks.created_at >= :since OR tasks.ended_at >= :since OR tasks.changed_at >= :since)/*end*/ AND /*if instance_like*/(tasks.instance_id = :instance OR lower(tasks.instance_name) LIKE :instance_like ESCAPE '/')/*end*/ AND /*if instance_names*/(tasks.instance_id = :instance OR tasks.instance_name IN (SELECT value FROM json_each(:instance_names)))/*end*/ AND /*if instance_id*/(tasks.instance_id = :instance_id)/*end*/ AND /*if instance_name*/(tasks.instance_name = :instance_name)/*end*/ AND /*if source*/(tasks.source = :source)/*end*/ AND /*if sources*/(tasks.source IN (SELECT value FROM json_each(:sources)))/*end*/ AND /*if names*/(tasks.name IN (SELECT value FROM json_each(:names)))/*end*/ AND /*if name_like*/(lower(coalesce(tasks.instance_name, '')) LIKE :name_like ESCAPE '/')/*end*/ AND /*if name_likes*/(EXISTS (SELECT 1 FROM json_each(:name_likes) WHERE lower(coalesce(tasks.instance_name, '')) LIKE value ESCAPE '/'))/*end*/ AND /*if among*/(tasks.instance_name IN (SELECT value FROM json_each(:among)))/*end*/ AND /*if unlike*/(NOT EXISTS (SELECT 1 FROM json_each(:unlike) WHERE lower(coalesce(tasks.instance_name, '')) LIKE value ESCAPE '/'))/*end*/ AND /*if instance_ids*/(tasks.instance_id IN (SELECT value FROM json_each(:instance_ids)))/*end*/ AND /*if storm*/((tasks.source, tasks.job_id) IN (SELECT events.source, events.job_id
 FROM events JOIN delivery_events ON delivery_events.event_id = events.id JOIN deliveries ON deliveries.id = delivery_events.delivery_id
 WHERE deliveries.storm = :storm))/*end*/ AND /*if unacknowledged*/(EXISTS (SELECT *
 FROM events
@@ -40,13 +40,13 @@ WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(
 FROM events
 WHERE events.source = found.source AND events.job_id = found.job_id) LEFT OUTER JOIN acknowledgements ON acknowledgements.event_id = last.id ORDER BY found.changed_at DESC, found.job_id;
 -- name: task_counts
--- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, storm, job_id
+-- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, job_id
 -- gives: source, number
 SELECT tasks.source, count(*) AS number
 FROM tasks
 WHERE /*if running*/(tasks.status = 'running' AND NOT (EXISTS (SELECT *
 FROM sources
-WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL)))/*end*/ AND /*if status*/(tasks.status = :status)/*end*/ AND /*if since*/(tasks.created_at >= :since OR tasks.ended_at >= :since OR tasks.changed_at >= :since)/*end*/ AND /*if instance_like*/(tasks.instance_id = :instance OR lower(tasks.instance_name) LIKE :instance_like ESCAPE '/')/*end*/ AND /*if instance_names*/(tasks.instance_id = :instance OR tasks.instance_name IN (SELECT value FROM json_each(:instance_names)))/*end*/ AND /*if instance_id*/(tasks.instance_id = :instance_id)/*end*/ AND /*if instance_name*/(tasks.instance_name = :instance_name)/*end*/ AND /*if source*/(tasks.source = :source)/*end*/ AND /*if storm*/((tasks.source, tasks.job_id) IN (SELECT events.source, events.job_id
+WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL)))/*end*/ AND /*if status*/(tasks.status = :status)/*end*/ AND /*if since*/(tasks.created_at >= :since OR tasks.ended_at >= :since OR tasks.changed_at >= :since)/*end*/ AND /*if instance_like*/(tasks.instance_id = :instance OR lower(tasks.instance_name) LIKE :instance_like ESCAPE '/')/*end*/ AND /*if instance_names*/(tasks.instance_id = :instance OR tasks.instance_name IN (SELECT value FROM json_each(:instance_names)))/*end*/ AND /*if instance_id*/(tasks.instance_id = :instance_id)/*end*/ AND /*if instance_name*/(tasks.instance_name = :instance_name)/*end*/ AND /*if source*/(tasks.source = :source)/*end*/ AND /*if sources*/(tasks.source IN (SELECT value FROM json_each(:sources)))/*end*/ AND /*if names*/(tasks.name IN (SELECT value FROM json_each(:names)))/*end*/ AND /*if name_like*/(lower(coalesce(tasks.instance_name, '')) LIKE :name_like ESCAPE '/')/*end*/ AND /*if name_likes*/(EXISTS (SELECT 1 FROM json_each(:name_likes) WHERE lower(coalesce(tasks.instance_name, '')) LIKE value ESCAPE '/'))/*end*/ AND /*if among*/(tasks.instance_name IN (SELECT value FROM json_each(:among)))/*end*/ AND /*if unlike*/(NOT EXISTS (SELECT 1 FROM json_each(:unlike) WHERE lower(coalesce(tasks.instance_name, '')) LIKE value ESCAPE '/'))/*end*/ AND /*if instance_ids*/(tasks.instance_id IN (SELECT value FROM json_each(:instance_ids)))/*end*/ AND /*if storm*/((tasks.source, tasks.job_id) IN (SELECT events.source, events.job_id
 FROM events JOIN delivery_events ON delivery_events.event_id = events.id JOIN deliveries ON deliveries.id = delivery_events.delivery_id
 WHERE deliveries.storm = :storm))/*end*/ AND /*if unacknowledged*/(EXISTS (SELECT *
 FROM events
@@ -56,13 +56,13 @@ WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.typ
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ GROUP BY tasks.source;
 -- name: task_count
--- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, storm, job_id
+-- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, job_id
 -- gives: number
 SELECT count(*) AS number
 FROM tasks
 WHERE /*if running*/(tasks.status = 'running' AND NOT (EXISTS (SELECT *
 FROM sources
-WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL)))/*end*/ AND /*if status*/(tasks.status = :status)/*end*/ AND /*if since*/(tasks.created_at >= :since OR tasks.ended_at >= :since OR tasks.changed_at >= :since)/*end*/ AND /*if instance_like*/(tasks.instance_id = :instance OR lower(tasks.instance_name) LIKE :instance_like ESCAPE '/')/*end*/ AND /*if instance_names*/(tasks.instance_id = :instance OR tasks.instance_name IN (SELECT value FROM json_each(:instance_names)))/*end*/ AND /*if instance_id*/(tasks.instance_id = :instance_id)/*end*/ AND /*if instance_name*/(tasks.instance_name = :instance_name)/*end*/ AND /*if source*/(tasks.source = :source)/*end*/ AND /*if storm*/((tasks.source, tasks.job_id) IN (SELECT events.source, events.job_id
+WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL)))/*end*/ AND /*if status*/(tasks.status = :status)/*end*/ AND /*if since*/(tasks.created_at >= :since OR tasks.ended_at >= :since OR tasks.changed_at >= :since)/*end*/ AND /*if instance_like*/(tasks.instance_id = :instance OR lower(tasks.instance_name) LIKE :instance_like ESCAPE '/')/*end*/ AND /*if instance_names*/(tasks.instance_id = :instance OR tasks.instance_name IN (SELECT value FROM json_each(:instance_names)))/*end*/ AND /*if instance_id*/(tasks.instance_id = :instance_id)/*end*/ AND /*if instance_name*/(tasks.instance_name = :instance_name)/*end*/ AND /*if source*/(tasks.source = :source)/*end*/ AND /*if sources*/(tasks.source IN (SELECT value FROM json_each(:sources)))/*end*/ AND /*if names*/(tasks.name IN (SELECT value FROM json_each(:names)))/*end*/ AND /*if name_like*/(lower(coalesce(tasks.instance_name, '')) LIKE :name_like ESCAPE '/')/*end*/ AND /*if name_likes*/(EXISTS (SELECT 1 FROM json_each(:name_likes) WHERE lower(coalesce(tasks.instance_name, '')) LIKE value ESCAPE '/'))/*end*/ AND /*if among*/(tasks.instance_name IN (SELECT value FROM json_each(:among)))/*end*/ AND /*if unlike*/(NOT EXISTS (SELECT 1 FROM json_each(:unlike) WHERE lower(coalesce(tasks.instance_name, '')) LIKE value ESCAPE '/'))/*end*/ AND /*if instance_ids*/(tasks.instance_id IN (SELECT value FROM json_each(:instance_ids)))/*end*/ AND /*if storm*/((tasks.source, tasks.job_id) IN (SELECT events.source, events.job_id
 FROM events JOIN delivery_events ON delivery_events.event_id = events.id JOIN deliveries ON deliveries.id = delivery_events.delivery_id
 WHERE deliveries.storm = :storm))/*end*/ AND /*if unacknowledged*/(EXISTS (SELECT *
 FROM events
@@ -72,13 +72,13 @@ WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.typ
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/;
 -- name: fail_reasons
--- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, storm, job_id, limit
+-- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, job_id, limit
 -- gives: fail_reason
 SELECT tasks.fail_reason
 FROM tasks
 WHERE /*if running*/(tasks.status = 'running' AND NOT (EXISTS (SELECT *
 FROM sources
-WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL)))/*end*/ AND /*if status*/(tasks.status = :status)/*end*/ AND /*if since*/(tasks.created_at >= :since OR tasks.ended_at >= :since OR tasks.changed_at >= :since)/*end*/ AND /*if instance_like*/(tasks.instance_id = :instance OR lower(tasks.instance_name) LIKE :instance_like ESCAPE '/')/*end*/ AND /*if instance_names*/(tasks.instance_id = :instance OR tasks.instance_name IN (SELECT value FROM json_each(:instance_names)))/*end*/ AND /*if instance_id*/(tasks.instance_id = :instance_id)/*end*/ AND /*if instance_name*/(tasks.instance_name = :instance_name)/*end*/ AND /*if source*/(tasks.source = :source)/*end*/ AND /*if storm*/((tasks.source, tasks.job_id) IN (SELECT events.source, events.job_id
+WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL)))/*end*/ AND /*if status*/(tasks.status = :status)/*end*/ AND /*if since*/(tasks.created_at >= :since OR tasks.ended_at >= :since OR tasks.changed_at >= :since)/*end*/ AND /*if instance_like*/(tasks.instance_id = :instance OR lower(tasks.instance_name) LIKE :instance_like ESCAPE '/')/*end*/ AND /*if instance_names*/(tasks.instance_id = :instance OR tasks.instance_name IN (SELECT value FROM json_each(:instance_names)))/*end*/ AND /*if instance_id*/(tasks.instance_id = :instance_id)/*end*/ AND /*if instance_name*/(tasks.instance_name = :instance_name)/*end*/ AND /*if source*/(tasks.source = :source)/*end*/ AND /*if sources*/(tasks.source IN (SELECT value FROM json_each(:sources)))/*end*/ AND /*if names*/(tasks.name IN (SELECT value FROM json_each(:names)))/*end*/ AND /*if name_like*/(lower(coalesce(tasks.instance_name, '')) LIKE :name_like ESCAPE '/')/*end*/ AND /*if name_likes*/(EXISTS (SELECT 1 FROM json_each(:name_likes) WHERE lower(coalesce(tasks.instance_name, '')) LIKE value ESCAPE '/'))/*end*/ AND /*if among*/(tasks.instance_name IN (SELECT value FROM json_each(:among)))/*end*/ AND /*if unlike*/(NOT EXISTS (SELECT 1 FROM json_each(:unlike) WHERE lower(coalesce(tasks.instance_name, '')) LIKE value ESCAPE '/'))/*end*/ AND /*if instance_ids*/(tasks.instance_id IN (SELECT value FROM json_each(:instance_ids)))/*end*/ AND /*if storm*/((tasks.source, tasks.job_id) IN (SELECT events.source, events.job_id
 FROM events JOIN delivery_events ON delivery_events.event_id = events.id JOIN deliveries ON deliveries.id = delivery_events.delivery_id
 WHERE deliveries.storm = :storm))/*end*/ AND /*if unacknowledged*/(EXISTS (SELECT *
 FROM events
@@ -109,6 +109,19 @@ WHERE names.name IS NOT NULL)
 FROM names
 WHERE lower(names.name) LIKE :instance_like ESCAPE '/'
  LIMIT :limit OFFSET 0;
+-- name: task_names
+-- takes:
+-- gives: name
+WITH RECURSIVE names(name) AS
+(SELECT min(tasks.name) AS name
+FROM tasks UNION ALL SELECT (SELECT min(tasks.name) AS min_1
+FROM tasks
+WHERE tasks.name > names.name) AS anon_1
+FROM names
+WHERE names.name IS NOT NULL)
+ SELECT names.name
+FROM names
+WHERE names.name IS NOT NULL;
 -- name: instance_names
 -- takes: limit
 -- gives: instance_name
@@ -116,11 +129,23 @@ SELECT tasks.instance_name
 FROM tasks ORDER BY tasks.changed_at DESC
  LIMIT :limit OFFSET 0;
 -- name: events
--- takes: type, since time, source, whole_job_id, job_id, limit
+-- takes: type, since time, source, types list, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, whole_job_id, job_id, limit
 -- gives: seq, id, type, source, job_id, occurrence, observed_at time, facts, routes, channels, channel_count
 SELECT events.seq, events.id, events.type, events.source, events.job_id, events.occurrence, events.observed_at, events.facts, events.routes, events.channels, events.channel_count
 FROM events
-WHERE /*if type*/(events.type = :type)/*end*/ AND /*if since*/(events.observed_at >= :since)/*end*/ AND /*if source*/(events.source = :source)/*end*/ AND /*if whole_job_id*/(events.job_id = :whole_job_id)/*end*/ AND /*if job_id*/(substr(events.job_id, 1, length(:job_id)) = :job_id AND events.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ ORDER BY events.seq DESC
+WHERE /*if type*/(events.type = :type)/*end*/ AND /*if since*/(events.observed_at >= :since)/*end*/ AND /*if source*/(events.source = :source)/*end*/ AND /*if types*/(events.type IN (SELECT value FROM json_each(:types)))/*end*/ AND /*if sources*/(events.source IN (SELECT value FROM json_each(:sources)))/*end*/ AND /*if names*/((events.source, events.job_id) IN (SELECT tasks.source, tasks.job_id
+FROM tasks
+WHERE tasks.name IN (SELECT value FROM json_each(:names))))/*end*/ AND /*if name_like*/((events.source, events.job_id) IN (SELECT tasks.source, tasks.job_id
+FROM tasks
+WHERE lower(coalesce(tasks.instance_name, '')) LIKE :name_like ESCAPE '/'))/*end*/ AND /*if name_likes*/((events.source, events.job_id) IN (SELECT tasks.source, tasks.job_id
+FROM tasks
+WHERE EXISTS (SELECT 1 FROM json_each(:name_likes) WHERE lower(coalesce(tasks.instance_name, '')) LIKE value ESCAPE '/')))/*end*/ AND /*if among*/((events.source, events.job_id) IN (SELECT tasks.source, tasks.job_id
+FROM tasks
+WHERE tasks.instance_name IN (SELECT value FROM json_each(:among))))/*end*/ AND /*if unlike*/((events.source, events.job_id) IN (SELECT tasks.source, tasks.job_id
+FROM tasks
+WHERE NOT EXISTS (SELECT 1 FROM json_each(:unlike) WHERE lower(coalesce(tasks.instance_name, '')) LIKE value ESCAPE '/')))/*end*/ AND /*if instance_ids*/((events.source, events.job_id) IN (SELECT tasks.source, tasks.job_id
+FROM tasks
+WHERE tasks.instance_id IN (SELECT value FROM json_each(:instance_ids))))/*end*/ AND /*if whole_job_id*/(events.job_id = :whole_job_id)/*end*/ AND /*if job_id*/(substr(events.job_id, 1, length(:job_id)) = :job_id AND events.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ ORDER BY events.seq DESC
  LIMIT :limit OFFSET 0;
 -- name: mutes
 -- takes: now time

@@ -6,7 +6,7 @@ conditions that are `optional` by its name.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import (
     Boolean,
@@ -113,6 +113,29 @@ def _in_range(element: _InRange, compiler: SQLCompiler, **how: Any) -> str:  # n
     return f"{column} BETWEEN {beginning} AND {beginning} || char(1114111)"
 
 
+class _IsLikeAny(FunctionElement[bool]):
+    """A text, and the list that has a pattern of LIKE that fits it."""
+
+    type = Boolean()
+    inherit_cache = True
+
+    def self_group(self, against: object = None) -> Self:  # noqa: ARG002 - whatever is around it
+        """Return the condition as it is: SQLAlchemy would compare a function with 1."""
+        return self
+
+
+@compiles(_IsLikeAny, "sqlite")
+def _is_like_any_sqlite(element: _IsLikeAny, compiler: SQLCompiler, **how: Any) -> str:  # noqa: ANN401 - the compiler's
+    text, patterns = (compiler.process(part, **how) for part in element.clauses)
+    return f"EXISTS (SELECT 1 FROM json_each({patterns}) WHERE {text} LIKE value ESCAPE '/')"  # noqa: S608 - our parts
+
+
+@compiles(_IsLikeAny, "postgresql")
+def _is_like_any(element: _IsLikeAny, compiler: SQLCompiler, **how: Any) -> str:  # noqa: ANN401 - the compiler's
+    text, patterns = (compiler.process(part, **how) for part in element.clauses)
+    return f"EXISTS (SELECT 1 FROM unnest({patterns}) AS pattern WHERE {text} LIKE pattern ESCAPE '/')"  # noqa: S608
+
+
 _LIMIT = bindparam("limit", type_=Integer)
 
 # ---- tasks ----
@@ -152,6 +175,30 @@ def _is_like(name: ColumnElement[str]) -> ColumnElement[bool]:
     return func.lower(name).like(bindparam("instance_like", type_=String), escape="/")
 
 
+_instance_name = func.lower(func.coalesce(tasks.c.instance_name, ""))
+
+
+def _like_any(name: str) -> ColumnElement[bool]:
+    return _IsLikeAny(_instance_name, bindparam(name, type_=ListType(String())))
+
+
+_MATCHED: Mapping[str, ColumnElement[bool]] = {
+    "names": is_in(tasks.c.name, "names"),
+    "name_like": _instance_name.like(bindparam("name_like", type_=String), escape="/"),
+    "name_likes": _like_any("name_likes"),
+    "among": is_in(tasks.c.instance_name, "among"),
+    "unlike": ~_like_any("unlike"),
+    "instance_ids": is_in(tasks.c.instance_id, "instance_ids"),
+}
+"""What matchers demand of tasks, by parameter."""
+
+
+def _of_tasks(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return the condition that the task of an event satisfies another one."""
+    fitting = select(tasks.c.source, tasks.c.job_id).where(condition)
+    return tuple_(events.c.source, events.c.job_id).in_(fitting)
+
+
 _TASK_CONDITIONS = (
     optional("running", *_RUNNING),
     _equal(tasks.c.status),
@@ -161,6 +208,8 @@ _TASK_CONDITIONS = (
     _equal(tasks.c.instance_id),
     _equal(tasks.c.instance_name),
     _equal(tasks.c.source),
+    optional("sources", is_in(tasks.c.source, "sources")),
+    *(optional(name, condition) for name, condition in _MATCHED.items()),
     optional("storm", _in_storm()),
     optional("unacknowledged", _lacks_acknowledgement()),
     optional("job_id", *_begins(tasks.c.job_id)),
@@ -229,6 +278,7 @@ _TASKS: Mapping[str, Select[Any]] = {
     .limit(_LIMIT),
     "instances": _instances(),
     "names_like": _names_like(),
+    "task_names": statements.TASK_NAMES,
     "instance_names": select(tasks.c.instance_name).order_by(tasks.c.changed_at.desc()).limit(_LIMIT),
 }
 
@@ -242,6 +292,9 @@ _EVENTS: Mapping[str, Select[Any]] = {
         _equal(events.c.type),
         optional("since", events.c.observed_at >= _since),
         _equal(events.c.source),
+        optional("types", is_in(events.c.type, "types")),
+        optional("sources", is_in(events.c.source, "sources")),
+        *(optional(name, _of_tasks(condition)) for name, condition in _MATCHED.items()),
         optional("whole_job_id", events.c.job_id == bindparam("whole_job_id")),
         optional("job_id", *_begins(events.c.job_id)),
     )

@@ -902,6 +902,44 @@ def test_a_mute_has_a_sensible_length(run: Run, length: str) -> None:
     run("mutes", code=1)
 
 
+# ---- matchers ----
+
+
+@pytest.mark.parametrize(
+    ("command", "match", "jobs"),
+    [
+        ("tasks", "gauss-u*", {RUNNING.job_id, "0000aaaa-2"}),
+        ("tasks", "status=failed", {FAILED.job_id}),
+        ("tasks", "operation=create", {FAILED.job_id, RUNNING.job_id, "0000aaaa-2"}),
+        ("tasks", "source!=prod", set()),
+        ("events", "task.failed", {FAILED.job_id}),
+        ("events", f"instance={FAILED.instance_name}", {FAILED.job_id}),
+        ("events", "instance=nobody-*", set()),
+        ("events", "instance!=nobody-* operation=create task.failed", {FAILED.job_id}),
+    ],
+)
+def test_rows_are_narrowed_by_matchers(run: Run, command: str, match: str, jobs: set[str]) -> None:
+    found = document(run(command, "--match", match, "--json", code=0 if jobs else 1))[command]
+    assert {(row.get("task") or row)["job_id"] for row in found} == jobs
+
+
+@pytest.mark.parametrize(
+    ("command", "match", "why"),
+    [
+        ("tasks", "duration>30m", "duration narrows no list"),
+        ("tasks", "type=task.failed", "type narrows no list"),
+        ("tasks", "status!=failed", "a list has the tasks of one status, or of all"),
+        ("tasks", "colour=red", "unknown field 'colour'"),
+        ("tasks", "instance=~prod.*", "write a pattern: instance=prod-*"),
+        ("tasks", "instance=a instance=b", "instance is compared twice"),
+        ("events", "instance_id=a*", "a list compares whole ids of instances"),
+        ("events", "", "name what is meant"),
+    ],
+)
+def test_a_matcher_that_narrows_no_list_is_explained(run: Run, command: str, match: str, why: str) -> None:
+    assert why in " ".join(run(command, "--match", match, code=2).stderr.replace("│", " ").split())
+
+
 # ---- subscriptions ----
 
 

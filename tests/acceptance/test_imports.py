@@ -56,6 +56,7 @@ def folder(tmp_path: Path, sqlite_url: str) -> Path:
         ("tasks --help", 0, LOOKUP),
         ("tasks", 1, LOOKUP),
         ("tasks --status failed --since 24h --unacked --limit 5 --json -c notifier.yaml", 1, LOOKUP),
+        ("tasks --match environment=production -c notifier.yaml", 1, LOOKUP),
         ("task abc", 1, LOOKUP),
         ("events", 1, LOOKUP),
         ("explain abc", 1, LOOKUP),

@@ -30,13 +30,27 @@ from notifier.core.commands import (
     SubscribeTask,
     SubscribeToEvents,
     Subscriptions,
+    TaskSelection,
     UnmuteInstance,
     Unsubscribe,
     parse_command,
 )
+from notifier.core.matchers import parse_matcher
 
 A_DAY = timedelta(days=1)
+NARROWS_NOTHING = (
+    "duration narrows no list; fields that do are instance, instance_id, name, operation, source, environment, region,"
+    " project_id and label.NAME"
+)
 TWO_HOURS = timedelta(hours=2)
+
+
+def named(about: str) -> TaskSelection:
+    return TaskSelection(about=about, text=f'"{about}"' if " " in about else about)
+
+
+def narrowed(text: str, *matchers: str, about: str = "") -> TaskSelection:
+    return TaskSelection(about=about, match=tuple(map(parse_matcher, matchers)), text=text)
 
 
 @pytest.mark.parametrize(
@@ -51,14 +65,29 @@ TWO_HOURS = timedelta(hours=2)
         ("FAILED 24H", Failed(within=A_DAY)),
         ("failed\u00a07d", Failed(within=timedelta(days=7))),
         ("failed\u30002ｄ", Failed(within=timedelta(days=2))),
-        ("ｆａｉｌｅｄ　２ｄ　ｐｒｏｄ", Failed(within=timedelta(days=2), about="prod")),
+        ("ｆａｉｌｅｄ　２ｄ　ｐｒｏｄ", Failed(within=timedelta(days=2), tasks=named("prod"))),
         ("ｆａｉｌｅｄ", Failed(within=A_DAY)),
-        ("failed 2d prod", Failed(within=timedelta(days=2), about="prod")),
-        ('failed 2d "gauss prod"', Failed(within=timedelta(days=2), about="gauss prod")),
+        ("failed 2d prod", Failed(within=timedelta(days=2), tasks=named("prod"))),
+        ('failed 2d "gauss prod"', Failed(within=timedelta(days=2), tasks=named("gauss prod"))),
         ("running", Running()),
-        ("running gauss-1", Running(about="gauss-1")),
+        ("running gauss-1", Running(tasks=named("gauss-1"))),
         ("recent", Recent()),
-        ("recent prod", Recent(about="prod")),
+        ("recent prod", Recent(tasks=named("prod"))),
+        ("failed 2d gauss prod", Failed(within=timedelta(days=2), tasks=named("gauss prod"))),
+        ("running prod-*", Running(tasks=narrowed("prod-*", "instance=prod-*"))),
+        ("recent instance=prod", Recent(tasks=narrowed("instance=prod", "instance=prod"))),
+        (
+            "failed 24h  prod-*   operation=backup",
+            Failed(within=A_DAY, tasks=narrowed("prod-* operation=backup", "instance=prod-*", "operation=backup")),
+        ),
+        (
+            "failed 1d orders backup",
+            Failed(within=A_DAY, tasks=narrowed("orders backup", "operation=backup", about="orders")),
+        ),
+        (
+            "running source in [a, b]",
+            Running(tasks=narrowed("source in [a, b]", "source in [a, b]")),
+        ),
         ("stats 7d prod", Stats(within=timedelta(days=7), ignored="prod")),
         ("ｓｔａｔｕｓ please", Status(ignored="please")),
         ("mutes prod", Mutes(ignored="prod")),
@@ -115,6 +144,15 @@ def test_a_command_is_read_however_it_is_typed(text: str, command: ChatCommand) 
         ("task", Mistake(key="mistake.missing.task", meant=USAGE["task"])),
         ("instance", Mistake(key="mistake.missing.instance", meant=USAGE["instance"])),
         ("watch", Mistake(key="mistake.missing.watch", meant=USAGE["watch"])),
+        (
+            "failed 1d instance in []",
+            Mistake(
+                key="mistake.filter",
+                given="the list of instance is empty; name values, for example instance in [a, b]",
+                meant="failed 24h",
+            ),
+        ),
+        ("running duration>30m", Mistake(key="mistake.filter", given=NARROWS_NOTHING, meant="running")),
         ("subscribe", Mistake(key="mistake.missing.subscribe", meant=USAGE["subscribe"])),
         ("subscribe here", Mistake(key="mistake.missing.subscribe", meant=USAGE["subscribe"])),
         ("unsubscribe", Mistake(key="mistake.missing.unsubscribe", meant=USAGE["unsubscribe"])),

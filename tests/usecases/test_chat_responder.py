@@ -190,6 +190,61 @@ async def test_a_list_counts_sources_and_names_the_most_frequent_code(store: Sql
     assert (without_marks(narrowed.title), narrowed.summary) == ("1 task failed in the last 24 h (lab)", "")
 
 
+@pytest.mark.parametrize(
+    ("text", "title", "jobs"),
+    [
+        (
+            "failed 24h gauss-* operation=create",
+            "1 task failed in the last 24 h (gauss-* operation=create)",
+            ["fa11ed-1"],
+        ),
+        ("failed 24h gauss-u*", "No task failed in the last 24 h (gauss-u*)", []),
+        ("failed 24h orders create", "1 task failed in the last 24 h (orders create)", ["fa11ed-1"]),
+        ("running environment=production", "1 task running (environment=production)", ["ca11ed-1"]),
+        ("running environment!=production", "No task is running (environment!=production)", []),
+        ("recent instance in [gauss-orders, gauss-nobody]", None, ["fa11ed-1"]),
+        ("recent gauss-u?ers", None, ["ca11ed-1", "d0ne-1"]),
+        ("recent GAUSS-U*", None, ["ca11ed-1", "d0ne-1"]),
+        ("recent gauss-%", None, []),
+        ("recent instance!=gauss-u*", None, ["fa11ed-1"]),
+        ("recent instance_id=in-3", None, ["d0ne-1"]),
+        ("recent source=lab", None, []),
+        ("recent source=prod operation!=create", None, []),
+    ],
+)
+async def test_a_list_is_narrowed_by_matchers(chat: ChatHarness, text: str, title: str | None, jobs: list[str]) -> None:
+    answer = await chat.type(text)
+    assert sorted(row.subject.partition("/")[2] for row in answer.rows) == sorted(jobs)
+    assert title in (None, without_marks(answer.title))
+    assert answer.command == text.replace("24h", "1d")
+    again = await chat.click("share", f"0:{answer.command}")
+    assert again is not None
+    assert (again.title, again.rows) == (answer.title, answer.rows)
+
+
+async def test_a_narrowed_list_is_paged(chat: ChatHarness, store: SqlStore) -> None:
+    await record(store, *(replace(DONE, job_id=f"more-{n}", instance_name=f"gauss-{n % 3}") for n in range(25)))
+    seen, answer = [], await chat.type("recent gauss-0 instance=gauss-0")
+    answer = await chat.type("recent instance=gauss-0")
+    assert answer.after is None
+    answer = await chat.type("recent instance in [gauss-0, gauss-1, gauss-2]")
+    while True:
+        seen += [row.subject for row in answer.rows]
+        if answer.after is None:
+            break
+        page = await chat.click("page_after", f"{answer.after}:{answer.command}")
+        assert page is not None
+        answer = page
+    assert (len(seen), len(set(seen))) == (25, 25)
+    assert "21–25 of 25" in without_marks(answer.note)
+
+
+async def test_what_narrows_no_list_is_explained(chat: ChatHarness) -> None:
+    answer = await chat.type("failed 24h duration>30m")
+    assert without_marks(answer.title).startswith("duration narrows no list; fields that do are instance")
+    assert not answer.ok
+
+
 async def test_what_is_stuck_or_vanished_has_a_mark_of_its_own(chat: ChatHarness, store: SqlStore) -> None:
     stuck, vanished, moves = (replace(RUNNING, job_id=name) for name in ("stuck", "vanished", "moves"))
     await record(

@@ -81,6 +81,9 @@ class Nothing:
     def mutes(self, _now: datetime) -> Sequence[Mute]:
         raise NotImplementedError
 
+    def task_names(self) -> Sequence[str]:
+        raise NotImplementedError
+
     def event_subscriptions(self) -> Sequence[EventSubscription]:
         raise NotImplementedError
 
