@@ -8,6 +8,7 @@ from heapq import nlargest
 from typing import Generic, Protocol, TypeVar
 
 from notifier.core import listings
+from notifier.core.calendars import CalendarEntry
 from notifier.core.causes import CauseCatalogue
 from notifier.core.delivery import Attempt, Delivery
 from notifier.core.events import EventType
@@ -16,6 +17,7 @@ from notifier.core.health_facts import ConfiguredSource, Expected, HealthFacts
 from notifier.core.matchers import Matcher
 from notifier.core.model import ChannelState, Event, SourceState, Task
 from notifier.core.people import Action, EventSubscription, Mute
+from notifier.core.rota import Duty, Rota, Rotas
 from notifier.core.routing import Route, RoutedEvent, RouteVerdict, explain_routes
 from notifier.core.tickets import Ticket, operation_of_task
 from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter
@@ -68,6 +70,13 @@ class Lookup(Protocol):
 
     def recent_instance_names(self, limit: int) -> Sequence[str]:
         """Return the names of the instances of this many recorded tasks, those that changed last first, each once."""
+
+
+class CalendarReads(Protocol):
+    """The calendars that say who is on duty."""
+
+    def calendar_entries(self, names: Collection[str]) -> Mapping[str, Sequence[CalendarEntry]]:
+        """Return the entries of the last good copies of calendars, by name."""
 
 
 T = TypeVar("T")
@@ -225,6 +234,13 @@ def find_task(q: Lookup, wanted: str, *, source: str | None = None) -> TaskAnswe
     exact = tuple(stored for stored in found if stored.task.job_id == wanted)
     fitting = exact or found
     return TaskAnswer(task=fitting[0]) if len(fitting) == 1 else TaskAnswer(candidates=fitting)
+
+
+def people_on_duty(q: CalendarReads, rotas: Mapping[str, Rota], at: datetime) -> Sequence[tuple[Rota, Duty]]:
+    """Return who is on duty at a time by each rota, and who follows."""
+    named = Rotas(by_name=rotas)
+    known = replace(named, entries=q.calendar_entries(named.calendars))
+    return [(rota, rota.duty(at, known.entries_of(rota))) for rota in rotas.values()]
 
 
 def known_instance(q: Lookup, wanted: str) -> InstanceAnswer:

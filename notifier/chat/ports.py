@@ -9,12 +9,13 @@ from notifier.core.model import SourceState
 from notifier.core.people import Acknowledgement
 from notifier.core.routing import RoutedEvent
 from notifier.core.storms import Storm
+from notifier.lookup import CalendarReads
 from notifier.people import PeopleReads, PeopleRecords, PeopleTx
 from notifier.ports import TaskFilter, TaskStatistics
 from notifier.wording.phrases import Language
 
 
-class ChatReads(PeopleReads, Protocol):
+class ChatReads(PeopleReads, CalendarReads, Protocol):
     """Reads for replies."""
 
     def source_states(self) -> Sequence[SourceState]:

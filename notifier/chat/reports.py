@@ -13,6 +13,7 @@ from notifier.core.health import HealthFinding, HealthReport
 from notifier.core.identity import Subject
 from notifier.core.model import Event, SourceState, Task, TaskStatus
 from notifier.core.people import Acknowledgement, EventSubscription, Mute
+from notifier.core.rota import Duty, DutyPerson, Rota
 from notifier.core.severity import is_production, severity_in
 from notifier.core.subscriptions import names_kind, read_filter
 from notifier.lookup import InstanceAnswer
@@ -417,6 +418,30 @@ def mutes(found: Sequence[Mute], fmt: ReplyFormatter) -> ChatReply:
 def _mute_line(mute: Mute, fmt: ReplyFormatter) -> str:
     line = fmt.text("mutes.line", instance=mute.shown, until=fmt.when(mute.until), who=mute.name)
     return fmt.localizer.text("mutes.reason", line=line, why=quoted(one_line(mute.reason))) if mute.reason else line
+
+
+def on_call(found: Sequence[tuple[Rota, Duty]], asked: str, fmt: ReplyFormatter) -> ChatReply:
+    """Show who is on duty by each rota. `asked` is the name that was asked for."""
+    if not found:
+        return fmt.reply("oncall.none")
+    lines = [_duty_line(rota, duty, fmt) for rota, duty in found]
+    note = (
+        fmt.text("note.ignored", given=asked) if asked and asked.lower() not in {rota.name for rota, _ in found} else ""
+    )
+    return ChatReply(title=fmt.text("oncall.title"), lines=lines, note=note)
+
+
+def _duty_line(rota: Rota, duty: Duty, fmt: ReplyFormatter) -> str:
+    person = _duty_name(duty.person, fmt)
+    line = fmt.text("oncall.line", rota=quoted(rota.name), person=strong(person))
+    if duty.until is None:
+        return line
+    following = _duty_name(duty.following, fmt)
+    return fmt.text("oncall.until", line=line, until=fmt.when(duty.until), following=following)
+
+
+def _duty_name(person: DutyPerson | None, fmt: ReplyFormatter) -> str:
+    return quoted(one_line(person.name)) if person else fmt.text("oncall.nobody")
 
 
 def statistics(found: Sequence[TaskStatistics], within: timedelta, fmt: ReplyFormatter) -> ChatReply:

@@ -21,6 +21,7 @@ from notifier.core.errors import StoreError
 from notifier.core.health_facts import Expected
 from notifier.core.identity import DirectChannel, Subject
 from notifier.core.model import TaskStatus
+from notifier.core.rota import Duty, Rota
 from notifier.ports import Clock, Store, TaskFilter
 from notifier.wording.causes import builtin_catalogue
 from notifier.wording.links import LinkTemplates
@@ -55,6 +56,8 @@ class ResponderRules:
     """Explains the reasons of failed tasks."""
     links: LinkTemplates = field(default_factory=LinkTemplates)
     """Links to the console and to runbooks."""
+    rotas: Mapping[str, Rota] = field(default_factory=dict)
+    """The rotas by name."""
     live: Collection[str] = ()
     """Names of the channels whose messages change when people act on a task."""
 
@@ -202,12 +205,20 @@ class ChatResponder:
                 reply = reports.with_ignored(ignored, reports.statistics(q.statistics(now - within), within, fmt), fmt)
             case commands.Mutes(ignored=ignored):
                 reply = reports.with_ignored(ignored, reports.mutes(q.mutes(now), fmt), fmt)
+            case commands.OnCall(rota=name):
+                reply = reports.on_call(self._people_on_duty(q, name), name, fmt)
             case commands.Status(ignored=ignored):
                 health = lookup.health_report(q, self._rules.expected)
                 reply = reports.with_ignored(ignored, reports.status(health, fmt), fmt)
             case _:  # the button of a reply that was not read from the store
                 reply = reports.help_text(fmt)
         return reply
+
+    def _people_on_duty(self, q: ChatReads, name: str) -> Sequence[tuple[Rota, Duty]]:
+        """Return who is on duty by the rota of this name, or by all of them where there is none."""
+        rotas = self._rules.rotas
+        wanted = {name.lower(): rotas[name.lower()]} if name.lower() in rotas else rotas
+        return lookup.people_on_duty(q, wanted, self._clock.now())
 
     def _list(
         self,

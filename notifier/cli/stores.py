@@ -1,12 +1,14 @@
 """Access of a command to the store, also beside a running service."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 from notifier.cli import event_loop
 from notifier.cli.output import print_note
 from notifier.config.config import Config
-from notifier.lookup import Lookup
+from notifier.core.rota import Duty, Rota
+from notifier.lookup import Lookup, people_on_duty
 from notifier.wiring.stores import AppStore, Transaction, open_existing_store
 
 T = TypeVar("T")
@@ -25,6 +27,13 @@ def read_whole_writable_store(config: Config, query: Callable[[Lookup], T]) -> T
         return query(tx.queries)
 
     return _run(config, lambda store: store.transact(prove))
+
+
+def read_duties(config: Config, rotas: Mapping[str, Rota], at: datetime) -> Sequence[tuple[Rota, Duty]]:
+    """Return who is on duty at a time by each rota. The store is opened only where a calendar decides it."""
+    if not any(rota.calendar for rota in rotas.values()):
+        return [(rota, rota.duty(at)) for rota in rotas.values()]
+    return _on_store(config, lambda store: store.read(lambda q: people_on_duty(q, rotas, at)))
 
 
 def write_store(config: Config, action: Callable[[Transaction], T]) -> T:

@@ -15,6 +15,7 @@ from notifier.core.events import EventType
 from notifier.core.fields import FIELDS, LABEL_PREFIX, OPERATION_KINDS, label_fields
 from notifier.core.matchers import Matcher, is_glob
 from notifier.core.model import TaskStatus
+from notifier.core.rota import rota_named
 from notifier.core.routing import Route, channels_of, explain_fields
 from notifier.settings.words import closest_match
 from notifier.sources.base import SourceSettings
@@ -132,6 +133,7 @@ def warnings(config: Config) -> Iterable[str]:
     yield from _silent_mentions(config)
     yield from suspicious_values(config)
     yield from _overbooked_credentials(config)
+    yield from _silent_people(config)
     if config.store.left_behind_note:
         yield config.store.left_behind_note
     for section in config.unused_sections:
@@ -217,6 +219,21 @@ def _calls(route: Route, kind: EventType, source: SourceSettings) -> bool:
     severity = route.severity or kind.traits.severity_in(of.environment if of else "")
     (verdict,) = explain_fields(typical_fields(kind, of), [_without_task(route)])
     return kind.traits.calls_somebody and severity.loud and verdict.matched
+
+
+def _silent_people(config: Config) -> Iterable[str]:
+    """Return warnings about people of rotas whom no channel of a route that mentions the rota can mention."""
+    channels = {channel.name: channel for channel in config.channels}
+    for route in config.routes:
+        leading = [channels[name] for name in route.channels if name in channels]
+        for name in filter(None, map(rota_named, route.mention)):
+            rota = config.rotas_by_name.get(name)
+            for person in rota.people if rota else ():
+                if not any(channel.accepts_mention(who) for who in person.mention for channel in leading):
+                    yield (
+                        f"Route {route.name} cannot mention {person.name} of the rota {name}: none of its channels"
+                        " understands any of the entries."
+                    )
 
 
 _USUAL_PROJECT = re.compile(r"[0-9a-f]{32}")

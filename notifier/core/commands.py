@@ -107,6 +107,14 @@ class Mutes(Query):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OnCall(Query):
+    """Show who is on duty."""
+
+    rota: str = ""
+    """Name of one rota; empty for all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status(Query):
     """Show the health of the program itself."""
 
@@ -419,6 +427,7 @@ _SYNTAX: Mapping[str, _Syntax] = MappingProxyType(
         "mute": _Syntax(_ACTIONS, "mute gaussdb-prod-01 2h resizing", _Arguments.mute),
         "unmute": _Syntax(_ACTIONS, "unmute gaussdb-prod-01", lambda words: UnmuteInstance(instance=words.name())),
         "mutes": _Syntax(_ACTIONS, "mutes", lambda words: Mutes(ignored=words.rest())),
+        "oncall": _Syntax(_PROGRAM, "oncall", lambda words: OnCall(rota=words.rest())),
         "status": _Syntax(_PROGRAM, "status", lambda words: Status(ignored=words.rest())),
         "help": _Syntax(_PROGRAM, "help", lambda _: Help()),
     }

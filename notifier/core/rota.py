@@ -126,6 +126,11 @@ class Rota:
                 yield empty, start
                 empty = None
 
+    def strangers(self, since: datetime, entries: Sequence[CalendarEntry]) -> frozenset[str]:
+        """Return the names in the calendar, in shifts that have not ended by a time, that none of the people has."""
+        names = {person.name for person in self.people}
+        return frozenset(shift.person.name for shift in self._shifts(entries) if shift.end > since) - names
+
     def mentions(self, at: datetime, entries: Sequence[CalendarEntry] = ()) -> tuple[str, ...]:
         """Return whom a message mentions for this rota: whoever is on duty, else the fallback."""
         person = self.on_duty(at, entries)

@@ -3,17 +3,15 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-import msgspec
 from sqlalchemy import ColumnElement, bindparam, delete, select, update
 
 from notifier.core.calendars import CalendarEntry, StoredCalendar
+from notifier.store import rows
 from notifier.store.rows import NamedRow
 from notifier.store.schema import calendars
 from notifier.store.session import Session
 
 _LOCK = select(calendars).where(calendars.c.name == bindparam("of_name")).with_for_update()
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(tuple[CalendarEntry, ...]).decode
 
 
 class Calendars:
@@ -56,7 +54,13 @@ class Calendars:
         self, name: str, origin: str, entries: Sequence[CalendarEntry], now: datetime, next_at: datetime
     ) -> None:
         """Record a good copy, unless the calendar is read from elsewhere by now."""
-        values = {"entries": _encode(entries), "fetched_at": now, "tried_at": now, "error": None, "next_at": next_at}
+        values = {
+            "entries": rows.entries_text(entries),
+            "fetched_at": now,
+            "tried_at": now,
+            "error": None,
+            "next_at": next_at,
+        }
         self._update(values, calendars.c.name == name, calendars.c.origin == origin)
 
     def save_failure(self, name: str, origin: str, error: str, now: datetime, next_at: datetime) -> None:
@@ -71,7 +75,7 @@ class Calendars:
 def _calendar_of(row: NamedRow) -> StoredCalendar:
     return StoredCalendar(
         name=row.name,
-        entries=_decode(row.entries) if row.entries else (),
+        entries=rows.entries_of(row.entries),
         fetched_at=row.fetched_at,
         tried_at=row.tried_at,
         error=row.error,

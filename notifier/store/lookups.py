@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
+from notifier.core.calendars import CalendarEntry
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, with_reply
 from notifier.core.events import EventType
 from notifier.core.health_facts import Backlog, HealthFacts
@@ -69,6 +70,13 @@ class Lookups:
             replicas=[rows.replica_of(row) for row in self._reader.query("replicas")],
             calendars=[rows.calendar_age_of(row) for row in self._reader.query("calendars")],
         )
+
+    def calendar_entries(self, names: Collection[str]) -> Mapping[str, Sequence[CalendarEntry]]:
+        """Return the entries of the last good copies of calendars, by name."""
+        if not names:
+            return {}
+        found = self._reader.query("calendar_entries", names=list(names))
+        return {row.name: rows.entries_of(row.entries) for row in found}
 
     def channels(self) -> Sequence[ChannelState]:
         """Return what is recorded about channels, by name."""

@@ -256,6 +256,12 @@ FROM replicas ORDER BY replicas.started_at, replicas.owner;
 -- gives: name, fetched_at time, tried_at time, error
 SELECT calendars.name, calendars.fetched_at, calendars.tried_at, calendars.error
 FROM calendars ORDER BY calendars.name;
+-- name: calendar_entries
+-- takes: names list
+-- gives: name, entries
+SELECT calendars.name, calendars.entries
+FROM calendars
+WHERE calendars.name IN (SELECT value FROM json_each(:names));
 -- name: backlogs
 -- takes:
 -- gives: channel, state, number, first time, last time

@@ -406,6 +406,7 @@ _HEALTH: Mapping[str, SelectBase] = {
     "calendars": select(calendars.c.name, calendars.c.fetched_at, calendars.c.tried_at, calendars.c.error).order_by(
         calendars.c.name
     ),
+    "calendar_entries": select(calendars.c.name, calendars.c.entries).where(is_in(calendars.c.name, "names")),
     "backlogs": _BACKLOGS,
     "pending_reasons": _reasons.where(_mine, _PENDING).order_by(deliveries.c.rank, deliveries.c.seq).limit(TRIED),
     "dead_reason": _reasons.where(_mine, *_DEAD).order_by(deliveries.c.seq.desc()).limit(1),

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from notifier.core.calendars import CalendarAge
+from notifier.core.calendars import CalendarAge, CalendarEntry
 from notifier.core.credentials import CredentialState
 from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState, Recipient, Resolution
 from notifier.core.diff import RecordedTask, TaskWrite
@@ -32,6 +32,7 @@ _decode_routing = msgspec.json.Decoder(DeliveryRouting).decode
 _decode_storm = msgspec.json.Decoder(Storm).decode
 failure_of = msgspec.json.Decoder(OpenFailure).decode
 """Reads the facts of an open failure."""
+_decode_entries = msgspec.json.Decoder(tuple[CalendarEntry, ...]).decode
 _decode_names = msgspec.json.Decoder(tuple[str, ...]).decode
 
 _NO_ROUTING = DeliveryRouting()
@@ -359,6 +360,16 @@ def replica_of(row: NamedRow) -> Replica:
     """Read a process; a role that this version does not know is left out."""
     roles = tuple(Role(name) for name in row.roles.split(",") if name in list(Role))
     return Replica(roles=roles, **_REPLICA.of(row))
+
+
+def entries_text(entries: Sequence[CalendarEntry]) -> bytes:
+    """Return the column of the entries of a calendar."""
+    return _encode(tuple(entries))
+
+
+def entries_of(encoded: bytes | None) -> tuple[CalendarEntry, ...]:
+    """Read the entries of a calendar."""
+    return _decode_entries(encoded) if encoded else ()
 
 
 def calendar_age_of(row: NamedRow) -> CalendarAge:

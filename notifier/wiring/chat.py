@@ -113,6 +113,7 @@ def _responder_rules(config: Config) -> ResponderRules:
         command=config.chat.slack.command if config.chat.slack else "/gaussdb",
         causes=config.cause_catalogue,
         links=LinkTemplates(console_url=config.console_url, runbook_url=config.runbook_url),
+        rotas=config.rotas_by_name,
         live=frozenset(one.name for one in config.channels if isinstance(one, SlackSettings) and one.live),
     )
 

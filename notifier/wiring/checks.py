@@ -12,7 +12,7 @@ from notifier.core.errors import NotifierError, StoreMissing
 from notifier.core.health import REMOVED_SOURCES_NOTE, removed_sources
 from notifier.http import HttpClient
 from notifier.ports import Channel, CheckResult, RenderRequest, TaskSource
-from notifier.wiring.calendars import build_calendars, check_calendar
+from notifier.wiring.calendars import check_calendars
 from notifier.wiring.channels import build_channels, http_client, open_channel
 from notifier.wiring.sources import build_sources
 from notifier.wiring.stores import open_existing_store, source_places
@@ -30,8 +30,9 @@ async def check_online(config: Config) -> Sequence[CheckResult]:
         ]
         for part in parts:
             stack.push_async_callback(part.aclose)
-        calendars = (check_calendar(reader, clock) for reader in build_calendars(config, http))
-        results = await asyncio.gather(*map(_check_part, parts), *calendars, _check_chat(config, http))
+        results = await asyncio.gather(
+            *map(_check_part, parts), check_calendars(config, http, clock), _check_chat(config, http)
+        )
     return [await _check_store(config), *(result for some in results for result in some)]
 
 

@@ -23,6 +23,7 @@ from notifier.core.commands import (
     Mistake,
     MuteInstance,
     Mutes,
+    OnCall,
     Recent,
     Running,
     Stats,
@@ -123,6 +124,8 @@ def narrowed(text: str, *matchers: str, about: str = "") -> TaskSelection:
         ("subscriptions", Subscriptions()),
         ("mutes", Mutes()),
         ("status", Status()),
+        ("oncall", OnCall()),
+        ("oncall dba", OnCall(rota="dba")),
     ],
 )
 def test_a_command_is_read_however_it_is_typed(text: str, command: ChatCommand) -> None:

@@ -111,6 +111,11 @@ def test_a_mention_of_a_rota_becomes_the_mentions_of_who_is_on_duty() -> None:
     assert (rota_named("@rota:dba"), rota_named("@dba")) == ("dba", None)
 
 
+def test_strangers_are_named_while_their_shifts_last() -> None:
+    assert KEPT.strangers(local("2026-03-01T00:00"), ENTRIES) == {"Dana"}
+    assert KEPT.strangers(local("2026-03-12T00:00"), ENTRIES) == frozenset()
+
+
 def test_the_longest_name_in_a_summary_counts() -> None:
     people = (DutyPerson(name="Li"), DutyPerson(name="Li Wei"), DutyPerson(name="Wei"))
     rota = Rota(name="dba", zone=BERLIN, people=people)

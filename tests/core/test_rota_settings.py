@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from notifier.config.advice import warnings
 from notifier.config.loading import InvalidConfiguration, loads
 from notifier.core.calendars import days_of
 from notifier.core.rota import DutyPerson, Rotation
@@ -34,6 +35,13 @@ def test_a_weekly_rota_loads() -> None:
     assert rota.rotation == Rotation(first=date(2026, 11, 30), at=time(9), days=7)
     assert str(rota.zone) == "Asia/Shanghai"
     assert rota.on_duty(datetime(2026, 11, 30, 1, tzinfo=UTC)) == DutyPerson(name="Li", mention=("U0LI",))
+
+
+def test_somebody_whom_no_channel_can_mention_is_named() -> None:
+    config = loads(BASE + WEEKLY + "routes: [{name: r, channels: [hook], mention: ['@rota:dba']}]\n", {})
+    assert [line for line in warnings(config) if "rota" in line] == [
+        "Route r cannot mention Ann of the rota dba: none of its channels understands any of the entries."
+    ]
 
 
 def test_overrides_are_times_of_the_rota() -> None:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import aclosing, closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -21,6 +21,7 @@ from timeouts import HANG_TIMEOUT
 from notifier import lookup
 from notifier.chat.requests import Button, ChatReply, ClickRequest, CommandRequest
 from notifier.chat.responder import ChatResponder, ResponderRules
+from notifier.core.calendars import CalendarEntry
 from notifier.core.causes import Cause, CauseCatalogue, Retryable
 from notifier.core.delivery import ThreadUpdate
 from notifier.core.diff import RecordedTask, TaskWrite
@@ -29,6 +30,7 @@ from notifier.core.events import EventType
 from notifier.core.health_facts import ConfiguredSource, Expected
 from notifier.core.model import Event, Scope, Snapshot, Task, TaskStatus
 from notifier.core.people import Mute, Person
+from notifier.core.rota import DutyPerson, Rota, Rotation
 from notifier.core.routing import RoutedEvent
 from notifier.http import HttpClient
 from notifier.integrations.slack import chat as slack
@@ -102,6 +104,7 @@ class ChatHarness:
         clock: FakeClock,
         causes: CauseCatalogue | None = None,
         sources: Sequence[ConfiguredSource] = (PROD,),
+        rotas: Sequence[Rota] = (),
     ) -> None:
         self.woken = 0
         self.language: Language = "en"
@@ -112,6 +115,7 @@ class ChatHarness:
             expected=Expected(sources=sources, channels=("dba",)),
             causes=causes or builtin_catalogue(),
             live=("dba",),
+            rotas={rota.name: rota for rota in rotas},
             links=LinkTemplates(console_url="https://console.example.com/{instance_id}"),
         )
         self.responder = ChatResponder(store, clock, rules, self.wake)
@@ -386,6 +390,30 @@ async def test_the_status_lists_sources_and_channels(chat: ChatHarness, clock: F
     assert without_marks(answer.title) == "Not well: 1 source blind"
     first = lines(answer)[0]
     assert first == "✗ source prod: not polled for 1 h, since 15 Jan 16:30:00 (UTC+8) → notifier check --online"
+
+
+# ---- who is on duty ----
+
+
+async def test_on_call_names_who_is_on_duty_and_who_follows(store: SqlStore, clock: FakeClock) -> None:
+    chat = ChatHarness(store, clock)
+    assert (await chat.type("oncall")).title == "No rota is configured"
+    people = (DutyPerson(name="Li Wei"), DutyPerson(name="Ann"))
+    rotation = Rotation(first=START.date(), at=time(), days=7)
+    zone = ZoneInfo("Asia/Shanghai")
+    rotas = [
+        Rota(name="dba", zone=zone, people=people, rotation=rotation),
+        Rota(name="cal", zone=zone, people=people, calendar="duty"),
+    ]
+    chat = ChatHarness(store, clock, rotas=rotas)
+    answer = await chat.type("oncall")
+    assert without_marks(answer.title) == "On duty now"
+    assert lines(answer) == ["dba: Li Wei, until 22 Jan 00:00:00 (UTC+8), then Ann", "cal: nobody"]
+    assert lines(await chat.type("oncall cal")) == ["cal: nobody"]
+    entry = CalendarEntry(summary="Duty: ann", starts_at=START, ends_at=START + timedelta(hours=8))
+    await store.transact(lambda tx: tx.calendars.claim_due({"duty": "1"}, START, START))
+    await store.transact(lambda tx: tx.calendars.save_copy("duty", "1", [entry], START, START))
+    assert lines(await chat.type("oncall CAL")) == ["cal: Ann, until 16 Jan 00:30:00 (UTC+8), then nobody"]
 
 
 # ---- mutes ----
