@@ -15,7 +15,7 @@ from notifier.config.advice import FailureReach, reached_by_failure, warnings
 from notifier.config.config import Config
 from notifier.core.durations import format_duration
 from notifier.core.events import EventType
-from notifier.core.routing import Route
+from notifier.core.routing import Otherwise, Route
 from notifier.ports import CheckResult
 from notifier.sources.base import SourceSettings
 from notifier.wording.localizer import Localizer
@@ -31,7 +31,8 @@ def check(
 
     Exits with 1 when a check fails.
     --json: {"ok", "sources": [{name, kind, environment, labels}], "channels": [{name, kind}],
-    "routes": [{name, match, channels, stop, severity, mention}], "causes": {known, files: [{path, entries}]},
+    "routes": [{name, match, channels, stop, severity, mention, template, active, otherwise}],
+    "causes": {known, files: [{path, entries}]},
     "warnings": […], "findings": [{ok, proven, what, detail, remedy}]}.
     """
     config = load_config(ctx)
@@ -94,7 +95,14 @@ def _route(route: Route) -> dict[str, Any]:
         "stop": route.stop,
         "severity": route.severity,
         "mention": list(route.mention),
+        "template": route.template,
+        "active": str(route.active) if route.active else None,
+        "otherwise": _otherwise(route) if route.active else None,
     }
+
+
+def _otherwise(route: Route) -> str | list[str]:
+    return str(route.otherwise) if isinstance(route.otherwise, Otherwise) else list(route.otherwise)
 
 
 def _summary(config: Config) -> RenderableType:
@@ -137,7 +145,18 @@ def _environment(name: str) -> str:
 def _route_settings(route: Route) -> str:
     severity = f" as {route.severity}" if route.severity else ""
     mention = f", mentions {', '.join(route.mention)}" if route.mention else ""
-    return f"{' and '.join(map(str, route.match)) or 'everything'} → {', '.join(route.channels)}{severity}{mention}"
+    template = f", template {route.template}" if route.template else ""
+    taken = " and ".join(map(str, route.match)) or "everything"
+    return f"{taken} → {', '.join(route.channels)}{severity}{mention}{template}{_hours(route)}"
+
+
+def _hours(route: Route) -> str:
+    """Return when a route leads to its channels, and what becomes of its events at other hours."""
+    if route.active is None:
+        return ""
+    then = "held" if route.otherwise is Otherwise.HOLD else "dropped"
+    otherwise = then if isinstance(route.otherwise, Otherwise) else f"→ {', '.join(route.otherwise)}"
+    return f", at {route.active}, else {otherwise}"
 
 
 def _known_causes(config: Config) -> str:

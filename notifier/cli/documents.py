@@ -10,7 +10,7 @@ from notifier.core.health import ChannelStatus, HealthFinding, HealthReport, Sou
 from notifier.core.identity import DirectChannel
 from notifier.core.model import ChannelState, Event, SourceState, Task
 from notifier.core.people import Acknowledgement, Action, EventSubscription, Mute
-from notifier.core.routing import RoutedEvent, RouteVerdict
+from notifier.core.routing import Otherwise, RoutedEvent, RouteVerdict
 from notifier.core.tickets import Ticket
 from notifier.lookup import Audit, ChannelRecord, EventRecord, TaskExplanation
 from notifier.ports import CheckResult, StoredTask
@@ -185,9 +185,22 @@ def verdict(value: RouteVerdict) -> JsonDocument:
         "channels": list(value.route.channels),
         "severity": value.route.severity,
         "mention": list(value.route.mention),
+        "stop": value.route.stop,
+        "template": value.route.template,
+        "window": _window(value) if value.route.active else None,
         "failed_matcher": str(failed) if failed else None,
         "actual": value.actual,
         "skipped_by": value.skipped_by,
+    }
+
+
+def _window(value: RouteVerdict) -> JsonDocument:
+    route = value.route
+    return {
+        "active": str(route.active),
+        "open": route.is_open,
+        "otherwise": str(route.otherwise) if isinstance(route.otherwise, Otherwise) else list(route.otherwise),
+        "opens_at": time(value.opens_at),
     }
 
 

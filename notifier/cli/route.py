@@ -1,14 +1,18 @@
 """`notifier route`: which routes and channels an event would take, and why not the others. Nothing is sent."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Group
+from rich.text import Text
 
 from notifier.cli import documents
-from notifier.cli.common import JsonOption, view_for
+from notifier.cli.common import JsonOption, now, view_for
 from notifier.cli.configured import load_config
 from notifier.cli.output import cell, print_json, show
 from notifier.cli.stores import read_whole_store
@@ -16,12 +20,15 @@ from notifier.cli.tasks import require_task
 from notifier.cli.verdicts import verdict_lines
 from notifier.cli.views import View
 from notifier.config.advice import typical_fields
+from notifier.config.config import Config
 from notifier.core import alerts
+from notifier.core.causes import CauseCatalogue
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.events import EventType
-from notifier.core.fields import FIELDS, fields_of
+from notifier.core.fields import FIELDS, derived_fields, fields_of
 from notifier.core.matchers import parse_matcher
 from notifier.core.routing import RouteVerdict, channels_of, explain_fields
+from notifier.core.rulings import Hold, Suppress, window_ruling
 from notifier.lookup import Lookup
 from notifier.ports import EventFilter
 from notifier.sources.base import SourceSettings
@@ -37,34 +44,80 @@ def route(
     task: Annotated[
         str | None, typer.Option("--task", metavar="JOB_ID", help="Use the latest event of this task.")
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="TIME", help="Time of the event, such as 2026-12-24T03:00. Default: now."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show which routes and channels an event would take, and why not the others. Nothing is sent.
 
     For example: notifier route type=task.failed source=prod. Fields that are not given are empty, but what follows
     from the type and from the configuration of the source. Exits with 1 when the event would reach no channel.
-    --json: {"event": {field: value}, "routes": [{route, matched,
-    channels, severity, mention, failed_matcher, actual, skipped_by}], "channels": […]}.
+    --json: {"event": {field: value}, "at", "routes": [{route, matched, channels, severity, mention, stop, template,
+    window: {active, open, otherwise, opens_at}, failed_matcher, actual, skipped_by}], "channels": […],
+    "held": {channel: until}, "dropped": […]}.
     """
     if bool(fields) == bool(task):
         raise typer.BadParameter("give the event's fields, for example type=task.failed, or --task JOB_ID")
     config = load_config(ctx)
+    view = view_for(config)
+    moment = _moment(at, config.timezone) if at else now()
     event = (
-        read_whole_store(config, partial(_latest, job_id=task, view=view_for(config)))
+        read_whole_store(config, partial(_latest, job_id=task, config=config, view=view))
         if task
-        else parse_fields(fields or (), config.sources)
+        else parse_fields(fields or (), config.sources, config.cause_catalogue)
     )
-    verdicts = explain_fields(event, config.routes)
-    channels = _receiving_channels(event, verdicts, config.alert_channels)
+    answer = _answer(event, explain_fields(event, config.routes, moment), config.alert_channels, moment)
     if as_json:
-        routes = [documents.verdict(verdict) for verdict in verdicts]
-        print_json({"event": dict(event), "routes": routes, "channels": list(channels)})
+        print_json(_document(answer))
     else:
-        show(_answer(view_for(config), event, verdicts, channels))
-    raise typer.Exit(0 if channels else 1)
+        show(_lines(view, answer, at_given=at is not None))
+    raise typer.Exit(0 if answer.sent or answer.held else 1)
 
 
-def parse_fields(texts: Sequence[str], sources: Sequence[SourceSettings]) -> Mapping[str, str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What becomes of an event."""
+
+    event: Mapping[str, str]
+    at: datetime
+    verdicts: Sequence[RouteVerdict]
+    sent: Sequence[str]
+    held: Mapping[str, datetime]
+    """Channels that get it when a window opens."""
+    dropped: Sequence[str]
+
+
+def _moment(text: str, timezone: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{text!r} is not a time; write for example --at 2026-12-24T03:00") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(timezone))
+
+
+def _answer(
+    event: Mapping[str, str], verdicts: Sequence[RouteVerdict], fallback: Sequence[str], at: datetime
+) -> _Answer:
+    taking = [verdict.route for verdict in verdicts if verdict.matched]
+    rulings = {
+        channel: window_ruling([route for route in taking if channel in route.channels], at)
+        for channel in _receiving_channels(event, verdicts, fallback)
+    }
+    return _Answer(
+        event=event,
+        at=at,
+        verdicts=verdicts,
+        sent=[channel for channel, ruling in rulings.items() if ruling is None],
+        held={channel: ruling.until for channel, ruling in rulings.items() if isinstance(ruling, Hold)},
+        dropped=[channel for channel, ruling in rulings.items() if isinstance(ruling, Suppress)],
+    )
+
+
+def parse_fields(
+    texts: Sequence[str], sources: Sequence[SourceSettings], catalogue: CauseCatalogue
+) -> Mapping[str, str]:
     """Return a value for every field that a matcher can name, from `field=value` texts. Raises ConfigurationError."""
     given = dict(map(_parse_field, texts))
     types = {kind.value: kind for kind in EventType}
@@ -73,7 +126,7 @@ def parse_fields(texts: Sequence[str], sources: Sequence[SourceSettings]) -> Map
         raise ConfigurationError(f"type must be one of {', '.join(types)}; write for example type=task.failed")
     source = next((one for one in sources if one.name == given.get("source")), None)
     severity = {"severity": kind.traits.severity_in(given["environment"]).value} if "environment" in given else {}
-    return dict(typical_fields(kind, source)) | severity | given
+    return dict(typical_fields(kind, source)) | severity | derived_fields(given, catalogue) | given
 
 
 def _parse_field(text: str) -> tuple[str, str]:
@@ -86,19 +139,41 @@ def _parse_field(text: str) -> tuple[str, str]:
     return matcher.field, matcher.value
 
 
-def _latest(q: Lookup, job_id: str, view: View) -> Mapping[str, str]:
+def _latest(q: Lookup, job_id: str, config: Config, view: View) -> Mapping[str, str]:
     stored = require_task(q, job_id, None, view)
     events = q.events(EventFilter(source=stored.task.source, job_id=stored.task.job_id, limit=1))
     if not events:
         raise NotifierError(f"no event of {stored.task.job_id} has been recorded since the first poll of its source")
-    return fields_of(events[0].event)
+    return fields_of(events[0].event, catalogue=config.cause_catalogue)
 
 
-def _answer(view: View, event: Mapping[str, str], verdicts: Sequence[RouteVerdict], channels: Sequence[str]) -> Group:
-    given = "  ".join(f"{name}={value}" for name, value in event.items() if value)
-    sent = view.phrase("route.sent", channels=", ".join(channels)) if channels else view.phrase("route.unsent")
-    conclusion = cell(sent, "bold" if channels else "bold yellow")
-    return Group(cell(given, "bold"), verdict_lines(view, verdicts), conclusion)
+def _document(answer: _Answer) -> documents.JsonDocument:
+    return {
+        "event": dict(answer.event),
+        "at": documents.time(answer.at),
+        "routes": [documents.verdict(verdict) for verdict in answer.verdicts],
+        "channels": list(answer.sent),
+        "held": {channel: documents.time(until) for channel, until in answer.held.items()},
+        "dropped": list(answer.dropped),
+    }
+
+
+def _lines(view: View, answer: _Answer, *, at_given: bool) -> Group:
+    given = "  ".join(f"{name}={value}" for name, value in answer.event.items() if value)
+    when = [cell(view.phrase("route.at", at=view.when(answer.at)), "bold")] if at_given else []
+    return Group(*when, cell(given, "bold"), verdict_lines(view, answer.verdicts), *_conclusion(view, answer))
+
+
+def _conclusion(view: View, answer: _Answer) -> Iterator[Text]:
+    if answer.sent:
+        yield cell(view.phrase("route.sent", channels=", ".join(answer.sent)), "bold")
+    for until in sorted({*answer.held.values()}):
+        channels = ", ".join(channel for channel, ends in answer.held.items() if ends == until)
+        yield cell(view.phrase("route.sent_later", channels=channels, until=view.when(until)), "bold")
+    if answer.dropped:
+        yield cell(view.phrase("route.dropped_on", channels=", ".join(answer.dropped)), "bold yellow")
+    elif not answer.sent and not answer.held:
+        yield cell(view.phrase("route.unsent"), "bold yellow")
 
 
 def _receiving_channels(

@@ -128,6 +128,14 @@ def _field_of(event: Event, name: str, catalogue: CauseCatalogue | None) -> str:
     return str(getattr(event, name) or "")
 
 
+def derived_fields(fields: Mapping[str, str], catalogue: CauseCatalogue) -> dict[str, str]:
+    """Return what follows from other fields of an event: from the name of its task, and from its reason."""
+    name, reason = fields.get("name"), fields.get("fail_reason")
+    explanation = catalogue.explain(reason) if reason else Explanation()
+    known = {field: read(explanation) or "" for field, read in _EXPLAINED_FIELDS.items() if reason}
+    return known | ({"operation": operation_kind(name)} if name else {})
+
+
 def _explained_field(event: Event, name: str, catalogue: CauseCatalogue | None) -> str:
     reason = event.task.fail_reason if event.task else None
     if not reason:

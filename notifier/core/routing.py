@@ -262,32 +262,40 @@ class RouteVerdict:
     """What the event has in the field of that matcher."""
     skipped_by: str | None = None
     """The earlier route with `stop`."""
+    opens_at: datetime | None = None
+    """When the window opens that holds the event; None where none does."""
 
 
 def explain_routes(
     event: Event, routes: Iterable[Route], catalogue: CauseCatalogue | None = None
 ) -> list[RouteVerdict]:
     """Return the verdict of every route, in order, with the windows as they were when the event was observed."""
-    return explain_fields(fields_of(event, catalogue=catalogue), [route.at(event.observed_at) for route in routes])
+    return explain_fields(fields_of(event, catalogue=catalogue), routes, event.observed_at)
 
 
-def explain_fields(fields: Mapping[str, str], routes: Iterable[Route]) -> list[RouteVerdict]:
-    """Return the verdict of every route on an event described by its fields alone; see `Route.at` for windows."""
+def explain_fields(
+    fields: Mapping[str, str], routes: Iterable[Route], at: datetime | None = None
+) -> list[RouteVerdict]:
+    """Return the verdict of every route on an event described by its fields alone.
+
+    Windows are judged as they are at a time; without one, all are taken to be open.
+    """
     verdicts: list[RouteVerdict] = []
     stopped_by: str | None = None
     for route in routes:
         verdict = RouteVerdict(route=route, matched=False, skipped_by=stopped_by)
         if stopped_by is None:
-            verdict = _judge(route, fields)
+            verdict = _judge(route if at is None else route.at(at), fields, at)
             stopped_by = route.name if verdict.matched and route.stop else None
         verdicts.append(verdict)
     return verdicts
 
 
-def _judge(route: Route, fields: Mapping[str, str]) -> RouteVerdict:
+def _judge(route: Route, fields: Mapping[str, str], at: datetime | None) -> RouteVerdict:
     failed = first_misfit(route.match, fields)
     if failed is None:
-        return RouteVerdict(route=route, matched=True)
+        held = route.active if at and route.withholds is Otherwise.HOLD else None
+        return RouteVerdict(route=route, matched=True, opens_at=held.next_opening(at) if held and at else None)
     return RouteVerdict(route=route, matched=False, failed_matcher=failed, actual=value_of(failed, fields))
 
 

@@ -73,28 +73,32 @@ def mute_rule(mutes: Sequence[Mute], now: datetime) -> Rule:
 def window_rule(routes: Sequence[Route], now: datetime) -> Rule | None:
     """Return the rule of the windows of routes, which are judged at a time by `Route.at`; None where all are open.
 
-    It concerns an event on a channel that only routes with a closed window lead to. Where one of them holds, the event
-    waits until the first window opens; a window that never opens again holds nothing.
+    It concerns an event on a channel that only routes with a closed window lead to; see `window_ruling`.
     """
-    closed = {route.name: route for route in routes if route.withholds}
-    if not closed:
+    if not any(route.withholds for route in routes):
         return None
-    sending = {(route.name, channel) for route in routes if not route.withholds for channel in route.channels}
+    by_name = {route.name: route for route in routes}
     known: dict[tuple[tuple[str, ...], str], Ruling | None] = {}
 
     def rule(item: RoutedEvent, channel: str) -> Ruling | None:
         key = (item.routes, channel)
         if key not in known:
-            found = [closed[name] for name in item.routes if name in closed and channel in closed[name].channels]
-            sent = any((name, channel) in sending for name in item.routes)
-            known[key] = None if sent or not found else _closed_ruling(found, now)
+            taking = [by_name[name] for name in item.routes if name in by_name]
+            known[key] = window_ruling([route for route in taking if channel in route.channels], now)
         return known[key]
 
     return rule
 
 
-def _closed_ruling(routes: Sequence[Route], now: datetime) -> Ruling | None:
-    """Return what routes make of an event on a channel, all of which have a closed window."""
+def window_ruling(leading: Sequence[Route], now: datetime) -> Ruling | None:
+    """Return what becomes of an event on a channel that these routes lead to, judged at this time by `Route.at`.
+
+    It is sent where the window of one of them is open. Where one of them holds, the event waits until the first window
+    opens; a window that never opens again holds nothing.
+    """
+    routes = [route for route in leading if route.withholds]
+    if not routes or len(routes) < len(leading):
+        return None
     holding = [route for route in routes if route.withholds is Otherwise.HOLD]
     openings = [(route.active.next_opening(now), route.name) for route in holding if route.active]
     opening = [(until, name) for until, name in openings if until]

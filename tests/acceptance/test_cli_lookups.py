@@ -865,7 +865,7 @@ def test_route_fills_in_the_status_that_the_type_implies(run: Run) -> None:
     [
         ([], "type=task.failed"),
         (["type=task.failed", "--task", "x"], "--task"),
-        (["type=task.fialed"], "did you mean type=task.failed?"),
+        (["type=task.fialed"], "Did you mean task.failed?"),
         (["instance=x"], "type must be one of"),
         (["instnace=x"], "did you mean 'instance'"),
         (["type=~task.*"], "write type=VALUE"),

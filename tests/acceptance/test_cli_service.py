@@ -299,6 +299,59 @@ def test_route_knows_what_follows_from_the_source(tmp_path: Path) -> None:
     assert json.loads(invoke(*other, cwd=folder, code=1).stdout)["event"]["severity"] == "warning"
 
 
+WORK = {"active": "weekdays 09:00-18:00 Asia/Shanghai", "holidays": ["2026-12-25"]}
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "at", "code", "said"),
+    [
+        ("hold", "2026-11-27T10:00", 0, "It would be sent to mail."),
+        ("hold", "2026-11-28T10:00", 0, "It would be sent to mail at 30 Nov 09:00:00 (UTC+8)."),
+        ("hold", "2026-12-25T10:00", 0, "It would be sent to mail at 28 Dec 09:00:00 (UTC+8)."),
+        ("drop", "2026-11-28T10:00", 1, "It would be dropped on mail."),
+        (["chat"], "2026-11-28T10:00+08:00", 0, "It would be sent to chat."),
+    ],
+)
+def test_route_shows_what_happens_at_an_hour(tmp_path: Path, otherwise: object, at: str, code: int, said: str) -> None:
+    route = {"name": "work", "channels": ["mail"], "otherwise": otherwise, **WORK}
+    folder = configured(tmp_path, NO_CLOUD, routes=[route], timezone="Asia/Shanghai")
+    shown = invoke("route", "type=task.failed", "--at", at, cwd=folder, code=code).stdout
+    assert said in shown
+
+
+def test_route_shows_what_a_route_wants_of_messages(tmp_path: Path) -> None:
+    channels = [
+        {"name": "mail", "kind": "console", "templates": {"@night": "x"}},
+        {"name": "desk", "kind": "roundup", "url": f"{NOWHERE}/", "user": "u", "password": "p"},
+    ]
+    route = {"name": "all", "channels": ["mail", "desk"], "template": "night", "wait": "5m", "group_by": ["instance"]}
+    ticket = {"ticket": {"priority": "urgent", "labels": ["a", "b"]}}
+    folder = configured(tmp_path, NO_CLOUD, channels=channels, routes=[route | ticket | WORK | {"otherwise": "drop"}])
+    shown = " ".join(invoke("route", "type=task.failed", "--at", "2026-11-28", cwd=folder, code=1).stdout.split())
+    window = "outside weekdays 09:00-18:00 Asia/Shanghai, dropped"
+    assert f"({window}, template night, ticket priority=urgent labels=a,b, collected for 5m by instance)" in shown
+    found = json.loads(invoke("route", "type=task.failed", "--at", "2026-11-28", "--json", cwd=folder, code=1).stdout)
+    assert (found["channels"], found["held"], found["dropped"]) == ([], {}, ["mail", "desk"])
+    assert found["routes"][0]["window"] == {
+        "active": "weekdays 09:00-18:00 Asia/Shanghai",
+        "open": False,
+        "otherwise": "drop",
+        "opens_at": None,
+    }
+
+
+def test_route_knows_what_follows_from_the_name_and_the_reason(tmp_path: Path) -> None:
+    route = {"name": "all", "match": ["operation=backup", "error_code=DBS.280277"], "channels": ["mail"]}
+    folder = configured(tmp_path, NO_CLOUD, routes=[route])
+    args = ("type=task.failed", "name=BackupSnapshotGaussDBV5InInstance", "fail_reason=DBS.280277: no more")
+    assert json.loads(invoke("route", *args, "--json", cwd=folder).stdout)["channels"] == ["mail"]
+
+
+def test_a_time_that_is_none_is_reported(tmp_path: Path) -> None:
+    shown = invoke("route", "type=task.failed", "--at", "noon", cwd=offline(tmp_path), code=2).stderr
+    assert shown.strip() == "error: 'noon' is not a time; write for example --at 2026-12-24T03:00"
+
+
 def test_check_online_proves_each_part(house: Path) -> None:
     done = invoke("check", "--online", "--json", cwd=house, code=1)
     found = json.loads(done.stdout)
