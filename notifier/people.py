@@ -210,7 +210,7 @@ def unacknowledge_task(tx: PeopleTx, task: Task, by: Person) -> Acknowledgement 
 
 
 def _later_event(tx: PeopleTx, event: Event) -> Event | None:
-    latest = tx.queries.latest_event(event.source, event.job_id)
+    latest = tx.queries.latest_event(event.source, event.job_id) if event.job_id else None
     return latest.event if latest is not None and latest.event.id != event.id else None
 
 

@@ -29,7 +29,7 @@ from notifier.core.diff import RecordedTask, TaskWrite, has_stalled
 from notifier.core.errors import CredentialsRejected, SourceConflict, SourceError, StoreError
 from notifier.core.failures import OpenFailures
 from notifier.core.history import HistoryFacts, HistoryQuery
-from notifier.core.model import Event, Scope, Snapshot, TaskStatus
+from notifier.core.model import Event, Scope, Snapshot, Task, TaskStatus
 from notifier.core.polling import (
     DeliveryPlan,
     KnownTasks,
@@ -40,6 +40,8 @@ from notifier.core.polling import (
     PollRules,
 )
 from notifier.core.routing import RoutedEvent, RoutingConfig
+from notifier.core.usual import Runs
+from notifier.core.usual_memory import UsualMemory
 from notifier.planning import (
     PlanContext,
     PlanPeople,
@@ -124,6 +126,9 @@ class PollHistories(Protocol):
 
     def read(self, query: HistoryQuery) -> HistoryFacts:
         """Return the facts that a query asks for."""
+
+    def runs(self, source: str, name: str) -> Runs:
+        """Return the latest completed runs of an operation."""
 
 
 class PollPeople(PlanPeople, Protocol):
@@ -215,10 +220,12 @@ async def poll_once(
     routing: RoutingConfig,
     force: bool = False,
     recording: Transact[PollTx] | None = None,
+    usual: UsualMemory | None = None,
 ) -> PollReport:
     """Poll a source once, if it is due and no other replica does. Raises StoreError; a SourceError is in the report.
 
-    `recording` runs the last transaction that records what was found; None runs it in the store as the others.
+    `recording` runs the last transaction that records what was found; None runs it in the store as the others. `usual`
+    is what this process remembers of completed runs; None remembers nothing beyond this poll.
     """
     try:
         started = await store.transact(lambda tx: _start(tx, source, owner, rules, force=force), short=True)
@@ -243,7 +250,8 @@ async def poll_once(
         snapshot=replace(seen, taken_at=claim.at, skew=skew),
         rules=rules,
     )
-    return await _Recorder(claim=claim, source=polled, routing=routing).run(store, recording or store.transact)
+    recorder = _Recorder(claim=claim, source=polled, routing=routing, usual=usual or UsualMemory())
+    return await recorder.run(store, recording or store.transact)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -344,6 +352,7 @@ class _Recorder:
     claim: PollClaim
     source: PolledSource
     routing: RoutingConfig
+    usual: UsualMemory
 
     async def run(self, store: Store[PollTx, PollReads], last: Transact[PollTx]) -> PollReport:
         """Record it in as few transactions as its size allows. Raises StoreError; what is written then stays.
@@ -398,11 +407,20 @@ class _Recorder:
         """
         known = lock_failures(tx, decision.events, stalled)
         events = with_receivers(tx, decision.events, self.routing, known)
+        if tasks := [item.event.task for item in events if item.event.task]:
+            self._learn(tx, tasks)
+            events = self.usual.with_usual(events)
         decision = replace(decision, events=events, failures=known)
         wanted = history.query_for(decision.events, self.source.snapshot.taken_at)
         if wanted is None:
             return decision
         return replace(decision, events=history.with_history(decision.events, wanted, tx.histories.read(wanted)))
+
+    def _learn(self, tx: PollTx, tasks: Collection[Task]) -> None:
+        """Read how long these tasks usually take, where that was not done lately."""
+        now = self.source.snapshot.taken_at
+        for source, name in self.usual.unknown(tasks, now):
+            self.usual.remember(source, name, tx.histories.runs(source, name), now)
 
     def _read(self, tx: PollTx, batch: PollBatch) -> KnownTasks:
         """Read what is recorded of the tasks that the batch may change."""
@@ -416,11 +434,17 @@ class _Recorder:
         )
         quiet = self.source.reading.quiet_new
         concerned = polling.may_have_events(batch, changed, running, unchanged, quiet=quiet)
+        if old := polling.long_running(batch, running, self.source):
+            self._learn(tx, [row.task for row in old.values()])
+        overdue = polling.overdue_tasks(batch, running, self.source, self.usual) if old else {}
+        occurrences = tx.events.occurrences(name, concerned | overdue.keys())
+        self.usual.announced(name, {job_id: occurrences.get(job_id, ()) for job_id in overdue})
         return KnownTasks(
             changed=changed,
             running=running,
             unchanged_since=unchanged,
-            occurrences=tx.events.occurrences(name, concerned),
+            overdue=overdue,
+            occurrences=occurrences,
             subscribers=tx.people.subscribers(name, concerned),
         )
 

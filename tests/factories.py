@@ -11,8 +11,10 @@ from notifier.channels.kinds import channel_class, settings_class
 from notifier.core.delivery import Body, Delivery, DeliveryState, Outcome, delivery_id
 from notifier.core.events import EventType
 from notifier.core.failures import failure_id
+from notifier.core.foreseen import Expectation
 from notifier.core.model import Event, FollowUp, Task, TaskStatus, event_id
 from notifier.core.storms import Storm, StormGroup
+from notifier.core.usual import Usual, UsualBasis
 from notifier.ports import RenderRequest
 from notifier.wording.states import EVENT_ROWS
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from notifier.channels.base import BaseChannel, ChannelContext
 
 T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
+USUAL = Usual(low=420.0, middle=480.0, high=600.0, runs=14, basis=UsualBasis.INSTANCE)
+"""What is usual in tests: 7 to 10 minutes."""
 REGION = "cn-north-4"
 PROJECT_ID = "0611f1bd8b00d5d32f17c017f15b599f"
 
@@ -88,9 +92,9 @@ def make_gap(**changes: Any) -> Event:
     return Event(**values | changes)
 
 
-TASK_TYPES = tuple(kind for kind in EventType if kind.startswith("task."))
+TASK_TYPES = tuple(kind for kind in EventType if kind.about_task)
 """The types of the events that are about a task."""
-OWN_TYPES = tuple(kind for kind in EventType if kind not in TASK_TYPES)
+OWN_TYPES = tuple(kind for kind in EventType if not kind.startswith("task."))
 """The types of the events that are about a source or a channel."""
 
 
@@ -118,12 +122,41 @@ def make_alert(kind: EventType = EventType.CHANNEL_FAILING, **changes: Any) -> E
     return Event(**values | changes)
 
 
+def make_missing(**changes: Any) -> Event:
+    """Return an event about a nightly backup that did not appear."""
+    expectation = Expectation(
+        name="BackupSnapshotGaussDBV5InInstance",
+        every=86_400.0,
+        overdue_at=T0,
+        instance_id="fe2bd7a6d5e34ec8a2d0f0ae3b4d3bcain14",
+        instance_name="gauss-6568-zzh",
+        last=T0 - timedelta(hours=27),
+        last_job="31b8ae23",
+        expected_at=T0 - timedelta(hours=3),
+        intervals=12,
+    )
+    values: dict[str, Any] = {
+        "id": event_id("prod", "", "missing"),
+        "type": EventType.TASK_MISSING,
+        "source": "prod",
+        "region": REGION,
+        "project_id": PROJECT_ID,
+        "occurrence": "missing",
+        "observed_at": T0,
+        "occurred_at": None,
+        "expectation": expectation,
+    }
+    return Event(**values | changes)
+
+
 def make_event_of(kind: EventType) -> Event:
     """Return an event of this type."""
     if kind.traits.follows_up:
         return make_follow_up(kind)
     if kind in TASK_TYPES:
         return make_event(type=kind)
+    if kind is EventType.TASK_MISSING:
+        return make_missing()
     return make_gap() if kind is EventType.SOURCE_GAP else make_alert(kind)
 
 

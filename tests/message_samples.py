@@ -24,6 +24,7 @@ from notifier.core.model import ChannelState, Event, SourceState, Task, TaskHist
 from notifier.core.people import Acknowledgement, Mute
 from notifier.core.routing import DeliveryRouting
 from notifier.core.storms import Storm, begin
+from notifier.core.usual import Usual, UsualBasis
 from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.messages import event_message, live_message, thread_reply
 from notifier.lookup import InstanceAnswer
@@ -33,6 +34,7 @@ from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import Language
 
+USUAL = Usual(low=420.0, middle=480.0, high=600.0, runs=14, basis=UsualBasis.INSTANCE)
 T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 LATER = T0 + timedelta(minutes=5)
 
@@ -111,8 +113,14 @@ def _failed(**changes: Any) -> Event:
         instance_status="normal",
         fail_reason=TIMED_OUT,
     )
-    history = TaskHistory(failures=3, usual_seconds=480.0)
-    facts: dict[str, Any] = {"source": "prod", "environment": "production", "task": task, "history": history}
+    history = TaskHistory(failures=3)
+    facts: dict[str, Any] = {
+        "source": "prod",
+        "environment": "production",
+        "task": task,
+        "history": history,
+        "usual": USUAL,
+    }
     return replace(event, **facts | changes)
 
 

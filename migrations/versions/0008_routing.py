@@ -25,6 +25,7 @@ def upgrade() -> None:
     _add_schedules()
     _add_event_subscriptions()
     _add_failures()
+    _add_durations()
 
 
 def _add_schedules() -> None:
@@ -101,7 +102,19 @@ def _add_failures() -> None:
     op.create_index("ix_failures_state_changed_at", "failures", ["state", "changed_at"])
 
 
+def _add_durations() -> None:
+    """Add an index that holds all that usual durations are measured on."""
+    op.create_index(
+        "ix_tasks_source_name_status_changed_at_instance_id_seconds",
+        "tasks",
+        ["source", "name", "status", "changed_at", "instance_id", "seconds"],
+        sqlite_where=sa.text("seconds IS NOT NULL"),
+        postgresql_where=sa.text("seconds IS NOT NULL"),
+    )
+
+
 def downgrade() -> None:
+    op.drop_index("ix_tasks_source_name_status_changed_at_instance_id_seconds", "tasks")
     op.drop_table("failures")
     op.drop_table("event_subscriptions")
     op.drop_table("schedules")

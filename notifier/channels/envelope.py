@@ -13,6 +13,7 @@ from notifier.wording.summary import SummaryFormatter
 
 if TYPE_CHECKING:
     from notifier.channels.base import ChannelContext
+    from notifier.core.foreseen import Expectation
     from notifier.core.model import Event, Task
     from notifier.core.storms import Storm
     from notifier.ports import RenderRequest
@@ -124,7 +125,37 @@ def _circumstances(event: Event) -> dict[str, Any]:
             "together": about.together,
             "last": about.last,
         }
+    return found | _foresight(event)
+
+
+def _foresight(event: Event) -> dict[str, Any]:
+    """Return what was known beforehand: how long such tasks take, and what should have happened."""
+    found: dict[str, Any] = {}
+    if usual := event.usual:
+        found["usual"] = {
+            "low_seconds": round(usual.low),
+            "high_seconds": round(usual.high),
+            "runs": usual.runs,
+            "basis": usual.basis,
+        }
+    if limit := event.overdue:
+        found["overdue"] = {"after_seconds": round(limit.seconds), "matcher": limit.matcher or None}
+    if missing := event.expectation:
+        found["expectation"] = _expectation(missing)
     return found
+
+
+def _expectation(missing: Expectation) -> dict[str, Any]:
+    return {
+        "name": missing.name,
+        "instance": {"id": missing.instance_id, "name": missing.instance_name},
+        "every_seconds": round(missing.every),
+        "last_run_at": _second(missing.last),
+        "expected_at": _second(missing.expected_at),
+        "overdue_at": _second(missing.overdue_at),
+        "intervals": missing.intervals or None,
+        "rule": missing.rule or None,
+    }
 
 
 def _duration(event: Event) -> int | None:

@@ -1,17 +1,20 @@
 """The documents of `--json`: one function for each value. Keys are a contract; times are RFC 3339 in UTC."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from notifier.core.causes import Explanation
 from notifier.core.delivery import Attempt, Delivery
+from notifier.core.foreseen import Expectation
 from notifier.core.health import ChannelStatus, HealthFinding, HealthReport, SourceStatus
 from notifier.core.identity import DirectChannel
 from notifier.core.model import ChannelState, Event, SourceState, Task
 from notifier.core.people import Acknowledgement, Action, EventSubscription, Mute
 from notifier.core.routing import Otherwise, RoutedEvent, RouteVerdict
 from notifier.core.tickets import Ticket
+from notifier.core.usual import Usual
 from notifier.lookup import Audit, ChannelRecord, EventRecord, TaskExplanation
 from notifier.ports import CheckResult, StoredTask
 
@@ -115,7 +118,21 @@ def event(value: Event) -> JsonDocument:
         "count": value.count,
         "counts": dict(value.counts),
         "task": task(value.task) if value.task else None,
+        "usual": usual(value.usual) if value.usual else None,
+        "overdue": asdict(value.overdue) if value.overdue else None,
+        "expectation": expectation(value.expectation) if value.expectation else None,
     }
+
+
+def usual(value: Usual) -> JsonDocument:
+    """Return how long tasks usually take, in seconds."""
+    return asdict(value) | {"basis": value.basis.value}
+
+
+def expectation(value: Expectation) -> JsonDocument:
+    """Return a run that did not appear."""
+    times = {name: time(getattr(value, name)) for name in ("last", "expected_at", "overdue_at")}
+    return asdict(value) | times
 
 
 def routed_event(value: RoutedEvent) -> JsonDocument:

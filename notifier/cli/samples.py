@@ -10,8 +10,10 @@ from notifier.core.delivery import delivery_id
 from notifier.core.diff import happened_at
 from notifier.core.events import EventType
 from notifier.core.failures import failure_id
+from notifier.core.foreseen import Expectation, OverdueLimit
 from notifier.core.model import Event, FollowUp, Task, TaskStatus, event_id
 from notifier.core.routing import DeliveryRouting
+from notifier.core.usual import Usual, UsualBasis
 from notifier.ports import RenderRequest
 from notifier.wording.states import EVENT_ROWS
 
@@ -47,6 +49,28 @@ def sample_event(kind: EventType, now: datetime, *, marked: str | None = None) -
         count=3 if kind is EventType.CHANNEL_GAVE_UP else None,
         counts=EVENT_ROWS[kind].sample_counts,
         follow_up=_follow_up(now) if kind.traits.follows_up else None,
+        usual=_USUAL if kind in _WITH_USUAL else None,
+        overdue=OverdueLimit(seconds=600.0) if kind is EventType.TASK_OVERDUE else None,
+        expectation=_expectation(now) if kind is EventType.TASK_MISSING else None,
+    )
+
+
+_USUAL = Usual(low=180.0, middle=216.0, high=240.0, runs=14, basis=UsualBasis.INSTANCE)
+_WITH_USUAL = (EventType.TASK_OVERDUE, EventType.TASK_STALLED)
+
+
+def _expectation(now: datetime) -> Expectation:
+    last = now - timedelta(hours=27, minutes=30)
+    return Expectation(
+        name="BackupSnapshotGaussDBV5InInstance",
+        every=timedelta(days=1).total_seconds(),
+        overdue_at=now,
+        instance_id="0123456789abcdef0123456789abcdefin14",
+        instance_name="gauss-sample",
+        last=last,
+        last_job=SAMPLE,
+        expected_at=last + timedelta(days=1),
+        intervals=12,
     )
 
 

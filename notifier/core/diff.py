@@ -22,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 from notifier.core.events import EventType
+from notifier.core.foreseen import OverdueLimit
 from notifier.core.model import Scope, Snapshot, Task, TaskStatus, Transition
 from notifier.core.retry import CLOCK_TOLERANCE
 
@@ -382,6 +383,24 @@ def stalled(rows: Mapping[str, RecordedTask], since: Mapping[str, datetime], rul
         for job_id, row in rows.items()
         if row.task.status is TaskStatus.RUNNING and row.task.progress is not None and not row.unlisted
     ]
+
+
+def overdue(
+    rows: Mapping[str, RecordedTask], limits: Mapping[str, OverdueLimit], rules: DiffRules
+) -> Sequence[Transition]:
+    """Return which tasks have exceeded their limit: once for each limit."""
+    return [
+        replace(
+            _transition(EventType.TASK_OVERDUE, row.task, row.task, overdue_occurrence(row, limits[job_id]), rules),
+            overdue=limits[job_id],
+        )
+        for job_id, row in rows.items()
+    ]
+
+
+def overdue_occurrence(row: RecordedTask, limit: OverdueLimit) -> str:
+    """Return the occurrence of a task that exceeds a limit. What is usual changes a little with each run."""
+    return f"overdue:{f'{limit.seconds:g}' if limit.matcher else 'usual'}|after:{_digest(row.occurrence)}"
 
 
 _STALLED = "stalled:"

@@ -67,6 +67,8 @@ class EventType(StrEnum):
     TASK_STALLED = "task.stalled"
     TASK_REMINDED = "task.reminded"
     TASK_ESCALATED = "task.escalated"
+    TASK_OVERDUE = "task.overdue"
+    TASK_MISSING = "task.missing"
     SOURCE_FAILING = "source.failing"
     SOURCE_RECOVERED = "source.recovered"
     SOURCE_GAP = "source.gap"
@@ -83,12 +85,12 @@ class EventType(StrEnum):
 
     @property
     def about_task(self) -> bool:
-        """True where the event carries a task; False where it is about a source, a channel or the store."""
-        return self.startswith("task.")
+        """True where the event carries a task; one about a run that is missing has none."""
+        return self.startswith("task.") and self is not EventType.TASK_MISSING
 
     @property
     def about_source(self) -> bool:
-        """True where the event belongs to a source: it is about the source or about one of its tasks."""
+        """True where the event belongs to a source: it is about the source, a task of it, or a run that is missing."""
         return self.startswith(("task.", "source."))
 
 
@@ -110,6 +112,10 @@ _TRAITS: Mapping[EventType, EventTraits] = MappingProxyType(
         EventType.TASK_STALLED: EventTraits(needs_care=True, urgency=EditUrgency.FAILURE, severity=Severity.ERROR),
         EventType.TASK_REMINDED: EventTraits(follows_up=True, severity=Severity.ERROR, critical_in_production=True),
         EventType.TASK_ESCALATED: EventTraits(follows_up=True, severity=Severity.ERROR, critical_in_production=True),
+        EventType.TASK_OVERDUE: EventTraits(needs_care=True, urgency=EditUrgency.FAILURE, severity=Severity.WARNING),
+        EventType.TASK_MISSING: EventTraits(
+            needs_care=True, urgency=EditUrgency.FAILURE, severity=Severity.ERROR, critical_in_production=True
+        ),
         EventType.SOURCE_FAILING: EventTraits(
             alert=True, bad_news=True, severity=Severity.ERROR, critical_in_production=True
         ),

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from notifier.core.causes import CauseCatalogue, Explanation, error_code
 from notifier.core.durations import format_duration, parse_duration
 from notifier.core.events import EventType
+from notifier.core.foreseen import Expectation
 from notifier.core.model import Event, Task, TaskStatus
 from notifier.core.severity import Severity
 
@@ -34,6 +35,14 @@ _TASK_FIELDS: Mapping[str, Callable[[Task], str | None]] = {
     "fail_reason": lambda task: task.fail_reason,
     "progress": lambda task: None if task.progress is None else f"{task.progress:g}",
 }
+
+_EXPECTED_FIELDS: Mapping[str, Callable[[Expectation], str | None]] = {
+    "name": lambda expected: expected.name,
+    "operation": lambda expected: operation_kind(expected.name),
+    "instance": lambda expected: expected.instance_name,
+    "instance_id": lambda expected: expected.instance_id,
+}
+"""Fields of a run that did not appear. It has no others of a task."""
 
 _EXPLAINED_FIELDS: Mapping[str, Callable[[Explanation], str | None]] = {
     "error_code": lambda explanation: explanation.code,
@@ -117,6 +126,8 @@ def fields_of(event: Event, names: Iterable[str] = FIELDS, catalogue: CauseCatal
 
 def _field_of(event: Event, name: str, catalogue: CauseCatalogue | None) -> str:
     if name in _TASK_FIELDS:
+        if event.expectation and name in _EXPECTED_FIELDS:
+            return _EXPECTED_FIELDS[name](event.expectation) or ""
         return (_TASK_FIELDS[name](event.task) or "") if event.task else ""
     if name in _EXPLAINED_FIELDS:
         return _explained_field(event, name, catalogue)

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from statistics import median
 from typing import TypeAlias
 
 from notifier.core.events import EventType
@@ -20,12 +19,6 @@ from notifier.core.routing import RoutedEvent
 
 FAILURES_WITHIN = timedelta(days=1)
 """Age of the oldest failure that counts."""
-MIN_DURATIONS = 3
-"""Number of completed tasks without which nothing is usual."""
-MAX_DURATIONS = 100
-"""Maximum number of completed tasks of an operation that are measured, the latest ones."""
-MAX_OPERATIONS = 30
-"""Maximum number of operations that are measured for one batch. The documented ones are fewer."""
 
 InstanceKey: TypeAlias = "tuple[str, str]"
 """The id of an instance and the empty string; where it has no id, the empty string and its name."""
@@ -41,8 +34,6 @@ class HistoryQuery:
     instances: Collection[InstanceKey]
     tried: Collection[tuple[InstanceKey, str]]
     """Instances with names of their tasks: the operations whose last failure is of interest."""
-    operations: Sequence[str]
-    """Names of the tasks that are measured, as the API gives them."""
     apart_from: Collection[str]
     """Ids of the failed tasks of the batch itself, which are counted in order."""
 
@@ -53,8 +44,6 @@ class HistoryFacts:
 
     failures: Mapping[InstanceKey, int] = field(default_factory=dict)
     """Number of failed tasks since the time of the query."""
-    durations: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    """Times that completed tasks took, in seconds, by name of the task."""
     recoveries: Mapping[tuple[InstanceKey, str], float | None] = field(default_factory=dict)
     """By instance and name of the task: seconds from its last failure to its next success; None where it had none."""
 
@@ -73,7 +62,6 @@ def query_for(routed: Sequence[RoutedEvent], now: datetime) -> HistoryQuery | No
     if not tasks:
         return None
     # What the database cannot hold is not recorded either, and asking for it would fail.
-    operations = Counter(task.name for task in tasks if not UNSTORABLE.search(task.name))
     tried = {
         (key, task.name)
         for task in tasks
@@ -84,7 +72,6 @@ def query_for(routed: Sequence[RoutedEvent], now: datetime) -> HistoryQuery | No
         since=now - FAILURES_WITHIN,
         instances={key for key, _ in tried},
         tried=tried,
-        operations=[name for name, _ in operations.most_common(MAX_OPERATIONS)],
         apart_from={
             event.job_id
             for event in events
@@ -99,7 +86,6 @@ def with_history(routed: Sequence[RoutedEvent], query: HistoryQuery, facts: Hist
 
 
 def _with_history(routed: Sequence[RoutedEvent], query: HistoryQuery, facts: HistoryFacts) -> Iterator[RoutedEvent]:
-    usual = {name: median(took) for name, took in facts.durations.items() if len(took) >= MIN_DURATIONS}
     failures = Counter(facts.failures)
     failed: set[tuple[InstanceKey, str]] = set()
     for item in routed:
@@ -115,7 +101,7 @@ def _with_history(routed: Sequence[RoutedEvent], query: HistoryQuery, facts: His
         if key and own:
             failed.add((key, task.name))
             failures[key] += int(recent)
-        history = TaskHistory(failures=count, usual_seconds=usual.get(task.name), recovered_after=recovered_after)
+        history = TaskHistory(failures=count, recovered_after=recovered_after)
         yield replace(item, event=replace(event, history=history))
 
 

@@ -27,7 +27,8 @@ class Subject:
 
     source: str = ""
     job_id: str = ""
-    """The task of the source; the empty string for the source as a whole, whose text every task's begins with."""
+    """The task of the source; the empty string for the source as a whole, whose text every task's begins with. A run
+    that did not appear has the id of the event about it."""
     channel: str = ""
     storm: str = ""
     """Id of a storm."""

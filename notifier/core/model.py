@@ -13,9 +13,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from notifier.core.events import EventType
+from notifier.core.foreseen import Expectation, OverdueLimit
 from notifier.core.identity import Subject
 from notifier.core.pacing import ChannelHealth
 from notifier.core.severity import Severity
+from notifier.core.usual import Usual
 
 NAMESPACE = uuid.UUID("6d0c2a52-7f0b-5d43-9d1c-0f5c7f2f8a11")
 """The uuid5 namespace of event and delivery ids. Changing it would change every id."""
@@ -152,6 +154,8 @@ class Transition:
     late: bool
     since: datetime | None = None
     """Time since which a stalled task has made no progress."""
+    overdue: OverdueLimit | None = None
+    """The limit that an overdue task has exceeded."""
     recurs: bool = False
     """True where the task was in another state before, so that the same facts are news again."""
 
@@ -175,8 +179,6 @@ class TaskHistory:
 
     failures: int = 0
     """Number of failed tasks of the instance in the last 24 hours, this one included; 0 where that is not known."""
-    usual_seconds: float | None = None
-    """Median time that completed tasks of the same name took in the same source, in seconds; None below three."""
     recovered_after: float | None = None
     """After the last failure of the same operation on the instance: seconds until it succeeded; None if it did not."""
 
@@ -237,7 +239,7 @@ class Event:
     late: bool = False
     """True when it was found after the poller had been away."""
     task: Task | None = None
-    """None for an event about a source or a channel."""
+    """None for an event about a source, a channel, or a run that did not appear."""
     previous_status: str | None = None
     detail: str | None = None
     """What to show of an event that no task explains: the bounds of a gap, the error of what is failing."""
@@ -255,6 +257,12 @@ class Event:
     """Time of the last poll before the notifier was away, for an event that is late."""
     history: TaskHistory | None = None
     """Set for the events of tasks that need care."""
+    usual: Usual | None = None
+    """How long such tasks usually take, when the event was detected. None where too few runs are known."""
+    overdue: OverdueLimit | None = None
+    """The limit that an overdue task has exceeded."""
+    expectation: Expectation | None = None
+    """The run that is missing, for an event about one."""
     counts: tuple[tuple[str, int], ...] = ()
     """Numbers by name: of a source that starts to be monitored the tasks `listed`, `running` and `failed`."""
     closes: ClosedFailure | None = None
@@ -295,6 +303,8 @@ class Event:
         """What the event is about, as the text of a `Subject`."""
         if self.channel:
             return str(Subject(channel=self.channel))
+        if self.expectation:
+            return Subject.of_task(self.source, self.id)
         return Subject.of_task(self.source, self.task.job_id if self.task else "")
 
 

@@ -52,6 +52,7 @@ def task_event(transition: Transition, origin: SourceOrigin) -> Event:
         task=task,
         previous_status=str(transition.before.status) if transition.before else None,
         since=transition.since,
+        overdue=transition.overdue,
     )
 
 

@@ -23,17 +23,22 @@ from notifier.core.diff import (
     changed_ids,
     diff,
     new_transitions,
+    overdue,
+    overdue_occurrence,
     stalled,
 )
 from notifier.core.errors import CredentialsRejected, PermissionDenied, RequestRejected, SourceError
 from notifier.core.failures import OpenFailures
+from notifier.core.foreseen import OverdueLimit
 from notifier.core.model import Event, Scope, Snapshot, SourceOrigin, SourceState, TaskStatus, Transition
 from notifier.core.outbox import SortedEvents
+from notifier.core.overdue import OverdueRules, limit_of
 from notifier.core.routing import RoutedEvent, RoutingConfig, route_events
 from notifier.core.rulings import Rule
 from notifier.core.storm_plan import StormContext, failures_of, plan_storms
 from notifier.core.storms import Storm
 from notifier.core.ticket_plan import WantedTicket, ticket_subject, wanted_tickets
+from notifier.core.usual_memory import UsualMemory
 
 BATCH_ROWS = 200
 """Rows recorded in one transaction, at most: about 40 ms of work, during which nobody else can write to SQLite."""
@@ -56,6 +61,8 @@ class PollRules:
     progress_step: int = 25
     stalled_after: timedelta | None = None
     """Time without progress after which a task counts as stalled; None never reports one."""
+    overdue: OverdueRules | None = None
+    """How long tasks may run; None reports none as overdue."""
     calls_per_minute: float = 20
     """The source's share of what its credential may use."""
     credential: Credential | None = None
@@ -179,6 +186,8 @@ class KnownTasks:
     """Every task that has not ended. Empty but for the last batch, as is the next one."""
     unchanged_since: Mapping[str, datetime] = field(default_factory=dict)
     """Running tasks that have not changed for `stalled_after`, and since when."""
+    overdue: Mapping[str, OverdueLimit] = field(default_factory=dict)
+    """Running tasks that have exceeded a limit, with that; see `overdue_tasks`. Empty but for the last batch."""
     occurrences: Mapping[str, Collection[str]] = field(default_factory=dict)
     """Occurrences of the events of the tasks, by job id."""
     subscribers: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -245,6 +254,52 @@ def unchanged_since(running: Mapping[str, RecordedTask], before: datetime) -> Ma
     }
 
 
+_NO_LIMIT = OverdueLimit(seconds=0)
+
+
+def overdue_tasks(
+    batch: PollBatch, running: Mapping[str, RecordedTask], source: PolledSource, usual: UsualMemory
+) -> Mapping[str, OverdueLimit]:
+    """Return the listed tasks that have run for longer than they may, and the limit of each.
+
+    One whose event is known to be recorded is left out. `usual` has what was read of their operations.
+    """
+    rules = source.rules.overdue
+    if rules is None or source.state.baseline_at is None:
+        return {}
+    found: dict[str, OverdueLimit] = {}
+    for job_id, row in long_running(batch, running, source).items():
+        (judged,) = overdue({job_id: row}, {job_id: _NO_LIMIT}, source.reading)
+        limit = limit_of(outbox.task_event(judged, source.origin), usual.usual(row.task), rules)
+        known = limit is None or usual.is_announced(source.name, job_id, overdue_occurrence(row, limit))
+        if limit and not known and _elapsed(row, source) > limit.length:
+            found[job_id] = limit
+    return found
+
+
+def long_running(
+    batch: PollBatch, running: Mapping[str, RecordedTask], source: PolledSource
+) -> Mapping[str, RecordedTask]:
+    """Return the listed tasks that still run, as they are now, for so long that one may be overdue."""
+    rules, changed, shown = source.rules.overdue, frozenset(batch.changed), batch.snapshot
+    if rules is None:
+        return {}
+    shortest = rules.shortest
+    old = {
+        job_id: replace(row, task=shown.parse(job_id)) if job_id in changed else row
+        for job_id, row in running.items()
+        if job_id in shown.fingerprints and not row.unlisted and _elapsed(row, source) > shortest
+    }
+    return {job_id: row for job_id, row in old.items() if row.task.status is TaskStatus.RUNNING}
+
+
+def _elapsed(row: RecordedTask, source: PolledSource) -> timedelta:
+    """Return how long a task has existed, by the cloud's clock; nothing where that is not known."""
+    if row.task.created_at is None:
+        return timedelta()
+    return source.snapshot.taken_at - (source.snapshot.skew or timedelta()) - row.task.created_at
+
+
 def diff_rules(state: SourceState, snapshot: Snapshot, rules: PollRules) -> DiffRules:
     """Return how the rows of a poll are compared: as a baseline, and as late after an absence."""
     now = snapshot.taken_at
@@ -266,7 +321,10 @@ def decide_poll(batch: PollBatch, known: KnownTasks, source: PolledSource, routi
     """Compare a batch with what is recorded; decide its events, whom they go to, and what to record of its tasks."""
     reading = source.reading
     changes = diff(batch.snapshot, batch.changed, known.changed, known.running, reading)
-    transitions = new_transitions([*changes.transitions, *_stalled(batch, known, reading)], known.occurrences)
+    unchanging = _stalled(batch, known, reading)
+    news = {each.after.job_id for each in (*unchanging, *changes.transitions)}
+    late = _overdue(batch, known, source, apart_from=news)
+    transitions = new_transitions([*changes.transitions, *unchanging, *late], known.occurrences)
     changed_tasks = (outbox.task_event(each, source.origin) for each in transitions)
     away_since = source.state.last_poll_at
     events = [*_gap(source), *(replace(one, away_since=away_since) if one.late else one for one in changed_tasks)]
@@ -292,6 +350,17 @@ def _stalled(batch: PollBatch, known: KnownTasks, reading: DiffRules) -> Sequenc
     changed = frozenset(batch.changed)
     rows = {job_id: known.running[job_id] for job_id in listed if job_id not in changed}
     return stalled(rows, known.unchanged_since, reading)
+
+
+def _overdue(
+    batch: PollBatch, known: KnownTasks, source: PolledSource, apart_from: Collection[str]
+) -> Sequence[Transition]:
+    """Return which tasks have exceeded their limit. One that is stalled, or has changed right now, is news already."""
+    if not known.overdue:
+        return ()
+    rows = long_running(batch, known.running, source)
+    rows = {job_id: rows[job_id] for job_id in sorted(known.overdue.keys() & rows.keys()) if job_id not in apart_from}
+    return overdue(rows, known.overdue, source.reading)
 
 
 def _gap(source: PolledSource) -> Iterator[Event]:

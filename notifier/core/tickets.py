@@ -26,14 +26,20 @@ _KEY = re.compile("gtb-[a-z2-7]{20}")
 
 
 def operation_of(event: Event) -> str | None:
-    """Return the id of the operation that an event is about; None for an event about no task."""
+    """Return the id of the operation that an event is about; None for an event about a source or a channel."""
+    if missing := event.expectation:
+        return _operation(event.source, missing.instance_id or missing.instance_name or "", missing.name)
     return None if event.task is None else operation_of_task(event.task)
 
 
 def operation_of_task(task: Task) -> str:
     """Return the id of the operation that a task is of."""
-    name = "\x1f".join(("operation", task.source, task.instance_id or task.instance_name or "", task.name))
-    return id_of(name.encode(errors="replace").decode())  # no database holds a lone surrogate
+    return _operation(task.source, task.instance_id or task.instance_name or "", task.name)
+
+
+def _operation(source: str, instance: str, name: str) -> str:
+    parts = f"operation\x1f{source}\x1f{instance}\x1f{name}"
+    return id_of(parts.encode(errors="replace").decode())  # no database holds a lone surrogate
 
 
 def ticket_key(channel: str, operation: str, generation: int) -> str:

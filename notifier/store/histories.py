@@ -1,8 +1,11 @@
 """What is recorded about the instances and the operations of tasks that need care."""
 
-from datetime import datetime
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from notifier.core.history import HistoryFacts, HistoryQuery, InstanceKey
+from notifier.core.usual import MAX_RUNS, MIN_RUNS, Run, Runs
 from notifier.store import statements
 from notifier.store.session import Session, chunks
 
@@ -34,11 +37,26 @@ class Histories:
                 recoveries |= {
                     (instances[row.instance], row.name): _seconds(row.failed_at, row.succeeded_at) for row in found
                 }
-        durations = {
-            name: list(self._session.execute(statements.DURATIONS, {"source": query.source, "name": name}).scalars())
-            for name in query.operations
-        }
-        return HistoryFacts(failures=failures, durations=durations, recoveries=recoveries)
+        return HistoryFacts(failures=failures, recoveries=recoveries)
+
+    def runs(self, source: str, name: str) -> Runs:
+        """Return the latest completed runs of an operation; those of other sources where this one has too few."""
+        found = self._session.execute(statements.COMPLETED_RUNS, {"source": source, "name": name}).all()
+        of_source: list[Run] = []
+        by_instance: defaultdict[str, list[Run]] = defaultdict(list)
+        for seconds, ended_at, instance in found:
+            run = _run(seconds, ended_at)
+            of_source.append(run)
+            if instance and len(by_instance[instance]) < MAX_RUNS:
+                by_instance[instance].append(run)
+        everywhere: Sequence[Run] = ()
+        if len(of_source) < MIN_RUNS:
+            everywhere = [_run(*row) for row in self._session.execute(statements.COMPLETED_EVERYWHERE, {"name": name})]
+        return Runs(of_source=of_source[:MAX_RUNS], by_instance=by_instance, everywhere=everywhere)
+
+
+def _run(seconds: float, ended_at: datetime) -> Run:
+    return Run(seconds, (ended_at - timedelta(seconds=seconds)).weekday())
 
 
 def _seconds(failed_at: datetime, succeeded_at: datetime | None) -> float | None:

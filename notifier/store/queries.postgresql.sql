@@ -32,7 +32,7 @@ WHERE deliveries.storm = %(storm)s::VARCHAR))/*end*/ AND /*if unacknowledged*/(E
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND true)/*end*/ ORDER BY tasks.changed_at DESC, tasks.job_id
  LIMIT %(limit)s::INTEGER OFFSET %(offset)s::INTEGER) AS found LEFT OUTER JOIN events AS last ON last.seq = (SELECT max(events.seq) AS max_2
@@ -51,7 +51,7 @@ WHERE deliveries.storm = %(storm)s::VARCHAR))/*end*/ AND /*if unacknowledged*/(E
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND true)/*end*/ GROUP BY tasks.source;
 -- name: task_count
@@ -67,7 +67,7 @@ WHERE deliveries.storm = %(storm)s::VARCHAR))/*end*/ AND /*if unacknowledged*/(E
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND true)/*end*/;
 -- name: fail_reasons
@@ -83,7 +83,7 @@ WHERE deliveries.storm = %(storm)s::VARCHAR))/*end*/ AND /*if unacknowledged*/(E
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND true)/*end*/ ORDER BY tasks.changed_at DESC
  LIMIT %(limit)s::INTEGER;

@@ -33,7 +33,7 @@ WHERE deliveries.storm = :storm))/*end*/ AND /*if unacknowledged*/(EXISTS (SELEC
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ ORDER BY tasks.changed_at DESC, tasks.job_id
  LIMIT :limit OFFSET :offset) AS found LEFT OUTER JOIN events AS last ON last.seq = (SELECT max(events.seq) AS max_2
@@ -52,7 +52,7 @@ WHERE deliveries.storm = :storm))/*end*/ AND /*if unacknowledged*/(EXISTS (SELEC
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ GROUP BY tasks.source;
 -- name: task_count
@@ -68,7 +68,7 @@ WHERE deliveries.storm = :storm))/*end*/ AND /*if unacknowledged*/(EXISTS (SELEC
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/;
 -- name: fail_reasons
@@ -84,7 +84,7 @@ WHERE deliveries.storm = :storm))/*end*/ AND /*if unacknowledged*/(EXISTS (SELEC
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ ORDER BY tasks.changed_at DESC
  LIMIT :limit OFFSET 0;

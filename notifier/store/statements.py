@@ -44,10 +44,10 @@ from notifier.core.credentials import CredentialState
 from notifier.core.delivery import FAILURE_RANK, USUAL_RANK, DeliveryState
 from notifier.core.events import EditUrgency, EventType
 from notifier.core.failures import FailureState
-from notifier.core.history import MAX_DURATIONS
 from notifier.core.identity import DirectChannel, Subject
 from notifier.core.model import TaskStatus
 from notifier.core.pacing import ChannelHealth
+from notifier.core.usual import MAX_RUNS
 from notifier.store.compiled import compiled, is_in
 from notifier.store.schema import (
     UtcDateTime,
@@ -282,16 +282,21 @@ def _recoveries(instance: Column[Any]) -> Select[Any]:
 
 FAILURES_BY_ID, FAILURES_BY_NAME = _failures(tasks.c.instance_id), _failures(tasks.c.instance_name)
 RECOVERIES_BY_ID, RECOVERIES_BY_NAME = _recoveries(tasks.c.instance_id), _recoveries(tasks.c.instance_name)
-DURATIONS = (
-    select(tasks.c.seconds)
-    .where(
-        tasks.c.name == bindparam("name"),
-        tasks.c.status == TaskStatus.COMPLETED,
-        tasks.c.source == bindparam("source"),
-        tasks.c.seconds.is_not(None),
-    )
+RUNS_READ = 2_000
+"""Maximum number of completed runs of an operation in a source that are read, the latest ones: a month of daily runs of
+sixty instances."""
+_COMPLETED = (tasks.c.name == bindparam("name"), tasks.c.status == TaskStatus.COMPLETED, tasks.c.seconds.is_not(None))
+COMPLETED_RUNS = compiled(
+    select(tasks.c.seconds, tasks.c.changed_at, tasks.c.instance_id)
+    .where(tasks.c.source == bindparam("source"), *_COMPLETED)
     .order_by(tasks.c.changed_at.desc())
-    .limit(literal_column(f"{MAX_DURATIONS}", Integer))
+    .limit(literal_column(f"{RUNS_READ}", Integer))
+)
+COMPLETED_EVERYWHERE = compiled(
+    select(tasks.c.seconds, tasks.c.changed_at)
+    .where(*_COMPLETED)
+    .order_by(tasks.c.changed_at.desc())
+    .limit(literal_column(f"{MAX_RUNS}", Integer))
 )
 
 # ---- events ----

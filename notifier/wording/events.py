@@ -60,11 +60,11 @@ class EventFormatter:
 
     def counts(self, events: Sequence[Event]) -> str:
         """Return how many events there are in each state, the most urgent first: `37 tasks failed, 4 completed`."""
-        counted = Counter(state_of(event) for event in events if event.task)
+        counted = Counter(state_of(event) for event in events if event.task or event.expectation)
         for event in events:  # only the first of many open failures are named
             if event.follow_up:
                 counted[state_of(event)] = max(counted[state_of(event)], event.follow_up.together)
-        others = Counter(event.type for event in by_severity(events) if not event.task)
+        others = Counter(event.type for event in by_severity(events) if not event.task and not event.expectation)
         found = [(state, counted[state]) for state in STATES if counted[state]]
         parts = [self._count(state, n, lead=index == 0) for index, (state, n) in enumerate(found)]
         parts += [self.localizer.text(f"digest.{kind}", n=n) for kind, n in others.items()]

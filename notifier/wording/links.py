@@ -38,7 +38,7 @@ class LinkTemplates:
 
     def console(self, event: Event) -> str:
         """Return the link to an event's instance; the empty string for none."""
-        if event.task is None or self.console_url is None:
+        if not (event.task or event.expectation) or self.console_url is None:
             return ""
         return _bounded(_filled(self.console_url, _values(event)))
 
@@ -55,7 +55,9 @@ class LinkTemplates:
         """
         if explanation.runbook_url:
             return _bounded(explanation.runbook_url)
-        if event.task is None or self.runbook_url is None or not event.type.traits.acknowledgeable:
+        if not (event.task or event.expectation) or self.runbook_url is None:
+            return ""
+        if not event.type.traits.acknowledgeable:
             return ""
         cause = explanation.cause.id if explanation.cause else ""
         values = _values(event) | {"error_code": explanation.code or "", "cause": cause}
@@ -65,14 +67,14 @@ class LinkTemplates:
 
 
 def _values(event: Event) -> dict[str, str]:
-    task = event.task
+    about = event.task or event.expectation
     return {
         "region": event.region,
         "project_id": event.project_id,
         "source": event.source,
         "environment": event.environment,
-        "instance_id": (task and task.instance_id) or "",
-        "operation": task.name if task else "",
+        "instance_id": (about and about.instance_id) or "",
+        "operation": about.name if about else "",
     }
 
 

@@ -16,6 +16,10 @@ _WINDOW_HOURS = 48
 _ESTIMATE_STEPS = ((120, 10), (1_200, 60), (7_200, 300), (86_400, 1_800))
 """Steps to which estimates are rounded: of those shorter than the first number, in seconds."""
 _LONG_ESTIMATE_STEP = 3_600
+_ANY_MOMENT = 0.15
+"""Share of the longest time left below which the shortest one is as good as nothing."""
+_NUMBER_AND_UNIT = 2
+"""Number of words of a duration in one unit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +114,31 @@ class Localizer:
 
     def estimate(self, length: timedelta) -> str:
         """Return a duration rounded to a step that fits its length: `about 40 min`."""
-        seconds = max(length.total_seconds(), 0)
-        step = next((step for below, step in _ESTIMATE_STEPS if seconds < below), _LONG_ESTIMATE_STEP)
-        rounded = max(int(seconds / step + 0.5), 1) * step
-        return self.text("duration.about", length=self.duration(timedelta(seconds=rounded)))
+        return self.span(length, length)
+
+    def span(self, low: timedelta, high: timedelta) -> str:
+        """Return a duration between two estimates, in steps that fit the longer one: `8 to 12 min`, `about 8 min`."""
+        step = _step(high)
+        first, last = (max(round(length / step), 1) * step for length in (low, high))
+        if first == last:
+            return self.text("duration.about", length=self.duration(last))
+        shorter, longer = self.duration(first), self.duration(last)
+        number, _, unit = shorter.partition(" ")
+        # `8 to 12 min`, but `50 min to 1 h 10 min`
+        same = unit and longer.endswith(f" {unit}") and len(longer.split()) == len(shorter.split()) == _NUMBER_AND_UNIT
+        return self.text("duration.span", low=number if same else shorter, high=longer)
+
+    def period(self, length: timedelta) -> str:
+        """Return the time after which something recurs, rounded: `24 h`, `7 d`."""
+        step = _step(length)
+        return self.window(max(round(length / step), 1) * step)
+
+    def left(self, low: timedelta, high: timedelta) -> str:
+        """Return how much longer something takes: `about 4 to 8 min`, or `up to 8 min` where it may end any moment."""
+        if low < high * _ANY_MOMENT:
+            return self.text("duration.up_to", length=self.span(high, high))
+        span = self.span(low, high)
+        return span if span == self.span(high, high) else self.text("duration.about", length=span)
 
     def age(self, moment: datetime | None, now: datetime) -> str:
         """Return how long ago, or how far ahead, a time is: `12 s ago`, `just now`, `in 5 min`, `never`."""
@@ -138,6 +163,12 @@ class Localizer:
         if percent == 100 and part < whole:  # noqa: PLR2004 - percent
             return ">99%"
         return f"{percent}%"
+
+
+def _step(length: timedelta) -> timedelta:
+    """Return the step to which an estimate of this length is rounded."""
+    seconds = max(length.total_seconds(), 0)
+    return timedelta(seconds=next((step for below, step in _ESTIMATE_STEPS if seconds < below), _LONG_ESTIMATE_STEP))
 
 
 def capitalised(text: str) -> str:

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 
 from notifier.core.causes import Explanation
 from notifier.core.events import EventType
+from notifier.core.foreseen import Expectation
 from notifier.core.ids import shorten_id
 from notifier.core.model import Event, Task
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import Severity, is_production
+from notifier.core.usual import Usual, remaining
 from notifier.wording.columns import columns, shortened
 from notifier.wording.explained import NO_REASON, ExplainedReason, own_reason
 from notifier.wording.localizer import Localizer, capitalised
@@ -61,7 +63,8 @@ class Message:
     """An event in words, before any markup. What few channels show is put into words when they read it."""
 
     operation: str
-    """Plain name of the operation: `Flavor change`. Empty for an event about a source, a channel or the store."""
+    """Plain name of the operation: `Flavor change`. Empty for an event about a source, a channel or the store; each
+    other event is about a task, or about a run that did not appear."""
     subject: str
     """Plain name of the instance, the source or the channel. Empty where the API gives none."""
     explained: ExplainedReason
@@ -75,10 +78,11 @@ class Message:
         self.severity: Severity = routing.severity or event.severity
         self._formatter = formatter
         self._job = job
-        if task := event.task:
-            self.operation = formatter.localizer.task_label(task.name)
-            self.subject = one_line(task.instance_name or "") or one_line(task.instance_id or "")
-            self.explained = formatter.explained(task.fail_reason) if task.fail_reason else self._own_reason()
+        if about := event.task or event.expectation:
+            reason = event.task.fail_reason if event.task else None
+            self.operation = formatter.localizer.task_label(about.name)
+            self.subject = one_line(about.instance_name or "") or one_line(about.instance_id or "")
+            self.explained = formatter.explained(reason) if reason else self._own_reason()
         else:
             self.operation = ""
             self.subject = one_line(event.source or event.channel)
@@ -104,7 +108,7 @@ class Message:
     @property
     def sentence(self) -> str:
         """What happened to what, with marks: `Flavor change failed on ‹prod-orders-01›`."""
-        if not self.subject or self.event.task is None:
+        if not self.subject or not self.operation:
             return self.clause
         return self.localizer.text("sentence.on", clause=self.clause, subject=quoted(self.subject))
 
@@ -112,7 +116,7 @@ class Message:
     def summary(self) -> str:
         """`sentence` without marks, and why: `Flavor change failed on prod-orders-01: VM not active in time`."""
         clause = without_marks(self.clause_about(self.operation))
-        subject = self.subject if self.event.task else ""
+        subject = self.subject if self.operation else ""
         before, behind = _around_subject(self.localizer.language, clause, self.why, named=bool(subject))
         return f"{before}{subject}{behind}"
 
@@ -127,7 +131,7 @@ class Message:
 
         The whole clause where that says more.
         """
-        return self._shown_operation if self.event.task and self.state.verb_suffices else self.clause
+        return self._shown_operation if self.operation and self.state.verb_suffices else self.clause
 
     @property
     def verb(self) -> str:
@@ -137,7 +141,8 @@ class Message:
     @property
     def known(self) -> bool:
         """False where `operation` is not ours but the API's name of an operation without a phrase."""
-        return self.event.task is None or self.event.task.name in OPERATIONS
+        about = self.event.task or self.event.expectation
+        return about is None or about.name in OPERATIONS
 
     @cached_property
     def environment(self) -> str:
@@ -167,6 +172,8 @@ class Message:
     def clause_about(self, operation: str) -> str:
         """Return what happened to an operation, or to a source, a channel or the store."""
         event, task = self.event, self.event.task
+        if event.expectation:
+            return _clause(self.localizer.language, event.type, operation, "", "")
         if task is None:
             return self._own_sentence()
         at = "" if task.progress is None else self.localizer.progress(task.progress)
@@ -258,7 +265,8 @@ class Message:
         key = f"advice.{self._kind}"
         if key not in phrases(self.localizer.language):
             return ""
-        return self.localizer.text(key, channel=self.event.channel)
+        event = self.event
+        return self.localizer.text(key, channel=event.channel, job=self.job, event=shorten_id(event.id))
 
     # -- how bad, and since when --
 
@@ -279,7 +287,7 @@ class Message:
     @cached_property
     def conditions(self) -> tuple[str, ...]:
         """How bad it is, in short parts with marks: `Instance is normal`, `ran 10 min 22 s, stopped at 96%`."""
-        first, *others = [*filter(None, self._conditions()), ""] if self.event.task else [""]
+        first, *others = [*filter(None, self._conditions()), ""] if self.operation else [""]
         return tuple(filter(None, (capitalised(first), *others)))
 
     @property
@@ -293,6 +301,8 @@ class Message:
             kind = "source.silent"
         elif event.type is EventType.TASK_UNLISTED:
             kind = "unlisted"
+        elif event.overdue or event.expectation:
+            return (self._based_on(),)
         key = f"note.{kind}"
         return (self.localizer.text(key),) if key in phrases(self.localizer.language) else ()
 
@@ -334,12 +344,13 @@ class Message:
 
     def _conditions(self) -> Iterator[str]:
         event, task, localizer = self.event, self.event.task, self.localizer
+        if missing := event.expectation:
+            yield self._last_run(missing)
         if task is None:
             return
-        if event.type is EventType.TASK_PROGRESSED and task.progress is not None:
-            yield localizer.progress(task.progress)
-            if left := self._left(task):
-                yield localizer.text("condition.left", length=localizer.estimate(left))
+        if event.type is EventType.TASK_PROGRESSED:
+            yield localizer.progress(task.progress) if task.progress is not None else ""
+            yield self._left
         if self._kind is EventType.TASK_STALLED and event.since:
             stalled = localizer.duration(event.observed_at - event.since)
             yield localizer.text("condition.stalled", length=strong(stalled))
@@ -349,7 +360,28 @@ class Message:
             yield localizer.text("condition.instance", status=self._instance_status(task.instance_status))
         yield localizer.text("condition.separator").join(filter(None, (self._length(task), self._stopped_at(task))))
         if usual := self._usual:
-            yield localizer.text("condition.usual", length=localizer.estimate(usual))
+            yield localizer.counted(f"condition.usual_{usual.basis}", usual.runs, length=self._usual_span)
+
+    def _last_run(self, missing: Expectation) -> str:
+        """Return when the last run was, as a part of a message."""
+        if missing.last is None:
+            return self.localizer.text("condition.no_run")
+        key = "condition.last_success" if missing.succeeded else "condition.last_run"
+        return self.localizer.text(key, at=self._dated(missing.last))
+
+    def _based_on(self) -> str:
+        """Return what the judgement of an overdue task or of a missing run is based on, one sentence with marks."""
+        localizer, limit, missing = self.localizer, self.event.overdue, self.event.expectation
+        if limit and limit.matcher:
+            return localizer.text("note.limit_set", limit=localizer.duration(limit.length), rule=quoted(limit.matcher))
+        if limit:
+            return localizer.text("note.limit_usual", limit=localizer.span(limit.length, limit.length))
+        if missing and missing.rule:
+            return localizer.text("note.expected_set", rule=quoted(one_line(missing.rule)))
+        if missing and missing.expected_at:
+            every, at = localizer.period(missing.period), self._dated(missing.expected_at)
+            return localizer.counted("note.expected_usual", missing.intervals, every=every, at=at)
+        return ""
 
     def _length(self, task: Task) -> str:
         length, label = self._took(task), self.state.length_label
@@ -367,13 +399,13 @@ class Message:
             return ""
         return self.localizer.text("condition.stopped_at", progress=self.localizer.progress(task.progress))
 
-    def _left(self, task: Task) -> timedelta | None:
-        """Return an estimate of the time left, at the pace so far. None unless the API gives the progress."""
-        done = task.progress or 0.0
-        if not 1 <= done < 100 or task.created_at is None:  # noqa: PLR2004 - percent
-            return None
-        elapsed = self.event.observed_at - task.created_at
-        return elapsed * ((100 - done) / done) if elapsed > timedelta() else None
+    @property
+    def _left(self) -> str:
+        """How much longer the task takes, by what is usual and by its progress. Empty where that is not known."""
+        event, task = self.event, self.event.task
+        if task is None or task.created_at is None:
+            return ""
+        return time_left(event.usual, event.observed_at - task.created_at, task.progress, self.localizer)
 
     def _instance_status(self, status: str) -> str:
         label = self.localizer.instance_status(status)
@@ -431,6 +463,7 @@ class Message:
     def _facts(self) -> Iterator[Fact | None]:
         event, task = self.event, self.event.task
         if task is None:
+            yield from self._expected()
             yield self._time("failing_since", event.since)
             yield self._time("observed_at", event.observed_at)
             yield self._fact("project", one_line(event.project_id, ID_LIMIT), is_quoted=True)
@@ -444,28 +477,49 @@ class Message:
             name = self.state.progress_label
             shown = self.localizer.progress(task.progress)
             yield Fact(name=name, label=self.localizer.text(f"label.{name}"), value=shown, percent=task.progress)
-        yield from self._circumstances(task)
+        yield from self._circumstances()
         status = task.instance_status or ""
         unknown = not self.localizer.knows_instance_status(status)
         yield self._fact("instance_status", self.localizer.instance_status(status) if status else "", is_quoted=unknown)
         yield self._fact("job", one_line(task.job_id, ID_LIMIT), is_quoted=True)
         yield self._fact("instance_id", one_line(task.instance_id or "", ID_LIMIT), is_quoted=True)
 
-    def _circumstances(self, task: Task) -> Iterator[Fact | None]:
+    def _circumstances(self) -> Iterator[Fact | None]:
         event, localizer = self.event, self.localizer
-        if event.type is EventType.TASK_PROGRESSED and (left := self._left(task)):
-            yield self._fact("time_left", localizer.estimate(left))
+        if event.type is EventType.TASK_PROGRESSED:
+            yield self._fact("time_left", self._left)
         if event.type in (EventType.TASK_CHANGED, EventType.TASK_RESTARTED) and event.previous_status:
             yield self._fact("previous_status", without_marks(self._status(event.previous_status)))
         if self._kind is EventType.TASK_STALLED and event.since:
             yield self._fact("stalled", localizer.duration(event.observed_at - event.since))
+        if limit := event.overdue:
+            yield self._fact("limit", localizer.span(limit.length, limit.length))
         if usual := self._usual:
-            yield self._fact("usual", localizer.estimate(usual))
+            yield self._fact("usual", localizer.counted(f"usual.{usual.basis}", usual.runs, length=self._usual_span))
+
+    def _expected(self) -> Iterator[Fact | None]:
+        """Yield what is known of a run that did not appear."""
+        missing, localizer = self.event.expectation, self.localizer
+        if missing is None:
+            return
+        yield self._time("last_run", missing.last)
+        yield self._time("expected_at", missing.expected_at)
+        yield self._time("overdue_at", missing.overdue_at)
+        yield self._fact("every", localizer.period(missing.period))
+        yield self._fact("instance_id", one_line(missing.instance_id or "", ID_LIMIT), is_quoted=True)
 
     @property
-    def _usual(self) -> timedelta | None:
-        seconds = self.event.history and self.event.history.usual_seconds
-        return timedelta(seconds=seconds) if seconds else None
+    def _usual(self) -> Usual | None:
+        """How long such tasks take, where that says something: of those that completed it does if it took longer."""
+        event = self.event
+        if event.usual is None or event.type is not EventType.TASK_COMPLETED or event.task is None:
+            return event.usual
+        took = self._took(event.task)
+        return event.usual if took and event.usual.exceeded_by(took.total_seconds()) else None
+
+    @property
+    def _usual_span(self) -> str:
+        return usual_span(self.event.usual, self.localizer) if self.event.usual else ""
 
     def _fact(self, label: str, value: str, *, is_quoted: bool = False) -> Fact | None:
         if not value:
@@ -494,11 +548,11 @@ class Headline:
         """`PROD prod-orders-01: flavor change failed. VM not active in time (DBS.280277), 04:54`."""
         message, localizer = self._message, self._localizer
         push = self._clause
-        if message.subject and message.event.task:
+        if message.subject and message.operation:
             push = localizer.text("headline.subject", subject=message.subject, clause=push)
         if message.why:
             push = localizer.text("headline.why", head=push, why=message.why)
-        if message.event.task:
+        if message.operation:
             push = localizer.text("headline.time", head=push, time=self._time)
         if message.environment:
             push = localizer.text("headline.environment", environment=message.environment, head=push)
@@ -517,7 +571,7 @@ class Headline:
         """
         name, title = self._message.subject, self.title
         over = columns(self._bare_title(name)) - LOCK_SCREEN
-        if self._message.event.task is None or over <= 0:
+        if not self._message.operation or over <= 0:
             return title
         short = shortened(name, max(columns(name) - over, SHORT_NAME))
         if short == name:
@@ -528,7 +582,7 @@ class Headline:
     def line(self) -> str:
         """Fits a list that shows the state by itself: `prod-orders-01 · Flavor change · VM not active in time (…)`."""
         message = self._message
-        about = (message.subject, message.operation) if message.event.task else (self._clause,)
+        about = (message.subject, message.operation) if message.operation else (self._clause,)
         if message.event.follow_up:
             about = (message.subject, without_marks(message.detail))
         return " · ".join(filter(None, (*about, message.why)))
@@ -545,7 +599,7 @@ class Headline:
     @property
     def _clause(self) -> str:
         message = self._message
-        within = message.event.task is not None and message.known and bool(message.subject)
+        within = bool(message.operation) and message.known and bool(message.subject)
         operation = _within(message.operation, self._localizer) if within else message.operation
         return without_marks(message.clause_about(operation))
 
@@ -561,7 +615,7 @@ class Headline:
 
     def _bare_title(self, subject: str) -> str:
         message = self._message
-        if message.event.task is None or not subject:
+        if not message.operation or not subject:
             return self._clause
         values = {"subject": subject, "clause": self._clause, "verb": message.verb, "operation": message.operation}
         return self._localizer.text("headline.title", **values)
@@ -583,6 +637,21 @@ def _around_subject(language: Language, clause: str, why: str, *, named: bool) -
     whole = text(language, "headline.title_why", title=sentence, why=why) if why else sentence
     before, _, behind = whole.partition(_SUBJECT)
     return before, behind
+
+
+def usual_span(usual: Usual, localizer: Localizer) -> str:
+    """Return how long tasks usually take: `8 to 12 min`."""
+    return localizer.span(timedelta(seconds=usual.low), timedelta(seconds=usual.high))
+
+
+def time_left(usual: Usual | None, elapsed: timedelta, progress: float | None, localizer: Localizer) -> str:
+    """Return how much longer a running task takes: `about 4 to 8 min left`, `longer than usual`. Empty if not known."""
+    found = remaining(usual, elapsed.total_seconds(), progress)
+    if found is not None:
+        length = localizer.left(timedelta(seconds=found.low), timedelta(seconds=found.high))
+        return localizer.text("condition.left", length=length)
+    longer = usual is not None and usual.exceeded_by(elapsed.total_seconds())
+    return localizer.text("condition.longer") if longer else ""
 
 
 def _within(label: str, localizer: Localizer) -> str:

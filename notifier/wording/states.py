@@ -83,6 +83,10 @@ _UNLISTED = EventState(
 _STALLED = EventState(name="stalled", glyph="…", tone=_AMBER, status=TaskStatus.RUNNING, length_label="running_for")
 _ESCALATED = EventState(name="escalated", glyph="⇑", tone=_RED, status=TaskStatus.FAILED, length_label="ran_for")
 _REMINDED = EventState(name="reminded", glyph="◷", tone=_RED, status=TaskStatus.FAILED, length_label="ran_for")
+_OVERDUE = EventState(
+    name="overdue", glyph="⧖", tone=replace(_AMBER, emoji="⏳"), status=TaskStatus.RUNNING, length_label="running_for"
+)
+_MISSING = EventState(name="missing", glyph="∅", tone=_RED)
 _RESTARTED = EventState(
     name="restarted", glyph="↻", tone=replace(_BLUE, badge=_AMBER.badge), status=TaskStatus.RUNNING, verb_suffices=True
 )
@@ -116,7 +120,9 @@ EVENT_ROWS: Mapping[EventType, EventRow] = MappingProxyType(
         EventType.CHANNEL_GAVE_UP: EventRow(state=_GAVE_UP, sample_detail="gave up after 9 attempts, last: HTTP 503"),
         EventType.SOURCE_GAP: EventRow(state=_GAP),
         EventType.TASK_UNLISTED: EventRow(state=_UNLISTED),
+        EventType.TASK_MISSING: EventRow(state=_MISSING),
         EventType.TASK_STALLED: EventRow(state=_STALLED),
+        EventType.TASK_OVERDUE: EventRow(state=_OVERDUE),
         EventType.TASK_RESTARTED: EventRow(state=_RESTARTED),
         EventType.TASK_CHANGED: EventRow(state=_CHANGED),
         EventType.TASK_COMPLETED: EventRow(state=_COMPLETED),

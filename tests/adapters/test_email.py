@@ -16,6 +16,7 @@ import pytest
 from factories import (
     HOSTILE,
     T0,
+    USUAL,
     hostile_event,
     make_alert,
     make_delivery,
@@ -134,7 +135,7 @@ def failed(**changes: Any) -> Event:
         progress=96.0,
         fail_reason="The widget refused to turn.\nError code: ABC.123456.",
     )
-    values = {"environment": "production", "history": TaskHistory(failures=3, usual_seconds=480)}
+    values = {"environment": "production", "history": TaskHistory(failures=3), "usual": USUAL}
     return make_event(task, **values | changes)
 
 
@@ -180,7 +181,7 @@ class TestMessage:
             "Runbook          https://wiki.example.com/ABC.123456\n"
             "Ended            15 Jan 16:29:20 (UTC+8), after 12 min 20 s\n"
             "Stopped at       96%\n"
-            "Usually          about 8 min\n"
+            "Usually          7 to 10 min, from 14 runs on this instance\n"
             "History          3 failures on this instance in 24 h\n"
             "Instance status  normal\n"
             "Job              def160ec-c3ad-4647-8520-de0a8f84474c\n"

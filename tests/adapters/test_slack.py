@@ -16,6 +16,7 @@ from factories import (
     PROJECT_ID,
     T0,
     TASK_TYPES,
+    USUAL,
     decision,
     hostile_event,
     make_alert,
@@ -146,13 +147,13 @@ def message(*events: Event, language: Language = "en") -> Json:
 
 def test_a_failure_has_everything_in_the_order_that_people_read() -> None:
     task = make_task(progress=60, instance_status="normal", fail_reason="Quota `exceeded`: 64 < 72")
-    history = TaskHistory(failures=3, usual_seconds=480)
-    shown = message(make_event(task, environment="production", history=history))
+    history = TaskHistory(failures=3)
+    shown = message(make_event(task, environment="production", history=history, usual=USUAL))
     assert shown["text"] == "🔴 PROD gauss-6568-zzh: instance creation failed. Quota `exceeded`: 64 &lt; 72, 16:29"
     assert list(shown_texts(shown)) == [
         "🔴 *Instance creation failed on* `gauss-6568-zzh`  ·  *PROD*  ·  <!date^1768465760^{time_secs}|16:29:20>",
         "Quota `exceeded`: 64 < 72",
-        "Instance is *normal*  ·  ran 12 min 20 s, stopped at 60%  ·  usually about 8 min",
+        "Instance is *normal*  ·  ran 12 min 20 s, stopped at 60%  ·  usually 7 to 10 min, from 14 runs",
         "A quota of the account or project is used up.",
         "Try  Read which quota is named, free or raise it, then submit again.",
         "prod / cn-north-4  ·  job `31b8ae23`  ·  3 failures on this instance in 24 h",
@@ -340,8 +341,8 @@ def hostile_events(draw: st.DrawFn) -> Event:
     }
     if draw(st.booleans()):
         return replace(make_event_of(draw(st.sampled_from(OWN_TYPES))), detail=text, **changes)
-    history = TaskHistory(failures=2, usual_seconds=60, recovered_after=60)
-    changes |= {"type": draw(st.sampled_from(TASK_TYPES)), "history": history}
+    history = TaskHistory(failures=2, recovered_after=60)
+    changes |= {"type": draw(st.sampled_from(TASK_TYPES)), "history": history, "usual": USUAL}
     return make_event(hostile_event(text).task, previous_status=text, **changes)
 
 

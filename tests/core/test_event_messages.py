@@ -9,13 +9,25 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import pytest
-from factories import HOSTILE, T0, hostile_event, make_alert, make_event, make_events, make_gap, make_task
+from factories import (
+    HOSTILE,
+    T0,
+    USUAL,
+    hostile_event,
+    make_alert,
+    make_event,
+    make_events,
+    make_gap,
+    make_missing,
+    make_task,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.cli.samples import sample_event
 from notifier.core.causes import Cause, CauseCatalogue, Retryable
 from notifier.core.events import EventType
+from notifier.core.foreseen import OverdueLimit
 from notifier.core.ids import shorten_id, shorten_ids
 from notifier.core.model import Event, TaskHistory
 from notifier.core.routing import DeliveryRouting
@@ -49,7 +61,7 @@ def failed(**changes: object) -> Event:
         progress=96.0,
         fail_reason=TIMED_OUT,
     )
-    values = {"environment": "production", "history": TaskHistory(failures=3, usual_seconds=480, recovered_after=720)}
+    values = {"environment": "production", "history": TaskHistory(failures=3, recovered_after=720), "usual": USUAL}
     return make_event(task, **values | changes)
 
 
@@ -93,7 +105,7 @@ def test_a_title_begins_with_the_instance_and_fits_a_lock_screen() -> None:
 def test_a_preheader_goes_on_with_why_and_how_bad() -> None:
     assert english(failed()).headline.preheader == (
         "Timed out while waiting for the VM to become active (DBS.111205). 16:29. Instance is normal. "
-        "Ran 12 min 20 s, stopped at 96%. Usually about 8 min."
+        "Ran 12 min 20 s, stopped at 96%. Usually 7 to 10 min, from 14 runs."
     )
     assert chinese(failed()).headline.preheader.startswith("操作超时（DBS.111205）。16:29。实例状态 正常。")
 
@@ -115,7 +127,7 @@ def test_a_failure_says_how_bad_it_is_and_what_to_do() -> None:
     assert [without_marks(part) for part in message.conditions] == [
         "Instance is normal",
         "ran 12 min 20 s, stopped at 96%",
-        "usually about 8 min",
+        "usually 7 to 10 min, from 14 runs",
     ]
     assert message.meaning
     assert message.advice
@@ -178,7 +190,63 @@ def test_progress_without_a_number_has_none() -> None:
 
 def test_the_time_left_is_an_estimate() -> None:
     event = make_event(make_task(status="running"), type=EventType.TASK_PROGRESSED)
-    assert english(event).conditions[:2] == ("60%", "about 9 min left")
+    assert english(event).conditions[:2] == ("60%", "about 3 to 18 min left")
+
+
+def test_what_is_usual_narrows_the_time_left() -> None:
+    running = make_task(status="running", created_at=T0 - timedelta(minutes=5))
+    event = make_event(running, type=EventType.TASK_PROGRESSED, usual=USUAL)
+    assert english(event).conditions[:2] == ("60%", "about 2 to 5 min left")
+    assert english(event).conditions[-1] == "usually 7 to 10 min, from 14 runs"
+    assert chinese(event).conditions[1] == "剩余约 2 至 5 分钟"
+    assert chinese(event).conditions[-1] == "平时 7 至 10 分钟（最近 14 次）"
+
+
+def test_what_exceeds_the_usual_has_no_invented_end() -> None:
+    running = make_task(status="running", progress=None, created_at=T0 - timedelta(minutes=25))
+    event = make_event(running, type=EventType.TASK_PROGRESSED, usual=USUAL)
+    assert english(event).conditions[0] == "Longer than usual"
+    assert chinese(event).conditions[0] == "已超过平时用时"
+
+
+def test_only_a_success_that_took_longer_names_the_usual() -> None:
+    for minutes, shown in ((8, False), (31, True)):
+        task = make_task(status="completed", created_at=T0 - timedelta(minutes=minutes), ended_at=T0)
+        conditions = english(make_event(task, usual=USUAL)).conditions
+        assert ("usually 7 to 10 min, from 14 runs" in conditions) is shown
+        assert f"took {minutes} min" in [part.lower() for part in conditions]
+
+
+def test_an_overdue_task_says_what_that_is_based_on() -> None:
+    running = make_task(status="running", created_at=T0 - timedelta(minutes=31))
+    changes: dict[str, Any] = {"type": EventType.TASK_OVERDUE, "usual": USUAL}
+    learned = make_event(running, overdue=OverdueLimit(seconds=1_500), **changes)
+    assert english(learned).sentence == "Instance creation is overdue at 60% on \ue000gauss-6568-zzh\ue001"
+    assert "running 31 min" in [part.lower() for part in english(learned).conditions]
+    assert english(learned).notes == ("It counts as overdue after about 25 min, far longer than earlier runs took.",)
+    assert chinese(learned).notes == ("超过约 25 分钟视为超时，远长于以往用时。",)
+    fixed = make_event(running, overdue=OverdueLimit(seconds=1_800, matcher="operation=create"), **changes)
+    assert without_marks(english(fixed).notes[0]) == (
+        "It counts as overdue after 30 min: the limit of operation=create."
+    )
+    assert "notifier explain 31b8ae23" in english(learned).advice
+
+
+def test_a_missing_run_says_what_that_is_based_on() -> None:
+    message = english(make_missing(environment="production"))
+    assert message.headline.push == "PROD gauss-6568-zzh: manual backup is missing, 16:30"
+    assert message.headline.title == "gauss-6568-zzh: manual backup is missing (PROD)"
+    assert chinese(make_missing()).headline.title == "【未按时执行】gauss-6568-zzh 手动创建备份"
+    assert [without_marks(part) for part in message.conditions] == ["Last run 14 Jan 13:30:00"]
+    assert [without_marks(part) for part in message.notes] == [
+        "It recurs every 24 h, as 12 intervals show, and was expected at 13:30:00."
+    ]
+    expected = make_missing().expectation
+    assert expected
+    rule = replace(expected, rule="manual backup of prod-* every 26h", expected_at=None, last=None)
+    configured = english(make_missing(expectation=rule))
+    assert [without_marks(part) for part in configured.conditions] == ["No run is known"]
+    assert [without_marks(part) for part in configured.notes] == ["Configured: manual backup of prod-* every 26h."]
 
 
 def test_a_vanished_task_is_neither_a_success_nor_a_failure() -> None:
@@ -206,7 +274,7 @@ def test_the_facts_of_a_failure_have_names_for_channels_to_choose_by() -> None:
     names = ["created_at", "ended_at", "ran_for", "stopped_at", "usual", "instance_status", "job", "instance_id"]
     assert list(found) == names
     assert found["ended_at"].value == "15 Jan 16:29:20 (UTC+8)"
-    assert (found["usual"].value, found["stopped_at"].percent) == ("about 8 min", 96)
+    assert (found["usual"].value, found["stopped_at"].percent) == ("7 to 10 min, from 14 runs on this instance", 96)
     assert [name for name in names if found[name].quoted] == ["job", "instance_id"]
 
 

@@ -10,8 +10,6 @@ from factories import T0, make_event, make_task
 from notifier.core.events import EventType
 from notifier.core.history import (
     FAILURES_WITHIN,
-    MAX_OPERATIONS,
-    MIN_DURATIONS,
     HistoryFacts,
     HistoryQuery,
     query_for,
@@ -58,19 +56,11 @@ def test_only_events_that_need_care_ask_for_a_history() -> None:
         since=T0 - FAILURES_WITHIN,
         instances={("in-1", ""), ("in-2", ""), ("", "orders")},
         tried={(("in-1", ""), OPERATION), (("in-2", ""), OPERATION), (("", "orders"), OPERATION)},
-        operations=[OPERATION],
         apart_from={"a", "c", "d"},
     )
     (item, other) = with_history(routed(started, stalled), query(stalled), HistoryFacts())
     assert (item.event, item.channels) == (started, ("dba",))
     assert other.event.history == TaskHistory()
-
-
-def test_the_most_frequent_operations_are_measured() -> None:
-    tasks = [replace(ORDERS, job_id=f"job-{n}", name=f"operation-{n}") for n in range(MAX_OPERATIONS + 5)]
-    found = query(*map(failed, tasks), failed(tasks[-1], "again"))
-    assert len(found.operations) == MAX_OPERATIONS
-    assert found.operations[0] == tasks[-1].name
 
 
 def test_failures_of_one_batch_count_in_order() -> None:
@@ -88,19 +78,6 @@ def test_failures_of_one_batch_count_in_order() -> None:
     )
     counted = [history and history.failures for history in histories(facts, *events)]
     assert counted == [3, 1, 4, 4, 4, 1, 0]
-
-
-def test_the_median_of_enough_durations_is_usual() -> None:
-    def usual(*seconds: float) -> float | None:
-        (history,) = histories(HistoryFacts(durations={OPERATION: seconds}), failed(ORDERS))
-        assert history
-        return history.usual_seconds
-
-    assert usual(*[60.0] * (MIN_DURATIONS - 1)) is None
-    assert usual(9_000, 480, 470) == 480
-    assert usual(1, 2, 3, 10_000) == 2.5
-    (other,) = histories(HistoryFacts(durations={"another": [1.0] * 9}), failed(ORDERS))
-    assert other == TaskHistory(failures=1)
 
 
 def test_a_recovery_counts_for_the_first_failure_after_it() -> None:

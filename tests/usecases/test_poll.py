@@ -817,9 +817,9 @@ async def test_a_failure_has_the_history_of_its_instance_and_operation(
     assert len(report.events) == 4
     found = await histories(store)
     # The operation failed two days ago and succeeded an hour later; "recent" was another operation.
-    assert found[EventType.TASK_FAILED, "first"] == TaskHistory(failures=2, usual_seconds=480, recovered_after=3_600)
-    assert found[EventType.TASK_FAILED, "second"] == TaskHistory(failures=3, usual_seconds=480)
-    assert found[EventType.TASK_FAILED, "third"] == TaskHistory(failures=2, usual_seconds=480)
+    assert found[EventType.TASK_FAILED, "first"] == TaskHistory(failures=2, recovered_after=3_600)
+    assert found[EventType.TASK_FAILED, "second"] == TaskHistory(failures=3)
+    assert found[EventType.TASK_FAILED, "third"] == TaskHistory(failures=2)
     assert found[EventType.TASK_COMPLETED, "done"] is None
     await poll(source, store)
     assert await histories(store) == found  # recorded once

@@ -259,7 +259,7 @@ class _Layout:
 
     def _buttons(self, message: Message) -> Iterator[Json]:
         task, text = self.event.task, self.localizer.text
-        if task is None:
+        if not message.operation:
             return
         if self.annotations.acknowledged:
             yield button_element(Button(ButtonAction.UNACKNOWLEDGE, self.event.care_id), text("button.take_back"))
@@ -272,6 +272,8 @@ class _Layout:
             yield button_element(Button(ButtonAction.CONSOLE), text("button.console"), url=message.console_url)
         if message.runbook_url:
             yield button_element(Button(ButtonAction.RUNBOOK), text("button.runbook"), url=message.runbook_url)
+        if task is None:
+            return
         if self.annotations.mute:
             yield button_element(Button(ButtonAction.UNMUTE, self.event.care_id), text("button.unmute"))
         elif task.instance_id or task.instance_name:

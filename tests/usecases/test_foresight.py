@@ -1,0 +1,190 @@
+"""Foresight of polls: usual times in events, and overdue tasks, on either database."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from factories import T0, make_task
+from fakes import FakeClock, FakeSource
+
+from notifier.core.events import EventType
+from notifier.core.foreseen import OverdueLimit
+from notifier.core.matchers import parse_matcher
+from notifier.core.model import Task
+from notifier.core.overdue import FixedLimit, OverdueRules
+from notifier.core.polling import PollRules
+from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
+from notifier.core.usual import Runs, Usual, UsualBasis
+from notifier.core.usual_memory import UsualMemory
+from notifier.poll import PollReport, poll_once
+from notifier.ports import EventFilter
+from notifier.store.engine import SqlStore
+from notifier.store.histories import Histories
+
+RULES = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60))
+ROUTING = RoutingConfig(
+    routes=(Route(name="all", channels=("dba",)),), policies={"dba": ChannelPolicy(name="dba", digest_above=20)}
+)
+
+
+@pytest.fixture
+def source(clock: FakeClock) -> FakeSource:
+    return FakeSource(clock)
+
+
+async def poll(source: FakeSource, store: SqlStore, rules: PollRules = RULES) -> PollReport:
+    return await poll_once(source, store, owner="me", rules=rules, routing=ROUTING, force=True)
+
+
+MINUTE = timedelta(minutes=1)
+LIMITED = replace(RULES, overdue=OverdueRules())
+ALSO_LIMITED = replace(
+    RULES,
+    overdue=OverdueRules(limits=(FixedLimit(match=parse_matcher("operation=create"), limit=timedelta(hours=2)),)),
+)
+
+
+def runs(count: int, minutes: float = 10, **changes: Any) -> list[Task]:
+    """Return completed tasks of one operation, one a day."""
+    ends = [T0 - timedelta(days=day) for day in range(1, count + 1)]
+    done: dict[str, Any] = {"status": "completed", "fail_reason": None, "instance_id": "in-1"}
+    return [
+        make_task(f"run-{day}", **done | {"created_at": end - minutes * MINUTE, "ended_at": end} | changes)
+        for day, end in enumerate(ends)
+    ]
+
+
+def begun(minutes: float = 0, job_id: str = "now", **changes: Any) -> Task:
+    return make_task(
+        job_id,
+        **{"status": "running", "progress": None, "instance_id": "in-1", "created_at": T0 - minutes * MINUTE} | changes,
+    )
+
+
+async def test_events_of_tasks_carry_how_long_these_usually_take(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    source.tasks = runs(9)
+    await poll(source, store)
+    source.tasks = [*source.tasks, begun(), begun(job_id="other", name="another")]
+    known, unknown = sorted((await poll(source, store)).events, key=lambda event: event.job_id)
+    assert known.usual == Usual(low=600, middle=600, high=600, runs=9, basis=UsualBasis.INSTANCE, slow=600)
+    assert unknown.usual is None
+    clock.advance(9 * MINUTE)
+    source.tasks = [*source.tasks[:-2], make_task("now", instance_id="in-2", ended_at=clock.now())]
+    (failed,) = (await poll(source, store)).events
+    assert failed.usual
+    assert failed.usual.basis is UsualBasis.SOURCE
+
+
+async def test_what_is_far_longer_than_usual_is_overdue_once(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    memory = UsualMemory()
+
+    async def events() -> list[EventType]:
+        report = await poll_once(source, store, owner="me", rules=LIMITED, routing=ROUTING, force=True, usual=memory)
+        return [event.type for event in report.events]
+
+    source.tasks = [*runs(9), begun()]
+    assert await events() == []
+    clock.advance(24 * MINUTE)
+    assert await events() == []
+    clock.advance(2 * MINUTE)
+    assert await events() == [EventType.TASK_OVERDUE]
+    clock.advance(timedelta(hours=1))
+    assert await events() == []
+    memory = UsualMemory()  # of another process
+    assert await events() == []
+    (item, *_) = await store.read(lambda q: q.events(EventFilter(limit=1)))
+    assert item.event.overdue == OverdueLimit(seconds=1_500)
+    assert item.event.usual
+    assert item.event.late is False
+
+
+async def test_a_fixed_limit_takes_the_place_of_the_usual_one(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    source.tasks = [*runs(9), begun()]
+    await poll(source, store, ALSO_LIMITED)
+    clock.advance(119 * MINUTE)
+    assert (await poll(source, store, ALSO_LIMITED)).events == ()
+    clock.advance(2 * MINUTE)
+    (event,) = (await poll(source, store, ALSO_LIMITED)).events
+    assert event.overdue == OverdueLimit(seconds=7_200, matcher="operation=create")
+    lower = replace(
+        RULES,
+        overdue=OverdueRules(limits=(FixedLimit(match=parse_matcher("instance=gauss-*"), limit=timedelta(hours=1)),)),
+    )
+    assert [event.type for event in (await poll(source, store, lower)).events] == [EventType.TASK_OVERDUE]
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        RULES,
+        replace(RULES, overdue=OverdueRules(usual=False)),
+        replace(RULES, overdue=OverdueRules(ignore=(parse_matcher("instance=gauss-*"),))),
+    ],
+)
+async def test_what_is_not_judged_is_never_overdue(
+    store: SqlStore, source: FakeSource, clock: FakeClock, rules: PollRules
+) -> None:
+    source.tasks = [*runs(9), begun()]
+    await poll(source, store, rules)
+    clock.advance(timedelta(days=1))
+    assert (await poll(source, store, rules)).events == ()
+
+
+async def test_without_enough_runs_nothing_is_overdue(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
+    source.tasks = [*runs(7), begun()]
+    await poll(source, store, LIMITED)
+    clock.advance(timedelta(days=1))
+    assert (await poll(source, store, LIMITED)).events == ()
+
+
+async def test_a_task_that_goes_on_is_overdue_too_and_a_stuck_one_is_reported_once(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    rules = replace(LIMITED, stalled_after=timedelta(minutes=20), progress_step=0)
+    moving, stuck = begun(progress=10.0), begun(progress=10.0, job_id="stuck")
+    source.tasks = [*runs(9), moving, stuck]
+    await poll(source, store, rules)
+    found = []
+    for step in range(1, 8):
+        clock.advance(5 * MINUTE)
+        source.tasks = [*source.tasks[:-2], replace(moving, progress=10.0 + step), stuck]
+        found += [(step, event.type, event.job_id) for event in (await poll(source, store, rules)).events]
+    assert found == [(4, EventType.TASK_STALLED, "stuck"), (6, EventType.TASK_OVERDUE, "now")]
+
+
+async def test_after_an_absence_an_overdue_task_is_reported_late(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    source.tasks = [*runs(9), begun()]
+    await poll(source, store, LIMITED)
+    clock.advance(timedelta(hours=5))
+    (event,) = (await poll(source, store, LIMITED)).events
+    assert (event.type, event.late) == (EventType.TASK_OVERDUE, True)
+
+
+async def test_the_runs_are_read_once_in_a_quarter_of_an_hour(
+    store: SqlStore, source: FakeSource, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[tuple[str, str]] = []
+    original = Histories.runs
+
+    def counted(self: Histories, source: str, name: str) -> Runs:
+        read.append((source, name))
+        return original(self, source, name)
+
+    monkeypatch.setattr(Histories, "runs", counted)
+    memory = UsualMemory()
+    source.tasks = [*runs(9), begun(11)]
+    for _ in range(10):
+        await poll_once(source, store, owner="me", rules=LIMITED, routing=ROUTING, force=True, usual=memory)
+        clock.advance(2 * MINUTE)
+    assert read == [("prod", "CreateGaussDBV5Instance")] * 2
