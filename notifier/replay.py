@@ -20,11 +20,12 @@ from typing import Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from notifier.core import alerts, replays, tickets
+from notifier.core.calendars import CalendarEntry, StoredCalendar
 from notifier.core.delivery import Delivered, Delivery, Outcome, Skipped
 from notifier.core.identity import DirectChannel
 from notifier.core.model import Event, SourceOrigin
 from notifier.core.pacing import Pace
-from notifier.core.people import Acknowledgement
+from notifier.core.people import Acknowledgement, EventSubscription
 from notifier.core.polling import BATCH_ROWS, PlannedEvents
 from notifier.core.replays import HistoryFigures, RecordedHistory, SentMessage
 from notifier.core.routing import ChannelPolicy, RoutedEvent, RoutingConfig, route_events
@@ -91,6 +92,21 @@ class ReplayPeople(PlanPeople, SubscriptionRecords, Protocol):
     def acknowledge(self, acknowledgement: Acknowledgement) -> Acknowledgement:
         """Record an acknowledgement unless the event has one; return the one in force."""
 
+    def subscribe_to_events(self, subscription: EventSubscription) -> bool:
+        """Record a subscription to events; return False when it was there already."""
+
+
+class ReplayCalendars(CalendarCopies, Protocol):
+    """The copies of calendars."""
+
+    def claim_due(self, origins: Mapping[str, str], now: datetime, until: datetime) -> Sequence[str]:
+        """Return the calendars to read now, by name."""
+
+    def save_copy(
+        self, name: str, origin: str, entries: Sequence[CalendarEntry], now: datetime, next_at: datetime
+    ) -> None:
+        """Record a good copy."""
+
 
 class ReplayTx(DatabaseTime, Protocol):
     """What a replay needs of a transaction: all that planning and delivering need."""
@@ -108,8 +124,8 @@ class ReplayTx(DatabaseTime, Protocol):
         """What rules hold."""
 
     @property
-    def calendars(self) -> CalendarCopies:
-        """The calendars that say who is on duty."""
+    def calendars(self) -> ReplayCalendars:
+        """The calendars of holidays, and those that say who is on duty."""
 
     @property
     def channels(self) -> ReplayChannels:
@@ -296,6 +312,9 @@ class _Replay:
             for (at, source), items in groupby(kept, key=lambda item: (item.event.observed_at, item.event.source))
         ]
         known = {item.event.id for item in kept}
+        since = self._history.since
+        found.append((since, partial(_save_calendars, self._history.calendars)))
+        found += [(max(one.created_at, since), partial(_subscribe, one)) for one in self._history.subscriptions]
         found += [
             (one.at, partial(_acknowledge, one)) for one in self._history.acknowledgements if one.event_id in known
         ]
@@ -384,7 +403,10 @@ class _Replay:
             ),
         ]
         direct = {one.event.id: people for one in items if (people := tuple(filter(DirectChannel.parse, one.channels)))}
-        return [replace(one, channels=(*one.channels, *direct.get(one.event.id, ()))) for one in routed]
+        return [
+            replace(one, channels=tuple(dict.fromkeys((*one.channels, *direct.get(one.event.id, ())))))
+            for one in routed
+        ]
 
     # -- what is sent --
 
@@ -429,6 +451,21 @@ class _Replay:
 
 def _acknowledge(acknowledgement: Acknowledgement, tx: ReplayTx) -> None:
     tx.people.acknowledge(acknowledgement)
+
+
+def _subscribe(subscription: EventSubscription, tx: ReplayTx) -> None:
+    tx.people.subscribe_to_events(subscription)
+
+
+def _save_calendars(copies: Sequence[StoredCalendar], tx: ReplayTx) -> None:
+    now = tx.now()
+    tx.calendars.claim_due({one.name: one.origin for one in copies}, now, now)
+    for one in copies:
+        tx.calendars.save_copy(one.name, one.origin, one.entries, now, now)
+
+
+def _sent_to(item: RoutedEvent, more: Sequence[str]) -> RoutedEvent:
+    return replace(item, channels=tuple(dict.fromkeys((*item.channels, *more))))
 
 
 def _as_seen(event: Event, source: ReplayedSource | None) -> Event:

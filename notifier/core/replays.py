@@ -15,8 +15,9 @@ from notifier.core.events import EventType
 from notifier.core.identity import DirectChannel
 
 if TYPE_CHECKING:
+    from notifier.core.calendars import StoredCalendar
     from notifier.core.model import Event
-    from notifier.core.people import Acknowledgement
+    from notifier.core.people import Acknowledgement, EventSubscription
     from notifier.core.routing import RoutedEvent
 
 NIGHT_BEGINS, NIGHT_ENDS = 22, 7
@@ -40,6 +41,10 @@ class RecordedHistory:
     """Those of these events, without bodies, in the order in which they were planned."""
     acknowledgements: Sequence[Acknowledgement] = ()
     """Those of these events, in the order of their times."""
+    subscriptions: Sequence[EventSubscription] = ()
+    """Those that are in force at the end; who ended one is not known."""
+    calendars: Sequence[StoredCalendar] = ()
+    """The copies of calendars, as they are at the end."""
     begins: datetime | None = None
     """Time of the first event of all that are recorded; None where there is none."""
 

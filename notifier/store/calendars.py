@@ -7,7 +7,6 @@ from sqlalchemy import ColumnElement, bindparam, delete, select, update
 
 from notifier.core.calendars import CalendarEntry, StoredCalendar
 from notifier.store import rows
-from notifier.store.rows import NamedRow
 from notifier.store.schema import calendars
 from notifier.store.session import Session
 
@@ -25,7 +24,7 @@ class Calendars:
         if not names:
             return {}
         found = self._session.execute(select(calendars).where(calendars.c.name.in_(names)))
-        return {row.name: _calendar_of(row) for row in found}
+        return {row.name: rows.calendar_of(row) for row in found}
 
     def claim_due(self, origins: Mapping[str, str], now: datetime, until: datetime) -> Sequence[str]:
         """Return the calendars to read now, by name, and let nobody else read them until a time.
@@ -70,14 +69,3 @@ class Calendars:
 
     def _update(self, values: Mapping[str, object], *which: ColumnElement[bool]) -> None:
         self._session.execute(update(calendars).where(*which).values(values))
-
-
-def _calendar_of(row: NamedRow) -> StoredCalendar:
-    return StoredCalendar(
-        name=row.name,
-        entries=rows.entries_of(row.entries),
-        fetched_at=row.fetched_at,
-        tried_at=row.tried_at,
-        error=row.error,
-        origin=row.origin or "",
-    )

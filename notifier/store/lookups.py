@@ -152,6 +152,8 @@ class Lookups:
             events=found,
             deliveries=rows.deliveries_of(deliveries, carried, storms),
             acknowledgements=[rows.acknowledgement_of(row) for row in acknowledged],
+            subscriptions=self.event_subscriptions(),
+            calendars=[rows.calendar_of(row) for row in self._reader.query("recorded_calendars")],
             begins=first.at,
         )
 

@@ -370,6 +370,7 @@ _HISTORY: Mapping[str, Select[Any]] = {
     .join(events, events.c.id == acknowledgements.c.event_id)
     .where(*_RECORDED)
     .order_by(acknowledgements.c.at, acknowledgements.c.event_id),
+    "recorded_calendars": select(calendars).order_by(calendars.c.name),
     "first_record": select(func.min(events.c.observed_at).label("at")),
 }
 

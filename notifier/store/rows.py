@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from notifier.core.calendars import CalendarAge, CalendarEntry
+from notifier.core.calendars import CalendarAge, CalendarEntry, StoredCalendar
 from notifier.core.credentials import CredentialState
 from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState, Recipient, Resolution
 from notifier.core.diff import RecordedTask, TaskWrite
@@ -334,6 +334,18 @@ def health_of(row: NamedRow) -> ChannelHealth:
 def health_values(health: ChannelHealth) -> dict[str, object]:
     """Return the columns of the health of a channel, or of a budget of edits."""
     return _HEALTH.of(health)
+
+
+def calendar_of(row: NamedRow) -> StoredCalendar:
+    """Read a calendar."""
+    return StoredCalendar(
+        name=row.name,
+        entries=entries_of(row.entries),
+        fetched_at=row.fetched_at,
+        tried_at=row.tried_at,
+        error=row.error,
+        origin=row.origin or "",
+    )
 
 
 def acknowledgement_of(row: NamedRow) -> Acknowledgement:
