@@ -28,7 +28,7 @@ from notifier.core.pacing import Pace
 from notifier.core.people import Acknowledgement, EventSubscription
 from notifier.core.polling import BATCH_ROWS, PlannedEvents
 from notifier.core.replays import HistoryFigures, RecordedHistory, SentMessage
-from notifier.core.routing import ChannelPolicy, RoutedEvent, RoutingConfig, route_events
+from notifier.core.routing import RoutedEvent, RoutingConfig, route_events
 from notifier.core.tickets import Step, Ticket, TicketRules, happened, operation_of
 from notifier.deliver import (
     DeliveryQueue,
@@ -63,8 +63,11 @@ T = TypeVar("T")
 class ReplayReads(PlanReads, ThreadReads, Protocol):
     """What a replay reads of its store."""
 
-    def pending_channels(self) -> Mapping[str, datetime]:
-        """Return the channels that have something to send, each with the earliest time at which that may be claimed."""
+    def pending_channels(self, now: datetime) -> Sequence[str]:
+        """Return the channels that have something to send that has become available, by name."""
+
+    def next_pending(self, now: datetime) -> datetime | None:
+        """Return the first time after this one at which something to send becomes available."""
 
     def recorded_history(self, since: datetime, until: datetime) -> RecordedHistory:
         """Return what was recorded of the events from one time up to another, and what became of them."""
@@ -281,8 +284,8 @@ class _Replay:
         self._rules = rules
         self._store = store
         self._time = time
-        self._waiting: Mapping[str, datetime] = {}
-        """Channels that have something to send later, with the earliest time."""
+        self._next_pending: datetime | None = None
+        """When something to send becomes available."""
         self._stormy: dict[str, datetime] = {}
         """Sources that storms last on, with the time of the next poll that finds no failure, if none comes before."""
         self.notes = ReplayNotes()
@@ -345,19 +348,24 @@ class _Replay:
 
     def _advance(self, until: datetime) -> None:
         """Let everything happen that is due before a time."""
-        while (due := min((*self._waiting.values(), *self._stormy.values()), default=until)) < until:
+        while (due := self._next_due(until)) < until:
             self._time.at = max(due, self._time.at)
             quiet = [source for source, at in self._stormy.items() if at <= due]
             self._run(partial(self._end_storms, quiet) if quiet else lambda _: None)
 
+    def _next_due(self, until: datetime) -> datetime:
+        pending = () if self._next_pending is None else (self._next_pending,)
+        return min((*pending, *self._stormy.values()), default=until)
+
     def _run(self, happening: Callable[[ReplayTx], None]) -> None:
         """Let something happen, and deliver what is due then."""
 
-        def work(tx: ReplayTx) -> Mapping[str, datetime]:
+        def work(tx: ReplayTx) -> datetime | None:
             happening(tx)
-            return self._deliver(tx)
+            self._deliver(tx)
+            return tx.queries.next_pending(self._time.at)
 
-        self._waiting = self._store.run(work)
+        self._next_pending = self._store.run(work)
 
     def _record(self, source: str, items: Sequence[RoutedEvent], tx: ReplayTx) -> None:
         """Record the events of one poll and plan their deliveries, in batches as a poll does."""
@@ -410,22 +418,17 @@ class _Replay:
 
     # -- what is sent --
 
-    def _deliver(self, tx: ReplayTx) -> Mapping[str, datetime]:
-        """Deliver what is due; return the channels that have something to send later, with the earliest time."""
-        while True:
-            waiting = tx.queries.pending_channels()
-            due = [name for name, at in waiting.items() if at <= self._time.at]
-            if not due:
-                return waiting
-            for name in due:
-                policy = self._rules.routing.policies.get(name) or ChannelPolicy(name=name)
-                channel = _ReplayChannel(
-                    name=name,
-                    tickets=policy.tickets,
-                    digest_above=policy.digest_above,
-                    digest_size=policy.digest_size,
-                )
-                deliver_at_once(tx, channel, partial(self._answer, channel), owner=_OWNER, rules=_RULES)
+    def _deliver(self, tx: ReplayTx) -> None:
+        """Deliver what is due, and what that lets out."""
+        while sum([self._deliver_on(tx, name) for name in tx.queries.pending_channels(self._time.at)]):
+            pass
+
+    def _deliver_on(self, tx: ReplayTx, name: str) -> int:
+        policy = self._rules.routing.policy_of(name)
+        channel = _ReplayChannel(
+            name=name, tickets=policy.tickets, digest_above=policy.digest_above, digest_size=policy.digest_size
+        )
+        return len(deliver_at_once(tx, channel, partial(self._answer, channel), owner=_OWNER, rules=_RULES))
 
     def _answer(self, channel: _ReplayChannel, delivery: Delivery) -> Outcome:
         """Return what a service replies that takes everything."""

@@ -17,7 +17,15 @@ from notifier.cli.lookups import note_left_behind
 from notifier.cli.output import TableRow, cell, print_json, print_note, show
 from notifier.cli.views import View
 from notifier.config.config import Config
-from notifier.core.replays import NIGHT_HOURS, ChannelFigures, FailureFate, FailureRecord, HistoryFigures, SentMessage
+from notifier.core.replays import (
+    NIGHT_HOURS,
+    ChannelFigures,
+    FailureFate,
+    FailureRecord,
+    HistoryFigures,
+    SentMessage,
+    rule_of,
+)
 from notifier.replay import ReplayNotes, ReplayResult
 from notifier.wiring import replays
 
@@ -290,7 +298,7 @@ def _message_row(view: View, message: SentMessage) -> TableRow:
             cell(view.when(message.at)),
             cell(delivery.channel),
             cell(view.about(delivery)),
-            cell(delivery.rule),
+            cell(rule_of(delivery)),
         )
     )
 
@@ -421,6 +429,6 @@ def _message(value: SentMessage) -> documents.JsonDocument:
         "events": [event.id for event in delivery.events],
         "type": delivery.events[0].type.value,
         "digest": delivery.digest,
-        "rule": delivery.rule,
+        "rule": rule_of(delivery),
         "mention": list(value.mention),
     }

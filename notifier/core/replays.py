@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from notifier.core.delivery import Delivery, DeliveryState
 from notifier.core.events import EventType
-from notifier.core.identity import DirectChannel
+from notifier.core.holds import kind_of
 
 if TYPE_CHECKING:
     from notifier.core.calendars import StoredCalendar
@@ -200,7 +200,12 @@ def rule_family(delivery: Delivery) -> str:
     """
     if delivery.rule is None:
         return "mute" if " is muted until " in (delivery.reason or "") else ""
-    return delivery.rule.partition(":")[0]
+    return kind_of(delivery.rule)
+
+
+def rule_of(delivery: Delivery) -> str | None:
+    """Return the name of the rule that has held or suppressed what a delivery reports; None where none has."""
+    return delivery.rule or (delivery.routing.held.rule if delivery.routing.held else None)
 
 
 _COUNTED_BY = frozenset(("repeat", "flapping", "group"))
@@ -227,7 +232,7 @@ def figures_of(
         channels.setdefault(one.delivery.channel, []).append(one)
     return HistoryFigures(
         messages=sent,
-        by_channel={name: _channel_figures(channels[name], zone) for name in sorted(channels)},
+        by_channel={name: _channel_figures(channels[name], zone, instant=instant) for name in sorted(channels)},
         mentioned=Counter(who for one in sent for who in one.mention),
         by_type=Counter(str(one.delivery.events[0].type) for one in sent),
         failures=_failures(events, every, instant=instant),
@@ -235,7 +240,7 @@ def figures_of(
     )
 
 
-def _channel_figures(messages: Sequence[SentMessage], zone: ZoneInfo) -> ChannelFigures:
+def _channel_figures(messages: Sequence[SentMessage], zone: ZoneInfo, *, instant: bool) -> ChannelFigures:
     sent = [one for one in messages if one.delivery.state in SENT_STATES]
     others = [one.delivery for one in messages if one.delivery.state not in SENT_STATES]
     suppressed: Counter[str] = Counter()
@@ -247,13 +252,21 @@ def _channel_figures(messages: Sequence[SentMessage], zone: ZoneInfo) -> Channel
         messages=len(sent),
         digests=sum(one.delivery.digest and len(one.delivery.events) > 1 for one in sent),
         events=sum(len(one.delivery.events) for one in sent),
-        held=sum(len(one.delivery.events) for one in sent if one.delivery.rule is not None),
+        held=sum(_held(one, instant=instant) for one in sent),
         undelivered=sum(one.delivery.state is not DeliveryState.DELIVERED for one in sent),
         suppressed=suppressed,
         superseded=sum(len(one.events) for one in others if one.state is DeliveryState.SUPERSEDED),
         by_day=Counter(at.date() for at in times),
         by_night_hour=Counter(at.hour for at in times if at.hour in NIGHT_HOURS),
     )
+
+
+def _held(message: SentMessage, *, instant: bool) -> int:
+    """Return how many events of a message a rule has held back."""
+    events = message.delivery.events
+    if rule_of(message.delivery):
+        return len(events)
+    return sum(event.observed_at < message.at for event in events) if instant else 0
 
 
 def _failures(
@@ -272,7 +285,7 @@ def _failure(event: Event, accounts: Sequence[SentMessage], *, instant: bool) ->
     told = [one for one in accounts if one.delivery.state in SENT_STATES]
     if told:
         first = min(told, key=lambda one: one.at)
-        late = instant or first.delivery.rule is not None
+        late = instant or rule_of(first.delivery) is not None
         return FailureRecord(
             event=event,
             fate=FailureFate.TOLD,
@@ -286,8 +299,3 @@ def _failure(event: Event, accounts: Sequence[SentMessage], *, instant: bool) ->
     if "mute" in families:
         return FailureRecord(event=event, fate=FailureFate.MUTED, reasons=reasons)
     return FailureRecord(event=event, fate=FailureFate.DROPPED if accounts else FailureFate.UNROUTED, reasons=reasons)
-
-
-def is_direct(channel: str) -> bool:
-    """Return whether a channel is one person."""
-    return DirectChannel.parse(channel) is not None

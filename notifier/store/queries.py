@@ -114,9 +114,14 @@ class Queries(Lookups):
         found = self._session.execute(statements.LOUD_THREADS, {"channel": channel, "subjects": list(subjects)})
         return set(found.scalars())
 
-    def pending_channels(self) -> Mapping[str, datetime]:
-        """Return the channels that have something to send, each with the earliest time at which that may be claimed."""
-        return {row.channel: row.at for row in self._session.execute(statements.PENDING_CHANNELS)}
+    def pending_channels(self, now: datetime) -> Sequence[str]:
+        """Return the channels that have something to send that has become available, by name."""
+        return list(self._session.execute(statements.PENDING_CHANNELS, {"now": now}).scalars())
+
+    def next_pending(self, now: datetime) -> datetime | None:
+        """Return the first time after this one at which something to send becomes available."""
+        found: datetime | None = self._session.execute(statements.NEXT_PENDING, {"now": now}).scalar()
+        return found
 
     def direct_channels(self) -> Sequence[str]:
         """Return the names of channels to one person that have something to send."""

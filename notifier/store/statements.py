@@ -593,10 +593,15 @@ SETTLE = compiled(
 SETTLE_WITH_RECIPIENTS = compiled(SETTLE.values(recipients=bindparam("new_recipients")))
 
 PENDING_CHANNELS = compiled(
-    select(deliveries.c.channel, func.min(deliveries.c.available_at).label("at"))
-    .where(deliveries.c.state == DeliveryState.PENDING)
+    select(deliveries.c.channel)
+    .where(deliveries.c.state == DeliveryState.PENDING, deliveries.c.available_at <= bindparam("now"))
     .group_by(deliveries.c.channel)
     .order_by(deliveries.c.channel)
+)
+NEXT_PENDING = compiled(
+    select(func.min(deliveries.c.available_at).label("at")).where(
+        deliveries.c.state == DeliveryState.PENDING, deliveries.c.available_at > bindparam("now")
+    )
 )
 WAITING_PROGRESS = compiled(
     select(deliveries.c.id, delivery_events.c.event_id, delivery_events.c.subject)

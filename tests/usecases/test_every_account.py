@@ -1,0 +1,58 @@
+"""Whatever the configuration, the hour and the crash: every event has exactly one account on each channel."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from generators.happenings import Happening, happenings
+from generators.hours import changes, starts_before
+from generators.routings import routings
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+from stage import Stage
+
+from notifier.core.delivery import DeliveryState
+from notifier.core.routing import RoutingConfig
+
+FINAL = {DeliveryState.DELIVERED, DeliveryState.DEAD, DeliveryState.SUPPRESSED, DeliveryState.SUPERSEDED}
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[datetime, tuple[RoutingConfig, RoutingConfig], list[Happening]]:
+    """When it begins, two configurations, and what happens."""
+    change = draw(changes())
+    both = draw(routings(change.zone)), draw(routings(change.zone))
+    return draw(starts_before(change)), both, draw(happenings())
+
+
+@contextmanager
+def played(start: datetime, both: tuple[RoutingConfig, RoutingConfig], story: list[Happening]) -> Iterator[Stage]:
+    stage = Stage(start, *both)
+    try:
+        for happening in story:
+            stage.happen(happening)
+        stage.settle_down()
+        yield stage
+    finally:
+        stage.close()
+
+
+@settings(max_examples=settings().max_examples // 2)
+@given(histories())
+def test_every_event_has_one_account_on_each_channel(
+    history: tuple[datetime, tuple[RoutingConfig, RoutingConfig], list[Happening]],
+) -> None:
+    with played(*history) as stage:
+        ledger = stage.run(lambda tx: tx.queries.ledger())
+        assert ledger.unaccounted == ()
+        assert {state for state, count in ledger.by_state.items() if count} <= FINAL
+        accounts = Counter((event.id, one.channel) for one in stage.history() for event in one.events)
+        note(f"{len(accounts)} accounts")
+        assert [pair for pair, count in accounts.items() if count != 1] == []
+        assert ledger.pairs == len(accounts)
+        empty = text("SELECT count(*) FROM deliveries WHERE id NOT IN (SELECT delivery_id FROM delivery_events)")
+        assert stage.run(lambda tx: tx.queries._session.connection.execute(empty).scalar()) == 0
