@@ -337,7 +337,7 @@ class _Replay:
                 alerts_left_out += 1
             else:
                 seen = _as_seen(event, sources.get(event.source))
-                if seen != event:
+                if (seen.environment, seen.labels) != (event.environment, event.labels):
                     changed.add(event.source)
                 yield replace(item, event=seen)
         self.notes = replace(
@@ -472,7 +472,10 @@ def _sent_to(item: RoutedEvent, more: Sequence[str]) -> RoutedEvent:
 
 
 def _as_seen(event: Event, source: ReplayedSource | None) -> Event:
-    """Return an event with the environment and the labels that the configuration gives its source."""
+    """Return an event with the environment and the labels that the configuration gives its source.
+
+    What it closes follows from what the configuration has sent.
+    """
     if source is None:
         return event
-    return replace(event, environment=source.origin.environment, labels=source.origin.labels)
+    return replace(event, environment=source.origin.environment, labels=source.origin.labels, closes=None)

@@ -236,7 +236,7 @@ WHERE events.observed_at >= :since AND events.observed_at < :until ORDER BY deli
 SELECT acknowledgements.event_id, acknowledgements."by", acknowledgements.name, acknowledgements.at
 FROM acknowledgements JOIN events ON events.id = acknowledgements.event_id
 WHERE events.observed_at >= :since AND events.observed_at < :until ORDER BY acknowledgements.at, acknowledgements.event_id;
--- name: calendars
+-- name: recorded_calendars
 -- takes:
 -- gives: name, origin, entries, fetched_at time, tried_at time, next_at time, error
 SELECT calendars.name, calendars.origin, calendars.entries, calendars.fetched_at, calendars.tried_at, calendars.next_at, calendars.error

@@ -41,7 +41,7 @@ def played(start: datetime, both: tuple[RoutingConfig, RoutingConfig], story: li
         stage.close()
 
 
-@settings(max_examples=settings().max_examples // 2)
+@settings(max_examples=settings().max_examples // 4)
 @given(histories())
 def test_every_event_has_one_account_on_each_channel(
     history: tuple[datetime, tuple[RoutingConfig, RoutingConfig], list[Happening]],
