@@ -17,9 +17,9 @@ from typing import TypeAlias
 
 from notifier.core.delivery import Delivery, DeliveryState
 from notifier.core.events import EventType
-from notifier.core.model import ClosedFailure, Event, id_of
+from notifier.core.model import ClosedFailure, Event, Task, id_of
 from notifier.core.people import Acknowledgement
-from notifier.core.routing import Route, RoutedEvent, RoutingConfig
+from notifier.core.routing import Otherwise, Route, RoutedEvent, RoutingConfig
 from notifier.core.severity import Severity
 from notifier.core.tickets import happened, operation_of
 from notifier.core.windows import Window
@@ -367,6 +367,8 @@ def _with_clocks(one: OpenFailure, item: RoutedEvent, routing: RoutingConfig, no
 
 
 def _clocks_of(route: Route) -> Iterator[FailureClock]:
+    if route.withholds is Otherwise.DROP:
+        return
     if route.remind:
         yield FailureClock(kind=ClockKind.REMIND, name=route.name)
     if route.escalate:
@@ -396,6 +398,21 @@ def unacknowledged(one: OpenFailure, name: str, now: datetime) -> OpenFailure:
     return open_again.noted(HistoryEntry(at=now, kind=HistoryKind.REOPENED, name=name))
 
 
+def goes_on(one: OpenFailure, task: Task | None) -> bool:
+    """Return whether a task that had stalled, which is recorded like this by now, has changed since."""
+    was = one.latest.task
+    return (
+        bool(one.job_id)
+        and was is not None
+        and task is not None
+        and (task.status, task.progress)
+        != (
+            was.status,
+            was.progress,
+        )
+    )
+
+
 def renamed(one: OpenFailure, source: str) -> OpenFailure:
     """Return a failure of a source that has another name from now on. The ids of its events stay."""
     task = replace(one.latest.task, source=source) if one.latest.task else None
@@ -415,16 +432,11 @@ def start(clock: FailureClock, routing: RoutingConfig, now: datetime) -> Failure
     """Return a clock that counts from now on; None where the configuration has none of its name any more."""
     due_at: datetime | None = None
     if clock.kind is ClockKind.REMIND:
-        waits = remind_waits(routing, clock.name)
+        waits = next((one.remind for one in routing.routes if one.name == clock.name), ())
         due_at = now + waits[0] if waits else None
     elif (escalation := routing.escalations.get(clock.name)) and escalation.steps:
         due_at = due_after(now, escalation.step(0).after, escalation.window(0))
     return None if due_at is None else replace(clock, position=0, started_at=now, due_at=due_at)
-
-
-def remind_waits(routing: RoutingConfig, route: str) -> Sequence[timedelta]:
-    """Return the waits between reminders of a route; nothing where it has none."""
-    return next((one.remind for one in routing.routes if one.name == route), ())
 
 
 def due_after(start_at: datetime, wait: timedelta, window: Window | None) -> datetime | None:

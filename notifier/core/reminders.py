@@ -22,7 +22,6 @@ from notifier.core.failures import (
     HistoryKind,
     OpenFailure,
     due_after,
-    remind_waits,
     start,
 )
 from notifier.core.model import Event, FollowUp, event_id
@@ -66,7 +65,7 @@ def decide_due(
 
     Args:
         found: failures that nobody else changes meanwhile.
-        routing: the configuration by now; what it no longer has is not sent.
+        routing: the configuration by now, with its routes as they are now; what it no longer has is not sent.
         muted_until: a mute postpones what is due.
         now: the present time.
     """
@@ -111,8 +110,12 @@ def _postponed(one: OpenFailure, routing: RoutingConfig, muted_until: MutedUntil
     soon = [clock for clock in clocks if clock.due_at is not None and clock.due_at <= now + MAX_AHEAD]
     until = muted_until(one.latest) if soon else None
     if until is not None:
-        clocks = tuple(replace(clock, due_at=until) if clock in soon and until > now else clock for clock in clocks)
+        clocks = tuple(_not_before(clock, until) if clock in soon else clock for clock in clocks)
     return one if clocks == one.clocks else replace(one, clocks=clocks, changed_at=now)
+
+
+def _not_before(clock: FailureClock, at: datetime) -> FailureClock:
+    return replace(clock, due_at=max(clock.due_at or at, at))
 
 
 def _kept(clock: FailureClock, routing: RoutingConfig, now: datetime) -> FailureClock | None:
@@ -124,7 +127,7 @@ def _kept(clock: FailureClock, routing: RoutingConfig, now: datetime) -> Failure
         return None
     if clock.due_at is None or clock.due_at > now:
         return clock
-    due_at = now if timing.window is None else timing.window.next_opening(now)
+    due_at = timing.possible_at(now)
     if due_at is None:
         return None
     return clock if due_at <= now else replace(clock, due_at=due_at)
@@ -143,17 +146,29 @@ class _Timing:
     def of(cls, clock: FailureClock, routing: RoutingConfig) -> _Timing | None:
         """Return that of a clock; None where the configuration has none of its name any more."""
         if clock.kind is ClockKind.REMIND:
-            waits = remind_waits(routing, clock.name)
-            return cls(window=None, wait=waits[min(clock.position, len(waits) - 1)]) if waits else None
+            route = _route(routing, clock.name)
+            if route is None:
+                return None
+            wait = route.remind[min(clock.position, len(route.remind) - 1)]
+            return cls(window=route.active if route.withholds else None, wait=wait)
         escalation = routing.escalations.get(clock.name)
         if escalation is None or (clock.position >= len(escalation.steps) and escalation.repeat is None):
             return None
         return cls(window=escalation.window(clock.position), wait=_wait_before(escalation, clock.position))
 
+    def possible_at(self, now: datetime) -> datetime | None:
+        """Return the first time from now on at which the message may be sent; None where there is none."""
+        return now if self.window is None else self.window.next_opening(now)
+
     @property
     def ahead(self) -> timedelta:
         """How long before it is due the message may go along with others."""
         return min(self.wait / SHARE_AHEAD, MAX_AHEAD)
+
+
+def _route(routing: RoutingConfig, name: str) -> Route | None:
+    """Return the route of this name if it reminds of failures."""
+    return next((route for route in routing.routes if route.name == name and route.remind), None)
 
 
 def _wait_before(escalation: Escalation, position: int) -> timedelta:
@@ -240,7 +255,8 @@ class _Message:
     def _channels(self) -> Sequence[str]:
         """Return where it is sent. Channels that keep tickets have their own way to show that one is open."""
         if self.kind is ClockKind.REMIND:
-            wanted = next(one.channels for one in self.routing.routes if one.name == self.name)
+            route = _route(self.routing, self.name)
+            wanted = route.channels if route else ()
         else:
             wanted = self.routing.escalations[self.name].step(self.position).channels
         return [channel for channel in wanted if channel not in self.routing.ticket_channels]

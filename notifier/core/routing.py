@@ -191,6 +191,8 @@ class RoutingConfig:
     """Policy of each direct channel, less its name; None where no direct channel can be served."""
     places: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Configured channels by the name that a direct channel to the same place would have."""
+    escalations: Mapping[str, Escalation] = field(default_factory=dict)
+    """By name."""
 
     def policy_of(self, channel: str) -> ChannelPolicy:
         """Return the policy of a channel: its own, or the usual one."""
@@ -215,9 +217,6 @@ class RoutingConfig:
     def calendars(self) -> frozenset[str]:
         """Names of the calendars that windows of routes depend on."""
         return frozenset(route.calendar for route in self.routes if route.calendar)
-
-    escalations: Mapping[str, Escalation] = field(default_factory=dict)
-    """By name."""
 
     @property
     def ticket_channels(self) -> Sequence[str]:

@@ -25,6 +25,7 @@ from notifier.retention import PruneReport, prune
 from notifier.service.delivering import Delivering
 from notifier.service.monitoring import Heartbeat, Monitoring
 from notifier.service.polling import Polling
+from notifier.service.reminding import Reminding
 from notifier.service.reporting import ErrorThrottle
 from notifier.service.roles import ALL_ROLES, Role, writes_data
 from notifier.service.scheduler import Jobs, Scheduler
@@ -108,6 +109,7 @@ class Service:
             app, jobs=self.jobs, heartbeat=self.heartbeat, wake=self.delivering.wake, polling_since=polling_since
         )
         self.scheduling = Scheduling(app, wake=self.delivering.wake)
+        self.reminding = Reminding(app, wake=self.delivering.wake)
         self._transports: Sequence[ChatTransport] = ()
         self._replica: Replica | None = None
         self._reports = ErrorThrottle("replica.report_failed", "replica.report_recovered")
@@ -226,6 +228,8 @@ class Service:
         if writes_data(self.roles):
             scheduler.every(HOUSEKEEPING_INTERVAL, "monitor", self.monitoring.run)
             scheduler.every(PRUNE_INTERVAL, "prune", self.prune)
+            if self.reminding.needed:
+                scheduler.every(HOUSEKEEPING_INTERVAL, "remind", self.reminding.run)
             if self.scheduling.reads_calendars:
                 scheduler.every(CALENDAR_INTERVAL, "calendars", self.scheduling.read_calendars, at_once=True)
         return scheduler
@@ -298,6 +302,8 @@ async def poll_and_deliver(app: App, *, deliver: bool = True) -> Summary:
         polls = (service.polling.poll(source, force=True, send_heartbeat=False) for source in app.sources.values())
         reports = await asyncio.gather(*polls)
         await service.monitoring.run()
+        if service.reminding.needed:
+            await service.reminding.run()
         if deliver:
             await service.delivering.drain()
         await service.prune()

@@ -72,6 +72,10 @@ class Queries(Lookups):
         row = self._session.execute(statements.LATEST_EVENT, {"source": source, "job_id": job_id}).one_or_none()
         return None if row is None else rows.routed_of(row)
 
+    def any_due_failure(self) -> bool:
+        """Return whether an open failure is due."""
+        return self._session.execute(statements.ANY_DUE_FAILURE, {"before": self.now()}).first() is not None
+
     def statistics(self, since: datetime) -> Sequence[TaskStatistics]:
         """Count the tasks that changed at or after this time, by name, the most frequent first."""
         names = self._session.execute(statements.TASK_NAMES).scalars()

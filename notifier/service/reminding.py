@@ -1,0 +1,48 @@
+"""Reminders and escalations of a service."""
+
+from collections.abc import Callable
+
+import structlog
+
+from notifier.core.errors import StoreError
+from notifier.failures import remind
+from notifier.service.reporting import ErrorThrottle
+from notifier.wiring.app import App
+
+log = structlog.get_logger("notifier")
+
+
+class Reminding:
+    """Reminds of open failures that nobody acknowledges, and escalates them."""
+
+    def __init__(self, app: App, *, wake: Callable[[], None]) -> None:
+        """Call `wake` when deliveries are planned."""
+        self._app = app
+        self._wake = wake
+        self._errors = ErrorThrottle("remind.failed", "remind.recovered")
+
+    @property
+    def needed(self) -> bool:
+        """Whether a route wants reminders or an escalation."""
+        return any(route.remind or route.escalate for route in self._app.routing.routes)
+
+    async def run(self) -> None:
+        """Send what is due."""
+        try:
+            report = await remind(self._app.store, routing=self._app.routing)
+        except StoreError as error:
+            self._errors.failed(error, self._app.clock.monotonic())
+            return
+        self._errors.recovered()
+        for event in report.events:
+            about = event.follow_up
+            log.info(
+                f"failure.{event.type.removeprefix('task.')}",
+                failure=about and about.failure_id,
+                source=event.source,
+                job_id=event.job_id,
+                number=about and about.number,
+                together=about and about.together,
+            )
+        if report.deliveries:
+            self._wake()
