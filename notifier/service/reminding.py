@@ -37,7 +37,7 @@ class Reminding:
         for event in report.events:
             about = event.follow_up
             log.info(
-                f"failure.{event.type.removeprefix('task.')}",
+                str(event.type),
                 failure=about and about.failure_id,
                 source=event.source,
                 job_id=event.job_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -299,7 +300,7 @@ def test_failures_that_came_one_after_the_other_come_to_be_told_together() -> No
     assert messages < 20, "and not one for each of the failures and each of the waits"
     for one in run.failures.values():
         reminded = [entry.at for entry in one.history]
-        waits = [after - before for before, after in zip(reminded, reminded[1:], strict=False)]
+        waits = [after - before for before, after in pairwise(reminded)]
         assert all(HOUR - reminders.MAX_AHEAD <= wait <= HOUR for wait in waits)
 
 
