@@ -13,7 +13,7 @@ from notifier.config.config import Config
 from notifier.core.durations import format_duration
 from notifier.core.events import EventType
 from notifier.core.fields import FIELDS, LABEL_PREFIX, OPERATION_KINDS, label_fields
-from notifier.core.matchers import Matcher, is_glob
+from notifier.core.matchers import Matcher, fits, is_glob
 from notifier.core.model import TaskStatus
 from notifier.core.rota import rota_named
 from notifier.core.routing import Route, channels_of, explain_fields
@@ -100,6 +100,10 @@ def types_reaching(config: Config, channel: str) -> Mapping[EventType, bool]:
     routes = [_without_task(route) for route in config.routes]
     found: dict[EventType, bool] = {}
     for kind in EventType:
+        if kind.traits.follows_up:
+            if channel in _followed_up(config, kind):
+                found[kind] = True
+            continue
         sources = config.sources if kind.about_source else (None,)
         routed = {name for of in sources for name in channels_of(explain_fields(typical_fields(kind, of), routes))}
         if channel in routed:
@@ -107,6 +111,14 @@ def types_reaching(config: Config, channel: str) -> Mapping[EventType, bool]:
         elif not routed and not kind.about_task and channel in config.alert_channels:
             found[kind] = False
     return found
+
+
+def _followed_up(config: Config, kind: EventType) -> set[str]:
+    """Return the channels that reminders or escalations go to. What routes match says nothing about these."""
+    if kind is EventType.TASK_REMINDED:
+        return {name for route in config.routes if route.remind for name in route.all_channels}
+    used = {route.escalate for route in config.routes}
+    return {name for one in config.escalations if one.name in used for step in one.steps for name in step.channels}
 
 
 def warnings(config: Config) -> Iterable[str]:
@@ -118,6 +130,7 @@ def warnings(config: Config) -> Iterable[str]:
             some = f"({', '.join(reach.possibly)}): no route takes all of them."
             yield f"Only some failed tasks{reach.whose} would reach a channel {some}"
     routed = {channel for route in config.routes for channel in route.all_channels}
+    routed |= _followed_up(config, EventType.TASK_ESCALATED)
     for channel in config.channels:
         if channel.name not in routed:
             yield f"No route leads to the channel {channel.name}."
@@ -126,6 +139,7 @@ def warnings(config: Config) -> Iterable[str]:
                 f"The channel {channel.name} will never open a ticket: no route sends failures there."
                 ' Add one with match: ["type=~task.(failed|stalled|unlisted)"].'
             )
+    yield from _unacknowledged(config)
     yield from _long_waits(config)
     yield from _held_one_by_one(config)
     yield from _unused_templates(config)
@@ -183,6 +197,45 @@ def _silent_mentions(config: Config) -> Iterable[str]:
                 f"Route {route.name} mentions nobody: none of the failures that it takes is critical or an error."
                 " Give it severity: error, or remove mention."
             )
+
+
+def _unacknowledged(config: Config) -> Iterable[str]:
+    """Return warnings about reminders and escalations that never come, or that nobody can stop from a chat."""
+    used = {route.escalate for route in config.routes}
+    for escalation in config.escalations:
+        if escalation.name not in used:
+            yield (
+                f"No route uses the escalation {escalation.name}: give one escalate: {escalation.name}, or remove it."
+            )
+    for route in config.routes:
+        types = _types_of(route)
+        if types and all(kind.traits.follows_up for kind in types):
+            yield (
+                f"Route {route.name} takes no event: reminders and escalations are not matched by routes, but go where"
+                " remind and escalate of a route lead."
+            )
+    following = [route for route in config.routes if route.remind or route.escalate]
+    for route in following:
+        if not any(_takes_failures(route, kind, source) for kind in EventType for source in config.sources):
+            what = "remind" if route.remind else "escalate"
+            yield f"Route {route.name} takes no failures, so its {what} has no effect. Remove it."
+    if following and not config.expected.chat:
+        yield (
+            f"Route {following[0].name} reminds of failures until somebody acknowledges them, which only"
+            " `notifier ack` can do: there is no section chat."
+        )
+
+
+def _types_of(route: Route) -> Sequence[EventType]:
+    """Return the types of events that the matchers of a route for types let through."""
+    matchers = [matcher for matcher in route.match if matcher.field == "type"]
+    return [kind for kind in EventType if all(fits(matcher, {"type": kind.value}) for matcher in matchers)]
+
+
+def _takes_failures(route: Route, kind: EventType, source: SourceSettings) -> bool:
+    """Return whether a route may take an event of this type that opens a failure."""
+    (verdict,) = explain_fields(typical_fields(kind, source), [_without_task(route)])
+    return kind.traits.needs_care and verdict.matched
 
 
 LONG_WAIT = timedelta(minutes=15)

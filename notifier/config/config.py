@@ -15,6 +15,7 @@ from notifier.config.calendars import CalendarSettings, RotaSettings
 from notifier.config.causes import CauseFileSetting, repeated_ids
 from notifier.config.chat import ChatSettings
 from notifier.config.entries import ChannelEntry, Source
+from notifier.config.escalations import EscalationSettings, EscalationStepSettings
 from notifier.config.links import ConsoleUrl, RunbookUrl, default_console_url
 from notifier.config.network import NetworkSettings
 from notifier.config.routes import RouteEntry
@@ -25,8 +26,10 @@ from notifier.config.web import WebSettings
 from notifier.core.causes import CauseCatalogue
 from notifier.core.dispatch import SENT_WITHIN
 from notifier.core.durations import format_duration
+from notifier.core.escalations import Escalation
 from notifier.core.health_facts import ConfiguredSource, Expected
 from notifier.core.rota import Rota, rota_named
+from notifier.core.routing import Route
 from notifier.settings.base import Settings
 from notifier.settings.explain import Loc, error_detail
 from notifier.settings.types import HttpUrl
@@ -50,14 +53,15 @@ def _accepted(mentions: Iterable[str], channels: Iterable[ChannelSettings]) -> b
     return any(channel.accepts_mention(one) for one in mentions for channel in channels)
 
 
-def _unmentionable(entry: str, channels: Iterable[ChannelSettings]) -> str:
-    """Return why none of a route's channels can mention an entry, and what they understand."""
+def _unmentionable(entry: str, channels: Iterable[ChannelSettings], section: object = "routes") -> str:
+    """Return why none of the channels of a route or a step can mention an entry, and what they understand."""
+    what = "step" if section == "escalations" else "route"
     forms = {channel.kind: channel.mention_forms for channel in channels if channel.mention_forms}
     if not forms:
-        return f"no channel of this route can mention anybody, so {entry!r} has no effect. Remove it."
+        return f"no channel of this {what} can mention anybody, so {entry!r} has no effect. Remove it."
     known = "; ".join(f"{kind} takes {form}" for kind, form in forms.items())
     whom = "anybody of" if rota_named(entry) else ""
-    return f"no channel of this route can mention {' '.join(filter(None, (whom, repr(entry))))}: {known}."
+    return f"no channel of this {what} can mention {' '.join(filter(None, (whom, repr(entry))))}: {known}."
 
 
 def _no_template(name: str, channels: Iterable[ChannelSettings]) -> str:
@@ -101,6 +105,8 @@ class Config(Settings):
     """Which events go to which channels."""
     rotas: tuple[RotaSettings, ...] = ()
     """Who is on duty when. `@rota:NAME` in a `mention` becomes that person."""
+    escalations: tuple[EscalationSettings, ...] = ()
+    """What follows where nobody acknowledges a failure; routes name them as `escalate`."""
     delivery: DeliverySettings = DeliverySettings()
     alerts: AlertSettings = AlertSettings()
     retention: RetentionSettings = RetentionSettings()
@@ -145,9 +151,17 @@ class Config(Settings):
     @model_validator(mode="after")
     def _every_mention_is_understood(self) -> Self:
         channels = {channel.name: channel for channel in self.channels}
+        mentioning: list[tuple[Loc, Route | EscalationStepSettings]] = [
+            *((("routes", number), route) for number, route in enumerate(self.routes)),
+            *(
+                (("escalations", number, "steps", place), step)
+                for number, one in enumerate(self.escalations)
+                for place, step in enumerate(one.steps)
+            ),
+        ]
         found = [
-            error_detail(("routes", number, "mention", position), _unmentionable(entry, leading))
-            for number, route in enumerate(self.routes)
+            error_detail((*place, "mention", position), _unmentionable(entry, leading, place[0]))
+            for place, route in mentioning
             for leading in [[channels[name] for name in route.all_channels if name in channels]]
             for position, entry in enumerate(route.mention)
             if leading and not _accepted(self.mentions_of(entry), leading)
@@ -215,6 +229,11 @@ class Config(Settings):
         """The causes that explain the reasons of failed tasks: those of `causes`, then the built-in ones."""
         own = [entry.cause() for file in self.causes for entry in file.entries]
         return builtin_catalogue().extended(own) if own else builtin_catalogue()
+
+    @cached_property
+    def escalations_by_name(self) -> Mapping[str, Escalation]:
+        """The escalations as values of the core."""
+        return {one.name: one.escalation(self.timezone) for one in self.escalations}
 
     @cached_property
     def rotas_by_name(self) -> Mapping[str, Rota]:

@@ -67,10 +67,11 @@ def _follows_from(path: Path, problems: tuple[Problem, ...]) -> bool:
 
 def _cross_problems(data: object) -> Iterator[tuple[Path, str]]:
     """Yield the problems between sections of data of any shape: it may be invalid elsewhere."""
-    for section in ("sources", "channels", "routes", "calendars", "rotas"):
+    for section in ("sources", "channels", "routes", "calendars", "rotas", "escalations"):
         yield from _repeated_names(data, section)
     yield from _unknown_channels(data)
     yield from _unknown_rotas(data)
+    yield from _unknown_escalations(data)
     yield from _unknown_names_in_matchers(data)
 
 
@@ -98,6 +99,15 @@ def _unknown_rotas(data: object) -> Iterator[tuple[Path, str]]:
         name = rota_named(entry)
         if name is not None and name not in known:
             yield path, f"no rota is called {name!r}. {did_you_mean(name, known, otherwise='Rotas')}"
+
+
+def _unknown_escalations(data: object) -> Iterator[tuple[Path, str]]:
+    known = _names(data, "escalations")
+    for path, route in _entries(data, "routes"):
+        name = route.get("escalate")
+        if isinstance(name, str) and name not in known:
+            what = f"no escalation is called {name!r}. {did_you_mean(name, known, otherwise='Escalations')}"
+            yield (*path, "escalate"), what
 
 
 def _unknown_names_in_matchers(data: object) -> Iterator[tuple[Path, str]]:
@@ -163,9 +173,12 @@ def _labels(data: object) -> list[str]:
 
 
 def _texts(data: object, key: str) -> Iterator[tuple[Path, str]]:
-    """Yield the texts in one list of every route."""
+    """Yield the texts in one list of every route, and of every step of an escalation."""
     for path, route in _entries(data, "routes"):
         yield from _listed(route, path, key)
+    for path, escalation in _entries(data, "escalations"):
+        for place, step in _entries(escalation, "steps"):
+            yield from _listed(step, (*path, *place), key)
 
 
 def _listed(section: object, path: Path, key: str) -> Iterator[tuple[Path, str]]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     PlainSerializer,
     PlainValidator,
@@ -18,6 +19,7 @@ from pydantic import (
 
 from notifier.channels.ticket_settings import FieldValues, Word, Words
 from notifier.core.calendars import days_of
+from notifier.core.durations import DURATION_PATTERN
 from notifier.core.matchers import Matcher, check_field, parse_matcher
 from notifier.core.routing import MAX_MENTIONS, Otherwise, Route
 from notifier.core.severity import Severity
@@ -52,6 +54,27 @@ def _windows(value: object) -> tuple[str, ...]:
     parse_window(texts)
     return tuple(texts)
 
+
+SHORTEST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(days=30)
+"""Bounds of the waits between reminders, and of those for the steps of an escalation."""
+MAX_WAITS = 20
+"""Maximum number of different waits between the reminders of a route."""
+
+ReminderWait = Annotated[Duration, Field(ge=SHORTEST_WAIT, le=LONGEST_WAIT)]
+_WAIT: Any = {"type": "string", "pattern": DURATION_PATTERN, "examples": ["30m", "4h"]}
+
+
+def _waits(value: object) -> object:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+ReminderWaits = Annotated[
+    tuple[ReminderWait, ...],
+    BeforeValidator(_waits),
+    Field(min_length=1, max_length=MAX_WAITS),
+    WithJsonSchema({"anyOf": [_WAIT, {"type": "array", "items": _WAIT, "minItems": 1, "maxItems": MAX_WAITS}]}),
+]
+"""One wait, or several in a row."""
 
 WindowTexts = Annotated[
     tuple[str, ...],
@@ -162,7 +185,11 @@ class RouteSettings(Settings):
     group_by: tuple[GroupField, ...] | None = None
     """Fields that the events of one group have in common: `[instance]`, `[source, operation]`, `[label.team]`. [] puts
     all events of the route together, which is the default with `wait`."""
-
+    remind: ReminderWaits | None = None
+    """Wait before a failure that is still open, and that nobody has acknowledged, is reported again, such as `30m`; or
+    a list of waits, `[30m, 1h, 4h]`, the last of which repeats. At most 24 times. null never reminds."""
+    escalate: str | None = None
+    """Name of the escalation that follows where nobody acknowledges a failure."""
     template: Name | None = None
     """Name of templates that replace the words of its channels: those that a channel has under `@NAME`."""
     active: WindowTexts | None = None
@@ -197,7 +224,8 @@ def _route(value: object, info: ValidationInfo) -> Route:
         return value
     found = RouteSettings.model_validate(value, context=info.context)
     given = {name: getattr(found, name) for name in RouteSettings.model_fields if name != "holidays"}
-    known = {"ticket": found.ticket and found.ticket.wanted, "group_by": found.group_by or ()}
+    known: dict[str, Any] = {"ticket": found.ticket and found.ticket.wanted}
+    known |= {"group_by": found.group_by or (), "remind": found.remind or ()}
     return Route(**given | known | _window_of(found, info.data))
 
 

@@ -108,6 +108,7 @@ def routing_config(config: Config, channels: Mapping[str, Channel]) -> RoutingCo
         routes=config.routes,
         rotas=Rotas(by_name=config.rotas_by_name),
         catalogue=config.cause_catalogue,
+        escalations=config.escalations_by_name,
         policies={
             name: ChannelPolicy(
                 name=name,

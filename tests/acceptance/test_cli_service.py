@@ -288,6 +288,25 @@ def test_check_warns_of_a_route_that_never_mentions_anybody(tmp_path: Path) -> N
         assert any("Route all mentions nobody" in warning for warning in warnings) is warned, more
 
 
+def test_check_warns_of_reminders_and_escalations_without_effect(tmp_path: Path) -> None:
+    escalations = [{"name": "night", "steps": [{"after": "15m", "channels": ["chat"]}]}]
+    failures = {"name": "failures", "channels": ["terminal"], "match": ["type=task.failed"]}
+    started = {"name": "started", "channels": ["terminal"], "match": ["type=task.started"], "remind": "30m"}
+    again = {"name": "again", "channels": ["terminal"], "match": ["type=task.reminded"]}
+    folder = configured(tmp_path, NO_CLOUD, routes=[failures, started, again], escalations=escalations)
+    warnings = " ".join(json.loads(invoke("check", "--json", cwd=folder).stdout)["warnings"])
+    assert "No route uses the escalation night" in warnings
+    assert "Route started takes no failures, so its remind has no effect." in warnings
+    assert "Route again takes no event" in warnings
+    assert "until somebody acknowledges them, which only `notifier ack` can do" in warnings
+    assert "No route leads to the channel chat." in warnings
+    used = failures | {"escalate": "night", "remind": ["30m", "1h"]}
+    folder = configured(tmp_path, NO_CLOUD, routes=[used], escalations=escalations)
+    warnings = " ".join(json.loads(invoke("check", "--json", cwd=folder).stdout)["warnings"])
+    assert "No route uses" not in warnings
+    assert "No route leads to the channel chat." not in warnings
+
+
 def test_route_knows_what_follows_from_the_source(tmp_path: Path) -> None:
     source = dict(NO_CLOUD) | {"name": "prod", "environment": "production", "labels": {"team": "payments"}}
     routes = [{"name": "oncall", "match": ["severity=critical", "label.team=payments"], "channels": ["mail"]}]
