@@ -28,6 +28,8 @@ _COMMANDS = (
     "stats 7d",
     "mutes",
     "status",
+    "failed 30d gaussdb-prod-1* operation=backup",
+    "running environment=production",
     "mute {instance} 2h",
     "unmute {instance}",
     "help",

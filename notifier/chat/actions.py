@@ -97,7 +97,7 @@ def _subscribe_to_events(
     made = people.subscribe_to_events(tx, receiver, command.matchers, request.person)
     if made is None:
         return fmt.refusal("subscribe.full", n=MAX_SUBSCRIPTIONS)
-    return reports.subscribed(made, fmt, here=command.here)
+    return reports.subscribed(made, fmt, here=command.here, doubtful=command.here and request.may_post is not None)
 
 
 def _unsubscribe(tx: ChatTx, command: Unsubscribe, request: CommandRequest, fmt: ReplyFormatter) -> ChatReply:

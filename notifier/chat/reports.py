@@ -363,13 +363,16 @@ def muted(mute: Mute, fmt: ReplyFormatter) -> ChatReply:
     )
 
 
-def subscribed(made: MadeSubscription, fmt: ReplyFormatter, *, here: bool) -> ChatReply:
-    """Confirm a subscription, and explain what it covers and how to end it."""
+def subscribed(made: MadeSubscription, fmt: ReplyFormatter, *, here: bool, doubtful: bool) -> ChatReply:
+    """Confirm a subscription, and explain what it covers and how to end it.
+
+    `here` is whether it is the channel's, `doubtful` whether it is not known that messages can be posted there.
+    """
     one = made.subscription
     where, again = ("here" if here else "you"), "" if made.new else "_again"
     title = fmt.text(f"subscribe.{where}{again}", filter=_filter(one))
     kinds = [] if names_kind(read_filter(one.matchers)) else [fmt.text("subscribe.kinds")]
-    invite = [fmt.text("subscribe.invite")] if here and made.new else []
+    invite = [fmt.text("subscribe.invite")] if doubtful else []
     how = fmt.text("subscribe.how", meant=f"{fmt.command} unsubscribe {'here ' if here else ''}{one.matchers}")
     return ChatReply(title=title, lines=[*kinds, *invite, how])
 
@@ -393,9 +396,11 @@ def subscriptions(
     """List the subscriptions of the requester, then those of the channel."""
     if not own and not here:
         return ChatReply(title=fmt.text("subscriptions.none"), lines=[fmt.text("subscriptions.hint")])
-    lines = [_subscription_line(one, fmt) for one in own]
-    if here:
-        lines += [strong(fmt.text("subscriptions.here", n=len(here))), *(_subscription_line(one, fmt) for one in here)]
+    own_lines, here_lines = ([_subscription_line(one, fmt) for one in some] for some in (own, here))
+    of_channel = fmt.text("subscriptions.here", n=len(here))
+    if not own:
+        return ChatReply(title=of_channel, lines=here_lines)
+    lines = [*own_lines, strong(of_channel), *here_lines] if here else own_lines
     return ChatReply(title=fmt.text("subscriptions.own", n=len(own)), lines=lines)
 
 

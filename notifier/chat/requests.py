@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from notifier.core.durations import parse_duration
@@ -83,6 +83,11 @@ class CommandRequest:
     """Whether a direct message can reach the person."""
     channel: str = ""
     """Id of the channel in which it was typed; empty where that is none that can be written to directly."""
+    may_post: Callable[[], Awaitable[bool | None]] | None = field(default=None, compare=False)
+    """Returns whether messages can be posted to that channel, None where the chat does not say. It can cost a call.
+
+    None where there is no doubt.
+    """
     replay_key: str | None = None
     """Unique key for replay protection. None for transports that cannot replay."""
 

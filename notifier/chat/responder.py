@@ -105,6 +105,11 @@ class ChatResponder:
             return await self._answer_query(command, request, language, fmt)
         if command.restricted and not await may_change():
             return fmt.refusal("refused.right")
+        if isinstance(command, commands.SubscribeToEvents) and command.here and request.may_post:
+            may_post = await request.may_post()
+            if may_post is False:
+                return fmt.refusal("subscribe.not_in_channel")
+            request = replace(request, may_post=None) if may_post else request
         reply = await self._change(lambda tx: actions.perform_command(tx, command, request, fmt))
         if reply is None and isinstance(command, commands.MuteInstance):
             name = command.instance

@@ -100,12 +100,15 @@ def with_subscriptions(
         fields = fields_of(item.event, named, routing.catalogue)
         fitting = (channels for matchers, channels in wanted.items() if wants(matchers, item.event, fields))
         places = dict.fromkeys(channel for channels in fitting for channel in channels)
-        more = [channel for place in places for channel in _reaching(place, item.channels, routing)]
+        more = [channel for place in places for channel in _reaching(place, item, routing)]
         added.append(replace(item, channels=(*item.channels, *more)) if more else item)
     return tuple(added)
 
 
-def _reaching(place: str, reached: Sequence[str], routing: RoutingConfig) -> Sequence[str]:
-    """Return the channel by which an event reaches a subscriber; none where it does so already."""
+def _reaching(place: str, item: RoutedEvent, routing: RoutingConfig) -> Sequence[str]:
+    """Return the channel by which an event reaches a subscriber; none where it does so already.
+
+    No channel gets an alert about itself.
+    """
     leading_there = routing.places.get(place) or (place,)
-    return () if any(channel in reached for channel in leading_there) else leading_there[:1]
+    return () if {*item.channels, item.event.channel} & {*leading_there} else leading_there[:1]

@@ -56,11 +56,12 @@ async def open_transports(
     routes: list[Route] = []
     run: list[ChatTransport] = []
     if (slack := config.chat.slack) is not None:
-        directory = UserDirectory(_bot_api(config, slack, http), clock, slack.workspaces)
+        bot = _bot_api(config, slack, http)
+        directory = UserDirectory(bot, clock, slack.workspaces)
         stack.push_async_callback(directory.aclose)
         directory.fetch_workspace_soon()
         trusting = http.with_ca_file(slack.ca_file)
-        handler = SlackChat(responder, directory, trusting, _slack_rules(config, slack))
+        handler = SlackChat(responder, directory, trusting, _slack_rules(config, slack), bot)
         stack.push_async_callback(handler.aclose)
         if slack.mode == "http" and slack.signing_secret:
             secret = slack.signing_secret.get_secret_value()

@@ -23,6 +23,7 @@ from servers.slack import (
     ACCEPTED_THEN_SILENT,
     APP_TOKEN,
     CHANNEL,
+    HTML_500,
     TOKEN,
     Json,
     SlackServer,
@@ -596,6 +597,20 @@ async def test_a_channel_gets_what_it_subscribed_to_unless_its_instance_is_muted
     assert (await harness.app.store.read(lambda q: q.ledger())).unaccounted == ()
 
 
+@pytest.mark.parametrize(("scopes", "told"), [("", "Invite it first"), (",chat:write.public", "This channel will get")])
+async def test_a_channel_that_the_bot_may_not_post_to_is_not_subscribed(
+    harness: Harness, scopes: str, told: str
+) -> None:
+    harness.slack.channels.add("C0OTHER")
+    harness.slack.member = False
+    harness.slack.scopes += scopes
+    async with connected(harness) as slack:
+        assert told in shown_text(await slack.type_command("subscribe here failed", channel="C0OTHER"))
+        assert "Invite it first" in shown_text(await slack.type_command("subscribe here failed", channel="G0PRIVATE"))
+        harness.slack.broken_methods["conversations.history"] = HTML_500
+        assert "This channel" in shown_text(await slack.type_command("subscribe here failed", channel="G0PRIVATE"))
+
+
 async def test_a_configured_channel_that_subscribes_gets_nothing_twice(harness: Harness) -> None:
     async with connected(harness) as slack:
         await slack.type_command("subscribe here failed")
@@ -616,6 +631,7 @@ async def test_a_configured_channel_that_subscribes_gets_nothing_twice(harness: 
 async def test_a_subscription_ends_when_its_receiver_is_gone(
     harness: Harness, *, who: str, code: str, ends: bool
 ) -> None:
+    harness.slack.channels.add("C0OTHER")
     async with connected(harness) as slack:
         here = "here " if who.startswith("C") else ""
         await slack.type_command(f"subscribe {here}failed", channel="C0OTHER")

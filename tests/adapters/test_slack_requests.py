@@ -158,7 +158,8 @@ async def test_a_command_is_answered_to_its_sender_alone(harness: Harness) -> No
     harness.responder.gives = ChatReply(title="All is well", command="status", after=10)
     message = await harness.handler.command(form(), "key")
     alice = Person(id="U0ALICE", name="alice")
-    assert harness.responder.asked == [(CommandRequest(text="failed 24h", person=alice, replay_key="key"), "en")]
+    asked = CommandRequest(text="failed 24h", person=alice, channel=CHANNEL, replay_key="key")
+    assert harness.responder.asked == [(asked, "en")]
     assert message["response_type"] == "ephemeral"
     assert (message["text"], shown_text(message)) == ("All is well", "*All is well*")
     assert list(problems(message)) == []

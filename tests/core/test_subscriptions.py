@@ -123,6 +123,13 @@ def test_a_configured_channel_gets_an_event_once_and_as_itself(before: tuple[str
     assert item.channels == after
 
 
+def test_no_channel_gets_an_alert_about_itself() -> None:
+    failing = make_gap(type=EventType.CHANNEL_FAILING, channel=ALICE)
+    subscribed = [subscription("channel.failing"), subscription("channel.failing", BOB)]
+    (item,) = with_subscriptions([routed(failing)], subscribed, config())
+    assert item.channels == (BOB,)
+
+
 def test_a_subscription_that_cannot_be_read_is_about_nothing() -> None:
     subscribed = [subscription("color=red"), subscription("failed", BOB)]
     (item,) = with_subscriptions([routed(EVENTS["failed"])], subscribed, config())

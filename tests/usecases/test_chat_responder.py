@@ -580,10 +580,7 @@ async def test_a_channel_is_subscribed_by_those_who_may_change_things(chat: Chat
     chat.allow = True
     answer = await chat.type("subscribe here gauss-* failed", channel="C0OTHER", person=BOB)
     assert without_marks(answer.title) == "This channel will get messages about gauss-* failed"
-    assert lines(answer) == [
-        "If no message arrives, invite the bot to this channel",
-        "To end it: /gaussdb unsubscribe here gauss-* failed",
-    ]
+    assert lines(answer) == ["To end it: /gaussdb unsubscribe here gauss-* failed"]
     since = "since 15 Jan 16:30:00 (UTC+8), by"
     assert await listed(chat, channel="C0OTHER") == (
         "Your subscriptions: 1",
@@ -593,13 +590,34 @@ async def test_a_channel_is_subscribed_by_those_who_may_change_things(chat: Chat
     assert (await listed(chat, channel="C0OTHER"))[1] == [f"gauss-* failed · {since} alice"]
 
 
+@pytest.mark.parametrize(
+    ("may_post", "told"),
+    [(True, []), (None, ["If no message arrives, invite the bot to this channel"]), (False, None)],
+)
+async def test_a_channel_that_cannot_be_posted_to_is_not_subscribed(
+    chat: ChatHarness,
+    *,
+    may_post: bool | None,
+    told: list[str] | None,
+) -> None:
+    async def asked() -> bool | None:
+        return may_post
+
+    answer = await chat.type("subscribe here failed", channel="C0OTHER", may_post=asked)
+    assert answer.ok is (told is not None)
+    assert lines(answer)[:-1] == (told or [])
+    assert (await listed(chat, channel="C0OTHER"))[0] == (
+        "There are no subscriptions" if told is None else "Subscriptions of this channel: 1"
+    )
+
+
 async def test_all_subscriptions_end_together(chat: ChatHarness) -> None:
     for text in ("a-*", "b-*", "c-*"):
         await chat.type(f"subscribe {text}")
     await chat.type("subscribe here a-*", channel="C0OTHER")
     assert (await chat.type("unsubscribe all")).title == "3 subscriptions have ended"
     assert not (await chat.type("unsubscribe all")).ok
-    assert (await listed(chat, channel="C0OTHER"))[1][0] == "Subscriptions of this channel: 1"
+    assert (await listed(chat, channel="C0OTHER"))[0] == "Subscriptions of this channel: 1"
 
 
 @pytest.mark.parametrize(

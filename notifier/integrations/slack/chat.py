@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -14,7 +15,8 @@ from notifier.chat.requests import Button, ChatReply, ClickRequest, CommandReque
 from notifier.core.identity import MessageRef
 from notifier.core.people import Person
 from notifier.http import AddressRefused, HttpClient, HttpError, parse_target
-from notifier.integrations.slack.api import MAX_API_REPLY
+from notifier.integrations.slack.api import MAX_API_REPLY, WebApi
+from notifier.integrations.slack.membership import may_post
 from notifier.integrations.slack.replies import reply_message
 from notifier.integrations.slack.users import UserDirectory
 from notifier.wording.phrases import Language, text
@@ -67,11 +69,20 @@ class SlackRequestHandler(Protocol):
 class SlackChat:
     """Implements `SlackRequestHandler`. The owner calls `aclose` at the end."""
 
-    def __init__(self, responder: Responder, directory: UserDirectory, http: HttpClient, rules: SlackChatRules) -> None:
+    def __init__(
+        self,
+        responder: Responder,
+        directory: UserDirectory,
+        http: HttpClient,
+        rules: SlackChatRules,
+        api: WebApi | None = None,
+    ) -> None:
+        """`api` is that of the bot; None where none is configured."""
         self._responder = responder
         self._directory = directory
         self._http = http
         self._rules = rules
+        self._api = api
         self._replies: set[asyncio.Task[None]] = set()
         self._working: set[asyncio.Task[ChatReply | None]] = set()
 
@@ -80,11 +91,13 @@ class SlackChat:
         _field(form, "command")
         person = _person(_field(form, "user_id"), form.get("user_name"))
         words = _field(form, "text", empty=True)
+        channel = _channel(form.get("channel_id", ""))
         command = CommandRequest(
             text=words,
             person=person,
             direct=self._rules.direct,
-            channel=_channel(form.get("channel_id", "")),
+            channel=channel,
+            may_post=partial(may_post, self._api, channel) if self._api and channel else None,
             replay_key=replay_key,
         )
         language = self._language(person.id)
