@@ -19,13 +19,14 @@ from itertools import groupby
 from typing import Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
+from notifier import people
 from notifier.core import alerts, replays, tickets
 from notifier.core.calendars import CalendarEntry, StoredCalendar
 from notifier.core.delivery import Delivered, Delivery, Outcome, Skipped
 from notifier.core.identity import DirectChannel
 from notifier.core.model import Event, SourceOrigin
 from notifier.core.pacing import Pace
-from notifier.core.people import Acknowledgement, EventSubscription
+from notifier.core.people import EventSubscription, Person
 from notifier.core.polling import BATCH_ROWS, PlannedEvents
 from notifier.core.replays import HistoryFigures, RecordedHistory, SentMessage
 from notifier.core.routing import RoutedEvent, RoutingConfig, route_events
@@ -40,9 +41,10 @@ from notifier.deliver import (
     TicketRecords,
     deliver_at_once,
 )
+from notifier.failures import DueFailures, TaskRecords, remind_once
+from notifier.people import PeopleChannels, PeopleDeliveries, PeopleReads, PeopleRecords, PeopleStorms
 from notifier.planning import (
     CalendarCopies,
-    FailureRecords,
     HeldDeliveries,
     PlanContext,
     PlanDeliveries,
@@ -55,16 +57,19 @@ from notifier.planning import (
     routing_at,
     with_receivers,
 )
-from notifier.ports import DatabaseTime, EventRecords, ParkedChannels, RenderRequest
+from notifier.ports import DatabaseTime, EventRecords, RenderRequest
 
 T = TypeVar("T")
 
 
-class ReplayReads(PlanReads, ThreadReads, Protocol):
+class ReplayReads(PlanReads, ThreadReads, PeopleReads, Protocol):
     """What a replay reads of its store."""
 
     def pending_channels(self, now: datetime) -> Sequence[str]:
         """Return the channels that have something to send that has become available, by name."""
+
+    def next_due_failure(self) -> datetime | None:
+        """Return when an open failure is due next; None where none will be."""
 
     def next_pending(self, now: datetime) -> datetime | None:
         """Return the first time after this one at which something to send becomes available."""
@@ -73,12 +78,16 @@ class ReplayReads(PlanReads, ThreadReads, Protocol):
         """Return what was recorded of the events from one time up to another, and what became of them."""
 
 
-class ReplayDeliveries(PlanDeliveries, DeliveryQueue, Protocol):
+class ReplayDeliveries(PlanDeliveries, DeliveryQueue, PeopleDeliveries, Protocol):
     """Deliveries, from their plan to their end."""
 
 
-class ReplayChannels(ParkedChannels, HealthRecords, Protocol):
+class ReplayChannels(PeopleChannels, HealthRecords, Protocol):
     """The channels."""
+
+
+class ReplayStorms(StormRecords, PeopleStorms, Protocol):
+    """The storms of failures."""
 
 
 class ReplayTickets(PlanTickets, TicketRecords, Protocol):
@@ -89,14 +98,8 @@ class ReplayThreads(ShownThreads, ThreadRecords, Protocol):
     """The messages that show tasks."""
 
 
-class ReplayPeople(PlanPeople, SubscriptionRecords, Protocol):
+class ReplayPeople(PlanPeople, SubscriptionRecords, PeopleRecords, Protocol):
     """What people do about tasks."""
-
-    def acknowledge(self, acknowledgement: Acknowledgement) -> Acknowledgement:
-        """Record an acknowledgement unless the event has one; return the one in force."""
-
-    def subscribe_to_events(self, subscription: EventSubscription) -> bool:
-        """Record a subscription to events; return False when it was there already."""
 
 
 class ReplayCalendars(CalendarCopies, Protocol):
@@ -135,7 +138,7 @@ class ReplayTx(DatabaseTime, Protocol):
         """The channels."""
 
     @property
-    def storms(self) -> StormRecords:
+    def storms(self) -> ReplayStorms:
         """The storms of failures."""
 
     @property
@@ -143,8 +146,12 @@ class ReplayTx(DatabaseTime, Protocol):
         """The tickets of operations."""
 
     @property
-    def failures(self) -> FailureRecords:
-        """Open failures."""
+    def failures(self) -> DueFailures:
+        """Open failures, of which some are due."""
+
+    @property
+    def polls(self) -> TaskRecords:
+        """The recorded tasks: none."""
 
     @property
     def threads(self) -> ReplayThreads:
@@ -284,8 +291,9 @@ class _Replay:
         self._rules = rules
         self._store = store
         self._time = time
-        self._next_pending: datetime | None = None
-        """When something to send becomes available."""
+        self._due: Sequence[datetime] = ()
+        """When something to send becomes available, and when an open failure is due."""
+        self._reminds = any(route.remind or route.escalate for route in rules.routing.routes)
         self._stormy: dict[str, datetime] = {}
         """Sources that storms last on, with the time of the next poll that finds no failure, if none comes before."""
         self.notes = ReplayNotes()
@@ -314,12 +322,14 @@ class _Replay:
             (at, partial(self._record, source, [*items]))
             for (at, source), items in groupby(kept, key=lambda item: (item.event.observed_at, item.event.source))
         ]
-        known = {item.event.id for item in kept}
+        known = {item.event.id: item.event for item in kept}
         since = self._history.since
         found.append((since, partial(_save_calendars, self._history.calendars)))
         found += [(max(one.created_at, since), partial(_subscribe, one)) for one in self._history.subscriptions]
         found += [
-            (one.at, partial(_acknowledge, one)) for one in self._history.acknowledgements if one.event_id in known
+            (one.at, partial(_acknowledge, known[one.event_id], Person(id=one.by, name=one.name)))
+            for one in self._history.acknowledgements
+            if one.event_id in known
         ]
         return sorted(found, key=lambda one: one[0])
 
@@ -331,6 +341,8 @@ class _Replay:
         alerts_left_out = 0
         for item in self._history.events:
             event = item.event
+            if event.type.traits.follows_up:
+                continue  # it is made again, where the configuration wants it
             if event.source and event.source not in sources:
                 left_out[event.source] += 1
             elif event.channel and event.channel not in policies:
@@ -354,18 +366,21 @@ class _Replay:
             self._run(partial(self._end_storms, quiet) if quiet else lambda _: None)
 
     def _next_due(self, until: datetime) -> datetime:
-        pending = () if self._next_pending is None else (self._next_pending,)
-        return min((*pending, *self._stormy.values()), default=until)
+        return min((*self._due, *self._stormy.values()), default=until)
 
     def _run(self, happening: Callable[[ReplayTx], None]) -> None:
         """Let something happen, and deliver what is due then."""
 
-        def work(tx: ReplayTx) -> datetime | None:
+        def work(tx: ReplayTx) -> Sequence[datetime | None]:
             happening(tx)
+            reminds = self._reminds and self._time.at < self._history.until  # nothing is due behind the end
+            while reminds and remind_once(tx, self._rules.routing):
+                pass
             self._deliver(tx)
-            return tx.queries.next_pending(self._time.at)
+            due = tx.queries.next_due_failure() if reminds else None
+            return due, tx.queries.next_pending(self._time.at)
 
-        self._next_pending = self._store.run(work)
+        self._due = [at for at in self._store.run(work) if at]
 
     def _record(self, source: str, items: Sequence[RoutedEvent], tx: ReplayTx) -> None:
         """Record the events of one poll and plan their deliveries, in batches as a poll does."""
@@ -452,8 +467,8 @@ class _Replay:
         return Delivered(ref=after.ref, ticket=after)
 
 
-def _acknowledge(acknowledgement: Acknowledgement, tx: ReplayTx) -> None:
-    tx.people.acknowledge(acknowledgement)
+def _acknowledge(event: Event, by: Person, tx: ReplayTx) -> None:
+    people.acknowledge(tx, event, by)
 
 
 def _subscribe(subscription: EventSubscription, tx: ReplayTx) -> None:

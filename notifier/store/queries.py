@@ -76,6 +76,11 @@ class Queries(Lookups):
         """Return whether an open failure is due."""
         return self._session.execute(statements.ANY_DUE_FAILURE, {"before": self.now()}).first() is not None
 
+    def next_due_failure(self) -> datetime | None:
+        """Return when an open failure is due next; None where none will be."""
+        found: datetime | None = self._session.execute(statements.NEXT_DUE_FAILURE).scalar()
+        return found
+
     def statistics(self, since: datetime) -> Sequence[TaskStatistics]:
         """Count the tasks that changed at or after this time, by name, the most frequent first."""
         names = self._session.execute(statements.TASK_NAMES).scalars()

@@ -25,6 +25,7 @@ from notifier.core.replays import FailureFate, RecordedHistory
 from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
 from notifier.core.severity import Severity
 from notifier.deliver import DeliveryRules
+from notifier.failures import remind_once
 from notifier.people import acknowledge_task
 from notifier.planning import announce
 from notifier.poll import poll_once
@@ -245,6 +246,26 @@ async def test_one_ticket_is_opened_for_an_operation_and_closed_by_its_success(p
     result = replayed(await past.history(), replace(tried, policies=policies))
     assert result.now.tickets == 1
     assert [one.delivery.state for one in result.now.messages] == [DeliveryState.DELIVERED] * 4
+
+
+async def test_reminders_are_those_of_the_configuration_and_end_with_the_history(past: Past) -> None:
+    past.routing = reminding(timedelta(hours=1))
+    await past.poll(job(1, "failed"))
+    for _ in range(2):
+        past.clock.advance(timedelta(hours=1))
+        await past.store.transact(lambda tx: remind_once(tx, past.routing))
+        await past.deliver()
+    past.clock.advance(timedelta(minutes=1))
+    history = await past.history()
+    assert replayed(history, ALL).now.by_type == {"task.failed": 1}
+    again = replayed(history, past.routing)
+    assert again.now.by_type == again.then.by_type == {"task.failed": 1, "task.reminded": 2}
+    assert replayed(history, reminding(timedelta(minutes=30))).now.by_type == {"task.failed": 1, "task.reminded": 4}
+
+
+def reminding(wait: timedelta) -> RoutingConfig:
+    (found,) = ALL.routes
+    return replace(ALL, routes=(replace(found, remind=(wait,)),))
 
 
 async def test_the_history_is_only_read(past: Past) -> None:
