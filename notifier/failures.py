@@ -17,8 +17,8 @@ from notifier.core import failures, reminders
 from notifier.core.diff import RecordedTask
 from notifier.core.failures import HistoryEntry, HistoryKind, OpenFailure
 from notifier.core.model import Event
+from notifier.core.mutes import MutesInForce
 from notifier.core.routing import RoutingConfig
-from notifier.core.rulings import muted_by
 from notifier.planning import FailureRecords, PlanTx, announce, routing_at
 from notifier.ports import Store
 
@@ -102,10 +102,10 @@ def remind_once(tx: FailureTx, routing: RoutingConfig) -> ReminderReport | None:
         ended = {one.id for one in over}
         found = [one for one in found if one.id not in ended]
     current = routing_at(tx, routing, now)
-    mutes = tx.queries.mutes(now)
+    in_force = MutesInForce(tx.queries.mutes(now), now, routing.catalogue)
 
     def muted_until(event: Event) -> datetime | None:
-        mute = muted_by(event, mutes, now)
+        mute = in_force.covering(event)
         return mute.until if mute else None
 
     decision = reminders.decide_due(found, current, muted_until, now)

@@ -16,7 +16,8 @@ from notifier.core.health import HealthReport, judge
 from notifier.core.health_facts import ConfiguredSource, Expected, HealthFacts
 from notifier.core.matchers import Matcher
 from notifier.core.model import ChannelState, Event, SourceState, Task
-from notifier.core.people import Action, EventSubscription, Mute
+from notifier.core.mutes import HeldBack, Mute
+from notifier.core.people import Action, EventSubscription
 from notifier.core.rota import Duty, Rota, Rotas
 from notifier.core.routing import Route, RoutedEvent, RouteVerdict, explain_routes
 from notifier.core.tickets import Ticket, operation_of_task
@@ -61,6 +62,12 @@ class Lookup(Protocol):
 
     def mutes(self, now: datetime) -> Sequence[Mute]:
         """Return the mutes that are in force, those that end first first."""
+
+    def known_mutes(self) -> Sequence[Mute]:
+        """Return the mutes that are in force or planned, those that begin first first."""
+
+    def held_back(self, mute: Mute) -> HeldBack:
+        """Return what a mute has suppressed in its window so far."""
 
     def event_subscriptions(self) -> Sequence[EventSubscription]:
         """Return the subscriptions to events of all people and channels, the oldest first."""

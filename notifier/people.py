@@ -1,12 +1,12 @@
-"""What people do: acknowledge and take that back, mute, subscribe, and decide about messages that did not arrive.
+"""What people do: acknowledge and take that back, subscribe, and decide about messages that did not arrive.
 
 Each function is one act inside the caller's transaction, and records who did it. The chat and the command line call
-these, so that an act is the same wherever it comes from.
+these, so that an act is the same wherever it comes from. What they do with mutes is in `notifier.mutes`.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from notifier import lookup
@@ -15,11 +15,10 @@ from notifier.core.errors import NotifierError
 from notifier.core.health_facts import Expected, serves
 from notifier.core.identity import DirectChannel, Subject
 from notifier.core.model import Event, Task
-from notifier.core.people import Acknowledgement, Action, EventSubscription, Mute, Person, Subscription, Verb
+from notifier.core.people import Acknowledgement, Action, EventSubscription, Person, Subscription, Verb
 from notifier.core.routing import RoutedEvent
 from notifier.core.storms import Storm
 from notifier.core.subscriptions import MAX_ALL_SUBSCRIPTIONS, MAX_SUBSCRIPTIONS, read_filter, subscription_id
-from notifier.lookup import InstanceAnswer, NamedInstance
 from notifier.ports import DatabaseTime, DeliveryFilter, ParkedChannels
 
 
@@ -32,12 +31,9 @@ class PeopleReads(lookup.Lookup, Protocol):
     def latest_event(self, source: str, job_id: str) -> RoutedEvent | None:
         """Return the newest event of a task."""
 
-    def mutes(self, now: datetime) -> Sequence[Mute]:
-        """Return the mutes in force, in the order in which they end."""
-
 
 class PeopleRecords(Protocol):
-    """Acknowledgements, mutes, subscriptions, and the record of actions."""
+    """Acknowledgements, subscriptions, and the record of actions."""
 
     def acknowledge(self, acknowledgement: Acknowledgement) -> Acknowledgement:
         """Record an acknowledgement unless the event has one; return the one in force. Its threads are edited."""
@@ -47,12 +43,6 @@ class PeopleRecords(Protocol):
 
     def unacknowledge(self, event_id: str, now: datetime) -> Acknowledgement | None:
         """Delete the acknowledgement of an event and return it; None without one. The event's threads are edited."""
-
-    def mute(self, mute: Mute) -> None:
-        """Record a mute, in place of an earlier one of the instance. The instance's threads are edited."""
-
-    def unmute(self, instance: str, now: datetime) -> Mute | None:
-        """End the mute of an instance and return it; None without one. The instance's threads are edited."""
 
     def subscribe(self, watch: Subscription) -> bool:
         """Record a subscription; return False where it exists already."""
@@ -112,7 +102,7 @@ class PeopleTx(DatabaseTime, Protocol):
 
     @property
     def people(self) -> PeopleRecords:
-        """Acknowledgements, mutes, subscriptions, and the record of actions."""
+        """Acknowledgements, subscriptions, and the record of actions."""
 
     @property
     def deliveries(self) -> PeopleDeliveries:
@@ -287,71 +277,6 @@ def _end_subscriptions(tx: PeopleTx, ids: Collection[str], by: Person) -> Sequen
     ended = tx.people.end_subscriptions(ids) if ids else ()
     for one in ended:
         _record(tx, by, Verb.UNSUBSCRIBE, one.matchers, one.channel)
-    return ended
-
-
-# ---- instances ----
-
-
-def mute_instance(
-    tx: PeopleTx, name: str, length: timedelta, by: Person, *, reason: str | None = None
-) -> Mute | InstanceAnswer:
-    """Mute the instance with this id or name.
-
-    Return what is known by that name, with nothing muted, where it is not exactly one instance.
-    """
-    found = lookup.known_instance(tx.queries, name)
-    return mute(tx, found.instance, length, by, reason=reason) if found.instance else found
-
-
-def mute_task(tx: PeopleTx, task: Task, length: timedelta, by: Person) -> tuple[Mute, bool] | None:
-    """Mute the instance of a task. Return the mute in force and whether it is a new one; None without an instance."""
-    if not task.instance_id and not task.instance_name:
-        return None
-    if existing := next(iter(_mutes_of(tx, task)), None):
-        return existing, False
-    return mute(tx, NamedInstance(id=task.instance_id, name=task.instance_name), length, by), True
-
-
-def mute(tx: PeopleTx, instance: NamedInstance, length: timedelta, by: Person, *, reason: str | None = None) -> Mute:
-    """Suppress notifications about an instance for a while. Another mute of it is replaced."""
-    now = tx.now()
-    muted = Mute(
-        instance=instance.key,
-        label=instance.shown,
-        until=now + length,
-        by=by.id,
-        name=by.name,
-        created_at=now,
-        reason=reason,
-    )
-    tx.people.mute(muted)
-    until = f"until {muted.until.isoformat(timespec='minutes')}"
-    _record(tx, by, Verb.MUTE, muted.shown, f"{until}: {reason}" if reason else until)
-    return muted
-
-
-def unmute_instance(tx: PeopleTx, name: str, by: Person) -> Sequence[Mute]:
-    """End the mutes in force of the instance with this id or name; return them."""
-    found = lookup.known_instance(tx.queries, name).instance
-    return unmute(tx, (name, found.key if found else name), by)
-
-
-def unmute_task(tx: PeopleTx, task: Task, by: Person) -> Sequence[Mute]:
-    """End the mutes in force of a task's instance; return them."""
-    return unmute(tx, [mute.instance for mute in _mutes_of(tx, task)], by)
-
-
-def _mutes_of(tx: PeopleTx, task: Task) -> Sequence[Mute]:
-    now = tx.now()
-    return [mute for mute in tx.queries.mutes(now) if mute.covers(task, now)]
-
-
-def unmute(tx: PeopleTx, instances: Collection[str], by: Person) -> Sequence[Mute]:
-    """End the mutes in force under any of these ids or names; return them."""
-    ended = [mute for instance in sorted(set(instances)) if (mute := tx.people.unmute(instance, tx.now()))]
-    for muted in ended:
-        _record(tx, by, Verb.UNMUTE, muted.shown)
     return ended
 
 

@@ -17,7 +17,8 @@ from notifier.core.calendars import StoredCalendar, days_of
 from notifier.core.failures import OpenFailure, OpenFailures
 from notifier.core.holds import LastingHold
 from notifier.core.model import Event
-from notifier.core.people import EventSubscription, Mute
+from notifier.core.mutes import Mute, MutesInForce
+from notifier.core.people import EventSubscription
 from notifier.core.polling import DeliveryPlan, PlannedEvents
 from notifier.core.quiet import BudgetRule
 from notifier.core.rota import Rotas
@@ -122,6 +123,13 @@ class PlanPeople(Protocol):
         """Return the subscriptions of all people and channels of the chat to events, the oldest first."""
 
 
+class HeldMutes(Protocol):
+    """The mutes that a plan suppresses by."""
+
+    def hold(self, mutes: Collection[Mute], now: datetime) -> Sequence[Mute]:
+        """Return those of the mutes that are in force, as they are now. None ends until the transaction ends."""
+
+
 class PlanReads(Protocol):
     """What a plan reads."""
 
@@ -173,6 +181,10 @@ class PlanTx(DatabaseTime, Protocol):
         """The people who subscribed to tasks."""
 
     @property
+    def mutes(self) -> HeldMutes:
+        """The mutes that a plan suppresses by."""
+
+    @property
     def queries(self) -> PlanReads:
         """What a plan reads."""
 
@@ -218,6 +230,7 @@ def plan_new(
 ) -> DeliveryPlan:
     """Plan the deliveries of events that this transaction has recorded, all of one source, and write the plan."""
     known = lock_failures(tx, new) if context.failures is None else context.failures
+    mutes = _read_mutes(tx, new, routing, now) if new else ()  # locked before the channels, as when one ends
     if new and routing.rotas.by_name:
         routing = with_people_on_duty(routing, read_rotas(tx, routing.rotas), now)
     parked = tx.channels.parked() if new else {}
@@ -232,7 +245,7 @@ def plan_new(
     plan = polling.plan_deliveries(
         new,
         routing,
-        rules=read_rules(tx, new, routing, storms, now) if new else (),
+        rules=(mute_rule(mutes, now, routing.catalogue), *read_rules(tx, new, routing, storms, now)) if new else (),
         parked=parked,
         now=now,
         before=context.before,
@@ -298,9 +311,12 @@ def read_rotas(tx: PlanTx, rotas: Rotas) -> Rotas:
 def read_rules(
     tx: PlanTx, new: Sequence[RoutedEvent], routing: RoutingConfig, storms: StormContext, now: datetime
 ) -> tuple[Rule, ...]:
-    """Read what keeps messages back, in the order in which it is asked. `routing` is as it is at this time."""
-    rules = (mute_rule(tx.queries.mutes(now), now), window_rule(routing.routes, now))
-    return (*(rule for rule in rules if rule), *_read_holding_rules(tx, new, routing, storms, now))
+    """Read what keeps messages back besides mutes, in the order in which it is asked.
+
+    `routing` is as it is at this time.
+    """
+    windows = window_rule(routing.routes, now)
+    return (*([windows] if windows else []), *_read_holding_rules(tx, new, routing, storms, now))
 
 
 def _read_holding_rules(
@@ -324,6 +340,18 @@ def end_unconfigured_holds(tx: PlanTx, routing: RoutingConfig) -> int:
     """End the holds of rules that the configuration has no more, and return how many deliveries they held."""
     gone = [held for held in tx.holds.rules() if not quiet.is_configured(held[1], held[0], routing)]
     return sum(tx.holds.end(channel, rule, tx.now()) for channel, rule in gone)
+
+
+def _read_mutes(tx: PlanTx, new: Sequence[RoutedEvent], routing: RoutingConfig, now: datetime) -> Sequence[Mute]:
+    """Return the mutes in force. Those that cover one of the events do not end before the transaction does."""
+    known = tx.queries.mutes(now)
+    while True:
+        found = MutesInForce(known, now, routing.catalogue)
+        covering = {mute.id: mute for item in new if (mute := found.covering(item.event))}
+        held = {mute.id: mute for mute in tx.mutes.hold(covering.values(), now)} if covering else {}
+        if len(held) == len(covering):
+            return [held.get(mute.id, mute) for mute in known]
+        known = [mute for mute in known if mute.id not in covering or mute.id in held]
 
 
 def _write(tx: PlanTx, plan: DeliveryPlan, parked: Collection[str], now: datetime) -> None:

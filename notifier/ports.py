@@ -14,8 +14,9 @@ from notifier.core.delivery import Body, Delivery, DeliveryState, Outcome, Resen
 from notifier.core.events import EventType
 from notifier.core.listings import ANY_INSTANCE, InstanceMatch
 from notifier.core.model import ChannelState, Event, Scope, Snapshot, SourceState, Task, TaskStatus
+from notifier.core.mutes import Mute
 from notifier.core.pacing import Pace
-from notifier.core.people import Acknowledgement, Mute
+from notifier.core.people import Acknowledgement
 from notifier.core.routing import DeliveryRouting, RoutedEvent
 from notifier.core.severity import Severity
 from notifier.core.storms import Storm
@@ -319,6 +320,8 @@ class EventFilter:
     """Names of tasks as the API has them, one of which its task has."""
     instances: InstanceMatch = ANY_INSTANCE
     """What the instance of its task has to fit. Names of instances are compared whatever their case."""
+    rule: str | None = None
+    """Name of a rule that suppressed them on a channel, such as `mute:7k2m`."""
     limit: int = 50
 
 

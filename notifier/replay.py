@@ -46,6 +46,7 @@ from notifier.people import PeopleChannels, PeopleDeliveries, PeopleReads, Peopl
 from notifier.planning import (
     CalendarCopies,
     HeldDeliveries,
+    HeldMutes,
     PlanContext,
     PlanDeliveries,
     PlanPeople,
@@ -160,6 +161,10 @@ class ReplayTx(DatabaseTime, Protocol):
     @property
     def people(self) -> ReplayPeople:
         """What people do about tasks."""
+
+    @property
+    def mutes(self) -> HeldMutes:
+        """The mutes that a plan suppresses by."""
 
     @property
     def queries(self) -> ReplayReads:

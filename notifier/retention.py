@@ -43,7 +43,7 @@ class Deletions(Protocol):
         """Delete tasks of sources that are not configured any more and were polled last before this time."""
 
     def prune_people(self, now: datetime, keep: timedelta) -> int:
-        """Delete old threads, acknowledgements and subscriptions that nothing needs any more, and ended mutes."""
+        """Delete old threads, acknowledgements, subscriptions and mutes that nothing needs any more."""
 
 
 class AbandonedDeliveries(Protocol):

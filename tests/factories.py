@@ -12,7 +12,9 @@ from notifier.core.delivery import Body, Delivery, DeliveryState, Outcome, deliv
 from notifier.core.events import EventType
 from notifier.core.failures import failure_id
 from notifier.core.foreseen import Expectation
+from notifier.core.matchers import parse_matchers
 from notifier.core.model import Event, FollowUp, Task, TaskStatus, event_id
+from notifier.core.mutes import HeldBack, Mute, window_event
 from notifier.core.storms import Storm, StormGroup
 from notifier.core.usual import Usual, UsualBasis
 from notifier.ports import RenderRequest
@@ -157,7 +159,30 @@ def make_event_of(kind: EventType) -> Event:
         return make_event(type=kind)
     if kind is EventType.TASK_MISSING:
         return make_missing()
+    if kind.startswith("mute."):
+        return make_mute_event(kind)
     return make_gap() if kind is EventType.SOURCE_GAP else make_alert(kind)
+
+
+def make_mute_event(kind: EventType = EventType.MUTE_ENDED, **changes: Any) -> Event:
+    """Return the event that begins or ends a window of a mute of two hours."""
+    mute = Mute(
+        id="7k2m",
+        match=parse_matchers("prod-*"),
+        since=T0,
+        until=T0 + timedelta(hours=2),
+        by="U1",
+        name="bob",
+        created_at=T0,
+        reason="patching",
+    )
+    held = HeldBack(
+        counts=((EventType.TASK_COMPLETED, 3), (EventType.TASK_FAILED, 1)),
+        named=(("CreateGaussDBV5Instance", "prod-1"),),
+    )
+    ended = kind is EventType.MUTE_ENDED
+    event = window_event(mute, kind, mute.until if ended else T0, held=held if ended else None)
+    return replace(event, **changes)
 
 
 def make_follow_up(kind: EventType = EventType.TASK_REMINDED, event: Event | None = None, **changes: Any) -> Event:

@@ -20,14 +20,17 @@ from notifier.core.delivery import Thread, delivery_id
 from notifier.core.events import EventType
 from notifier.core.health import HealthReport, judge
 from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, HealthFacts
+from notifier.core.matchers import parse_matchers
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskHistory, TaskStatus
-from notifier.core.people import Acknowledgement, Mute
+from notifier.core.mutes import HeldBack, Mute
+from notifier.core.people import Acknowledgement
 from notifier.core.routing import DeliveryRouting
 from notifier.core.storms import Storm, begin
 from notifier.core.usual import Usual, UsualBasis
 from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.messages import event_message, live_message, thread_reply
 from notifier.lookup import InstanceAnswer
+from notifier.mutes import EndedMute, EndedMutes
 from notifier.ports import RenderRequest, StoredTask, TaskStatistics
 from notifier.wording.events import EventFormatter
 from notifier.wording.links import LinkTemplates
@@ -160,7 +163,14 @@ def _failures(language: Language) -> Iterator[Sample]:
     staging, late = _staging(failed), _late(failed)
     acknowledged = Acknowledgement(event_id=failed.id, by="U0", name="Alice", at=T0 + timedelta(minutes=6))
     mute = Mute(
-        instance="prod-orders-01", until=T0 + timedelta(hours=2), by="U0", name="bob", created_at=T0, reason="resizing"
+        id="7k2m",
+        since=T0,
+        instance="prod-orders-01",
+        until=T0 + timedelta(hours=2),
+        by="U0",
+        name="bob",
+        created_at=T0,
+        reason="resizing",
     )
     trace = "\n".join(f"{n}: at step {n} of the workflow" for n in range(2, 60))
     yield "in production", event_message(_request(failed), formatter)
@@ -275,7 +285,9 @@ def _answers(fmt: ReplyFormatter) -> Iterator[tuple[str, ChatReply]]:
     yield "running", reports.tasks(running, "running", fresh, fmt)
     yield "task sample", reports.task(failed, [sample_event(EventType.TASK_FAILED, T0)], None, fmt)
     alice = Acknowledgement(event_id="", by="U0", name="alice", at=T0)
-    muted = replace(failed, muted=Mute(instance="x", until=LATER, by="U0", name="bob", created_at=T0))
+    muted = replace(
+        failed, muted=Mute(id="7k2m", since=T0, instance="x", until=LATER, by="U0", name="bob", created_at=T0)
+    )
     yield "task sample (acknowledged)", reports.task(muted, [sample_event(EventType.TASK_FAILED, T0)], alice, fmt)
     yield "task zzz", reports.no_task((), "zzz", LATER, fmt)
     near = InstanceAnswer(similar_names=("gauss-sample", "gauss-example"))
@@ -290,9 +302,28 @@ def _answers(fmt: ReplyFormatter) -> Iterator[tuple[str, ChatReply]]:
         longest=timedelta(minutes=34),
     )
     yield "stats", reports.statistics([fared], timedelta(days=7), fmt)
-    mute = Mute(instance="gauss-sample", until=T0 + timedelta(hours=2), by="U0", name="bob", created_at=T0)
-    yield "mute gauss-sample 2h", reports.muted(mute, fmt)
-    yield "mutes", reports.mutes([mute], fmt)
+    mute = Mute(
+        id="7k2m", since=T0, instance="gauss-sample", until=T0 + timedelta(hours=2), by="U0", name="bob", created_at=T0
+    )
+    weekly = replace(
+        mute,
+        id="weekly",
+        instance=None,
+        match=parse_matchers("source=staging"),
+        except_failures=True,
+        reason="patch day",
+        configured=True,
+        since=LATER,
+        until=LATER + timedelta(hours=4),
+        cron="0 22 * * 6",
+        timezone="Asia/Shanghai",
+    )
+    held = HeldBack(counts=((EventType.TASK_COMPLETED, 3), (EventType.TASK_FAILED, 1)))
+    over = EndedMutes(ended=(EndedMute(mute=mute, held=held, next_at=None),))
+    yield "mute gauss-sample 2h", reports.muted(mute, T0, fmt)
+    yield "mute source=staging every sat 22:00 4h but failures", reports.muted(weekly, T0, fmt)
+    yield "unmute gauss-sample", reports.unmuted(over, "gauss-sample", fmt)
+    yield "mutes", reports.mutes([mute, weekly], T0, fmt)
     yield "status", reports.status(_health(ok=True), fmt)
     yield "status (bad)", reports.status(_health(ok=False), fmt)
     yield "help", reports.help_text(fmt)

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from notifier.channels.markup import Markup, cut_to, fitting_lines
 from notifier.channels.templates import BUILT_IN, FilledTemplate
 from notifier.core.delivery import Thread
-from notifier.core.people import Acknowledgement, Mute
+from notifier.core.mutes import Mute
+from notifier.core.people import Acknowledgement
 from notifier.core.severity import Severity
 from notifier.core.tickets import TicketLink
 from notifier.ports import RenderRequest
@@ -170,11 +171,7 @@ class CardLayout:
             who = quoted(one_line(acknowledged.name))
             yield f"{SETTLED_EMOJI} {self.sentence(text('message.acknowledged', who=who, at=at))}"
         if mute:
-            until = self.formatter.dated(mute.until, near)
-            note = text("note.muted", who=quoted(one_line(mute.name)), until=until)
-            if mute.reason:
-                note = text("note.because", note=note, reason=quoted(one_line(mute.reason)))
-            yield f"🔕 {self.sentence(note)}"
+            yield f"🔕 {self.sentence(self.formatter.muted(mute, near))}"
 
     # -- one event --
 

@@ -57,6 +57,8 @@ def _source(request: RenderRequest) -> str:
 
 
 def _place(event: Event) -> str:
+    if event.mute:
+        return f"mutes/{event.mute.id}"
     return f"channels/{event.channel}" if event.channel else f"sources/{event.source}"
 
 

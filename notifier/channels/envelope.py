@@ -14,7 +14,7 @@ from notifier.wording.summary import SummaryFormatter
 if TYPE_CHECKING:
     from notifier.channels.base import ChannelContext
     from notifier.core.foreseen import Expectation
-    from notifier.core.model import Event, Task
+    from notifier.core.model import Event, MuteWindow, Task
     from notifier.core.storms import Storm
     from notifier.ports import RenderRequest
     from notifier.wording.events import EventFormatter
@@ -125,6 +125,8 @@ def _circumstances(event: Event) -> dict[str, Any]:
             "together": about.together,
             "last": about.last,
         }
+    if event.mute:
+        found["mute"] = _mute(event.mute)
     return found | _foresight(event)
 
 
@@ -155,6 +157,22 @@ def _expectation(missing: Expectation) -> dict[str, Any]:
         "overdue_at": _second(missing.overdue_at),
         "intervals": missing.intervals or None,
         "rule": missing.rule or None,
+    }
+
+
+def _mute(window: MuteWindow) -> dict[str, Any]:
+    return {
+        "id": window.id,
+        "covers": window.covers,
+        "since": _second(window.since),
+        "until": _second(window.until),
+        "by": window.name or None,
+        "reason": window.reason or None,
+        "except_failures": window.except_failures,
+        "ended_by": window.ended_by or None,
+        "next": _second(window.next_at),
+        "held": dict(window.held),
+        "named": [{"name": name, "instance": instance or None} for name, instance in window.named],
     }
 
 

@@ -1,16 +1,26 @@
 """Changes that are asked for in a chat: each calls one use case of `notifier.people` and formats the reply."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
-from notifier import lookup, people
+from notifier import lookup, mutes, people
 from notifier.chat import reports
 from notifier.chat.ports import ChatTx
 from notifier.chat.reports import ReplyFormatter
 from notifier.chat.requests import MUTE_LENGTHS, ButtonAction, ChatReply, ClickRequest, CommandRequest
-from notifier.core.commands import Change, MuteInstance, SubscribeTask, SubscribeToEvents, UnmuteInstance, Unsubscribe
+from notifier.core.commands import (
+    USAGE,
+    Change,
+    CreateMute,
+    EndMute,
+    ExtendMute,
+    SubscribeTask,
+    SubscribeToEvents,
+    Unsubscribe,
+)
 from notifier.core.identity import DirectChannel
 from notifier.core.model import Event
-from notifier.core.people import Mute, Person
+from notifier.core.mutes import Mute, MutesInForce, WrongMute
+from notifier.core.people import Person
 from notifier.core.subscriptions import MAX_SUBSCRIPTIONS
 
 
@@ -19,10 +29,8 @@ def perform_command(tx: ChatTx, command: Change, request: CommandRequest, fmt: R
     if _is_replayed(tx, request):
         return fmt.refusal("refused.replay")
     match command:
-        case MuteInstance():
-            return _mute_instance(tx, command, request.person, fmt)
-        case UnmuteInstance(instance=name):
-            return _unmuted(people.unmute_instance(tx, name, request.person), name, fmt)
+        case CreateMute() | EndMute() | ExtendMute():
+            return _change_mute(tx, command, request.person, fmt)
         case SubscribeTask(job_id=job_id):
             return _subscribe(tx, job_id, request, fmt)
         case SubscribeToEvents():
@@ -54,24 +62,48 @@ def _act_on_event(tx: ChatTx, click: ClickRequest, fmt: ReplyFormatter, live: Co
             return _unacknowledge(tx, routed.event, click, fmt, live)
         case ButtonAction.MUTE:
             return _mute_event(tx, routed.event, click, fmt)
-    task = routed.event.task
-    ended = people.unmute_task(tx, task, click.person) if task else ()
-    return _unmuted(ended, (task and (task.instance_name or task.instance_id)) or "?", fmt)
+    return _unmute_event(tx, routed.event, click, fmt)
 
 
 def _is_replayed(tx: ChatTx, request: CommandRequest | ClickRequest) -> bool:
     return request.replay_key is not None and not tx.people.record_request(request.replay_key, tx.now())
 
 
-def _mute_instance(tx: ChatTx, command: MuteInstance, person: Person, fmt: ReplyFormatter) -> ChatReply | None:
-    muted = people.mute_instance(tx, command.instance, command.length, person, reason=command.reason)
+def _change_mute(
+    tx: ChatTx, command: CreateMute | EndMute | ExtendMute, person: Person, fmt: ReplyFormatter
+) -> ChatReply | None:
+    match command:
+        case CreateMute():
+            return _create_mute(tx, command, person, fmt)
+        case EndMute(name=name):
+            return reports.unmuted(mutes.end(tx, name, person), name, fmt)
+        case ExtendMute():
+            return _extend_mute(tx, command, person, fmt)
+
+
+def _create_mute(tx: ChatTx, command: CreateMute, person: Person, fmt: ReplyFormatter) -> ChatReply | None:
+    words, now = command.words, tx.now()
+    try:
+        request = mutes.MuteRequest(
+            scope=command.scope,
+            times=words.times(now, fmt.localizer.timezone),
+            except_failures=words.except_failures,
+            reason=words.reason,
+        )
+        muted = mutes.create(tx, request, person)
+    except WrongMute as wrong:
+        return fmt.mistake(f"mistake.{wrong.key}", wrong.given, USAGE["mute"])
     if isinstance(muted, Mute):
-        return reports.muted(muted, fmt)
-    return reports.no_instance("mute", command.instance, muted, fmt) if muted.namesakes else None
+        return reports.muted(muted, now, fmt)
+    return reports.no_instance("mute", command.scope.instance or "", muted, fmt) if muted.namesakes else None
 
 
-def _unmuted(ended: Sequence[Mute], name: str, fmt: ReplyFormatter) -> ChatReply:
-    return fmt.reply("unmute.done", instance=name) if ended else fmt.refusal("unmute.none", instance=name)
+def _extend_mute(tx: ChatTx, command: ExtendMute, person: Person, fmt: ReplyFormatter) -> ChatReply:
+    try:
+        extended = mutes.extend(tx, command.name, command.length, person)
+    except WrongMute as wrong:
+        return fmt.mistake(f"mistake.{wrong.key}", wrong.given, USAGE["extend"])
+    return reports.extended(extended, command.name, tx.now(), fmt)
 
 
 def _subscribe(tx: ChatTx, job_id: str, request: CommandRequest, fmt: ReplyFormatter) -> ChatReply:
@@ -169,12 +201,21 @@ def _over(later: Event, fmt: ReplyFormatter) -> ChatReply:
 def _mute_event(tx: ChatTx, event: Event, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply:
     length, found = click.button.argument, None
     if event.task and length in MUTE_LENGTHS:
-        found = people.mute_task(tx, event.task, MUTE_LENGTHS[length], click.person)
+        found = mutes.mute_task(tx, event.task, MUTE_LENGTHS[length], click.person)
     if found is None:
         return fmt.refusal("click.unnamed")
     mute, is_new = found
     if is_new:
-        return reports.muted(mute, fmt)
+        return reports.muted(mute, tx.now(), fmt)
     name = (event.task and event.task.instance_name) or mute.instance
     until = fmt.when(mute.until)
     return fmt.refusal("click.muted", instance=name, until=until, who=mute.name)
+
+
+def _unmute_event(tx: ChatTx, event: Event, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply:
+    task, now = event.task, tx.now()
+    found = mutes.end_of_task(tx, task, click.person) if task else mutes.EndedMutes()
+    wide = None if found.ended else MutesInForce(tx.queries.mutes(now), now).covering(event)
+    if wide is not None:
+        return fmt.refusal("click.wide", id=fmt.typed(wide.id))
+    return reports.unmuted(found, (task and (task.instance_name or task.instance_id)) or "?", fmt)

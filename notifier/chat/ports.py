@@ -10,6 +10,7 @@ from notifier.core.people import Acknowledgement
 from notifier.core.routing import RoutedEvent
 from notifier.core.storms import Storm
 from notifier.lookup import CalendarReads
+from notifier.mutes import MuteRecords
 from notifier.people import PeopleReads, PeopleRecords, PeopleTx
 from notifier.ports import TaskFilter, TaskStatistics
 from notifier.wording.phrases import Language
@@ -66,6 +67,10 @@ class ChatTx(PeopleTx, Protocol):
     @property
     def people(self) -> ChatRecords:
         """What people do, and the requests that did it."""
+
+    @property
+    def mutes(self) -> MuteRecords:
+        """The recorded mutes."""
 
 
 PermissionCheck = Callable[[], Awaitable[bool]]

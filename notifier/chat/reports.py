@@ -12,11 +12,13 @@ from notifier.core.events import EventType
 from notifier.core.health import HealthFinding, HealthReport
 from notifier.core.identity import Subject
 from notifier.core.model import Event, SourceState, Task, TaskStatus
-from notifier.core.people import Acknowledgement, EventSubscription, Mute
+from notifier.core.mutes import Mute
+from notifier.core.people import Acknowledgement, EventSubscription
 from notifier.core.rota import Duty, DutyPerson, Rota
 from notifier.core.severity import is_production, severity_in
 from notifier.core.subscriptions import names_kind, read_filter
 from notifier.lookup import InstanceAnswer
+from notifier.mutes import EndedMute, EndedMutes
 from notifier.people import MadeSubscription
 from notifier.ports import StoredTask, TaskStatistics
 from notifier.wording.causes import builtin_catalogue
@@ -282,9 +284,9 @@ def _task_buttons(
     elif newest.type.traits.needs_care:
         label, primary = text("button.acknowledge"), message.severity.loud
         yield ReplyButton(button=Button(ButtonAction.ACKNOWLEDGE, event_id), label=label, primary=primary)
-    if stored.muted:
+    if stored.muted and stored.muted.instance is not None:
         yield ReplyButton(button=Button(ButtonAction.UNMUTE, event_id), label=text("button.unmute"))
-    elif stored.task.instance_id or stored.task.instance_name:
+    elif stored.muted is None and (stored.task.instance_id or stored.task.instance_name):
         options = [
             (Button(ButtonAction.MUTE, event_id, one), text("button.mute_for", length=fmt.localizer.duration(length)))
             for one, length in MUTE_LENGTHS.items()
@@ -355,11 +357,14 @@ def no_instance(about: str, wanted: str, found: InstanceAnswer, fmt: ReplyFormat
     return ChatReply(title=fmt.text(f"{about}.{why}", instance=wanted), lines=near, ok=False)
 
 
-def muted(mute: Mute, fmt: ReplyFormatter) -> ChatReply:
+def muted(mute: Mute, now: datetime, fmt: ReplyFormatter) -> ChatReply:
     """Confirm a mute, and explain how to end it."""
+    key = "recurring" if mute.recurs else "planned" if mute.since > now else "done"
+    how = "how_but" if mute.except_failures else "how_matching" if mute.instance is None else "how"
+    values = _mute_values(mute, fmt)
     return ChatReply(
-        title=fmt.text("mute.done", instance=mute.shown, until=fmt.when(mute.until)),
-        lines=[fmt.text("mute.how", instance=fmt.typed(mute.shown))],
+        title=fmt.text(f"mute.{key}", **values),
+        lines=[fmt.text(f"mute.{how}", id=mute.id, instance=fmt.typed(mute.shown))],
     )
 
 
@@ -412,17 +417,66 @@ def _filter(one: EventSubscription) -> str:
     return quoted(one_line(one.matchers))
 
 
-def mutes(found: Sequence[Mute], fmt: ReplyFormatter) -> ChatReply:
-    """List the mutes."""
+def _mute_values(mute: Mute, fmt: ReplyFormatter) -> dict[str, object]:
+    return {
+        "instance": mute.shown,
+        "since": fmt.when(mute.since),
+        "until": fmt.when(mute.until),
+        "cron": quoted(one_line(mute.cron or "")),
+        "zone": mute.timezone or "",
+    }
+
+
+def unmuted(found: EndedMutes, name: str, fmt: ReplyFormatter) -> ChatReply:
+    """Report what was ended, with what it held back, or that nothing was."""
+    if not found.ended:
+        if found.kept:
+            kept = found.kept[0]
+            return fmt.refusal("unmute.configured", instance=kept.id, at=fmt.when(kept.since))
+        return fmt.refusal("unmute.none", instance=name)
+    names = list(dict.fromkeys(one.mute.shown for one in found.ended))
+    title = fmt.text("unmute.done", instance=name if len(names) > 1 else names[0])
+    return ChatReply(title=title, lines=[line for one in found.ended for line in _ended_lines(one, fmt)])
+
+
+def _ended_lines(ended: EndedMute, fmt: ReplyFormatter) -> Iterator[str]:
+    if held := fmt.events.held(ended.held.counts):
+        command = quoted(f"notifier events --muted-by {ended.mute.id}")
+        yield fmt.text("unmute.held", held=held, list=command)
+    if ended.next_at:
+        yield fmt.text("unmute.next", at=fmt.when(ended.next_at))
+
+
+def extended(found: Sequence[Mute], name: str, now: datetime, fmt: ReplyFormatter) -> ChatReply:
+    """Report until when mutes last now, or that there is none."""
+    if not found:
+        return fmt.refusal("unmute.none", instance=name)
+    first, *others = [
+        fmt.text("extend.planned" if mute.since > now else "extend.done", **_mute_values(mute, fmt)) for mute in found
+    ]
+    return ChatReply(title=first, lines=others)
+
+
+def mutes(found: Sequence[Mute], now: datetime, fmt: ReplyFormatter) -> ChatReply:
+    """List the mutes that are in force, and then those that are planned."""
     if not found:
         return fmt.reply("mutes.none")
-    lines = [_mute_line(mute, fmt) for mute in found[:PAGE_ROWS]]
+    lines = [mute_line(mute, now, fmt) for mute in found[:PAGE_ROWS]]
     return ChatReply(title=fmt.text("mutes.some", n=len(found)), lines=lines)
 
 
-def _mute_line(mute: Mute, fmt: ReplyFormatter) -> str:
-    line = fmt.text("mutes.line", instance=mute.shown, until=fmt.when(mute.until), who=mute.name)
-    return fmt.localizer.text("mutes.reason", line=line, why=quoted(one_line(mute.reason))) if mute.reason else line
+def mute_line(mute: Mute, now: datetime, fmt: ReplyFormatter) -> str:
+    """Return what a mute covers, when, by whom and why, in one line."""
+    who = fmt.text("mutes.configuration") if mute.configured else quoted(one_line(mute.name))
+    localizer = fmt.localizer
+    values = _mute_values(mute, fmt) | {"instance": quoted(one_line(mute.shown)), "who": who}
+    line = localizer.text("mutes.planned" if mute.since > now else "mutes.line", **values)
+    if mute.recurs:
+        line = localizer.text("mutes.recurring", line=line, cron=quoted(mute.cron or ""), zone=mute.timezone or "")
+    if mute.except_failures:
+        line = localizer.text("mutes.but", line=line)
+    line = localizer.text("mutes.identified", id=quoted(mute.id), line=line)
+    return localizer.text("mutes.reason", line=line, why=quoted(one_line(mute.reason))) if mute.reason else line
 
 
 def on_call(found: Sequence[tuple[Rota, Duty]], asked: str, fmt: ReplyFormatter) -> ChatReply:

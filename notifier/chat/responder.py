@@ -111,8 +111,8 @@ class ChatResponder:
                 return fmt.refusal("subscribe.not_in_channel")
             request = replace(request, may_post=None) if may_post else request
         reply = await self._change(lambda tx: actions.perform_command(tx, command, request, fmt))
-        if reply is None and isinstance(command, commands.MuteInstance):
-            name = command.instance
+        if reply is None and isinstance(command, commands.CreateMute):
+            name = command.scope.instance or ""
             found = await self._store.read(lambda q: lookup.find_instance(q, name))
             return reports.no_instance("mute", name, found, fmt)
         return reply
@@ -209,7 +209,7 @@ class ChatResponder:
             case commands.Stats(within=within, ignored=ignored):
                 reply = reports.with_ignored(ignored, reports.statistics(q.statistics(now - within), within, fmt), fmt)
             case commands.Mutes(ignored=ignored):
-                reply = reports.with_ignored(ignored, reports.mutes(q.mutes(now), fmt), fmt)
+                reply = reports.with_ignored(ignored, reports.mutes(q.known_mutes(), now, fmt), fmt)
             case commands.OnCall(rota=name):
                 reply = reports.on_call(self._people_on_duty(q, name), name, fmt)
             case commands.Status(ignored=ignored):

@@ -99,7 +99,7 @@ def _dead(view: View, ledger: Ledger) -> Iterable[RenderableType]:
 
 @audit.command("log", cls=ReadableCommand)
 def audit_log(ctx: typer.Context, *, limit: LimitOption = 50, as_json: JsonOption = False) -> None:
-    """List what people did, newest first: mute, acknowledge, subscribe, retry, dismiss, move and so on.
+    """List what people did, newest first: mute, extend, acknowledge, subscribe, retry, dismiss, move and so on.
 
     Exits with 1 when there is nothing.
     --json: {"actions": [{at, by, name, verb, target, detail}]}.

@@ -11,11 +11,13 @@ from notifier.core.foreseen import Expectation
 from notifier.core.health import ChannelStatus, HealthFinding, HealthReport, SourceStatus
 from notifier.core.identity import DirectChannel
 from notifier.core.model import ChannelState, Event, SourceState, Task
-from notifier.core.people import Acknowledgement, Action, EventSubscription, Mute
+from notifier.core.mutes import Mute
+from notifier.core.people import Acknowledgement, Action, EventSubscription
 from notifier.core.routing import Otherwise, RoutedEvent, RouteVerdict
 from notifier.core.tickets import Ticket
 from notifier.core.usual import Usual
 from notifier.lookup import Audit, ChannelRecord, EventRecord, TaskExplanation
+from notifier.mutes import EndedMute, MutePreview
 from notifier.ports import CheckResult, StoredTask
 
 JsonDocument = dict[str, Any]
@@ -73,13 +75,38 @@ def acknowledgement(value: Acknowledgement) -> JsonDocument:
 
 
 def mute(value: Mute) -> JsonDocument:
-    """Return a mute."""
+    """Return a mute. Its id, instance and the time of its end are what older versions had."""
     return {
+        "id": value.id,
+        "covers": value.shown,
         "instance": value.instance,
         "label": value.shown,
+        "match": [str(matcher) for matcher in value.match],
+        "except_failures": value.except_failures,
+        "since": time(value.since),
         "until": time(value.until),
         "by": value.name,
         "reason": value.reason,
+        "cron": value.cron,
+        "timezone": value.timezone,
+        "last": time(value.last),
+        "configured": value.configured,
+    }
+
+
+def ended_mute(value: EndedMute) -> JsonDocument:
+    """Return a mute whose window was ended."""
+    return {"mute": mute(value.mute), "held": dict(value.held.counts), "next": time(value.next_at)}
+
+
+def mute_preview(value: MutePreview) -> JsonDocument:
+    """Return what a mute would have held back."""
+    return {
+        "since": time(value.since),
+        "counts": dict(value.counts),
+        "named": [{"name": name, "instance": instance or None} for name, instance in value.named],
+        "windows": [{"since": time(window.since), "until": time(window.until)} for window in value.windows],
+        "whole": value.whole,
     }
 
 

@@ -5,21 +5,22 @@ from collections.abc import Sequence
 import typer
 
 from notifier.cli import documents
-from notifier.cli.common import JsonOption, now, view_for
+from notifier.cli.common import JsonOption, view_for
 from notifier.cli.configured import load_outline
 from notifier.cli.lookups import read_store
 from notifier.cli.output import TableRow, TextTable, cell, print_json, show
 from notifier.cli.views import View
-from notifier.core.people import Mute
+from notifier.core.mutes import Mute
 
 
 def mutes(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
-    """List muted instances, in the order in which their mutes end. Exits with 1 when there are none.
+    """List mutes: those in force, and those that are planned with their next window. Exits with 1 when there are none.
 
-    --json: {"mutes": [{instance, label, until, by, reason}]}.
+    --json: {"mutes": [{id, covers, instance, label, match, except_failures, since, until, by, reason, cron, timezone,
+    last, configured}]}.
     """
     config = load_outline(ctx)
-    found = read_store(ctx, config, lambda q: q.mutes(now()))
+    found = read_store(ctx, config, lambda q: q.known_mutes())
     if as_json:
         print_json({"mutes": [documents.mute(mute) for mute in found]})
     else:
@@ -29,10 +30,19 @@ def mutes(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
 
 
 def mutes_table(view: View, found: Sequence[Mute]) -> TextTable:
-    """Return a table of muted instances."""
-    return view.table(("instance", "until", "by"), (_row(view, mute) for mute in found))
+    """Return a table of mutes."""
+    return view.table(("id", "muted", "from", "until", "by"), (_row(view, mute) for mute in found))
 
 
 def _row(view: View, found: Mute) -> TableRow:
-    cells = (cell(found.shown), cell(view.when(found.until)), cell(found.name))
-    return TableRow(cells, [cell(found.reason)] if found.reason else ())
+    who = view.localizer.text("mutes.configuration") if found.configured else found.name
+    cells = (
+        cell(found.id),
+        cell(found.shown),
+        cell(view.when(found.since)),
+        cell(view.when(found.until)),
+        cell(who),
+    )
+    schedule = f"{found.cron} ({found.timezone})" if found.cron else ""
+    but = view.localizer.text("mutes.excepts") if found.except_failures else ""
+    return TableRow(cells, [cell(line) for line in (found.reason, schedule, but) if line])

@@ -11,7 +11,7 @@ from notifier.core.diff import happened_at
 from notifier.core.events import EventType
 from notifier.core.failures import failure_id
 from notifier.core.foreseen import Expectation, OverdueLimit
-from notifier.core.model import Event, FollowUp, Task, TaskStatus, event_id
+from notifier.core.model import Event, FollowUp, MuteWindow, Task, TaskStatus, event_id
 from notifier.core.routing import DeliveryRouting
 from notifier.core.usual import Usual, UsualBasis
 from notifier.ports import RenderRequest
@@ -52,6 +52,7 @@ def sample_event(kind: EventType, now: datetime, *, marked: str | None = None) -
         usual=_USUAL if kind in _WITH_USUAL else None,
         overdue=OverdueLimit(seconds=600.0) if kind is EventType.TASK_OVERDUE else None,
         expectation=_expectation(now) if kind is EventType.TASK_MISSING else None,
+        mute=_mute(kind, now) if kind.startswith("mute.") else None,
     )
 
 
@@ -100,6 +101,8 @@ def _since(kind: EventType, now: datetime) -> datetime | None:
         return now - timedelta(minutes=10)
     if kind.traits.follows_up:
         return now - timedelta(hours=1)
+    if kind.startswith("mute."):
+        return _mute(kind, now).since
     lasts = kind.traits.alert and kind is not EventType.SOURCE_MONITORED
     return now - timedelta(minutes=6) if lasts else None
 
@@ -113,6 +116,20 @@ def _follow_up(now: datetime) -> FollowUp:
         failures=3,
         number=1,
         told=(SAMPLE,),
+    )
+
+
+def _mute(kind: EventType, now: datetime) -> MuteWindow:
+    ended = kind is EventType.MUTE_ENDED
+    return MuteWindow(
+        id=SAMPLE,
+        covers=SAMPLE,
+        since=now - timedelta(hours=2) if ended else now,
+        until=now if ended else now + timedelta(hours=2),
+        name=SAMPLE,
+        reason=SAMPLE,
+        held=(("task.completed", 3), ("task.failed", 1)) if ended else (),
+        named=(("CreateGaussDBV5Instance", "gauss-sample"),) if ended else (),
     )
 
 

@@ -30,6 +30,7 @@ from notifier.core.events import EventType
 from notifier.core.health_facts import ConfiguredSource
 from notifier.core.matchers import Matcher
 from notifier.core.model import TaskStatus
+from notifier.core.mutes import RULE_PREFIX
 from notifier.core.routing import RoutedEvent
 from notifier.lookup import Lookup, StoredListing
 from notifier.ports import EventFilter, StoredTask, TaskFilter
@@ -102,8 +103,8 @@ def task(ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = None
 
     --json: the task's source, job_id, name, status, raw_status, progress, instance {id, name, status}, created_at,
     ended_at, fail_reason, error_code, cause, means, action, retry (yes, after, no), inferred, runbook_url,
-    first_seen_at, changed_at, listed, acknowledged {by, name, at}, muted {instance, label,
-    until, by, reason}; and its events.
+    first_seen_at, changed_at, listed, acknowledged {by, name, at}, muted (see `notifier mutes --help`); and its
+    events.
     """
     config = load_outline(ctx)
     view = view_for(config)
@@ -128,6 +129,9 @@ def events(
     kind: Annotated[EventType | None, typer.Option("--type", help="Show this type only.")] = None,
     since: SinceOption = None,
     source: SourceOption = None,
+    muted_by: Annotated[
+        str | None, typer.Option("--muted-by", metavar="ID", help="Show what this mute suppressed (`notifier mutes`).")
+    ] = None,
     match: MatchOption = None,
     limit: LimitOption = 50,
     as_json: JsonOption = False,
@@ -139,7 +143,8 @@ def events(
     """
     fitting = read_match(match, ("type",))
     config = load_outline(ctx)
-    wanted = EventFilter(type=kind, since=time_before_now(since), source=source, limit=limit + 1)
+    rule = None if muted_by is None else f"{RULE_PREFIX}{muted_by}"
+    wanted = EventFilter(type=kind, since=time_before_now(since), source=source, rule=rule, limit=limit + 1)
     found = read_store(
         ctx, config, partial(_events, wanted=wanted, match=fitting, sources=config.expected.sources if fitting else ())
     )

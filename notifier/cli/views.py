@@ -143,7 +143,8 @@ class View:
         if who := stored.acknowledged:
             yield self.word("acknowledged"), cell(f"{who.name} · {self.when(who.at)}", "green")
         if mute := stored.muted:
-            until = f"{self.phrase('until', at=self.when(mute.until))} · {mute.name}"
+            covers = "" if mute.instance is not None else f" · {mute.shown}"
+            until = f"{self.phrase('until', at=self.when(mute.until))} · {mute.name}{covers}"
             yield self.word("muted"), cell(": ".join(filter(None, (until, mute.reason))), "yellow")
 
     def reason(self, task: Task) -> Iterable[RenderableType]:

@@ -17,6 +17,7 @@ from notifier.config.chat import ChatSettings
 from notifier.config.entries import ChannelEntry, Source
 from notifier.config.escalations import EscalationSettings, EscalationStepSettings
 from notifier.config.links import ConsoleUrl, RunbookUrl, default_console_url
+from notifier.config.mutes import MuteSettings
 from notifier.config.network import NetworkSettings
 from notifier.config.routes import RouteEntry
 from notifier.config.sections import AlertSettings, DeliverySettings, LogSettings, RetentionSettings
@@ -30,6 +31,7 @@ from notifier.core.escalations import Escalation
 from notifier.core.health_facts import ConfiguredSource, Expected
 from notifier.core.rota import Rota, rota_named
 from notifier.core.routing import Route
+from notifier.mutes import ConfiguredMute
 from notifier.settings.base import Settings
 from notifier.settings.explain import Loc, error_detail
 from notifier.settings.types import HttpUrl
@@ -107,6 +109,8 @@ class Config(Settings):
     """Who is on duty when. `@rota:NAME` in a `mention` becomes that person."""
     escalations: tuple[EscalationSettings, ...] = ()
     """What follows where nobody acknowledges a failure; routes name them as `escalate`."""
+    mutes: tuple[MuteSettings, ...] = ()
+    """Maintenance windows: what is not to be notified when."""
     delivery: DeliverySettings = DeliverySettings()
     alerts: AlertSettings = AlertSettings()
     retention: RetentionSettings = RetentionSettings()
@@ -234,6 +238,11 @@ class Config(Settings):
     def escalations_by_name(self) -> Mapping[str, Escalation]:
         """The escalations as values of the core."""
         return {one.name: one.escalation(self.timezone) for one in self.escalations}
+
+    @cached_property
+    def configured_mutes(self) -> tuple[ConfiguredMute, ...]:
+        """The mutes as values of their use case."""
+        return tuple(one.mute(self.timezone) for one in self.mutes)
 
     @cached_property
     def rotas_by_name(self) -> Mapping[str, Rota]:

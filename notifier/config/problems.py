@@ -67,7 +67,7 @@ def _follows_from(path: Path, problems: tuple[Problem, ...]) -> bool:
 
 def _cross_problems(data: object) -> Iterator[tuple[Path, str]]:
     """Yield the problems between sections of data of any shape: it may be invalid elsewhere."""
-    for section in ("sources", "channels", "routes", "calendars", "rotas", "escalations"):
+    for section in ("sources", "channels", "routes", "calendars", "rotas", "escalations", "mutes"):
         yield from _repeated_names(data, section)
     yield from _unknown_channels(data)
     yield from _unknown_rotas(data)

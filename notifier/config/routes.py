@@ -18,9 +18,10 @@ from pydantic import (
 )
 
 from notifier.channels.ticket_settings import FieldValues, Word, Words
+from notifier.config.matchers import MatcherText
 from notifier.core.calendars import days_of
 from notifier.core.durations import DURATION_PATTERN
-from notifier.core.matchers import Matcher, check_field, parse_matcher
+from notifier.core.matchers import check_field
 from notifier.core.routing import MAX_MENTIONS, Otherwise, Route
 from notifier.core.severity import Severity
 from notifier.core.tickets import TicketFields
@@ -29,12 +30,6 @@ from notifier.settings.base import Settings
 from notifier.settings.explain import setting_error
 from notifier.settings.types import Duration, MentionText, Name
 from notifier.settings.words import FixedMessageError, did_you_mean
-
-
-def _matcher(text: object) -> Matcher:
-    if not isinstance(text, str):
-        raise FixedMessageError("must be text such as type=task.failed.")
-    return parse_matcher(text)
 
 
 def _group_field(text: str) -> str:
@@ -163,7 +158,7 @@ class RouteSettings(Settings):
     """Which events go to which channels. All matching routes apply, up to one with `stop`."""
 
     name: Name
-    match: tuple[Annotated[Matcher, PlainValidator(_matcher), WithJsonSchema({"type": "string"})], ...] = ()
+    match: tuple[MatcherText, ...] = ()
     """All must match: `field=value`, `field!=value`, `field=~regex`, `field!~regex`, `field>number`, `field in [a, b]`,
     `field not in [a, b]`. None matches every event."""
     channels: tuple[str, ...] = Field(min_length=1)

@@ -12,20 +12,23 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, TypeVar
 
 from notifier.core.durations import format_duration, parse_duration
 from notifier.core.listings import check_listing
 from notifier.core.matchers import Matcher, is_glob, parse_matchers
+from notifier.core.mute_words import MuteWords, read_mute_words
+from notifier.core.mutes import MAX_MUTE, MIN_MUTE, MuteScope, WrongMute
 from notifier.core.subscriptions import MAX_FILTER_LENGTH, read_filter
+
+T = TypeVar("T")
 
 MAX_COMMAND_LENGTH = 2_000
 """Maximum length of a command that is read, in characters."""
 MAX_QUERY_LENGTH = 200
 """Maximum length of a job id or of an instance's name, in characters."""
-MIN_MUTE, MAX_MUTE = timedelta(minutes=1), timedelta(days=30)
-MAX_MUTE_REASON = 300
-"""Maximum length of the reason of a mute, in characters. The rest is cut off."""
+MAX_MATCHER_WORDS = 50
+"""Number of words of a command whose lengths are limited: what follows is the reason of a mute."""
 MAX_PERIOD = timedelta(days=365)
 DEFAULT_FAILED_PERIOD, DEFAULT_STATS_PERIOD = timedelta(days=1), timedelta(days=7)
 
@@ -101,7 +104,7 @@ class Stats(Query):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutes(Query):
-    """List the muted instances."""
+    """List the mutes."""
 
     ignored: str = ""
 
@@ -167,21 +170,30 @@ class Subscriptions(Query):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MuteInstance:
-    """Suppress notifications about an instance for a while."""
+class CreateMute:
+    """Suppress notifications for a while."""
 
     restricted: ClassVar[bool] = True
-    instance: str
-    length: timedelta
-    reason: str | None = None
+    words: MuteWords
+    scope: MuteScope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnmuteInstance:
-    """End the mute of an instance."""
+class EndMute:
+    """End a mute."""
 
     restricted: ClassVar[bool] = True
-    instance: str
+    name: str
+    """Its id, or what it covers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtendMute:
+    """Let a mute end later."""
+
+    restricted: ClassVar[bool] = True
+    name: str
+    length: timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +206,7 @@ class Mistake:
     """A command that would be right, as it is typed."""
 
 
-Change = SubscribeTask | SubscribeToEvents | Unsubscribe | MuteInstance | UnmuteInstance
+Change = SubscribeTask | SubscribeToEvents | Unsubscribe | CreateMute | EndMute | ExtendMute
 """A command that changes something."""
 ChatCommand = Query | Change | Mistake
 
@@ -361,22 +373,43 @@ class _Arguments:
             raise self._mistake("mistake.long")
         return here, wanted
 
-    def mute(self) -> MuteInstance:
-        """Take an instance, how long to mute it, and perhaps a reason."""
+    def mute(self) -> CreateMute:
+        """Take what to mute, when, and perhaps a reason."""
         if not self._words:
             raise self._mistake("mistake.missing.mute")
-        instance, *rest = _folded(self._words[0]), *self._words[1:]
-        if len(instance) > MAX_QUERY_LENGTH:
+        folded = list(map(_folded, self._words))
+        if max(map(len, folded[:MAX_MATCHER_WORDS])) > MAX_QUERY_LENGTH:
             raise self._mistake("mistake.long")
-        meant = f"mute {_quoted(instance)} 2h"
-        if not rest:
-            raise self._mistake("mistake.missing.length", instance, meant)
-        length = _duration(rest[0])
-        if length is None:
-            raise self._mistake("mistake.duration", rest[0], meant)
-        if not MIN_MUTE <= length <= MAX_MUTE:
-            raise self._mistake("mistake.mute", format_duration(length), meant)
-        return MuteInstance(instance=instance, length=length, reason=" ".join(rest[1:])[:MAX_MUTE_REASON] or None)
+        words = self._taken(lambda: read_mute_words(folded, self._words))
+        meant = f"mute {' '.join(map(_quoted, words.covers))} 2h"
+        if not words.scheduled:
+            after = self._words[len(words.covers) :]
+            covers = " ".join(words.covers)
+            raise self._mistake(
+                *(("mistake.duration", after[0]) if after else ("mistake.missing.length", covers)), meant
+            )
+        if words.length is not None and not MIN_MUTE <= words.length <= MAX_MUTE:
+            raise self._mistake("mistake.mute", format_duration(words.length), meant)
+        return CreateMute(words=words, scope=self._taken(lambda: MuteScope.parse(words.covers)))
+
+    def extension(self) -> ExtendMute:
+        """Take the id of a mute, or what it covers, and by how much it is to be longer."""
+        *named, length = self._words or [""]
+        by = _duration(length)
+        if not named or by is None:
+            raise self._mistake("mistake.missing.extend")
+        name = _folded(" ".join(named))
+        if len(name) > MAX_QUERY_LENGTH:
+            raise self._mistake("mistake.long")
+        if not MIN_MUTE <= by <= MAX_MUTE:
+            raise self._mistake("mistake.mute", format_duration(by))
+        return ExtendMute(name=name, length=by)
+
+    def _taken(self, read: Callable[[], T]) -> T:
+        try:
+            return read()
+        except WrongMute as wrong:
+            raise self._mistake(f"mistake.{wrong.key}", wrong.given) from None
 
     def _mistake(self, key: str, given: str = "", meant: str = "") -> _MistakeFound:
         return _MistakeFound(Mistake(key=key, given=given, meant=meant or USAGE[self._command]))
@@ -425,7 +458,8 @@ _SYNTAX: Mapping[str, _Syntax] = MappingProxyType(
         "unsubscribe": _Syntax(_FOLLOWING, "unsubscribe prod-* failed", _Arguments.unsubscribe),
         "subscriptions": _Syntax(_FOLLOWING, "subscriptions", lambda words: Subscriptions(ignored=words.rest())),
         "mute": _Syntax(_ACTIONS, "mute gaussdb-prod-01 2h resizing", _Arguments.mute),
-        "unmute": _Syntax(_ACTIONS, "unmute gaussdb-prod-01", lambda words: UnmuteInstance(instance=words.name())),
+        "unmute": _Syntax(_ACTIONS, "unmute gaussdb-prod-01", lambda words: EndMute(name=words.name())),
+        "extend": _Syntax(_ACTIONS, "extend gaussdb-prod-01 1h", _Arguments.extension),
         "mutes": _Syntax(_ACTIONS, "mutes", lambda words: Mutes(ignored=words.rest())),
         "oncall": _Syntax(_PROGRAM, "oncall", lambda words: OnCall(rota=words.rest())),
         "status": _Syntax(_PROGRAM, "status", lambda words: Status(ignored=words.rest())),

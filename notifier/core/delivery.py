@@ -6,7 +6,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from notifier.core.model import Event, id_of
-from notifier.core.people import Acknowledgement, Mute
+from notifier.core.mutes import Mute
+from notifier.core.people import Acknowledgement
 from notifier.core.routing import DeliveryRouting
 from notifier.core.storms import Storm
 from notifier.core.tickets import Ticket, TicketLink

@@ -77,6 +77,8 @@ class EventType(StrEnum):
     CHANNEL_RECOVERED = "channel.recovered"
     CHANNEL_GAVE_UP = "channel.gave_up"
     STORE_REPLACED = "store.replaced"
+    MUTE_STARTED = "mute.started"
+    MUTE_ENDED = "mute.ended"
 
     @property
     def traits(self) -> EventTraits:
@@ -126,5 +128,7 @@ _TRAITS: Mapping[EventType, EventTraits] = MappingProxyType(
         EventType.CHANNEL_RECOVERED: EventTraits(alert=True),
         EventType.CHANNEL_GAVE_UP: EventTraits(alert=True, bad_news=True, severity=Severity.ERROR),
         EventType.STORE_REPLACED: EventTraits(alert=True, bad_news=True, severity=Severity.CRITICAL),
+        EventType.MUTE_STARTED: EventTraits(),
+        EventType.MUTE_ENDED: EventTraits(),
     }
 )

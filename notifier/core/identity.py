@@ -11,7 +11,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True, order=True)
 class Subject:
-    """What an event is about: a task of a source, a source as a whole, or a channel. Also a storm of failures.
+    """What an event is about: a task of a source, a source as a whole, a channel or a mute. Also a storm of failures.
 
     On a channel that keeps tickets it is an operation.
 
@@ -24,6 +24,8 @@ class Subject:
     """How the text begins if it is a storm."""
     OPERATION_PREFIX: ClassVar[str] = "operation:"
     """How the text begins if it is an operation."""
+    MUTE_PREFIX: ClassVar[str] = "mute:"
+    """How the text begins if it is about a mute."""
 
     source: str = ""
     job_id: str = ""
@@ -34,8 +36,12 @@ class Subject:
     """Id of a storm."""
     operation: str = ""
     """Id of an operation; see `tickets.operation_of`."""
+    mute: str = ""
+    """Id of a mute."""
 
     def __str__(self) -> str:
+        if self.mute:
+            return f"{self.MUTE_PREFIX}{self.mute}"
         if self.operation:
             return f"{self.OPERATION_PREFIX}{self.operation}"
         if self.storm:
@@ -56,6 +62,8 @@ class Subject:
             return cls(storm=text.removeprefix(cls.STORM_PREFIX))
         if text.startswith(cls.OPERATION_PREFIX):
             return cls(operation=text.removeprefix(cls.OPERATION_PREFIX))
+        if text.startswith(cls.MUTE_PREFIX):
+            return cls(mute=text.removeprefix(cls.MUTE_PREFIX))
         source, _, job_id = text.partition("/")
         return cls(source=source, job_id=job_id)
 

@@ -222,6 +222,31 @@ class FollowUp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MuteWindow:
+    """A window of a mute, as it was when it began or ended."""
+
+    id: str
+    """Id of the mute."""
+    covers: str
+    """What it covers, as people type it: the name of an instance, or matchers."""
+    since: datetime
+    until: datetime
+    name: str = ""
+    """Who made the mute; the empty string where the configuration defines it."""
+    reason: str = ""
+    except_failures: bool = False
+    """See `Mute.except_failures`."""
+    ended_by: str = ""
+    """Who ended the window early."""
+    next_at: datetime | None = None
+    """Beginning of the next window of a mute that recurs."""
+    held: tuple[tuple[str, int], ...] = ()
+    """Number of suppressed events by type, at the end."""
+    named: tuple[tuple[str, str], ...] = ()
+    """The API's name of the operation and the instance of the first suppressed events that need somebody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """A stored fact. The task is frozen as it was: delivery never uses its present state."""
 
@@ -269,6 +294,8 @@ class Event:
     """The open failure that the success of a task has ended."""
     follow_up: FollowUp | None = None
     """Set for reminders and escalations; `since` is then when the failure began."""
+    mute: MuteWindow | None = None
+    """The window of a mute that begins or ends."""
 
     @property
     def severity(self) -> Severity:
@@ -305,6 +332,8 @@ class Event:
             return str(Subject(channel=self.channel))
         if self.expectation:
             return Subject.of_task(self.source, self.id)
+        if self.mute:
+            return str(Subject(mute=self.mute.id))
         return Subject.of_task(self.source, self.task.job_id if self.task else "")
 
 

@@ -1,10 +1,8 @@
-"""What people do: who they are, what they acknowledge, mute and subscribe to, and the record of it."""
+"""What people do: who they are, what they acknowledge and subscribe to, and the record of it."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-
-from notifier.core.model import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +26,7 @@ class Verb(StrEnum):
     UNACKNOWLEDGE = "unacknowledge"
     MUTE = "mute"
     UNMUTE = "unmute"
+    EXTEND = "extend"
     WATCH = "watch"
     SUBSCRIBE = "subscribe"
     UNSUBSCRIBE = "unsubscribe"
@@ -61,31 +60,6 @@ class Acknowledgement:
     name: str
     """Who, for people to read."""
     at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mute:
-    """A maintenance window: events of an instance's tasks are suppressed until it ends."""
-
-    instance: str
-    """The id or the whole name of the instance. There is one mute of each: a new one takes the place of the old."""
-    until: datetime
-    by: str
-    name: str
-    """Who muted it, as for an acknowledgement."""
-    created_at: datetime
-    reason: str | None = None
-    label: str | None = None
-    """Name of the instance for people to read. None in rows of older versions: `instance` is shown then."""
-
-    @property
-    def shown(self) -> str:
-        """Name of the instance, or its id where no name is recorded."""
-        return self.label or self.instance
-
-    def covers(self, task: Task | None, now: datetime) -> bool:
-        """Return whether it is in force and about the instance of this task."""
-        return task is not None and self.instance in (task.instance_id, task.instance_name) and now < self.until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
+from notifier.core.causes import CauseCatalogue
 from notifier.core.identity import DirectChannel
-from notifier.core.model import Event
-from notifier.core.people import Mute
+from notifier.core.mutes import Mute, MutesInForce
 from notifier.core.routing import Otherwise, Route, RoutedEvent
 
 
@@ -51,20 +51,16 @@ def ruling_on(item: RoutedEvent, channel: str, rules: Sequence[Rule]) -> Ruling 
     return next((ruling for rule in rules if (ruling := rule(item, channel))), None)
 
 
-def muted_by(event: Event, mutes: Sequence[Mute], now: datetime) -> Mute | None:
-    """Return the mute that suppresses an event."""
-    return next((mute for mute in mutes if mute.covers(event.task, now)), None)
-
-
-def mute_rule(mutes: Sequence[Mute], now: datetime) -> Rule:
-    """Return the rule of the mutes that are in force."""
+def mute_rule(mutes: Sequence[Mute], now: datetime, catalogue: CauseCatalogue | None = None) -> Rule:
+    """Return the rule of the mutes that are in force; the catalogue explains reasons to those that ask for a cause."""
+    in_force = MutesInForce(mutes, now, catalogue)
     known: dict[str, Suppress | None] = {}
     """By event id: an event goes to many channels."""
 
     def rule(item: RoutedEvent, channel: str) -> Ruling | None:  # noqa: ARG001 - a mute concerns every channel
         if item.event.id not in known:
-            mute = muted_by(item.event, mutes, now)
-            known[item.event.id] = Suppress(rule=f"mute:{mute.instance}", reason=_mute_reason(mute)) if mute else None
+            mute = in_force.covering(item.event)
+            known[item.event.id] = Suppress(rule=mute.rule, reason=_mute_reason(mute)) if mute else None
         return known[item.event.id]
 
     return rule
@@ -113,5 +109,5 @@ def window_ruling(leading: Sequence[Route], now: datetime) -> Ruling | None:
 
 
 def _mute_reason(mute: Mute) -> str:
-    reason = f"{mute.instance} is muted until {mute.until.isoformat(timespec='minutes')} by {mute.name}"
+    reason = f"{mute.shown} is muted until {mute.until.isoformat(timespec='minutes')} by {mute.name}"
     return f"{reason}: {mute.reason}" if mute.reason else reason

@@ -24,6 +24,7 @@ from notifier.ports import ChatTransport
 from notifier.retention import PruneReport, prune
 from notifier.service.delivering import Delivering
 from notifier.service.monitoring import Heartbeat, Monitoring
+from notifier.service.muting import Muting
 from notifier.service.polling import Polling
 from notifier.service.reminding import Reminding
 from notifier.service.reporting import ErrorThrottle
@@ -110,6 +111,7 @@ class Service:
         )
         self.scheduling = Scheduling(app, wake=self.delivering.wake)
         self.reminding = Reminding(app, wake=self.delivering.wake)
+        self.muting = Muting(app, wake=self.delivering.wake)
         self._transports: Sequence[ChatTransport] = ()
         self._replica: Replica | None = None
         self._reports = ErrorThrottle("replica.report_failed", "replica.report_recovered")
@@ -124,6 +126,7 @@ class Service:
                 log.warning("clock.set_back", msg="deadlines of the old time were cleared")
         if writes_data(self.roles):
             await self.scheduling.start()
+            await self.muting.start()
         if Role.POLL in self.roles:
             await self._retire_sources()
         if Role.DELIVER in self.roles:
@@ -227,6 +230,7 @@ class Service:
         scheduler.every(HOUSEKEEPING_INTERVAL, "report", self.report)
         if writes_data(self.roles):
             scheduler.every(HOUSEKEEPING_INTERVAL, "monitor", self.monitoring.run)
+            scheduler.every(HOUSEKEEPING_INTERVAL, "mutes", self.muting.run)
             scheduler.every(PRUNE_INTERVAL, "prune", self.prune)
             if self.reminding.needed:
                 scheduler.every(HOUSEKEEPING_INTERVAL, "remind", self.reminding.run)
@@ -299,6 +303,7 @@ async def poll_and_deliver(app: App, *, deliver: bool = True) -> Summary:
         if service.scheduling.reads_calendars:
             await service.scheduling.read_calendars()
         await service.delivering.unpark_due()
+        await service.muting.run()
         polls = (service.polling.poll(source, force=True, send_heartbeat=False) for source in app.sources.values())
         reports = await asyncio.gather(*polls)
         await service.monitoring.run()

@@ -14,7 +14,8 @@ from notifier.core.delivery import Attempt, Delivery, DeliveryState, with_reply
 from notifier.core.events import EventType
 from notifier.core.health_facts import Backlog, HealthFacts
 from notifier.core.model import ChannelState, Event, SourceState, TaskStatus
-from notifier.core.people import Acknowledgement, Action, EventSubscription, Mute
+from notifier.core.mutes import MAX_NAMED_TASKS, HeldBack, Mute, MutesInForce, named_task
+from notifier.core.people import Acknowledgement, Action, EventSubscription
 from notifier.core.replays import RecordedHistory
 from notifier.core.routing import RoutedEvent
 from notifier.core.storms import Storm
@@ -86,8 +87,8 @@ class Lookups:
         """Return tasks, the most recently changed first."""
         found = self._reader.query("tasks", **self._task_parameters(wanted), limit=wanted.limit, offset=wanted.offset)
         now = self.now()
-        mutes = self.mutes(now)
-        return [_stored_task(row, mutes, now) for row in found]
+        mutes = MutesInForce(self.mutes(now), now)
+        return [_stored_task(row, mutes) for row in found]
 
     def count_by_source(self, wanted: TaskFilter) -> Mapping[str, int]:
         """Count the tasks that fit by source, whatever the limit and the offset."""
@@ -110,6 +111,7 @@ class Lookups:
             "type": wanted.type,
             "since": wanted.since,
             "source": wanted.source,
+            "rule": wanted.rule,
             "types": _listed(wanted.types),
         }
         facts |= self._match_parameters(wanted, indexed=False)
@@ -178,6 +180,23 @@ class Lookups:
     def mutes(self, now: datetime) -> Sequence[Mute]:
         """Return the mutes that are in force, those that end first first."""
         return [rows.mute_of(row) for row in self._reader.query("mutes", now=now)]
+
+    def known_mutes(self) -> Sequence[Mute]:
+        """Return the mutes that are in force or planned, those that begin first first."""
+        return [rows.mute_of(row) for row in self._reader.query("known_mutes", now=self.now())]
+
+    def held_back(self, mute: Mute) -> HeldBack:
+        """Return what a mute has suppressed in its window so far."""
+        suppressed = {"rule": mute.rule, "since": mute.since}
+        counted = self._reader.query("held_counts", **suppressed)
+        if not counted:
+            return HeldBack()
+        named = self._reader.query("held_named", **suppressed, limit=MAX_NAMED_TASKS)
+        return HeldBack(
+            counts=tuple((EventType(row.type), row.number) for row in counted),
+            named=tuple(map(named_task, (rows.event_of(row.facts) for row in named))),
+            channels=tuple(row.channel for row in self._reader.query("held_channels", **suppressed)),
+        )
 
     def event_subscriptions(self) -> Sequence[EventSubscription]:
         """Return the subscriptions to events of all people and channels, the oldest first."""
@@ -314,7 +333,7 @@ def _listed(values: Collection[str] | None) -> list[str] | None:
     return None if values is None else list(values)
 
 
-def _stored_task(row: Any, mutes: Sequence[Mute], now: datetime) -> StoredTask:  # noqa: ANN401 - a row
+def _stored_task(row: Any, mutes: MutesInForce) -> StoredTask:  # noqa: ANN401 - a row
     task = rows.task_of(row)
     acknowledged = row.acknowledged_event_id and Acknowledgement(
         event_id=row.acknowledged_event_id,
@@ -329,6 +348,6 @@ def _stored_task(row: Any, mutes: Sequence[Mute], now: datetime) -> StoredTask: 
         listed=not row.unlisted,
         events_pruned=row.events_pruned,
         acknowledged=acknowledged or None,
-        muted=next((mute for mute in mutes if mute.covers(task, now)), None),
+        muted=mutes.about(task, row.newest_facts and rows.event_of(row.newest_facts)),
         newest=EventType(row.newest) if row.newest else None,
     )

@@ -1,4 +1,4 @@
-"""What people do about tasks: acknowledgements, mutes, subscriptions, and the record of their actions."""
+"""What people do about tasks: acknowledgements, subscriptions, and the record of their actions."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Executable, delete
 
-from notifier.core.people import Acknowledgement, Action, EventSubscription, Mute, Subscription
+from notifier.core.people import Acknowledgement, Action, EventSubscription, Subscription
 from notifier.store import rows, statements
 from notifier.store.queries import Queries
 from notifier.store.schema import acknowledgements, subscriptions
@@ -56,19 +56,6 @@ class People:
             return None
         self._threads.touch_event(event_id, now)
         return rows.acknowledgement_of(row)
-
-    def mute(self, mute: Mute) -> None:
-        """Record a mute in place of an earlier one of the same instance."""
-        self._session.execute(statements.RECORD_MUTE, asdict(mute))
-        self._threads.touch_instance(mute.instance, mute.created_at)
-
-    def unmute(self, instance: str, now: datetime) -> Mute | None:
-        """End the mute of an instance and return it; None when there is none in force."""
-        row = self._session.execute(statements.END_MUTE, {"of_instance": instance, "now": now}).one_or_none()
-        if row is None:
-            return None
-        self._threads.touch_instance(instance, now)
-        return rows.mute_of(row)
 
     def subscribe(self, subscription: Subscription) -> bool:
         """Record a subscription; return False when it was there already."""

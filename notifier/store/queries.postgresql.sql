@@ -20,8 +20,8 @@ SELECT sources.name, sources.region, sources.project_id, sources.baseline_at, so
 FROM sources ORDER BY sources.name;
 -- name: tasks
 -- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, job_id, limit, offset
--- gives: source, job_id, name, status, raw_status, progress, instance_id, instance_name, instance_status, created_at time, ended_at time, fail_reason, seconds, occurrence, missing, unlisted boolean, first_seen_at time, changed_at time, events_pruned boolean, newest, acknowledged_event_id, acknowledged_by, acknowledged_name, acknowledged_at time
-SELECT found.source, found.job_id, found.name, found.status, found.raw_status, found.progress, found.instance_id, found.instance_name, found.instance_status, found.created_at, found.ended_at, found.fail_reason, found.seconds, found.occurrence, found.missing, found.unlisted, found.first_seen_at, found.changed_at, found.events_pruned, last.type AS newest, acknowledgements.event_id AS acknowledged_event_id, acknowledgements.by AS acknowledged_by, acknowledgements.name AS acknowledged_name, acknowledgements.at AS acknowledged_at
+-- gives: source, job_id, name, status, raw_status, progress, instance_id, instance_name, instance_status, created_at time, ended_at time, fail_reason, seconds, occurrence, missing, unlisted boolean, first_seen_at time, changed_at time, events_pruned boolean, newest, newest_facts, acknowledged_event_id, acknowledged_by, acknowledged_name, acknowledged_at time
+SELECT found.source, found.job_id, found.name, found.status, found.raw_status, found.progress, found.instance_id, found.instance_name, found.instance_status, found.created_at, found.ended_at, found.fail_reason, found.seconds, found.occurrence, found.missing, found.unlisted, found.first_seen_at, found.changed_at, found.events_pruned, last.type AS newest, last.facts AS newest_facts, acknowledgements.event_id AS acknowledged_event_id, acknowledgements.by AS acknowledged_by, acknowledgements.name AS acknowledged_name, acknowledgements.at AS acknowledged_at
 FROM (SELECT tasks.source AS source, tasks.job_id AS job_id, tasks.name AS name, tasks.status AS status, tasks.raw_status AS raw_status, tasks.progress AS progress, tasks.instance_id AS instance_id, tasks.instance_name AS instance_name, tasks.instance_status AS instance_status, tasks.created_at AS created_at, tasks.ended_at AS ended_at, tasks.fail_reason AS fail_reason, tasks.seconds AS seconds, tasks.occurrence AS occurrence, tasks.missing AS missing, tasks.unlisted AS unlisted, tasks.first_seen_at AS first_seen_at, tasks.changed_at AS changed_at, tasks.events_pruned AS events_pruned
 FROM tasks
 WHERE /*if running*/(tasks.status = 'running' AND NOT (EXISTS (SELECT *
@@ -128,7 +128,7 @@ SELECT tasks.instance_name
 FROM tasks ORDER BY tasks.changed_at DESC
  LIMIT %(limit)s::INTEGER;
 -- name: events
--- takes: type, since time, source, types list, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, whole_job_id, job_id, limit
+-- takes: type, since time, source, types list, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, whole_job_id, job_id, rule, limit
 -- gives: seq, id, type, source, job_id, occurrence, observed_at time, facts, routes, channels, channel_count
 SELECT events.seq, events.id, events.type, events.source, events.job_id, events.occurrence, events.observed_at, events.facts, events.routes, events.channels, events.channel_count
 FROM events
@@ -144,14 +144,45 @@ WHERE tasks.instance_name = ANY (%(among)s::TEXT[])))/*end*/ AND /*if unlike*/((
 FROM tasks
 WHERE NOT EXISTS (SELECT 1 FROM unnest(%(unlike)s::VARCHAR[]) AS pattern WHERE lower(coalesce(tasks.instance_name, '')) LIKE pattern ESCAPE '/')))/*end*/ AND /*if instance_ids*/((events.source, events.job_id) IN (SELECT tasks.source, tasks.job_id
 FROM tasks
-WHERE tasks.instance_id = ANY (%(instance_ids)s::TEXT[])))/*end*/ AND /*if whole_job_id*/(events.job_id = %(whole_job_id)s::VARCHAR)/*end*/ AND /*if job_id*/(substr(events.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND true)/*end*/ ORDER BY events.seq DESC
+WHERE tasks.instance_id = ANY (%(instance_ids)s::TEXT[])))/*end*/ AND /*if whole_job_id*/(events.job_id = %(whole_job_id)s::VARCHAR)/*end*/ AND /*if job_id*/(substr(events.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND true)/*end*/ AND /*if rule*/(events.id IN (SELECT delivery_events.event_id
+FROM deliveries JOIN delivery_events ON delivery_events.delivery_id = deliveries.id
+WHERE deliveries.rule = %(rule)s::VARCHAR AND deliveries.state = 'suppressed'))/*end*/ ORDER BY events.seq DESC
  LIMIT %(limit)s::INTEGER;
 -- name: mutes
 -- takes: now time
--- gives: instance, until time, by, name, reason, created_at time, label
-SELECT mutes.instance, mutes.until, mutes.by, mutes.name, mutes.reason, mutes.created_at, mutes.label
+-- gives: id, instance, label, matchers, except_failures boolean, by, name, reason, created_at time, cron, timezone, seconds, last time, configured boolean, announce boolean, since time, until time, begun boolean, announced, ended_by, due_at time
+SELECT mutes.id, mutes.instance, mutes.label, mutes.matchers, mutes.except_failures, mutes.by, mutes.name, mutes.reason, mutes.created_at, mutes.cron, mutes.timezone, mutes.seconds, mutes.last, mutes.configured, mutes.announce, mutes.since, mutes.until, mutes.begun, mutes.announced, mutes.ended_by, mutes.due_at
 FROM mutes
-WHERE mutes.until > %(now)s::TIMESTAMP WITH TIME ZONE ORDER BY mutes.until, mutes.instance;
+WHERE mutes.until > %(now)s::TIMESTAMP WITH TIME ZONE AND mutes.since <= %(now)s::TIMESTAMP WITH TIME ZONE AND mutes.due_at IS NOT NULL ORDER BY mutes.until, mutes.id;
+-- name: known_mutes
+-- takes: now time
+-- gives: id, instance, label, matchers, except_failures boolean, by, name, reason, created_at time, cron, timezone, seconds, last time, configured boolean, announce boolean, since time, until time, begun boolean, announced, ended_by, due_at time
+SELECT mutes.id, mutes.instance, mutes.label, mutes.matchers, mutes.except_failures, mutes.by, mutes.name, mutes.reason, mutes.created_at, mutes.cron, mutes.timezone, mutes.seconds, mutes.last, mutes.configured, mutes.announce, mutes.since, mutes.until, mutes.begun, mutes.announced, mutes.ended_by, mutes.due_at
+FROM mutes
+WHERE mutes.until > %(now)s::TIMESTAMP WITH TIME ZONE AND mutes.due_at IS NOT NULL ORDER BY mutes.since, mutes.until, mutes.id;
+-- name: held_counts
+-- takes: rule, since time
+-- gives: type, number
+SELECT events.type, count(*) AS number
+FROM events
+WHERE events.id IN (SELECT delivery_events.event_id
+FROM deliveries JOIN delivery_events ON delivery_events.delivery_id = deliveries.id
+WHERE deliveries.rule = %(rule)s::VARCHAR AND deliveries.state = 'suppressed' AND deliveries.created_at >= %(since)s::TIMESTAMP WITH TIME ZONE) GROUP BY events.type ORDER BY events.type;
+-- name: held_named
+-- takes: rule, since time, limit
+-- gives: facts
+SELECT events.facts
+FROM events
+WHERE events.id IN (SELECT delivery_events.event_id
+FROM deliveries JOIN delivery_events ON delivery_events.delivery_id = deliveries.id
+WHERE deliveries.rule = %(rule)s::VARCHAR AND deliveries.state = 'suppressed' AND deliveries.created_at >= %(since)s::TIMESTAMP WITH TIME ZONE) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') ORDER BY events.seq
+ LIMIT %(limit)s::INTEGER;
+-- name: held_channels
+-- takes: rule, since time
+-- gives: channel
+SELECT DISTINCT deliveries.channel
+FROM deliveries JOIN delivery_events ON delivery_events.delivery_id = deliveries.id
+WHERE deliveries.rule = %(rule)s::VARCHAR AND deliveries.state = 'suppressed' AND deliveries.created_at >= %(since)s::TIMESTAMP WITH TIME ZONE ORDER BY deliveries.channel;
 -- name: tickets
 -- takes: operation
 -- gives: channel, operation, generation, key, state, ref, label, url, status, closed_at time, closed_by, previous, wanted_by, failed_at time, solved_at time, attempted_at time, changed_at time

@@ -35,6 +35,14 @@ class Queries(Lookups):
         """Return the sources whose time to be polled has come and that no process holds, the most overdue first."""
         return list(self._session.execute(statements.DUE_SOURCES, {"now": self.now()}).scalars())
 
+    def due_mutes(self) -> Sequence[str]:
+        """Return the ids of the mutes of which a step is due, the earliest first."""
+        return list(self._session.execute(statements.DUE_MUTES, {"now": self.now()}).scalars())
+
+    def instance_sources(self, instance: str) -> Collection[str]:
+        """Return the names of the sources of the recorded tasks of an instance, by its id or its whole name."""
+        return set(self._session.execute(statements.INSTANCE_SOURCES, {"instance": instance}).scalars())
+
     def source_names(self) -> frozenset[str]:
         """Return the name of every source ever polled."""
         return frozenset(self._session.execute(statements.SOURCE_NAMES).scalars())

@@ -153,8 +153,11 @@ def _lacks_acknowledgement() -> ColumnElement[bool]:
     mine = (of.c.source == tasks.c.source, of.c.job_id == tasks.c.job_id)
     newest = select(func.max(of.c.seq)).where(*mine).correlate(tasks).scalar_subquery()
     acknowledged = exists().where(acknowledgements.c.event_id == events.c.id)
-    needs_care = or_(*(events.c.type == kind.value for kind in EventType if kind.traits.needs_care))
-    return exists().where(events.c.seq == newest, needs_care, ~acknowledged)
+    return exists().where(events.c.seq == newest, _needs_care(), ~acknowledged)
+
+
+def _needs_care() -> ColumnElement[bool]:
+    return or_(*(events.c.type == kind.value for kind in EventType if kind.traits.needs_care))
 
 
 def _in_storm() -> ColumnElement[bool]:
@@ -229,7 +232,7 @@ def _tasks() -> Select[Any]:
     acknowledged = (column.label(f"acknowledged_{column.name}") for column in acknowledgements.columns)
     last = events.alias("last")
     return (
-        select(found, last.c.type.label("newest"), *acknowledged)
+        select(found, last.c.type.label("newest"), last.c.facts.label("newest_facts"), *acknowledged)
         .select_from(found)
         .join(last, last.c.seq == newest, isouter=True)
         .join(acknowledgements, acknowledgements.c.event_id == last.c.id, isouter=True)
@@ -286,6 +289,16 @@ _TASKS: Mapping[str, Select[Any]] = {
 
 _NOW = bindparam("now", type_=UtcDateTime)
 
+
+def _suppressed(column: ColumnElement[Any], *which: ColumnElement[bool]) -> Select[Any]:
+    """Return the statement of what a rule has suppressed."""
+    suppressed = (deliveries.c.rule == bindparam("rule"), deliveries.c.state == DeliveryState.SUPPRESSED)
+    carried = delivery_events.c.delivery_id == deliveries.c.id
+    return select(column).select_from(deliveries).join(delivery_events, carried).where(*suppressed, *which)
+
+
+_IN_WINDOW = (deliveries.c.created_at >= _since,)
+
 _EVENTS: Mapping[str, Select[Any]] = {
     "events": select(events)
     .where(
@@ -297,10 +310,25 @@ _EVENTS: Mapping[str, Select[Any]] = {
         *(optional(name, _of_tasks(condition)) for name, condition in _MATCHED.items()),
         optional("whole_job_id", events.c.job_id == bindparam("whole_job_id")),
         optional("job_id", *_begins(events.c.job_id)),
+        optional("rule", events.c.id.in_(_suppressed(delivery_events.c.event_id))),
     )
     .order_by(events.c.seq.desc())
     .limit(_LIMIT),
-    "mutes": select(mutes).where(mutes.c.until > _NOW).order_by(mutes.c.until, mutes.c.instance),
+    "mutes": select(mutes)
+    .where(mutes.c.until > _NOW, mutes.c.since <= _NOW, mutes.c.due_at.is_not(None))
+    .order_by(mutes.c.until, mutes.c.id),
+    "known_mutes": select(mutes)
+    .where(mutes.c.until > _NOW, mutes.c.due_at.is_not(None))
+    .order_by(mutes.c.since, mutes.c.until, mutes.c.id),
+    "held_counts": select(events.c.type, func.count().label("number"))
+    .where(events.c.id.in_(_suppressed(delivery_events.c.event_id, *_IN_WINDOW)))
+    .group_by(events.c.type)
+    .order_by(events.c.type),
+    "held_named": select(events.c.facts)
+    .where(events.c.id.in_(_suppressed(delivery_events.c.event_id, *_IN_WINDOW)), _needs_care())
+    .order_by(events.c.seq)
+    .limit(_LIMIT),
+    "held_channels": _suppressed(deliveries.c.channel, *_IN_WINDOW).distinct().order_by(deliveries.c.channel),
     "tickets": select(tickets)
     .where(tickets.c.operation == bindparam("operation"))
     .order_by(tickets.c.channel, tickets.c.generation),

@@ -13,7 +13,7 @@ from notifier.ports import EventCursor, EventsPruned
 from notifier.store import statements
 from notifier.store.polls import FingerprintCache
 from notifier.store.queries import Queries
-from notifier.store.schema import acknowledgements, actions, events, mutes, sources, subscriptions, tasks
+from notifier.store.schema import acknowledgements, actions, events, sources, subscriptions, tasks
 from notifier.store.session import Session, chunks
 
 
@@ -161,15 +161,14 @@ class Retention:
         return len(job_ids)
 
     def prune_people(self, now: datetime, keep: timedelta) -> int:
-        """Delete threads, storms, tickets, acknowledgements and subscriptions older than `keep` that nothing needs.
+        """Delete threads, storms, tickets, mutes and what people asked for, older than `keep`, that nothing needs.
 
-        Ended mutes are deleted too. Return how many rows were deleted.
+        Return how many rows were deleted.
         """
         before = now - keep
         unknown = ~exists().where(events.c.id == acknowledgements.c.event_id)
         old = (
             delete(acknowledgements).where(acknowledgements.c.at < before, unknown),
-            delete(mutes).where(mutes.c.until < now),
             delete(actions).where(actions.c.at < before),
             delete(subscriptions).where(subscriptions.c.created_at < before),
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, TypeAlias
@@ -16,9 +16,11 @@ from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.failures import OpenFailure
 from notifier.core.health_facts import Replica, Role
 from notifier.core.identity import Subject
+from notifier.core.matchers import Matcher, parse_matcher
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus
+from notifier.core.mutes import Mute
 from notifier.core.pacing import ChannelHealth
-from notifier.core.people import Acknowledgement, Action, EventSubscription, Mute, Verb
+from notifier.core.people import Acknowledgement, Action, EventSubscription, Verb
 from notifier.core.routing import DeliveryRouting, RoutedEvent
 from notifier.core.storms import Storm
 from notifier.core.tickets import ClosedBy, Ticket, TicketState
@@ -59,7 +61,7 @@ class _Fields:
 _TASK = _Fields(field.name for field in fields(Task) if field.name != "status")
 _SOURCE = _Fields(field.name for field in fields(SourceState) if field.name not in {"tasks", "running"})
 _ACKNOWLEDGEMENT = _Fields(field.name for field in fields(Acknowledgement))
-_MUTE = _Fields(field.name for field in fields(Mute))
+_MUTE = _Fields(field.name for field in fields(Mute) if field.name not in {"match", "length", "announced"})
 _EVENT_SUBSCRIPTION = _Fields(field.name for field in fields(EventSubscription))
 _ACTION = _Fields(field.name for field in fields(Action) if field.name != "verb")
 _REPLICA = _Fields(field.name for field in fields(Replica) if field.name != "roles")
@@ -353,9 +355,28 @@ def acknowledgement_of(row: NamedRow) -> Acknowledgement:
     return Acknowledgement(**_ACKNOWLEDGEMENT.of(row))
 
 
+def mute_values(mute: Mute) -> dict[str, object]:
+    """Return the columns of a mute."""
+    return _MUTE.of(mute) | {
+        "matchers": _names_text(tuple(map(str, mute.match))) if mute.match else None,
+        "seconds": mute.length and mute.length.total_seconds(),
+        "announced": _names_text(mute.announced) if mute.announced else None,
+    }
+
+
 def mute_of(row: NamedRow) -> Mute:
     """Read a mute."""
-    return Mute(**_MUTE.of(row))
+    return Mute(
+        match=_match_of(row.matchers) if row.matchers else (),
+        length=None if row.seconds is None else timedelta(seconds=row.seconds),
+        announced=_decode_names(row.announced) if row.announced else (),
+        **_MUTE.of(row),
+    )
+
+
+@lru_cache(maxsize=1_024)  # the same mutes are read for each poll with events
+def _match_of(encoded: str) -> tuple[Matcher, ...]:
+    return tuple(map(parse_matcher, _decode_names(encoded)))
 
 
 def event_subscription_of(row: NamedRow) -> EventSubscription:

@@ -35,7 +35,7 @@ STEP = timedelta(seconds=2)
 LONGEST_WAIT = timedelta(days=366)
 """What lies further ahead was written by a clock that was wrong before, and is no wait."""
 
-_MOVED = (sources, channels, edit_budgets, threads, mutes, requests, replicas, credentials)
+_MOVED = (sources, channels, edit_budgets, threads, requests, replicas, credentials)
 """Tables of deadlines and lasting states. Events, attempts and actions keep the time at which they were recorded."""
 
 
@@ -81,7 +81,12 @@ def _move(connection: Connection, since: datetime, now: datetime, step: timedelt
     for table in _MOVED:
         _move_in(connection, table, since, now, step)
     lasting = (DeliveryState.PENDING, DeliveryState.PARKED, DeliveryState.DEAD)
-    _move_in(connection, deliveries, since, now, step, or_(*(deliveries.c.state == state for state in lasting)))
+    counted = deliveries.c.rule.is_not(None)  # what a mute suppressed is summed up by the time since it began
+    _move_in(
+        connection, deliveries, since, now, step, or_(*(deliveries.c.state == state for state in lasting), counted)
+    )
+    # A window that a calendar sets is at the same time of day, whatever the clock was.
+    _move_in(connection, mutes, since, now, step, mutes.c.since == mutes.c.created_at)
 
 
 def _move_in(

@@ -46,6 +46,7 @@ from notifier.core.events import EditUrgency, EventType
 from notifier.core.failures import FailureState
 from notifier.core.identity import DirectChannel, Subject
 from notifier.core.model import TaskStatus
+from notifier.core.mutes import RULE_PREFIX
 from notifier.core.pacing import ChannelHealth
 from notifier.core.usual import MAX_RUNS
 from notifier.store.compiled import compiled, is_in
@@ -872,17 +873,45 @@ END_EVENT_SUBSCRIPTIONS = compiled(
     delete(event_subscriptions).where(is_in(event_subscriptions.c.id, "ids")).returning(*event_subscriptions.columns)
 )
 
+# ---- mutes ----
+
 _NEW_MUTE = recorded(mutes)
-RECORD_MUTE = compiled(
+SAVE_MUTE = compiled(
     _NEW_MUTE.on_conflict_do_update(
-        index_elements=["instance"],
-        set_={column.name: _NEW_MUTE.excluded[column.name] for column in mutes.columns if column.name != "instance"},
+        index_elements=["id"],
+        set_={column.name: _NEW_MUTE.excluded[column.name] for column in mutes.columns if column.name != "id"},
     )
 )
-END_MUTE = compiled(
-    delete(mutes)
-    .where(mutes.c.instance == bindparam("of_instance"), mutes.c.until > bindparam("now"))
-    .returning(*mutes.columns)
+LOCK_MUTE = select(mutes).where(mutes.c.id == bindparam("id")).with_for_update()
+# Shared: polls of several sources suppress by the same mute at once.
+HOLD_MUTES = (
+    select(mutes)
+    .where(
+        mutes.c.id.in_(list_parameter("ids")),
+        mutes.c.since <= bindparam("now"),
+        mutes.c.until > bindparam("now"),
+        mutes.c.due_at.is_not(None),
+    )
+    .order_by(mutes.c.until, mutes.c.id)
+    .with_for_update(read=True)
+)
+DUE_MUTES = compiled(select(mutes.c.id).where(mutes.c.due_at <= bindparam("now")).order_by(mutes.c.due_at, mutes.c.id))
+INSTANCE_SOURCES = compiled(
+    select(tasks.c.source)
+    .where(or_(tasks.c.instance_id == bindparam("instance"), tasks.c.instance_name == bindparam("instance")))
+    .distinct()
+)
+CONFIGURED_MUTES = select(mutes).where(mutes.c.configured, mutes.c.due_at.is_not(None)).order_by(mutes.c.id)
+MUTE_IDS = compiled(select(mutes.c.id))
+DROP_MUTES = delete(mutes).where(mutes.c.due_at.is_(None), mutes.c.until < bindparam("before"))
+
+# ---- live messages that people change ----
+
+SHOWN_SINCE = compiled(
+    select(threads.c.channel, threads.c.subject, threads.c.facts)
+    .where(threads.c.shown_at > bindparam("after"))
+    .order_by(threads.c.shown_at.desc())
+    .limit(LIMIT)
 )
 RECENT_THREADS = compiled(
     select(threads.c.channel, threads.c.subject)
@@ -918,12 +947,19 @@ OLD_EVENTS_AFTER = OLD_EVENTS.where(
 DELIVERIES_OF_EVENTS = select(delivery_events.c.event_id, delivery_events.c.delivery_id).where(
     delivery_events.c.event_id.in_(list_parameter("ids"))
 )
+# What a mute suppresses stays until the end of its window has summed it up.
+_COUNTS_FOR_MUTE = exists().where(
+    deliveries.c.rule == RULE_PREFIX + mutes.c.id,
+    mutes.c.due_at.is_not(None),
+    mutes.c.since <= deliveries.c.created_at,
+)
 # One comparison: with one alternative for each state SQLite would read every delivery in these states. A delivery that
 # was never to be sent was settled when it was made.
 CLOSED_DELIVERIES = (
     select(deliveries.c.id)
     .where(
         deliveries.c.id.in_(list_parameter("ids")),
+        or_(deliveries.c.rule.is_(None), ~_COUNTS_FOR_MUTE),
         func.coalesce(deliveries.c.settled_at, deliveries.c.created_at)
         < case(
             (deliveries.c.state.in_(FINAL), bindparam("before", type_=UtcDateTime)),

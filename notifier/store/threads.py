@@ -13,8 +13,8 @@ from notifier.core.delivery import Thread, ThreadUpdate
 from notifier.core.events import EditUrgency, EventType
 from notifier.core.identity import Subject
 from notifier.core.model import Event
+from notifier.core.mutes import Mute, MutesInForce
 from notifier.core.pacing import ChannelHealth
-from notifier.core.people import Mute
 from notifier.core.storms import Storm
 from notifier.store import rows, statements
 from notifier.store.delivery_rows import load_storms
@@ -26,6 +26,8 @@ PROGRESS_EVERY = timedelta(seconds=20)
 """Minimum time between two edits of a message that show nothing but progress."""
 TOUCHED = 50
 """Maximum number of messages about one instance, the latest ones, that change when it is muted."""
+TOUCHED_BY_MATCHERS = 200
+"""Maximum number of messages, the latest ones, that are compared with the matchers of a mute."""
 TOUCHED_WITHIN = timedelta(days=1)
 """Age of the oldest message that changes when its instance is muted."""
 
@@ -182,6 +184,14 @@ class Threads:
         for subject, channel in sorted((row.subject, row.channel) for row in found):
             self._touch(now, _PERSON, threads.c.channel == channel, threads.c.subject == subject)
 
+    def touch_matching(self, mute: Mute, now: datetime) -> None:
+        """Let the latest messages change that show an event of what a mute covers."""
+        wanted = {"after": now - TOUCHED_WITHIN, "limit": TOUCHED_BY_MATCHERS}
+        found = self._session.execute(statements.SHOWN_SINCE, wanted).all()
+        shown = [row for row in found if mute.matches(rows.event_of(row.facts))]
+        for subject, channel in sorted((row.subject, row.channel) for row in shown):
+            self._touch(now, _PERSON, threads.c.channel == channel, threads.c.subject == subject, _OF_TASKS)
+
     def _touch(self, now: datetime, urgency: int, *which: ColumnElement[bool], **shows: object) -> None:
         """Let messages change; one that is to show mere progress is claimed some time after its last change."""
         urgency_now = case((threads.c.urgency > urgency, threads.c.urgency), else_=urgency)
@@ -204,9 +214,9 @@ class Threads:
         found = self._session.execute(statements.DUE_EDITS, due).all()
         if not found:
             return []
-        mutes = self._queries.mutes(now)
+        mutes = MutesInForce(self._queries.mutes(now), now)
         storms = load_storms(self._session, [id_ for row in found if (id_ := Subject.parse(row.subject).storm)])
-        threads_due = [self._thread(row, mutes, storms, now) for row in found]
+        threads_due = [self._thread(row, mutes, storms) for row in found]
         claimed = threads_due[: dispatch.affordable((thread.edits for thread in threads_due), limit)]
         claim = {"of_channel": channel, "subjects": [thread.subject for thread in claimed], "until": now + lease}
         self._session.execute(statements.CLAIM_EDITS, claim)
@@ -215,9 +225,8 @@ class Threads:
     def _thread(
         self,
         row: Any,  # noqa: ANN401 - a row
-        mutes: Sequence[Mute],
+        mutes: MutesInForce,
         storms: Mapping[str, Storm],
-        now: datetime,
     ) -> Thread:
         event = rows.event_of(row.facts)
         if storm_id := Subject.parse(row.subject).storm:
@@ -239,7 +248,7 @@ class Threads:
             event=event,
             revision=row.revision,
             acknowledged=self._queries.acknowledgement(row.event_id),
-            mute=next((mute for mute in mutes if mute.covers(event.task, now)), None),
+            mute=mutes.covering(event),
             copies=rows.copies_of(row.copies) if row.urgency > _PROGRESS else (),
             routing=rows.routing_of(row.routing),
         )

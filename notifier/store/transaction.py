@@ -12,6 +12,7 @@ from notifier.store.deliveries import Deliveries
 from notifier.store.events import Events
 from notifier.store.histories import Histories
 from notifier.store.holds import Holds
+from notifier.store.mutes import RecordedMutes
 from notifier.store.open_failures import Failures
 from notifier.store.people import People
 from notifier.store.planned_events import UnclaimedDeliveries
@@ -53,9 +54,9 @@ class Transaction:
         self.storms = Storms(session, self.queries, self.threads)
         self.failures = Failures(session)
         self.people = People(session, self.queries, self.threads)
-        self.retention = Retention(
-            session, cache, self.queries, (self.threads, self.storms, self.tickets, self.failures)
-        )
+        self.mutes = RecordedMutes(session, self.threads)
+        aging = (self.threads, self.storms, self.tickets, self.failures, self.mutes)
+        self.retention = Retention(session, cache, self.queries, aging)
         self.replicas = Replicas(session)
         self.calendars = Calendars(session)
         self.schedules = Schedules(session)

@@ -21,6 +21,7 @@ from notifier.deliver import DeliveryRules
 from notifier.http import HttpClient
 from notifier.http.heartbeat import send_heartbeat
 from notifier.monitor import MonitorRules
+from notifier.mutes import MuteRouting
 from notifier.ports import Channel, ChatTransport, Clock, DatabaseFile, TaskSource
 from notifier.settings.base import settings_digest
 from notifier.store.engine import open_store
@@ -66,6 +67,12 @@ class App:
     def monitor_rules(self) -> MonitorRules:
         """What is monitored, and the channels for events that no route takes."""
         return MonitorRules(expected=self.config.expected, fallback=self.config.alert_channels)
+
+    @property
+    def mute_rules(self) -> MuteRouting:
+        """Whom the windows of mutes concern."""
+        origins = (source.origin for source in self.config.expected.sources)
+        return MuteRouting(routing=self.routing, origins=tuple(origins))
 
     @property
     def delivery_rules(self) -> DeliveryRules:

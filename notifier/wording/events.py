@@ -1,23 +1,25 @@
 """Events as messages: the words of `phrases`, put together. Channels decide how a message looks."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from notifier.core.causes import CauseCatalogue
+from notifier.core.events import EventType
 from notifier.core.model import Event
+from notifier.core.mutes import Mute
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import is_production
 from notifier.wording.causes import builtin_catalogue
 from notifier.wording.explained import ExplainedReason, explained
 from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
-from notifier.wording.marks import dated
+from notifier.wording.marks import dated, quoted
 from notifier.wording.message import Message
 from notifier.wording.phrases import phrases
 from notifier.wording.sanitize import one_line
-from notifier.wording.states import STATES, EventState, by_severity, state_of
+from notifier.wording.states import EVENT_ROWS, STATES, EventState, by_severity, state_of
 
 _SAME_DAY = timedelta(hours=12)
 """Maximum distance of a time whose date can be left out: no other day has the same time of day so near."""
@@ -69,6 +71,23 @@ class EventFormatter:
         parts = [self._count(state, n, lead=index == 0) for index, (state, n) in enumerate(found)]
         parts += [self.localizer.text(f"digest.{kind}", n=n) for kind, n in others.items()]
         return self.localizer.text("digest.separator").join(parts)
+
+    def held(self, counts: Iterable[tuple[str, int]]) -> str:
+        """Return how many events of each type there are, in the same words. Empty for none."""
+        counted: Counter[EventState] = Counter()
+        for kind, n in counts:
+            counted[EVENT_ROWS[EventType(kind)].state] += n
+        found = [(state, counted[state]) for state in STATES if counted[state]]
+        parts = [self._count(state, n, lead=index == 0) for index, (state, n) in enumerate(found)]
+        return self.localizer.text("digest.separator").join(parts)
+
+    def muted(self, mute: Mute, seen: datetime) -> str:
+        """Return until when a mute suppresses, who made it and why, as a sentence with marks."""
+        text = self.localizer.text
+        who = text("note.mute.configured") if mute.configured else quoted(one_line(mute.name))
+        values = {"until": self.dated(mute.until, seen), "who": who, "covers": quoted(one_line(mute.shown))}
+        note = text("note.muted" if mute.instance is not None else "note.muted_as", **values)
+        return text("note.because", note=note, reason=quoted(one_line(mute.reason))) if mute.reason else note
 
     def explained(self, reason: str) -> ExplainedReason:
         """Return a reason of the API in words."""

@@ -17,7 +17,7 @@ from notifier.core.causes import Explanation
 from notifier.core.events import EventType
 from notifier.core.foreseen import Expectation
 from notifier.core.ids import shorten_id
-from notifier.core.model import Event, Task
+from notifier.core.model import Event, MuteWindow, Task
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import Severity, is_production
 from notifier.core.usual import Usual, remaining
@@ -85,7 +85,7 @@ class Message:
             self.explained = formatter.explained(reason) if reason else self._own_reason()
         else:
             self.operation = ""
-            self.subject = one_line(event.source or event.channel)
+            self.subject = one_line(event.source or event.channel or (event.mute.covers if event.mute else ""))
             self.explained = self._own_reason() if event.type.traits.bad_news else NO_REASON
 
     def _own_reason(self) -> ExplainedReason:
@@ -204,6 +204,8 @@ class Message:
 
     def _own_sentence(self) -> str:
         event = self.event
+        if event.mute:
+            return self._mute_sentence(event.mute)
         since = event.since or event.observed_at
         values: dict[str, object] = {
             "name": quoted(self.subject),
@@ -218,6 +220,38 @@ class Message:
         if bounds:
             values |= dict(zip(("start", "end"), self._formatter.interval(*bounds, event.observed_at), strict=True))
         return self.localizer.text(f"sentence.{event.type}", **{"start": "?", "end": "?"} | values)
+
+    def _mute_sentence(self, window: MuteWindow) -> str:
+        held = self._formatter.held(window.held)
+        values = {"name": quoted(self.subject), "until": self._dated(window.until), "held": held}
+        key = f"sentence.{self.event.type}"
+        return self.localizer.text(f"{key}_held" if held else key, **values)
+
+    def _mute_notes(self, window: MuteWindow) -> Iterator[str]:
+        text, reason = self.localizer.text, one_line(window.reason)
+        if self.event.type is EventType.MUTE_STARTED:
+            who = quoted(one_line(window.name)) if window.name else text("note.mute.configured")
+            made = text("note.mute.by", who=who)
+            yield (
+                text("note.mute.because", note=made, reason=quoted(reason))
+                if reason
+                else text("note.mute.plain", note=made)
+            )
+            yield text("note.mute.excepts" if window.except_failures else "note.mute.all")
+            return
+        if window.named:
+            names = text("note.mute.separator").join(self._named(*task) for task in window.named)
+            yield text("note.mute.named", names=names)
+        if window.ended_by:
+            yield text("note.mute.ended_by", who=quoted(one_line(window.ended_by)))
+        if window.next_at:
+            yield text("note.mute.next", at=self._dated(window.next_at))
+
+    def _named(self, operation: str, instance: str) -> str:
+        label = self.localizer.task_label(operation)
+        label = label if operation in OPERATIONS else quoted(label)
+        subject = one_line(instance)
+        return self.localizer.text("sentence.on", clause=label, subject=quoted(subject)) if subject else label
 
     def _dated(self, moment: datetime) -> str:
         return self._formatter.dated(moment, self.event.observed_at)
@@ -262,11 +296,17 @@ class Message:
         """What to do now, plain sentences, may have commands in backticks. Empty where that is not known."""
         if action := self.explained.action:
             return action
-        key = f"advice.{self._kind}"
-        if key not in phrases(self.localizer.language):
+        key, window = f"advice.{self._kind}", self.event.mute
+        if key not in phrases(self.localizer.language) or (window and not self._has_more(window)):
             return ""
         event = self.event
-        return self.localizer.text(key, channel=event.channel, job=self.job, event=shorten_id(event.id))
+        return self.localizer.text(
+            key, channel=event.channel, job=self.job, event=shorten_id(event.id), mute=window.id if window else ""
+        )
+
+    def _has_more(self, window: MuteWindow) -> bool:
+        """Return whether there is something to do about a window of a mute: to end it, or to list what it held back."""
+        return self.event.type is EventType.MUTE_STARTED or bool(window.held)
 
     # -- how bad, and since when --
 
@@ -296,6 +336,8 @@ class Message:
         event = self.event
         if event.follow_up or event.closes:
             return tuple(self._open_failure())
+        if event.mute:
+            return tuple(self._mute_notes(event.mute))
         kind: str = event.type
         if event.type is EventType.SOURCE_FAILING and not event.detail:
             kind = "source.silent"
@@ -432,6 +474,8 @@ class Message:
             return place
         if event.channel:
             return self.localizer.counted("channel", 1, names=quoted(one_line(event.channel)))
+        if event.mute:
+            return self.localizer.text("origin.mute", id=quoted(one_line(event.mute.id)))
         return self.localizer.text("origin.store")
 
     @property
@@ -465,6 +509,7 @@ class Message:
         if task is None:
             yield from self._expected()
             yield self._time("failing_since", event.since)
+            yield self._time("until", event.mute.until if event.mute else None)
             yield self._time("observed_at", event.observed_at)
             yield self._fact("project", one_line(event.project_id, ID_LIMIT), is_quoted=True)
             return

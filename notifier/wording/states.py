@@ -26,7 +26,7 @@ class Tone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventState:
-    """What an event says about its task, source, channel or store."""
+    """What an event says about its task, source, channel, store or mute."""
 
     name: str
     """Part of the keys of its phrases: `verb.failed`."""
@@ -96,6 +96,8 @@ _COMPLETED = EventState(
 )
 _RECOVERED = EventState(name="recovered", glyph="✔", tone=_GREEN)
 _MONITORED = EventState(name="monitored", glyph="◉", tone=replace(_BLUE, emoji="👁"))
+_MUTED = EventState(name="muted", glyph="⊖", tone=replace(_GREY, emoji="🔕"))
+_UNMUTED = EventState(name="unmuted", glyph="⊕", tone=replace(_BLUE, emoji="🔔"))
 _RUNNING = EventState(name="running", glyph="▶", tone=_BLUE, status=TaskStatus.RUNNING, verb_suffices=True)
 _PROGRESSED = EventState(
     name="progressed",
@@ -131,6 +133,8 @@ EVENT_ROWS: Mapping[EventType, EventRow] = MappingProxyType(
         EventType.SOURCE_MONITORED: EventRow(
             state=_MONITORED, sample_counts=(("failed", 4), ("listed", 19), ("running", 1))
         ),
+        EventType.MUTE_ENDED: EventRow(state=_UNMUTED),
+        EventType.MUTE_STARTED: EventRow(state=_MUTED),
         EventType.TASK_STARTED: EventRow(state=_RUNNING),
         EventType.TASK_PROGRESSED: EventRow(state=_PROGRESSED),
     }

@@ -30,8 +30,8 @@ from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, Heal
 from notifier.core.identity import Subject
 from notifier.core.matchers import Matcher
 from notifier.core.model import ChannelState, SourceState, Task, TaskStatus
+from notifier.core.mutes import Mute
 from notifier.core.pacing import ChannelHealth as Pacing
-from notifier.core.people import Mute
 from notifier.core.routing import Route, RoutedEvent, explain_routes
 from notifier.lookup import Audit, ChannelRecord, EventRecord, TaskExplanation
 from notifier.ports import CheckResult, Ledger, StoredTask
@@ -232,7 +232,21 @@ def test_every_listing_gives_a_reason_whole_on_lines_of_its_own() -> None:
         VIEW.events([replace(ROUTED, event=failed)]),
         VIEW.events([replace(ROUTED, event=about_source)]),
         VIEW.deliveries([replace(DELIVERY, reason=LONG)]),
-        mutes_table(VIEW, [Mute(instance="i", until=START, by="cli:a", name="a", created_at=START, reason=LONG)]),
+        mutes_table(
+            VIEW,
+            [
+                Mute(
+                    id="7k2m",
+                    since=START,
+                    instance="i",
+                    until=START,
+                    by="cli:a",
+                    name="a",
+                    created_at=START,
+                    reason=LONG,
+                )
+            ],
+        ),
     ]
     for listing in listings:
         lines = printed(listing).splitlines()
@@ -253,7 +267,7 @@ def test_a_pipe_gets_whole_lines_without_padding_spaces(capsys: pytest.CaptureFi
 def test_tables_are_in_one_language() -> None:
     chinese = replace(VIEW, localizer=Localizer(language="zh", timezone=ZoneInfo("Asia/Shanghai")))
     running = stored(replace(TASK, status=TaskStatus.RUNNING, name="CreateGaussDBV5Instance", fail_reason=None))
-    mute = Mute(instance="i", until=START, by="cli:a", name="a", created_at=START)
+    mute = Mute(id="7k2m", since=START, instance="i", until=START, by="cli:a", name="a", created_at=START)
     late = replace(ROUTED, event=replace(EVENT, late=True))
     digest = replace(DELIVERY, digest=True, events=(EVENT, EVENT))
     listings = [

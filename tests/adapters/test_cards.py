@@ -30,7 +30,8 @@ from notifier.channels.markup import (
 from notifier.channels.templates import FilledTemplate
 from notifier.core.delivery import Thread
 from notifier.core.events import EventType
-from notifier.core.people import Acknowledgement, Mute
+from notifier.core.mutes import Mute
+from notifier.core.people import Acknowledgement
 from notifier.core.tickets import TicketLink
 from notifier.wording.events import EventFormatter
 from notifier.wording.links import LinkTemplates
@@ -251,7 +252,7 @@ def test_a_card_is_the_same_each_time() -> None:
 # ---- cards that are edited ----
 
 ALICE = Acknowledgement(event_id="e", by="1", name="alice <b> @all", at=T0)
-MUTED = Mute(instance="orders", until=T0, by="2", name="bob", created_at=T0, reason="*resize*")
+MUTED = Mute(id="7k2m", since=T0, instance="orders", until=T0, by="2", name="bob", created_at=T0, reason="*resize*")
 
 
 def test_an_edited_card_shows_who_took_charge_instead_of_the_state() -> None:

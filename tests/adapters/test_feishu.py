@@ -34,7 +34,8 @@ from notifier.channels.base import BaseChannel, ChannelContext, Json
 from notifier.core.delivery import Delivered, GaveUp, Parked, Retry
 from notifier.core.events import EventType
 from notifier.core.model import Event
-from notifier.core.people import Acknowledgement, Mute
+from notifier.core.mutes import Mute
+from notifier.core.people import Acknowledgement
 from notifier.core.tickets import TicketLink
 from notifier.http import HttpClient
 from notifier.integrations.feishu.settings import FeishuSettings
@@ -49,7 +50,14 @@ FAILED = make_event(make_task(progress=60, fail_reason="控件拒绝：64 小于
 COMPLETED = make_event(make_task(status="completed", fail_reason=None), type=EventType.TASK_COMPLETED)
 ALICE = Acknowledgement(event_id=FAILED.id, by="U0ALICE", name="alice <at id=all></at>", at=T0)
 WINDOW = Mute(
-    instance="gauss-6568-zzh", until=T0 + timedelta(hours=2), by="U0BOB", name="bob", created_at=T0, reason="*resize*"
+    id="7k2m",
+    since=T0,
+    instance="gauss-6568-zzh",
+    until=T0 + timedelta(hours=2),
+    by="U0BOB",
+    name="bob",
+    created_at=T0,
+    reason="*resize*",
 )
 ATTACKS = [
     *HOSTILE,

@@ -29,7 +29,8 @@ from notifier.channels.base import BaseChannel, ChannelContext
 from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, Thread, delivery_id
 from notifier.core.events import EventType
 from notifier.core.model import Event
-from notifier.core.people import Acknowledgement, Mute
+from notifier.core.mutes import Mute
+from notifier.core.people import Acknowledgement
 from notifier.core.routing import DeliveryRouting
 from notifier.http import HttpClient
 from notifier.integrations.mattermost.settings import MattermostSettings
@@ -110,7 +111,7 @@ async def test_a_post_changes_with_its_task(server: MattermostServer, context: C
     (post,) = server.service.posts.values()
     assert post.text.endswith(" @dba-oncall")
     taken = Acknowledgement(event_id=FAILED.id, by="1", name="@everyone", at=T0)
-    muted = Mute(instance="i", by="1", name="bob", until=T0, created_at=T0, reason="@all planned")
+    muted = Mute(id="7k2m", since=T0, instance="i", by="1", name="bob", until=T0, created_at=T0, reason="@all planned")
     assert bare(await channel.show(thread_of(ref(0), acknowledged=taken, mute=muted))) == Delivered()
     assert list(server.service.posts) == [post_id(0)]
     assert post.text.startswith("✅ **Instance creation failed on**")

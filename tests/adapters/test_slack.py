@@ -69,7 +69,8 @@ from notifier.core.delivery import (
 )
 from notifier.core.events import EventType
 from notifier.core.model import Event, TaskHistory
-from notifier.core.people import Acknowledgement, Mute
+from notifier.core.mutes import Mute
+from notifier.core.people import Acknowledgement
 from notifier.core.routing import MAX_MENTIONS, ChannelPolicy, DeliveryRouting, RoutedEvent
 from notifier.core.severity import Severity
 from notifier.core.storm_plan import split_listed
@@ -367,7 +368,16 @@ def reactions(draw: st.DrawFn) -> dict[str, Any]:
     who = draw(hostile_text)
     at = T0 + timedelta(hours=draw(st.integers(min_value=0, max_value=48)))
     ack = Acknowledgement(event_id="e", by="U0", name=who, at=at)
-    mute = Mute(instance=who, until=at, by="U0", name=who, created_at=T0, reason=draw(st.sampled_from([None, who])))
+    mute = Mute(
+        id="7k2m",
+        since=T0,
+        instance=who,
+        until=at,
+        by="U0",
+        name=who,
+        created_at=T0,
+        reason=draw(st.sampled_from([None, who])),
+    )
     return {"acknowledged": draw(st.sampled_from([None, ack])), "mute": draw(st.sampled_from([None, mute]))}
 
 

@@ -17,7 +17,8 @@ from notifier.channels.base import ChannelContext, Json
 from notifier.core.delivery import Delivered, Delivery, GaveUp, Retry, Thread, Unknown
 from notifier.core.events import EventType
 from notifier.core.model import Event, TaskStatus
-from notifier.core.people import Acknowledgement, Mute
+from notifier.core.mutes import Mute
+from notifier.core.people import Acknowledgement
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import Severity
 from notifier.core.tickets import TicketLink
@@ -37,7 +38,14 @@ HALF = make_event(
 COMPLETED = make_event(make_task(status="completed", fail_reason=None), type=EventType.TASK_COMPLETED)
 ALICE = Acknowledgement(event_id=FAILED.id, by="U0ALICE", name="alice <!channel>", at=T0)
 WINDOW = Mute(
-    instance="gauss-6568-zzh", until=T0 + timedelta(hours=2), by="U0BOB", name="bob", created_at=T0, reason="*resize*"
+    id="7k2m",
+    since=T0,
+    instance="gauss-6568-zzh",
+    until=T0 + timedelta(hours=2),
+    by="U0BOB",
+    name="bob",
+    created_at=T0,
+    reason="*resize*",
 )
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import notifier.steady_time
 from notifier.core.delivery import DeliveryState
 from notifier.core.events import EventType
-from notifier.core.people import Mute
+from notifier.core.mutes import Mute
 from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, Route, RoutedEvent, RoutingConfig
 from notifier.poll import poll_once
@@ -114,7 +114,9 @@ async def fill(store: SqlStore, clocks: Clocks) -> None:
 
     def others(tx: Transaction) -> None:
         at = tx.now()
-        tx.people.mute(Mute(instance="gauss", until=at + 30 * MINUTE, by="U1", name="Ada", created_at=at))
+        until = at + 30 * MINUTE
+        mute = Mute(id="7k2m", since=at, instance="gauss", until=until, by="U1", name="Ada", created_at=at)
+        tx.mutes.save(replace(mute, begun=True, due_at=until), at)
         tx.channels.save_health("dba", replace(tx.channels.health("dba"), open_until=at + MINUTE))
 
     await store.transact(others)

@@ -296,6 +296,8 @@ class TestEveryKind:
     async def test_every_type_of_event_about_us_names_it(self, kind: str, http: HttpClient, type_: EventType) -> None:
         event = make_event_of(type_)
         named = replace(event, channel="of-this-test") if event.channel else replace(event, source="of-this-test")
+        if event.mute:
+            named = replace(event, mute=replace(event.mute, covers="of-this-test"))
         alone, among_others = make_render_request(named), make_render_request(*make_events(2), named)
         for request in (alone, among_others) if sample_of(kind).digests else (alone,):
             body = make_channel(kind, make_context(http)).render(request)

@@ -18,6 +18,7 @@ from notifier.core.events import EventType
 from notifier.core.health_facts import Replica, Role
 from notifier.core.identity import DirectChannel
 from notifier.core.model import TaskStatus
+from notifier.core.mutes import Mute
 from notifier.core.routing import RoutedEvent
 from notifier.core.tickets import Ticket
 from notifier.store import rows, schema, statements
@@ -49,6 +50,18 @@ PROCESS = Replica(owner="host:1:a", roles=(Role.POLL,), started_at=T0, seen_at=T
 
 TICKET = Ticket(channel="ops", operation="o", generation=2, ref="7", label="OPS-7", status="new", failed_at=T0)
 OF_TICKET = {"of_channel": "ops", "of_operation": "o", "of_generation": 2}
+
+MUTE = Mute(
+    id="7k2m",
+    instance="i",
+    since=T0,
+    until=LATER,
+    by="me",
+    name="gauss",
+    created_at=T0,
+    length=timedelta(hours=1),
+    due_at=T0,
+)
 
 HEALTH = {"failures": 3, "good_at": T0, "failing_since": T0, "open_until": None, "paused_until": LATER, "rate_at": T0}
 SETTLED = {
@@ -190,9 +203,11 @@ PARAMETERS: Mapping[str, Any] = {
     "RECORD_EVENT_SUBSCRIPTION": {"id": "new", "channel": "dm:U1", "matchers": "failed", "by": "me", "name": "Me"}
     | {"created_at": LATER},
     "END_EVENT_SUBSCRIPTIONS": {"ids": ["known", "unknown"]},
-    "RECORD_MUTE": {"instance": "i", "name": "other", "until": LATER, "by": "you", "created_at": LATER}
-    | {"reason": "works", "label": "gauss"},
-    "END_MUTE": {"of_instance": "i", "now": T0},
+    "SAVE_MUTE": rows.mute_values(replace(MUTE, until=LATER, reason="works", announced=("dba",))),
+    "DUE_MUTES": {"now": LATER},
+    "INSTANCE_SOURCES": {"instance": "gauss-6568-zzh"},
+    "MUTE_IDS": {},
+    "SHOWN_SINCE": {"after": T0 - timedelta(days=1), "limit": 10},
     "RECENT_THREADS": {"instance": "i", "after": T0 - timedelta(days=1), "limit": 10},
     "RECORD_ACTION": {"at": T0, "by": "me", "name": "Me", "verb": "mute", "target": "i", "detail": None},
     "RECORD_REQUEST": {"key": "new", "seen_at": LATER},
@@ -252,7 +267,7 @@ def _fill(connection: Connection) -> None:
     subscribed = {"channel": "dm:U1", "matchers": "failed", "by": "me", "name": "Me", "created_at": T0}
     for id_ in ("known", "other"):
         put(schema.event_subscriptions, {"id": id_} | subscribed)
-    put(schema.mutes, {"instance": "i", "name": "gauss", "until": LATER, "by": "me", "created_at": T0})
+    put(schema.mutes, rows.mute_values(MUTE))
     put(schema.requests, {"key": "old", "seen_at": T0})
     put(schema.acknowledgements, {"event_id": FAILED.id, "by": "me", "name": "Me", "at": T0})
     put(schema.edit_budgets, {"name": "token", "good_at": T0})

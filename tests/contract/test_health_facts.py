@@ -14,7 +14,7 @@ from factories import T0, make_alert, make_delivery, make_event, make_task
 from fakes import FakeClock
 from sqlalchemy import insert
 
-from notifier import people
+from notifier import mutes, people
 from notifier.core.alerts import decide_alerts
 from notifier.core.delivery import DeliveryState, GaveUp, Outcome, Parked, Retry
 from notifier.core.diff import RecordedTask, TaskWrite
@@ -24,7 +24,6 @@ from notifier.core.model import Event
 from notifier.core.outbox import settle
 from notifier.core.people import Person, Verb
 from notifier.core.routing import RoutedEvent
-from notifier.lookup import NamedInstance
 from notifier.ports import DeliveryFilter, Ledger, TaskFilter
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.schema import sources
@@ -206,9 +205,9 @@ async def test_what_people_do_is_recorded(store: SqlStore) -> None:
         people.unacknowledge(tx, failure, Person(id="U2", name="eve"))
         people.unacknowledge(tx, failure, BOB)  # nobody does any more
         people.acknowledge(tx, failure, BOB)
-        people.mute(tx, NamedInstance(id="in-1", name="orders"), timedelta(hours=2), BOB, reason="resizing")
-        people.unmute(tx, ["in-1", "orders"], BOB)
-        people.unmute(tx, ["in-1"], BOB)  # it is over
+        mutes.mute_task(tx, replace(task, instance_id="in-1", instance_name="orders"), timedelta(hours=2), BOB)
+        mutes.end(tx, "in-1", BOB)
+        mutes.end(tx, "in-1", BOB)  # it is over
         people.subscribe(tx, task, BOB)
         people.subscribe(tx, task, BOB)
         people.move(tx, "old", "new", BOB)

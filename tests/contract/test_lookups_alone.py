@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from factories import T0, make_delivery, make_event, make_task
 
-from notifier import people
+from notifier import mutes, people
 from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.errors import (
     ConfigurationError,
@@ -65,7 +65,7 @@ def fill(tx: Transaction) -> None:
         tx.events.record([RoutedEvent(event=event, routes=("all",), channels=("dba",))])
         tx.deliveries.record([make_delivery(event, channel="dba", attempt=0)])
     people.acknowledge_task(tx, make_task("a"), ALICE)
-    people.mute_instance(tx, "muted", timedelta(hours=2), ALICE)
+    mutes.mute_instance(tx, "muted", timedelta(hours=2), ALICE)
 
 
 @pytest.mark.parametrize("name", READS)

@@ -15,8 +15,10 @@ from notifier import people
 from notifier.core.delivery import DeliveryState, Thread, ThreadUpdate
 from notifier.core.events import EventType
 from notifier.core.identity import DirectChannel
+from notifier.core.matchers import parse_matchers
 from notifier.core.model import Event
-from notifier.core.people import Acknowledgement, EventSubscription, Mute, Person, Subscription, Verb
+from notifier.core.mutes import Mute
+from notifier.core.people import Acknowledgement, EventSubscription, Person, Subscription, Verb
 from notifier.core.routing import DeliveryRouting, RoutedEvent
 from notifier.core.severity import Severity
 from notifier.core.subscriptions import MAX_SUBSCRIPTIONS
@@ -33,7 +35,16 @@ HALF = make_event(
 FAILED = make_event(occurrence="3")
 SUBJECT = FAILED.subject
 ALICE = Acknowledgement(event_id=FAILED.id, by="U0ALICE", name="alice", at=T0)
-WINDOW = Mute(instance="gauss-6568-zzh", until=T0 + timedelta(hours=2), by="U0BOB", name="bob", created_at=T0)
+WINDOW = Mute(
+    id="7k2m",
+    since=T0,
+    instance="gauss-6568-zzh",
+    until=T0 + timedelta(hours=2),
+    by="U0BOB",
+    name="bob",
+    created_at=T0,
+    due_at=T0,
+)
 
 
 async def record(store: SqlStore, *events: Event) -> None:
@@ -334,21 +345,24 @@ async def test_the_first_acknowledgement_counts_and_the_message_shows_it(store: 
 
 async def test_a_mute_is_in_force_until_it_ends_and_the_message_shows_it(store: SqlStore) -> None:
     await tell(store, FAILED, "C:1")
-    await store.transact(lambda tx: tx.people.mute(WINDOW))
+    await store.transact(lambda tx: tx.mutes.save(WINDOW, T0))
     assert await store.read(lambda q: q.mutes(T0)) == [WINDOW]
     (thread,) = await claim(store)
     assert thread.mute == WINDOW
     longer = replace(WINDOW, until=T0 + timedelta(days=1), by="U0ALICE", name="alice")
-    await store.transact(lambda tx: tx.people.mute(longer))
+    await store.transact(lambda tx: tx.mutes.save(longer, T0))
     assert await store.read(lambda q: q.mutes(T0 + timedelta(hours=3))) == [longer]
-    assert await store.transact(lambda tx: tx.people.unmute(WINDOW.instance, T0)) == longer
-    assert await store.transact(lambda tx: tx.people.unmute(WINDOW.instance, T0)) is None
+    assert await store.transact(lambda tx: tx.mutes.lock(WINDOW.id)) == longer
+    await store.transact(lambda tx: tx.mutes.save(replace(longer, until=T0), T0))
     assert await store.read(lambda q: q.mutes(T0)) == []
 
 
-async def test_a_mute_that_has_ended_cannot_be_ended(store: SqlStore) -> None:
-    await store.transact(lambda tx: tx.people.mute(WINDOW))
-    assert await store.transact(lambda tx: tx.people.unmute(WINDOW.instance, WINDOW.until)) is None
+async def test_a_message_shows_a_mute_of_what_its_event_matches(store: SqlStore) -> None:
+    await tell(store, FAILED, "C:1")
+    wide = replace(WINDOW, instance=None, match=parse_matchers("source=prod failed"))
+    await store.transact(lambda tx: tx.mutes.save(wide, T0))
+    (thread,) = await claim(store)
+    assert thread.mute == wide
 
 
 # ---- subscriptions ----
@@ -415,7 +429,7 @@ async def test_a_request_is_taken_once_within_ten_minutes(store: SqlStore) -> No
 
 async def test_unneeded_records_of_people_are_pruned(store: SqlStore, clock: FakeClock) -> None:
     await tell(store, FAILED, "C:1")
-    await store.transact(lambda tx: tx.people.mute(WINDOW))
+    await store.transact(lambda tx: tx.mutes.save(replace(WINDOW, due_at=None), T0))
     await store.transact(
         lambda tx: tx.people.subscribe(Subscription(source="prod", job_id="job-1", person="U0ALICE", created_at=T0))
     )
@@ -423,5 +437,5 @@ async def test_unneeded_records_of_people_are_pruned(store: SqlStore, clock: Fak
     await store.transact(lambda tx: tx.threads.mark_rendered(thread, T0))
     keep = timedelta(days=90)
     assert await store.transact(lambda tx: tx.retention.prune_people(T0 + timedelta(hours=1), keep)) == 0
-    assert await store.transact(lambda tx: tx.retention.prune_people(T0 + keep + timedelta(hours=1), keep)) == 3
+    assert await store.transact(lambda tx: tx.retention.prune_people(T0 + keep + timedelta(hours=3), keep)) == 3
     assert clock.now() >= T0

@@ -11,17 +11,18 @@ from hypothesis import strategies as st
 
 from notifier.core import commands
 from notifier.core.commands import (
-    MAX_MUTE,
     MAX_QUERY_LENGTH,
     USAGE,
     Change,
     ChatCommand,
+    CreateMute,
     DescribeInstance,
     DescribeTask,
+    EndMute,
+    ExtendMute,
     Failed,
     Help,
     Mistake,
-    MuteInstance,
     Mutes,
     OnCall,
     Recent,
@@ -32,11 +33,12 @@ from notifier.core.commands import (
     SubscribeToEvents,
     Subscriptions,
     TaskSelection,
-    UnmuteInstance,
     Unsubscribe,
     parse_command,
 )
-from notifier.core.matchers import parse_matcher
+from notifier.core.matchers import parse_matcher, parse_matchers
+from notifier.core.mute_words import MuteWords
+from notifier.core.mutes import MAX_MUTE, MuteScope
 
 A_DAY = timedelta(days=1)
 NARROWS_NOTHING = (
@@ -52,6 +54,18 @@ def named(about: str) -> TaskSelection:
 
 def narrowed(text: str, *matchers: str, about: str = "") -> TaskSelection:
     return TaskSelection(about=about, match=tuple(map(parse_matcher, matchers)), text=text)
+
+
+def refused(text: str) -> str:
+    """Return why a text is no matcher."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - whatever it says
+        parse_matchers(text)
+    return str(caught.value)
+
+
+def muting(instance: str, reason: str | None = None) -> CreateMute:
+    words = MuteWords(covers=(instance,), length=TWO_HOURS, reason=reason)
+    return CreateMute(words=words, scope=MuteScope(instance=instance))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +109,7 @@ def narrowed(text: str, *matchers: str, about: str = "") -> TaskSelection:
         ("ｔａｓｋ　３１ｂ８", DescribeTask(job_id="31b8")),
         (
             "ｍｕｔｅ　ｇａｕｓｓ－１　２ｈ　升级，勿扰",
-            MuteInstance(instance="gauss-1", length=TWO_HOURS, reason="升级，勿扰"),
+            muting("gauss-1", reason="升级，勿扰"),
         ),
         ("task 31b8ae23", DescribeTask(job_id="31b8ae23")),
         ("task &lt;odd&gt;", DescribeTask(job_id="<odd>")),
@@ -105,13 +119,16 @@ def narrowed(text: str, *matchers: str, about: str = "") -> TaskSelection:
         ("stats", Stats(within=timedelta(days=7))),
         ("stats 30d", Stats(within=timedelta(days=30))),
         ("watch job-1", SubscribeTask(job_id="job-1")),
-        ("mute gauss-1 2h", MuteInstance(instance="gauss-1", length=TWO_HOURS)),
-        ('mute "gauss 1" 2h resizing it', MuteInstance(instance="gauss 1", length=TWO_HOURS, reason="resizing it")),
+        ("mute gauss-1 2h", muting("gauss-1")),
+        ('mute "gauss 1" 2h resizing it', muting("gauss 1", reason="resizing it")),
         (
             "mute gauss-1 2h for <@U012AB3CD|alice>",
-            MuteInstance(instance="gauss-1", length=TWO_HOURS, reason="for alice"),
+            muting("gauss-1", reason="for alice"),
         ),
-        ("unmute gauss-1", UnmuteInstance(instance="gauss-1")),
+        ("unmute gauss-1", EndMute(name="gauss-1")),
+        ("unmute 7k2m", EndMute(name="7k2m")),
+        ("extend 7k2m ２ｈ", ExtendMute(name="7k2m", length=TWO_HOURS)),
+        ("extend gauss prod 2h", ExtendMute(name="gauss prod", length=TWO_HOURS)),
         ("subscribe prod-* failed", SubscribeToEvents(matchers="prod-* failed")),
         ("Subscribe  HERE  prod-*   failed", SubscribeToEvents(matchers="prod-* failed", here=True)),
         ("subscribe duration&gt;30m “gauss prod 1”", SubscribeToEvents(matchers='duration>30m "gauss prod 1"')),
@@ -172,6 +189,18 @@ def test_a_command_is_read_however_it_is_typed(text: str, command: ChatCommand) 
         ("mute gauss-1", Mistake(key="mistake.missing.length", given="gauss-1", meant="mute gauss-1 2h")),
         ("mute gauss-1 soon", Mistake(key="mistake.duration", given="soon", meant="mute gauss-1 2h")),
         ("mute gauss-1 1s", Mistake(key="mistake.mute", given="1s", meant="mute gauss-1 2h")),
+        ("mute nosuch=field 2h", Mistake(key="mistake.matcher", given=refused("nosuch=field"), meant=USAGE["mute"])),
+        ("mute prod-* every moonday 22:00 2h", Mistake(key="mistake.every", given="moonday", meant=USAGE["mute"])),
+        ("mute prod-* until dusk", Mistake(key="mistake.time", given="dusk", meant=USAGE["mute"])),
+        (
+            "mute prod-* operation=backup",
+            Mistake(
+                key="mistake.missing.length", given="prod-* operation=backup", meant="mute prod-* operation=backup 2h"
+            ),
+        ),
+        ("extend 7k2m", Mistake(key="mistake.missing.extend", meant=USAGE["extend"])),
+        ("extend 2h", Mistake(key="mistake.missing.extend", meant=USAGE["extend"])),
+        ("extend 7k2m 31d", Mistake(key="mistake.mute", given="31d", meant=USAGE["extend"])),
         ("mute gauss-1 31d", Mistake(key="mistake.mute", given="31d", meant="mute gauss-1 2h")),
         ("task " + "j" * (MAX_QUERY_LENGTH + 1), Mistake(key="mistake.long", meant=USAGE["task"])),
     ],
@@ -187,8 +216,8 @@ def test_every_example_is_a_command(name: str) -> None:
 
 def test_only_what_others_see_is_restricted() -> None:
     changes = {name: command for name, usage in USAGE.items() if isinstance(command := parse_command(usage), Change)}
-    assert {name for name, command in changes.items() if command.restricted} == {"mute", "unmute"}
-    assert changes.keys() - {"mute", "unmute"} == {"watch", "subscribe", "unsubscribe"}
+    assert {name for name, command in changes.items() if command.restricted} == {"mute", "unmute", "extend"}
+    assert changes.keys() - {"mute", "unmute", "extend"} == {"watch", "subscribe", "unsubscribe"}
     for text in ("subscribe here failed", "unsubscribe here all"):
         command = parse_command(text)
         assert isinstance(command, SubscribeToEvents | Unsubscribe)
@@ -198,8 +227,8 @@ def test_only_what_others_see_is_restricted() -> None:
 @given(st.text(max_size=300))
 def test_any_text_means_something(text: str) -> None:
     command = parse_command(text)
-    if isinstance(command, MuteInstance):
-        assert timedelta() < command.length <= MAX_MUTE
+    if isinstance(command, CreateMute) and command.words.length is not None:
+        assert timedelta() < command.words.length <= MAX_MUTE
 
 
 @given(st.sampled_from([*USAGE]), st.text(max_size=300))
@@ -211,5 +240,5 @@ def test_whatever_follows_a_command_means_something(name: str, text: str) -> Non
 @given(st.sampled_from([*USAGE]), st.text(max_size=60))
 def test_nothing_that_is_not_shown_reaches_a_name(name: str, text: str) -> None:
     command = parse_command(f"{name} {text}")
-    wanted = getattr(command, "instance", "") or getattr(command, "job_id", "")
+    wanted = next((getattr(command, field) for field in ("instance", "job_id", "name") if hasattr(command, field)), "")
     assert not any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in wanted)

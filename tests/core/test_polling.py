@@ -15,7 +15,7 @@ from notifier.core.diff import EMPTY_BEFORE_UNLISTED, RecordedTask
 from notifier.core.errors import CredentialsRejected, SourceError, SourceThrottled, SourceUnreachable
 from notifier.core.events import EventType
 from notifier.core.model import Event, Scope, SourceState, Task
-from notifier.core.people import Mute
+from notifier.core.mutes import Mute
 from notifier.core.polling import (
     KnownTasks,
     PollBatch,
@@ -379,7 +379,15 @@ ROUTED = RoutedEvent(event=EVENT, routes=("all",), channels=("live", "mail"))
 ROUTING = RoutingConfig(
     policies={"live": ChannelPolicy(name="live", coalesces=True), "mail": ChannelPolicy(name="mail")}
 )
-MUTE = Mute(instance=FAILED.instance_id or "", until=T0 + timedelta(days=1), by="cli:ops", name="ops", created_at=T0)
+MUTE = Mute(
+    id="7k2m",
+    since=T0,
+    instance=FAILED.instance_id or "",
+    until=T0 + timedelta(days=1),
+    by="cli:ops",
+    name="ops",
+    created_at=T0,
+)
 
 
 def test_an_end_supersedes_progress_on_channels_that_coalesce() -> None:

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core.delivery import Delivered, DeliveryState, GaveUp, Outcome, Parked, Retry, with_reply
+from notifier.core.mutes import Mute
 from notifier.core.outbox import new_delivery, plan_suppressed, settle, sort_out
-from notifier.core.people import Mute
 from notifier.core.recipients import combined_outcome
 from notifier.core.routing import RoutedEvent
 from notifier.core.rulings import mute_rule
@@ -200,7 +200,7 @@ def muted() -> str:
     assert event.task is not None
     until = T0 + timedelta(hours=1)
     about = event.task.instance_id or ""
-    mute = Mute(instance=about, until=until, by="U1", name="bob", created_at=T0, reason="resizing")
+    mute = Mute(id="7k2m", since=T0, instance=about, until=until, by="U1", name="bob", created_at=T0, reason="resizing")
     found = sort_out([RoutedEvent(event=event, channels=("dba",), routes=())], [mute_rule([mute], T0)])
     (delivery,) = plan_suppressed(found.suppressed, T0)
     return delivery.reason or ""

@@ -17,7 +17,8 @@ from notifier.core import storms
 from notifier.core.delivery import FAILURE_RANK, Delivery, DeliveryState
 from notifier.core.identity import Subject
 from notifier.core.model import Event
-from notifier.core.people import Acknowledgement, Mute
+from notifier.core.mutes import Mute
+from notifier.core.people import Acknowledgement
 from notifier.core.polling import DeliveryPlan, PlannedEvents, plan_deliveries
 from notifier.core.routing import ChannelPolicy, DeliveryRouting, Route, RoutedEvent, RoutingConfig, route_events
 from notifier.core.rulings import mute_rule
@@ -257,7 +258,7 @@ def test_only_the_last_batch_ends_a_storm() -> None:
 
 
 def test_muted_failures_are_no_part_of_a_storm() -> None:
-    mute = Mute(instance="prod-0", until=T0 + MINUTE, by="U0", name="bob", created_at=T0)
+    mute = Mute(id="7k2m", since=T0, instance="prod-0", until=T0 + MINUTE, by="U0", name="bob", created_at=T0)
     planned = plan(failures(11), routing(above=9), mutes=[mute])
     assert planned.storms == ()
     assert Counter(delivery.state for delivery in planned.deliveries) == {

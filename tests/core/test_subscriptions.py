@@ -14,8 +14,9 @@ from notifier.core.events import EventType
 from notifier.core.fields import fields_of
 from notifier.core.identity import DirectChannel
 from notifier.core.model import Event
+from notifier.core.mutes import Mute
 from notifier.core.outbox import plan_sent
-from notifier.core.people import EventSubscription, Mute
+from notifier.core.people import EventSubscription
 from notifier.core.polling import plan_deliveries
 from notifier.core.routing import ChannelPolicy, RoutedEvent, RoutingConfig
 from notifier.core.rulings import mute_rule
@@ -138,7 +139,9 @@ def test_a_subscription_that_cannot_be_read_is_about_nothing() -> None:
 
 
 def test_a_mute_holds_for_a_channel_and_not_for_a_person() -> None:
-    mute = Mute(instance="gauss-6568-zzh", until=T0.replace(year=2100), by="U", name="bob", created_at=T0)
+    mute = Mute(
+        id="7k2m", since=T0, instance="gauss-6568-zzh", until=T0.replace(year=2100), by="U", name="bob", created_at=T0
+    )
     new = with_subscriptions(
         [routed(EVENTS["failed"])], [subscription("failed", who) for who in (ALICE, PLACE)], config()
     )

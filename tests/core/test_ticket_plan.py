@@ -10,7 +10,7 @@ from factories import T0, make_alert, make_event, make_task
 from notifier.core.delivery import Delivery, DeliveryState
 from notifier.core.identity import Subject
 from notifier.core.model import Event, TaskStatus
-from notifier.core.people import Mute
+from notifier.core.mutes import Mute
 from notifier.core.polling import plan_deliveries
 from notifier.core.routing import ChannelPolicy, Route, RoutedEvent, RoutingConfig
 from notifier.core.rulings import mute_rule
@@ -119,7 +119,15 @@ def test_a_mute_suppresses_a_failure_and_not_the_success_that_closes_a_ticket() 
     task = FAILED.task
     assert task is not None
     assert task.instance_name is not None
-    mute = Mute(instance=task.instance_name, until=T0 + timedelta(days=1), by="u", name="Ann", created_at=T0)
+    mute = Mute(
+        id="7k2m",
+        since=T0,
+        instance=task.instance_name,
+        until=T0 + timedelta(days=1),
+        by="u",
+        name="Ann",
+        created_at=T0,
+    )
     (muted,) = planned([routed(FAILED, "ops")], mutes=[mute])["ops"]
     assert muted.state is DeliveryState.SUPPRESSED
     assert FAILED.occurred_at is not None

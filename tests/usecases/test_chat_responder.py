@@ -29,7 +29,8 @@ from notifier.core.errors import StoreUnreachable
 from notifier.core.events import EventType
 from notifier.core.health_facts import ConfiguredSource, Expected
 from notifier.core.model import Event, Scope, Snapshot, Task, TaskStatus
-from notifier.core.people import Mute, Person
+from notifier.core.mutes import Mute
+from notifier.core.people import Person
 from notifier.core.rota import DutyPerson, Rota, Rotation
 from notifier.core.routing import RoutedEvent
 from notifier.http import HttpClient
@@ -427,6 +428,10 @@ async def test_a_mute_names_its_end_and_how_to_end_it(chat: ChatHarness, store: 
     ]
     (mute,) = await store.read(lambda q: q.mutes(START))
     assert mute == Mute(
+        id=mute.id,
+        length=timedelta(hours=2),
+        due_at=START,
+        since=START,
         instance="in-1",
         until=START + timedelta(hours=2),
         by="U0ALICE",
@@ -436,10 +441,11 @@ async def test_a_mute_names_its_end_and_how_to_end_it(chat: ChatHarness, store: 
         label="gauss-orders",
     )
     assert chat.woken == 1
-    assert lines(await chat.type("mutes")) == ["gauss-orders until 15 Jan 18:30:00 (UTC+8), by alice: resizing"]
+    listed = f"{mute.id}: gauss-orders until 15 Jan 18:30:00 (UTC+8), by alice: resizing"
+    assert lines(await chat.type("mutes")) == [listed]
     assert lines(await chat.type("instance gauss-orders")) == ["Muted until 15 Jan 18:30:00 (UTC+8) by alice"]
     assert without_marks((await chat.type("unmute gauss-orders")).title) == "gauss-orders is no longer muted"
-    assert (await chat.type("mutes")).title == "No instance is muted"
+    assert (await chat.type("mutes")).title == "Nothing is muted"
 
 
 @pytest.mark.parametrize(
@@ -792,7 +798,7 @@ async def test_a_query_after_a_read_began_is_read_by_itself(
     await chat.type("mute gauss-orders 2h")
     late = await chat.type("mutes")
     free.set()
-    assert ((await early).title, late.title) == ("No instance is muted", "Muted instances: 1")
+    assert ((await early).title, late.title) == ("Nothing is muted", "Mutes: 1")
 
 
 async def test_a_read_that_one_person_leaves_goes_on_for_the_others(
@@ -839,3 +845,43 @@ async def test_every_answer_can_be_given_in_chinese(chat: ChatHarness) -> None:
         answer = await chat.responder.answer(CommandRequest(text=text, person=ALICE), "zh", chat.allowed)
         assert answer is not None
         assert not answer.title.isascii()
+
+
+async def test_a_mute_by_matchers_is_planned_extended_and_ended_by_its_id(chat: ChatHarness, store: SqlStore) -> None:
+    planned = await chat.type("mute gauss-* 22:00 4h but failures patch day")
+    assert without_marks(planned.title) == (
+        "gauss-* will be muted from 15 Jan 22:00:00 (UTC+8) until 16 Jan 02:00:00 (UTC+8)"
+    )
+    (mute,) = await store.read(lambda q: q.known_mutes())
+    assert lines(planned) == [
+        f"Failures and whatever else needs somebody are still sent. To end it: /gaussdb unmute {mute.id}"
+    ]
+    extended = await chat.type(f"extend {mute.id} 1h")
+    assert without_marks(extended.title) == (
+        "gauss-* will be muted from 15 Jan 22:00:00 (UTC+8) until 16 Jan 03:00:00 (UTC+8)"
+    )
+    assert lines(await chat.type("mutes")) == [
+        (
+            f"{mute.id}: gauss-* from 15 Jan 22:00:00 (UTC+8) until 16 Jan 03:00:00 (UTC+8), by alice; "
+            "failures are sent: patch day"
+        )
+    ]
+    assert without_marks((await chat.type(f"unmute {mute.id}")).title) == "gauss-* is no longer muted"
+    assert not (await chat.type(f"unmute {mute.id}")).ok
+    assert not (await chat.type(f"extend {mute.id} 1h")).ok
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("mute gauss-* until 2020-01-01", "That would have ended already."),
+        ("mute gauss-* 2028-01-01 2h", "That would begin more than a year from now."),
+        ("mute gauss-* cron '61 * * * *' 2h", "61 * * * * is not a schedule of five fields such as 0 22 * * 6."),
+        ("mute gauss-* every day 02:00 2d", "Its windows would overlap, for each lasts 2d: it would never end."),
+        ("mute gauss-* until 2026-03-20", "A mute lasts from 1 minute to 30 days, not 63d7h30m."),
+    ],
+)
+async def test_a_mute_that_cannot_be_is_explained(chat: ChatHarness, store: SqlStore, text: str, title: str) -> None:
+    answer = await chat.type(text.replace("'", '"'))
+    assert (answer.ok, without_marks(answer.title).startswith(title)) == (False, True), answer.title
+    assert await store.read(lambda q: q.known_mutes()) == []

@@ -16,7 +16,8 @@ from notifier.core.events import EventType
 from notifier.core.health_facts import HealthFacts
 from notifier.core.matchers import Matcher
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus, event_id
-from notifier.core.people import Action, EventSubscription, Mute
+from notifier.core.mutes import HeldBack, Mute
+from notifier.core.people import Action, EventSubscription
 from notifier.core.routing import Route, RoutedEvent
 from notifier.core.tickets import Ticket
 from notifier.ports import (
@@ -79,6 +80,12 @@ class Nothing:
         raise NotImplementedError
 
     def mutes(self, _now: datetime) -> Sequence[Mute]:
+        raise NotImplementedError
+
+    def known_mutes(self) -> Sequence[Mute]:
+        raise NotImplementedError
+
+    def held_back(self, _mute: Mute) -> HeldBack:
         raise NotImplementedError
 
     def task_names(self) -> Sequence[str]:

@@ -51,7 +51,8 @@ from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
 from notifier.core.storms import Storm
 from notifier.deliver import DeliveryRules, DeliveryWorker
 from notifier.live_messages import MessageEditor
-from notifier.people import acknowledge, move, mute_instance, unacknowledge
+from notifier.mutes import mute_instance
+from notifier.people import acknowledge, move, unacknowledge
 from notifier.poll import PollReport, poll_once
 from notifier.ports import DeliveryFilter, RenderRequest, TaskFilter
 from notifier.store.deliveries import Deliveries

@@ -15,7 +15,8 @@ from notifier.chat.requests import MUTE_LENGTHS, Button, ButtonAction
 from notifier.core.delivery import Thread
 from notifier.core.ids import shorten_id
 from notifier.core.model import Event
-from notifier.core.people import Acknowledgement, Mute
+from notifier.core.mutes import Mute
+from notifier.core.people import Acknowledgement
 from notifier.core.routing import DeliveryRouting
 from notifier.core.tickets import TicketLink
 from notifier.integrations.slack.blockkit import (
@@ -228,7 +229,8 @@ class _Layout:
         if not self.filled.text:
             yield from self._explained(message)
         if mute := self.annotations.mute:
-            yield context(f"🔕 {self._muted(mute)}")
+            note = self.formatter.muted(mute, self.event.observed_at)
+            yield context(f"🔕 {sentence(note, 2 * NOTE_LIMIT, quote=literal)}")
         if elements := list(self._buttons(message)):
             yield {"type": "actions", "elements": elements}
         yield context(self._identifiers(message))
@@ -247,13 +249,6 @@ class _Layout:
         if message.advice:
             heading = words(self.localizer.text("message.try"), "bold")
             yield rich_paragraph(heading, words("  "), *marked_words(cut(message.advice, ADVICE_LIMIT)))
-
-    def _muted(self, mute: Mute) -> str:
-        until = self.formatter.dated(mute.until, self.event.observed_at)
-        note = self.localizer.text("note.muted", who=quoted(one_line(mute.name)), until=until)
-        if mute.reason:
-            note = self.localizer.text("note.because", note=note, reason=quoted(one_line(mute.reason)))
-        return sentence(note, 2 * NOTE_LIMIT, quote=literal)
 
     # -- buttons --
 
@@ -274,9 +269,10 @@ class _Layout:
             yield button_element(Button(ButtonAction.RUNBOOK), text("button.runbook"), url=message.runbook_url)
         if task is None:
             return
-        if self.annotations.mute:
+        mute = self.annotations.mute
+        if mute and mute.instance is not None:
             yield button_element(Button(ButtonAction.UNMUTE, self.event.care_id), text("button.unmute"))
-        elif task.instance_id or task.instance_name:
+        elif mute is None and (task.instance_id or task.instance_name):
             yield self._mute_menu()
         if len(self.event.subject) <= BUTTON_VALUE_LIMIT:
             yield button_element(Button(ButtonAction.DETAILS, self.event.subject), text("button.details"))
