@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from notifier.chat.requests import MUTE_LENGTHS, Button, ButtonAction, ChatReply, ReplyButton, ReplyRow
 from notifier.core.causes import CauseCatalogue, error_code
-from notifier.core.commands import GROUPS, USAGE, TaskSelection
+from notifier.core.commands import GROUPS, NARROWED_EXAMPLE, USAGE, CommandTopic, TaskSelection
 from notifier.core.events import EventType
 from notifier.core.health import HealthFinding, HealthReport
 from notifier.core.identity import Subject
@@ -127,6 +127,8 @@ def help_text(fmt: ReplyFormatter) -> ChatReply:
     for group, names in GROUPS.items():
         lines.append(strong(fmt.text(f"help.group.{group}")))
         lines += (fmt.text("help.line", usage=USAGE[name], what=fmt.text(f"help.{name}")) for name in names)
+        if group is CommandTopic.QUERIES:
+            lines.append(fmt.text("help.narrowed", usage=NARROWED_EXAMPLE))
     return ChatReply(title=fmt.text("help.title"), lines=lines)
 
 

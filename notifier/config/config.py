@@ -301,7 +301,7 @@ class Config(Settings):
                 for source in self.sources
             ),
             channels=self.channel_names,
-            direct=self.slack_token is not None,
+            direct=self.slack_token is not None or self.mattermost_bot is not None,
             chat=bool(self.chat.slack or self.chat.mattermost),
             failing_after=self.alerts.failing_after,
         )
@@ -314,6 +314,14 @@ class Config(Settings):
         channels = (getattr(channel, "bot_token", None) for channel in self.channels if channel.kind == "slack")
         found = next(filter(None, (self.chat.slack.bot_token, *channels)), None)
         return found.get_secret_value() if found else None
+
+    @property
+    def mattermost_bot(self) -> ChannelSettings | None:
+        """The channel whose bot sends direct messages in Mattermost: the first one with a bot, where a chat is."""
+        if self.chat.mattermost is None:
+            return None
+        bots = (one for one in self.channels if one.kind == "mattermost" and getattr(one, "bot_token", None))
+        return next(bots, None)
 
     @property
     def unused_sections(self) -> tuple[str, ...]:

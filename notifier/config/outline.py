@@ -202,10 +202,18 @@ class Outline:
         return Expected(
             sources=tuple(sources),
             channels=self.channel_names,
-            direct=self._has_slack_token(chat),
+            direct=self._has_slack_token(chat) or self._has_mattermost_bot(chat),
             chat=bool(chat.get("slack") or chat.get("mattermost")),
             failing_after=_duration(alerts.get("failing_after"), FAILING_AFTER, timedelta(seconds=10)),
         )
+
+    def _has_mattermost_bot(self, chat: Mapping[str, Any]) -> bool:
+        if not chat.get("mattermost"):
+            return False
+        places = [entry for entry in self._entries("channels") if entry.get("kind") == "mattermost"]
+        if any("bot_token_file" in place for place in places):
+            raise _NotPlainError
+        return any(place.get("bot_token") is not None and _text(place["bot_token"]) for place in places)
 
     def _has_slack_token(self, chat: Mapping[str, Any]) -> bool:
         if not chat.get("slack"):

@@ -453,6 +453,7 @@ _SYNTAX: Mapping[str, _Syntax] = MappingProxyType(
         "stats": _Syntax(
             _QUERIES, "stats 7d", lambda words: Stats(within=words.period(DEFAULT_STATS_PERIOD), ignored=words.rest())
         ),
+        "oncall": _Syntax(_QUERIES, "oncall", lambda words: OnCall(rota=words.rest())),
         "watch": _Syntax(_FOLLOWING, "watch 31b8ae23", lambda words: SubscribeTask(job_id=words.name())),
         "subscribe": _Syntax(_FOLLOWING, "subscribe prod-* failed", _Arguments.subscribe),
         "unsubscribe": _Syntax(_FOLLOWING, "unsubscribe prod-* failed", _Arguments.unsubscribe),
@@ -461,7 +462,6 @@ _SYNTAX: Mapping[str, _Syntax] = MappingProxyType(
         "unmute": _Syntax(_ACTIONS, "unmute gaussdb-prod-01", lambda words: EndMute(name=words.name())),
         "extend": _Syntax(_ACTIONS, "extend gaussdb-prod-01 1h", _Arguments.extension),
         "mutes": _Syntax(_ACTIONS, "mutes", lambda words: Mutes(ignored=words.rest())),
-        "oncall": _Syntax(_PROGRAM, "oncall", lambda words: OnCall(rota=words.rest())),
         "status": _Syntax(_PROGRAM, "status", lambda words: Status(ignored=words.rest())),
         "help": _Syntax(_PROGRAM, "help", lambda _: Help()),
     }
@@ -469,6 +469,9 @@ _SYNTAX: Mapping[str, _Syntax] = MappingProxyType(
 
 USAGE: Mapping[str, str] = MappingProxyType({name: syntax.usage for name, syntax in _SYNTAX.items()})
 """Every command with an example of how it is typed."""
+
+NARROWED_EXAMPLE = "failed 24h prod-* operation=backup"
+"""How a list of tasks is narrowed."""
 
 GROUPS: Mapping[CommandTopic, Sequence[str]] = MappingProxyType(
     {group: [name for name, syntax in _SYNTAX.items() if syntax.group is group] for group in CommandTopic}

@@ -96,12 +96,12 @@ class DirectChannel:
     """How the name begins, for conditions in SQL."""
 
     id: str
-    """The id of the person or of the channel in the chat."""
+    """The id of the person or of the channel in the chat; that of a channel in Mattermost after a tilde."""
 
     @property
     def personal(self) -> bool:
-        """True for a person. The ids of channels in Slack begin with C or G."""
-        return not self.id.startswith(("C", "G"))
+        """True for a person. The ids of channels in Slack begin with C or G, of channels in Mattermost with a tilde."""
+        return not self.id.startswith(("C", "G", "~"))
 
     def __str__(self) -> str:
         return f"{self.PREFIX}{self.id}"

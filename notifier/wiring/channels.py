@@ -15,10 +15,15 @@ from notifier.core.errors import ConfigurationError
 from notifier.core.identity import DirectChannel
 from notifier.core.routing import ChannelPolicy
 from notifier.http import HttpClient
-from notifier.integrations.slack.direct import DIRECT_DIGEST_ABOVE, DirectSlackChannel
+from notifier.integrations.mattermost.direct import MATTERMOST_RECEIVER, DirectMattermostChannel
+from notifier.integrations.mattermost.settings import MattermostSettings
+from notifier.integrations.slack.direct import DirectSlackChannel
 from notifier.integrations.slack.settings import SlackSettings
 from notifier.ports import Channel, Clock
 from notifier.wording.localizer import Localizer
+
+DIRECT_DIGEST_ABOVE = 5
+"""More events than this for one person in one poll become digests: each message is a notification on a telephone."""
 
 
 def http_client(config: Config) -> HttpClient:
@@ -56,13 +61,25 @@ async def open_channel(config: Config, name: str) -> AsyncIterator[Channel]:
 
 
 def direct_channel(config: Config, http: HttpClient, clock: Clock, name: str) -> Channel | None:
-    """Return a direct channel in Slack. None where no bot is configured that could write to it."""
-    token, chat = config.slack_token, config.chat.slack
+    """Return a direct channel in Slack or Mattermost. None where no bot is configured that could write to it."""
+    direct = DirectChannel.parse(name) or DirectChannel(name)
+    channel = _in_mattermost(config, http, clock, direct) or _in_slack(config, http, clock, direct.id)
+    if channel is not None:
+        channel.name = name
+    return channel
+
+
+def _in_mattermost(config: Config, http: HttpClient, clock: Clock, direct: DirectChannel) -> Channel | None:
+    bot = config.mattermost_bot
+    if not isinstance(bot, MattermostSettings) or not MATTERMOST_RECEIVER.fullmatch(direct.id):
+        return None
+    return DirectMattermostChannel(bot, _context(config, http, clock), direct)
+
+
+def _in_slack(config: Config, http: HttpClient, clock: Clock, person: str) -> Channel | None:
+    token, chat, context = config.slack_token, config.chat.slack, _context(config, http, clock)
     if token is None or chat is None:
         return None
-    direct, context = DirectChannel.parse(name), _context(config, http, clock)
-    person = direct.id if direct else name
-    channel: Channel
     try:
         settings = SlackSettings.model_validate(
             {
@@ -75,22 +92,20 @@ def direct_channel(config: Config, http: HttpClient, clock: Clock, name: str) ->
             }
         )
     except ValidationError:
-        channel = UndeliverableChannel(f"{person!r} is not the id of a person in Slack", context)
-    else:
-        channel = DirectSlackChannel(settings, context)
-    channel.name = name
-    return channel
+        return UndeliverableChannel(f"{person!r} is not the id of a person in Slack", context)
+    return DirectSlackChannel(settings, context)
 
 
 def direct_policy(config: Config) -> ChannelPolicy | None:
     """Return the policy of all direct channels; None where no bot is configured that could write to them."""
-    if config.slack_token is None or config.chat.slack is None:
+    if config.slack_token is None and config.mattermost_bot is None:
         return None
+    kinds = (DirectSlackChannel, DirectMattermostChannel)
     return ChannelPolicy(
         name=DirectChannel.PREFIX,
         digest_above=DIRECT_DIGEST_ABOVE,
-        storm_size=DirectSlackChannel.storm_size,
-        storm_room=DirectSlackChannel.storm_room,
+        storm_size=min(kind.storm_size for kind in kinds),
+        storm_room=min(kind.storm_room for kind in kinds),
     )
 
 
@@ -100,6 +115,8 @@ def direct_places(config: Config) -> Mapping[str, Sequence[str]]:
     for settings in config.channels:
         if isinstance(settings, SlackSettings) and settings.bot_token and settings.channel:
             places.setdefault(str(DirectChannel(settings.channel)), []).append(settings.name)
+        if isinstance(settings, MattermostSettings) and settings.channel_id:
+            places.setdefault(str(DirectChannel(f"~{settings.channel_id}")), []).append(settings.name)
     return places
 
 

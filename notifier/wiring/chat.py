@@ -75,6 +75,7 @@ async def open_transports(
             allowed=mattermost.allow,
             language=config.language,
             rejections=rejections,
+            direct=config.mattermost_bot is not None,
         ).routes()
     if routes and config.web:
         await stack.enter_async_context(server := _server(Starlette(routes=routes), config.web, rejections))

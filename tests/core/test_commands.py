@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from notifier.core import commands
 from notifier.core.commands import (
     MAX_QUERY_LENGTH,
+    NARROWED_EXAMPLE,
     USAGE,
     Change,
     ChatCommand,
@@ -209,9 +210,9 @@ def test_a_mistake_is_answered_with_what_would_be_right(text: str, mistake: Mist
     assert parse_command(text) == mistake
 
 
-@pytest.mark.parametrize("name", USAGE)
-def test_every_example_is_a_command(name: str) -> None:
-    assert not isinstance(parse_command(USAGE[name]), Mistake)
+@pytest.mark.parametrize("text", [*USAGE.values(), NARROWED_EXAMPLE])
+def test_every_example_is_a_command(text: str) -> None:
+    assert not isinstance(parse_command(text), Mistake)
 
 
 def test_only_what_others_see_is_restricted() -> None:

@@ -46,6 +46,12 @@ class Mattermost:
     edit_limit_over: bool = False
     """Whether an administrator lets posts be changed for a time that is over."""
     archived: bool = False
+    joined: set[str] = field(default_factory=set)
+    """Further channels that the bot is in."""
+    people: set[str] = field(default_factory=set)
+    """Users who can be written to."""
+    refusing: dict[str, str] = field(default_factory=dict)
+    """Channels to which nothing is posted, with the error."""
 
     def answer(self, request: Request) -> Answer:
         if request.headers.get("authorization") != f"Bearer {BOT_TOKEN}":
@@ -54,6 +60,8 @@ class Mattermost:
         match request.method, request.target.removeprefix("/api/v4/").split("/"):
             case "GET", asked:
                 return self._look(asked)
+            case "POST", ["channels", "direct"]:
+                return self._direct(body)
             case "POST", ["posts"]:
                 return self._post(body)
             case "PUT", ["posts", post, "patch"]:
@@ -78,9 +86,18 @@ class Mattermost:
             return _json(200, {"user_id": BOT}) if known else _error(404, "app.channel.get_member.missing.app_error")
         return _json(200, {"id": CHANNEL, "display_name": "DBA", "delete_at": 1 if self.archived else 0})
 
+    def _direct(self, both: list[str]) -> Answer:
+        bot, person = both
+        if bot != BOT or person not in self.people:
+            return _error(404, "app.user.missing_account.const")
+        self.joined.add(direct_with(person))
+        return _json(201, {"id": direct_with(person), "type": "D"})
+
     def _post(self, body: dict[str, Any]) -> Answer:
-        if body.get("channel_id") != CHANNEL or not self.member:
-            return _error(403, "api.context.permissions.app_error")
+        channel = body.get("channel_id", "")
+        joined = channel in self.joined or (channel == CHANNEL and self.member)
+        if code := self.refusing.get(channel, "" if joined else "api.context.permissions.app_error"):
+            return _error(400 if joined else 403, code)
         if self.archived:
             return _error(400, "api.post.create_post.can_not_post_to_deleted.error")
         if first := self.pending.get(body.get("pending_post_id", "")):
@@ -92,7 +109,7 @@ class Mattermost:
         if len(body["message"]) > MAX_POST:
             return _error(400, "model.post.is_valid.message_length.app_error")
         self.posted += 1
-        post = Post(f"post{self.posted:022d}", CHANNEL, root, body)
+        post = Post(f"post{self.posted:022d}", channel, root, body)
         self.posts[post.id] = post
         self.pending[body.get("pending_post_id", post.id)] = post.id
         return self._shown(201, post)
@@ -108,6 +125,11 @@ class Mattermost:
     def _shown(self, status: int, post: Post) -> Answer:
         shown = {"id": post.id, "channel_id": post.channel, "root_id": post.root, "user_id": BOT}
         return _json(status, shown | {"message": post.text, "props": post.body.get("props", {})})
+
+
+def direct_with(person: str) -> str:
+    """Return the id of the channel that the bot shares with somebody."""
+    return f"direct{person[-20:]}"
 
 
 _GONE = "app.post.get.app_error"

@@ -81,27 +81,36 @@ class MattermostBotChannel(EditedChat[MattermostSettings]):
 
     def post_request(self, message: Json, key: str) -> ChatRequest:
         """Return the request that posts a message. A repeat within half a minute returns the first one."""
-        return self._create(message, key, {})
+        return self.creation(message, key, self._here)
 
     def step_request(self, ref: str, message: Json, key: str) -> ChatRequest:
         """Return the request that posts a step in the thread of a post."""
-        return self._create(message, key, {"root_id": MessageRef.parse(ref).ts})
+        return self.creation(message, key, {**self._here, "root_id": MessageRef.parse(ref).ts})
 
     def edit_request(self, ref: str, message: Json) -> ChatRequest:
         """Return the request that changes a post."""
         return self._request("PUT", f"{self._post(MessageRef.parse(ref).ts)}/patch", post_of(message))
 
-    def _create(self, message: Json, key: str, thread: Json) -> ChatRequest:
-        where = {"channel_id": self.settings.channel_id, "pending_post_id": key}
-        return self._request("POST", f"{self.address}/posts", post_of(message) | where | thread)
+    @property
+    def _here(self) -> Json:
+        return {"channel_id": self.settings.channel_id}
+
+    def creation(self, message: Json, key: str, place: Json) -> ChatRequest:
+        """Return the request that posts a message at a place: a channel, and perhaps a thread in it."""
+        return self._request("POST", f"{self.address}/posts", post_of(message) | {"pending_post_id": key} | place)
 
     def _post(self, post: str) -> str:
         return f"{self.address}/posts/{post}"
 
     def _request(self, method: str, url: str, body: Json) -> ChatRequest:
-        return ChatRequest(method=method, url=url, content=encode_json(body), headers={**JSON_TYPE, **self._authorized})
+        return self.calling(method, url, encode_json(body))
 
-    def _get(self, url: str) -> ChatRequest:
+    def calling(self, method: str, url: str, content: bytes) -> ChatRequest:
+        """Return a request of the bot with JSON."""
+        return ChatRequest(method=method, url=url, content=content, headers={**JSON_TYPE, **self._authorized})
+
+    def getting(self, url: str) -> ChatRequest:
+        """Return a request of the bot that changes nothing."""
         return ChatRequest(method="GET", url=url, content=b"", headers=self._authorized)
 
     @property
@@ -114,14 +123,14 @@ class MattermostBotChannel(EditedChat[MattermostSettings]):
         """Send a request. A change of a deleted post is refused like one without the right: ask for the post then."""
         outcome, reply = await super().ask(request, end)
         if request.method == "PUT" and reply is not None and reply.status == _FORBIDDEN:
-            _, found = await super().ask(self._get(request.url.removesuffix("/patch")), end)
+            _, found = await super().ask(self.getting(request.url.removesuffix("/patch")), end)
             if found is not None and self.gone(found):
                 return outcome, found
         return outcome, reply
 
     def delivered(self, reply: ParsedReply) -> Delivered | None:
         """Return the channel and the id of the post."""
-        ref = MessageRef(channel=_id(reply, "channel_id"), ts=_id(reply, "id"))
+        ref = MessageRef(channel=id_at(reply, "channel_id"), ts=id_at(reply, "id"))
         return Delivered(str(ref)) if reply.status in (200, _CREATED) and ref.ts and ref.channel else None
 
     def owns(self, ref: str) -> bool:
@@ -138,8 +147,8 @@ class MattermostBotChannel(EditedChat[MattermostSettings]):
     async def check(self) -> Sequence[CheckResult]:
         """Ask who the bot is, for the channel, and whether the bot is in it. Only a post proves more."""
         try:
-            me = await self._ask(self._get(f"{self.address}/users/me"))
-            if not _id(me, "id"):
+            me = await self._ask(self.getting(f"{self.address}/users/me"))
+            if not id_at(me, "id"):
                 return (self._failed("Mattermost bot", me),)
             bot = CheckResult(ok=True, what="Mattermost bot", detail=one_line(str(value_at(me.data, "username"))))
             return bot, await self._check_channel()
@@ -150,14 +159,14 @@ class MattermostBotChannel(EditedChat[MattermostSettings]):
     async def _check_channel(self) -> CheckResult:
         """Return whether the bot may post to the channel. Raises HttpError."""
         what, url = "Mattermost channel", f"{self.address}/channels/{self.settings.channel_id}"
-        channel = await self._ask(self._get(url))
-        if not _id(channel, "id"):
+        channel = await self._ask(self.getting(url))
+        if not id_at(channel, "id"):
             return self._failed(what, channel)
         name = one_line(str(value_at(channel.data, "display_name")))
         if value_at(channel.data, "delete_at"):
             remedy = "restore it, or set channel_id to another one"
             return CheckResult(ok=False, what=what, detail=f"{name} is archived", remedy=remedy)
-        member = await self._ask(self._get(f"{url}/members/me"))
+        member = await self._ask(self.getting(f"{url}/members/me"))
         if member.status == _NOT_FOUND:
             remedy = "add the bot to the team, and then to the channel"
             return CheckResult(ok=False, what=what, detail=f"the bot is not in {name}", remedy=remedy)
@@ -179,7 +188,7 @@ class MattermostBotChannel(EditedChat[MattermostSettings]):
 _JSON = JSON_TYPE["content-type"]
 
 
-def _id(reply: ParsedReply, place: str) -> str:
+def id_at(reply: ParsedReply, place: str) -> str:
     """Return an id at a place of a successful reply; the empty string where there is none."""
     value = value_at(reply.data, place) if reply.succeeded else None
     return value if isinstance(value, str) and _ID.fullmatch(value) else ""

@@ -1,7 +1,8 @@
 """Mattermost's slash commands over HTTP. Mattermost signs nothing: a token is the only proof of a request."""
 
 import hmac
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from notifier.integrations.mattermost.replies import reply_message
 from notifier.logs import RejectionLog
 from notifier.wording.phrases import Language
 
+_ID = re.compile(r"[a-z0-9]{26}")
 _LISTS = ("channel_mentions", "channel_mentions_ids", "user_mentions", "user_mentions_ids")
 """Fields that Mattermost repeats for each mention."""
 
@@ -31,6 +33,8 @@ class MattermostRoutes:
     """Ids of the users who may make changes."""
     language: Language
     rejections: RejectionLog
+    direct: bool = False
+    """Whether a bot is configured that can send direct messages."""
 
     def routes(self) -> Sequence[Route]:
         """Return POST /mattermost/commands."""
@@ -49,7 +53,11 @@ class MattermostRoutes:
         if "text" not in form:
             raise BadRequest("The field text is missing.")
         person = Person(id=user, name=form.get("user_name") or user)
-        command = CommandRequest(text=form["text"], person=person, direct=False)
+        channel = _channel(form) if self.direct else ""
+        may_post = _unknown if channel else None
+        command = CommandRequest(
+            text=form["text"], person=person, direct=self.direct, channel=channel, may_post=may_post
+        )
 
         async def may_change() -> bool:
             return user in self.allowed
@@ -58,3 +66,14 @@ class MattermostRoutes:
         # Mattermost takes an empty body for an error.
         message = {} if reply is None else reply_message(reply, self.language)
         return Response(encode_json(message), media_type="application/json")
+
+
+def _channel(form: Mapping[str, str]) -> str:
+    """Return the id of a channel as direct channels have it; the empty string for a conversation of few people."""
+    id_, name = form.get("channel_id", ""), form.get("channel_name", "")
+    return f"~{id_}" if _ID.fullmatch(id_) and "__" not in name else ""
+
+
+async def _unknown() -> bool | None:
+    """Return that it is not known whether the bot may post to a channel."""
+    return None

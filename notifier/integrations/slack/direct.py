@@ -6,9 +6,6 @@ from notifier.integrations.slack.api import SlackResponse
 from notifier.integrations.slack.channel import SlackChannel
 from notifier.integrations.slack.errors import ContentRefused, MessageGone, refuses_channel
 
-DIRECT_DIGEST_ABOVE = 5
-"""More events than this for one person in one poll become digests: each message is a notification on a telephone."""
-
 _GONE = frozenset({"is_archived", "channel_is_archived", "user_not_found", "user_disabled"})
 """Codes with which Slack refuses every message from now on. Others can change: the bot may yet be invited to a channel,
 and a private channel is not found by those who are not in it."""
