@@ -12,15 +12,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from notifier.core import failures, polling, quiet, ticket_plan
+from notifier.core import failures, polling, quiet, repeats, ticket_plan
 from notifier.core.calendars import StoredCalendar, days_of
 from notifier.core.failures import OpenFailure, OpenFailures
 from notifier.core.holds import LastingHold
-from notifier.core.model import Event
+from notifier.core.model import Event, RepeatedFailure
 from notifier.core.mutes import Mute, MutesInForce
 from notifier.core.people import EventSubscription
 from notifier.core.polling import DeliveryPlan, PlannedEvents
 from notifier.core.quiet import BudgetRule
+from notifier.core.repeats import REPEAT_RULE, Repeat, repeat_rule
 from notifier.core.rota import Rotas
 from notifier.core.routing import RoutedEvent, RoutingConfig, with_people_on_duty
 from notifier.core.rulings import Rule, mute_rule, window_rule
@@ -28,6 +29,7 @@ from notifier.core.storm_plan import StormContext, UnsentPart, stormy_channels
 from notifier.core.storms import Storm
 from notifier.core.subscriptions import with_subscriptions
 from notifier.core.ticket_plan import Unsolved, WantedTicket
+from notifier.core.tickets import happened
 from notifier.ports import DatabaseTime, DeliveryRecords, EventRecords, ParkedChannels
 
 
@@ -101,6 +103,9 @@ class ShownThreads(Protocol):
 
     def refresh(self, shown: Mapping[Event, Collection[str]], now: datetime) -> None:
         """Let threads show events about their subjects, except on the channels that get a delivery of each."""
+
+    def show_repeats(self, counted: Mapping[str, RepeatedFailure], now: datetime) -> None:
+        """Let the messages that show these failures, by event id, show how often they have repeated."""
 
 
 class FailureRecords(Protocol):
@@ -222,6 +227,8 @@ def with_receivers(
     if keeping:
         solved = ticket_plan.operations_solved_by(routed)
         routed = ticket_plan.with_tickets(routed, keeping, tx.tickets.unsolved(solved) if solved else {})
+    if routing.counts_repeats:
+        routed = repeats.with_repeats(routed, known)
     return failures.with_closings(routed, known, keeping)
 
 
@@ -242,16 +249,27 @@ def plan_new(
         last=context.last,
         away_after=context.away_after,
     )
+    repeating = repeats.repeats_of(new, known) if routing.counts_repeats else {}
     plan = polling.plan_deliveries(
         new,
         routing,
-        rules=(mute_rule(mutes, now, routing.catalogue), *read_rules(tx, new, routing, storms, now)) if new else (),
+        rules=(
+            mute_rule(mutes, now, routing.catalogue),
+            *read_rules(tx, new, routing, now, storms=storms, repeating=repeating),
+        )
+        if new
+        else (),
         parked=parked,
         now=now,
         before=context.before,
         storms=storms,
     )
     _write(tx, plan, parked, now)
+    if repeating:
+        _count_repeats(tx, plan, repeating, now)
+    # After the deliveries and the threads of tasks, in the order in which a settlement locks the same rows.
+    for storm in plan.storms:
+        tx.storms.save(storm, now)
     told = failures.told_by((*plan.deliveries, *plan.extending.values()))
     if changed := failures.after_events(new, known, told, routing, now):
         tx.failures.save(changed)
@@ -309,14 +327,20 @@ def read_rotas(tx: PlanTx, rotas: Rotas) -> Rotas:
 
 
 def read_rules(
-    tx: PlanTx, new: Sequence[RoutedEvent], routing: RoutingConfig, storms: StormContext, now: datetime
+    tx: PlanTx,
+    new: Sequence[RoutedEvent],
+    routing: RoutingConfig,
+    now: datetime,
+    *,
+    storms: StormContext,
+    repeating: Mapping[str, Repeat],
 ) -> tuple[Rule, ...]:
     """Read what keeps messages back besides mutes, in the order in which it is asked.
 
     `routing` is as it is at this time.
     """
-    windows = window_rule(routing.routes, now)
-    return (*([windows] if windows else []), *_read_holding_rules(tx, new, routing, storms, now))
+    rules = (window_rule(routing.routes, now), repeat_rule(repeating, routing, now) if repeating else None)
+    return (*(rule for rule in rules if rule), *_read_holding_rules(tx, new, routing, storms, now))
 
 
 def _read_holding_rules(
@@ -334,6 +358,15 @@ def _read_holding_rules(
     if budgets:
         recent = {channel: tx.holds.recent(channel, budget.messages) for channel, budget in budgets.items()}
         yield BudgetRule(routing, recent, lasting, now)
+
+
+def _count_repeats(tx: PlanTx, plan: DeliveryPlan, repeating: Mapping[str, Repeat], now: datetime) -> None:
+    """Let the messages of first failures show how often these have repeated without a message of their own."""
+    suppressed = [event for one in plan.deliveries if one.rule == REPEAT_RULE for event in one.events]
+    last = {repeating[event.id].first_event_id: event for event in suppressed}
+    if last:
+        counted = {first: repeats.counted(repeating[event.id], happened(event)) for first, event in last.items()}
+        tx.threads.show_repeats(counted, now)
 
 
 def end_unconfigured_holds(tx: PlanTx, routing: RoutingConfig) -> int:
@@ -367,6 +400,3 @@ def _write(tx: PlanTx, plan: DeliveryPlan, parked: Collection[str], now: datetim
         tx.deliveries.supersede_progress(channel, by)
     if plan.shown:
         tx.threads.refresh(plan.shown, now)
-    # After the deliveries and the threads of tasks, in the order in which a settlement locks the same rows.
-    for storm in plan.storms:
-        tx.storms.save(storm, now)

@@ -114,6 +114,8 @@ def _circumstances(event: Event) -> dict[str, Any]:
             "failures": closed.failures,
             "acknowledged_by": closed.acknowledged_by or None,
         }
+    if repeats := event.repeats:
+        found["repeats"] = {"since": _second(repeats.since), "failures": repeats.failures}
     if about := event.follow_up:
         found["open_failure"] = {
             "id": about.failure_id,

@@ -180,6 +180,9 @@ class RouteSettings(Settings):
     group_by: tuple[GroupField, ...] | None = None
     """Fields that the events of one group have in common: `[instance]`, `[source, operation]`, `[label.team]`. [] puts
     all events of the route together, which is the default with `wait`."""
+    repeats: Annotated[Duration, Field(ge=timedelta(minutes=1), le=timedelta(days=30))] | None = None
+    """Time within which a failure that repeats an open one (same operation and instance, same reason) is counted on
+    the message of the first one instead of sent again, such as `6h`. Tickets get every failure. null sends each."""
     remind: ReminderWaits | None = None
     """Wait before a failure that is still open, and that nobody has acknowledged, is reported again, such as `30m`; or
     a list of waits, `[30m, 1h, 4h]`, the last of which repeats. At most 24 times. null never reminds."""

@@ -198,6 +198,18 @@ class ClosedFailure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatedFailure:
+    """Failures of one operation while it is open."""
+
+    since: datetime
+    """When the first of them happened."""
+    failures: int
+    """How many there are."""
+    last: datetime | None = None
+    """When the last of them happened, in the message of an earlier one; None in its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FollowUp:
     """What a reminder or an escalation is about, as it was when that was recorded."""
 
@@ -292,6 +304,8 @@ class Event:
     """Numbers by name: of a source that starts to be monitored the tasks `listed`, `running` and `failed`."""
     closes: ClosedFailure | None = None
     """The open failure that the success of a task has ended."""
+    repeats: RepeatedFailure | None = None
+    """The failures of the operation so far, where a route counts them, for a task that was not the first to fail."""
     follow_up: FollowUp | None = None
     """Set for reminders and escalations; `since` is then when the failure began."""
     mute: MuteWindow | None = None

@@ -48,6 +48,8 @@ class Route:
     """Time from the first event of a group until the one message about the group; None sends each event at once."""
     group_by: tuple[str, ...] = ()
     """Fields that the events of one group have in common; none of them puts all events of the route together."""
+    repeats: timedelta | None = None
+    """Time within which the same failure, while it is open, is counted instead of sent again; None sends each."""
     template: str | None = None
     """Name of the templates of its channels that replace their words; None leaves those of each type of event."""
     active: Window | None = None
@@ -222,6 +224,11 @@ class RoutingConfig:
     def ticket_channels(self) -> Sequence[str]:
         """Names of the channels that keep tickets."""
         return [name for name, policy in self.policies.items() if policy.tickets]
+
+    @property
+    def counts_repeats(self) -> bool:
+        """Whether any route counts failures that repeat."""
+        return any(route.repeats is not None for route in self.routes)
 
     @cached_property
     def holds(self) -> bool:

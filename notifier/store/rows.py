@@ -168,6 +168,11 @@ def event_columns(routed: Sequence[RoutedEvent]) -> Columns:
     }
 
 
+def event_facts(event: Event) -> bytes:
+    """Return the facts of an event, as `event_of` reads them."""
+    return _encode(event)
+
+
 def channels_values(channels: tuple[str, ...]) -> dict[str, object]:
     """Return the columns of the channels that an event goes to."""
     return {"channels": _names_text(channels), "channel_count": len(channels)}

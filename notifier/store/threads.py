@@ -1,7 +1,7 @@
 """Live messages: what each is to show, and which are to be edited."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from notifier.core import dispatch
 from notifier.core.delivery import Thread, ThreadUpdate
 from notifier.core.events import EditUrgency, EventType
 from notifier.core.identity import Subject
-from notifier.core.model import Event
+from notifier.core.model import Event, RepeatedFailure
 from notifier.core.mutes import Mute, MutesInForce
 from notifier.core.pacing import ChannelHealth
 from notifier.core.storms import Storm
@@ -166,6 +166,19 @@ class Threads:
         found = select(threads.c.subject).where(*shown).order_by(threads.c.subject, threads.c.channel)
         if self._session.execute(found.with_for_update()).all():
             self._touch(now, _PERSON, *shown)
+
+    def show_repeats(self, counted: Mapping[str, RepeatedFailure], now: datetime) -> None:
+        """Let the messages about tasks that show these failures, by event id, show how often they have repeated.
+
+        A message that shows something later of its task stays as it is.
+        """
+        shown = (threads.c.event_id.in_(list(counted)), _OF_TASKS)
+        columns = (threads.c.channel, threads.c.subject, threads.c.event_id, threads.c.facts)
+        found = select(*columns).where(*shown).order_by(threads.c.subject, threads.c.channel).with_for_update()
+        for row in self._session.execute(found).all():
+            facts = rows.event_facts(replace(rows.event_of(row.facts), repeats=counted[row.event_id]))
+            own = (threads.c.channel == row.channel, threads.c.subject == row.subject)
+            self._touch(now, _PERSON, *own, facts=facts)
 
     def touch_subjects(self, subjects: Collection[str], now: datetime) -> None:
         """Let the messages about these subjects change, on all channels: something else about them is to be shown."""

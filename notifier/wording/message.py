@@ -17,7 +17,7 @@ from notifier.core.causes import Explanation
 from notifier.core.events import EventType
 from notifier.core.foreseen import Expectation
 from notifier.core.ids import shorten_id
-from notifier.core.model import Event, MuteWindow, Task
+from notifier.core.model import Event, MuteWindow, RepeatedFailure, Task
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import Severity, is_production
 from notifier.core.usual import Usual, remaining
@@ -345,8 +345,17 @@ class Message:
             kind = "unlisted"
         elif event.overdue or event.expectation:
             return (self._based_on(),)
+        elif event.repeats:
+            return (self._repeated(event.repeats),)
         key = f"note.{kind}"
         return (self.localizer.text(key),) if key in phrases(self.localizer.language) else ()
+
+    def _repeated(self, repeats: RepeatedFailure) -> str:
+        """Return since when and how often the operation has failed."""
+        since, localizer = self._dated(repeats.since), self.localizer
+        if repeats.last is None:
+            return localizer.counted("open_failure.since.task.failed", repeats.failures, since=since)
+        return localizer.text("open_failure.repeated", n=repeats.failures, since=since, last=self._dated(repeats.last))
 
     def _open_failure(self) -> Iterator[str]:
         """Yield how often and since when it fails, who was notified, and who has reacted; or what a success closes."""
