@@ -8,11 +8,12 @@ from rich.console import Group, RenderableType
 
 from notifier.channels.kinds import missing_library
 from notifier.cli import documents
-from notifier.cli.common import JsonOption, localizer
+from notifier.cli.common import JsonOption, localizer, now
 from notifier.cli.configured import load_config
 from notifier.cli.output import Column, TableRow, TextTable, block, cell, indented, print_json, show
-from notifier.config.advice import FailureReach, reached_by_failure, warnings
+from notifier.config.advice import warnings
 from notifier.config.config import Config
+from notifier.config.reach import FailureReach, reached_by_failure
 from notifier.core.durations import format_duration
 from notifier.core.events import EventType
 from notifier.core.routing import Otherwise, Route
@@ -76,7 +77,7 @@ def _document(config: Config, findings: Sequence[CheckResult]) -> dict[str, Any]
             "known": len(config.cause_catalogue.causes),
             "files": [{"path": str(file.path), "entries": len(file.entries)} for file in config.causes],
         },
-        "warnings": list(warnings(config)),
+        "warnings": list(warnings(config, now())),
         "findings": [documents.finding(finding) for finding in findings],
     }
 
@@ -106,17 +107,23 @@ def _otherwise(route: Route) -> str | list[str]:
 
 
 def _summary(config: Config) -> RenderableType:
+    at = now()
     return Group(
         cell("✓ the configuration is valid", "green"),
         _listing(config),
-        *(cell(_reach(found), "bold") for found in reached_by_failure(config) if found.surely),
-        *(cell(f"! {warning}", "yellow") for warning in warnings(config)),
+        *(cell(line, "bold") for found in reached_by_failure(config, at) if (line := _reach(found))),
+        *(cell(f"! {warning}", "yellow") for warning in warnings(config, at)),
     )
 
 
-def _reach(found: FailureReach) -> str:
-    some = f", some also {', '.join(found.possibly)}" if found.possibly else ""
-    return f"Every failed task{found.whose} reaches {', '.join(found.surely)}{some}."
+def _reach(found: FailureReach) -> str | None:
+    """Return what every failed task of some sources reaches; None where some reach nobody."""
+    if found.surely:
+        some = f", some also {', '.join(found.possibly)}" if found.possibly else ""
+        return f"Every failed task{found.whose} reaches {', '.join(found.surely)}{some}."
+    if found.complete:
+        return f"Every failed task{found.whose} reaches somebody, by the hour: {', '.join(found.possibly)}."
+    return None
 
 
 def _listing(config: Config) -> RenderableType:

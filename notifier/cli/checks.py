@@ -8,8 +8,8 @@ from notifier.cli import event_loop
 from notifier.cli.common import now
 from notifier.cli.progress import spinner
 from notifier.cli.samples import sample_requests
-from notifier.config.advice import types_reaching
 from notifier.config.config import Config
+from notifier.config.reach import route_scopes, types_reaching
 from notifier.core.events import EventType
 from notifier.ports import CheckResult
 from notifier.wiring.checks import check_online, check_rendering
@@ -23,7 +23,8 @@ def check_services(config: Config) -> Sequence[CheckResult]:
 
 def check_templates(config: Config, templated: Sequence[ChannelSettings]) -> Sequence[CheckResult]:
     """Return a failed check for each sample message that a template of its channel cannot render."""
-    reaching = {channel.name: types_reaching(config, channel.name) for channel in templated}
+    scopes = route_scopes(config)
+    reaching = {channel.name: types_reaching(config, channel.name, scopes) for channel in templated}
     names = (None, *sorted({route.template for route in config.routes if route.template}))
     return [
         found for name in names for found in _check_named_templates(config, [*_having(name, templated)], reaching, name)

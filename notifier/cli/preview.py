@@ -18,8 +18,8 @@ from notifier.cli.configured import load_config
 from notifier.cli.output import block, cell, print_json, show, stdout
 from notifier.cli.samples import render_request, sample_event, sample_requests
 from notifier.cli.slack_preview import draw_message, is_block_kit
-from notifier.config.advice import types_reaching
 from notifier.config.config import Config
+from notifier.config.reach import types_reaching
 from notifier.core.delivery import Body
 from notifier.core.errors import ConfigurationError
 from notifier.core.events import EventType

@@ -19,8 +19,8 @@ from notifier.cli.stores import read_whole_store
 from notifier.cli.tasks import require_task
 from notifier.cli.verdicts import verdict_lines
 from notifier.cli.views import View
-from notifier.config.advice import typical_fields
 from notifier.config.config import Config
+from notifier.config.reach import typical_fields
 from notifier.core import alerts
 from notifier.core.causes import CauseCatalogue
 from notifier.core.errors import ConfigurationError, NotifierError

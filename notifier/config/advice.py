@@ -2,149 +2,59 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from notifier.channels.templates import DIGEST, named_key, template_key
 from notifier.config.config import Config
+from notifier.config.reach import (
+    MAX_NAMED_SOURCES,
+    FailureReach,
+    ReachGap,
+    ReachLevel,
+    RouteScope,
+    followed_up,
+    reached_by_failure,
+    route_scopes,
+    types_reaching,
+)
 from notifier.core.durations import format_duration
 from notifier.core.events import EventType
-from notifier.core.fields import FIELDS, LABEL_PREFIX, OPERATION_KINDS, label_fields
-from notifier.core.matchers import Matcher, fits, is_glob
-from notifier.core.model import TaskStatus
+from notifier.core.fields import OPERATION_KINDS
+from notifier.core.matcher_logic import exclusion, includes
+from notifier.core.matchers import Matcher, is_glob
 from notifier.core.rota import rota_named
-from notifier.core.routing import Route, channels_of, explain_fields
 from notifier.settings.words import closest_match
 from notifier.sources.base import SourceSettings
-from notifier.wording.states import EVENT_ROWS
-
-MAX_NAMED_SOURCES = 3
-"""Maximum number of sources that a warning names."""
-
-_OUTCOME_FIELDS = frozenset({"type", "status", "raw_status", "late", "previous_status"})
-_SOURCE_FIELDS = frozenset({"source", "region", "project_id", "environment", "severity"})
 
 
-def _about_task(matcher: Matcher) -> bool:
-    """Return whether a matcher depends on which task of a source it is, not only on what happened."""
-    return matcher.field not in _OUTCOME_FIELDS | _SOURCE_FIELDS and not matcher.field.startswith(LABEL_PREFIX)
-
-
-def typical_fields(kind: EventType, source: SourceSettings | None = None) -> Mapping[str, str]:
-    """Return the fields of an event of this type for matchers; what type and source do not determine is empty."""
-    status = EVENT_ROWS[kind].state.status
-    raw = "" if status in (None, TaskStatus.UNKNOWN) else status.value.capitalize()
-    known = {"type": kind.value, "status": status.value if status else "", "raw_status": raw, "late": "false"}
-    return dict.fromkeys(FIELDS, "") | known | _source_fields(kind, source)
-
-
-def _source_fields(kind: EventType, source: SourceSettings | None) -> dict[str, str]:
-    severity = {"severity": kind.traits.severity_in(source.environment if source else "").value}
-    if source is None:
-        return severity
-    known = {name: getattr(source, name) for name in ("region", "project_id", "environment")}
-    return severity | known | {"source": source.name} | label_fields(source.sorted_labels)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailureReach:
-    """Which channels the failed tasks of some sources reach. They reach the same ones."""
-
-    sources: tuple[str, ...] = ()
-    """Names of the sources; empty for all of them."""
-    surely: tuple[str, ...]
-    """Channels that every failed task reaches."""
-    possibly: tuple[str, ...]
-    """Channels that some may reach, depending on which task it is."""
-
-    @property
-    def whose(self) -> str:
-        """` of prod and staging`, to follow `task`; the empty string for all sources."""
-        named = self.sources[:MAX_NAMED_SOURCES]
-        more = len(self.sources) - len(named)
-        return f" of {', '.join(named)}{f' and {more} more' if more else ''}" if named else ""
-
-
-def reached_by_failure(config: Config) -> Sequence[FailureReach]:
-    """Return which channels failed tasks reach; sources whose tasks reach the same ones are together."""
-    found: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
-    for source in config.sources:
-        found.setdefault(_reached(config.routes, source), []).append(source.name)
-    return [
-        FailureReach(sources=tuple(names) if len(found) > 1 else (), surely=surely, possibly=possibly)
-        for (surely, possibly), names in found.items()
-    ]
-
-
-def _reached(routes: Sequence[Route], source: SourceSettings) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    failure = typical_fields(EventType.TASK_FAILED, source)
-    surely = channels_of(explain_fields(failure, [route for route in routes if not any(map(_about_task, route.match))]))
-    possibly = channels_of(explain_fields(failure, [_without_task(route) for route in routes]))
-    return surely, tuple(channel for channel in possibly if channel not in surely)
-
-
-def _without_task(route: Route) -> Route:
-    """Return a route that takes what this one takes of some task at some hour."""
-    kept = tuple(matcher for matcher in route.match if not _about_task(matcher))
-    return replace(route, match=kept, stop=False, channels=route.all_channels, active=None)
-
-
-def types_reaching(config: Config, channel: str) -> Mapping[EventType, bool]:
-    """Return the types of events that may reach a channel, and for each whether a route leads there.
-
-    Events about the program itself that no route matches are alerts, which go to the channels of `alerts`.
-    """
-    routes = [_without_task(route) for route in config.routes]
-    found: dict[EventType, bool] = {}
-    for kind in EventType:
-        if kind.traits.follows_up:
-            if channel in _followed_up(config, kind):
-                found[kind] = True
-            continue
-        sources = config.sources if kind.about_source else (None,)
-        routed = {name for of in sources for name in channels_of(explain_fields(typical_fields(kind, of), routes))}
-        if channel in routed:
-            found[kind] = True
-        elif not routed and not kind.about_task and channel in config.alert_channels:
-            found[kind] = False
-    return found
-
-
-def _followed_up(config: Config, kind: EventType) -> set[str]:
-    """Return the channels that reminders or escalations go to. What routes match says nothing about these."""
-    if kind is EventType.TASK_REMINDED:
-        return {name for route in config.routes if route.remind for name in route.all_channels}
-    used = {route.escalate for route in config.routes}
-    return {name for one in config.escalations if one.name in used for step in one.steps for name in step.channels}
-
-
-def warnings(config: Config) -> Iterable[str]:
-    """Return remarks about settings that are valid and probably not intended."""
-    for reach in reached_by_failure(config):
-        if not reach.surely and not reach.possibly:
-            yield f'A failed task{reach.whose} would reach no channel: add a route with match: ["type=task.failed"].'
-        elif not reach.surely:
-            some = f"({', '.join(reach.possibly)}): no route takes all of them."
-            yield f"Only some failed tasks{reach.whose} would reach a channel {some}"
-    routed = {channel for route in config.routes for channel in route.all_channels}
-    routed |= _followed_up(config, EventType.TASK_ESCALATED)
+def warnings(config: Config, at: datetime) -> Iterable[str]:
+    """Return remarks about settings that are valid and probably not intended. Hours are those of the week of a time."""
+    scopes = route_scopes(config)
+    for reach in reached_by_failure(config, at, scopes):
+        for gap in reach.gaps:
+            yield _unreached(reach, gap)
+    led_to = _channels_led_to(config)
     for channel in config.channels:
-        if channel.name not in routed:
+        if channel.name not in led_to:
             yield f"No route leads to the channel {channel.name}."
-        elif channel.keeps_tickets and not any(kind.traits.needs_care for kind in types_reaching(config, channel.name)):
+        elif channel.keeps_tickets and not any(
+            kind.traits.needs_care for kind in types_reaching(config, channel.name, scopes)
+        ):
             yield (
                 f"The channel {channel.name} will never open a ticket: no route sends failures there."
                 ' Add one with match: ["type=~task.(failed|stalled|unlisted)"].'
             )
-    yield from _unacknowledged(config)
-    yield from _long_waits(config)
+    yield from _unacknowledged(config, scopes)
+    yield from _unreachable_routes(config)
+    yield from _windows_that_never_open(config, at)
+    yield from _long_waits(scopes)
     yield from _held_one_by_one(config)
-    yield from _unused_templates(config)
+    yield from _unused_templates(config, scopes)
     yield from _chats_by_webhook(config)
-    yield from _silent_mentions(config)
+    yield from _silent_mentions(scopes)
     yield from suspicious_values(config)
     yield from _overbooked_credentials(config)
     yield from _silent_people(config)
@@ -154,9 +64,84 @@ def warnings(config: Config) -> Iterable[str]:
         yield f"{section} is valid, and this version does not use it."
 
 
-def _unused_templates(config: Config) -> Iterable[str]:
+def _unreached(reach: FailureReach, gap: ReachGap) -> str:
+    """Return what becomes of failures that reach nobody at once."""
+    whose, when = reach.whose, f" on {gap.hours}" if gap.hours else ""
+    if gap.holiday:
+        return (
+            f"On holidays failed tasks{whose} reach nobody at {gap.hours}: give a route otherwise: hold, or a channel."
+        )
+    if gap.level is ReachLevel.LATE:
+        which = "Some failed tasks" if gap.only_some else "Failed tasks"
+        waits = format_duration(timedelta(minutes=round(gap.late / timedelta(minutes=1))))
+        return f"{which}{whose} wait for the window of a route{when}, up to {waits}."
+    if gap.only_some and not when:
+        some = f"({', '.join((*reach.surely, *reach.possibly))}): no route takes all of them."
+        return f"Only some failed tasks{whose} would reach a channel {some}"
+    if gap.only_some:
+        return f"Only some failed tasks{whose} reach anybody{when}: no route takes all of them then."
+    if not when:
+        return f'A failed task{whose} would reach no channel: add a route with match: ["type=task.failed"].'
+    return f"Failed tasks{whose} reach nobody{when}: give a route for them otherwise: hold, or a channel."
+
+
+def _channels_led_to(config: Config) -> set[str]:
+    """Return the channels that something is configured to be sent to."""
+    routed = (route.all_channels for route in config.routes)
+    announced = (rota.announce for rota in config.rotas)
+    escalated = followed_up(config, EventType.TASK_ESCALATED)
+    return {name for names in (*routed, *announced, escalated, config.alerts.channels or ()) for name in names}
+
+
+def _unreachable_routes(config: Config) -> Iterable[str]:
+    """Return warnings about routes that take no event."""
+    # What is typical of a type is not enough here: only the type itself is certain.
+    scopes = route_scopes(config, {"type"})
+    for position, scope in enumerate(scopes):
+        name, match = scope.route.name, scope.route.match
+        if found := exclusion(match):
+            yield f"Route {name} takes no event: {' and '.join(map(str, found))} exclude each other."
+        elif not any(map(scope.severities_of, EventType)):
+            yield f"Route {name} takes no event: no source and no type of event fits all of its matchers."
+        elif stops := _taken_before(scope, scopes[:position], config.sources):
+            others = "route {}, which comes before it and has stop, takes" if len(stops) == 1 else _SEVERAL_STOPS
+            yield f"Route {name} takes no event: {others.format(' and '.join(stops))} all of them. Move {name} up."
+
+
+_SEVERAL_STOPS = "routes {}, which come before it and have stop, take"
+
+
+def _taken_before(scope: RouteScope, earlier: Sequence[RouteScope], sources: Sequence[SourceSettings]) -> Sequence[str]:
+    """Return the routes with `stop` that take every event that a later route would take; none where one gets there."""
+    stops = [
+        one
+        for one in earlier
+        if one.route.stop and all(includes(matcher, scope.route.match) for matcher in one.about_task)
+    ]
+    found: dict[str, None] = {}
+    for kind in scope.kinds if stops else ():
+        for of in sources if kind.about_source else (None,):
+            if scope.takes(kind, of):
+                stop = next((one for one in stops if one.takes(kind, of)), None)
+                if stop is None:
+                    return ()
+                found[stop.route.name] = None
+    return tuple(found)
+
+
+def _windows_that_never_open(config: Config, at: datetime) -> Iterable[str]:
+    """Return warnings about windows that will not open any more. A calendar that is read later may open one."""
+    read_later = {calendar.name for calendar in config.calendars if calendar.origin}
+    for route in config.routes:
+        if route.active and route.calendar not in read_later and route.active.next_opening(at) is None:
+            yield f"The window of route {route.name} never opens: no holiday is to come. Give it days, or other hours."
+
+
+def _unused_templates(config: Config, scopes: Sequence[RouteScope]) -> Iterable[str]:
     for channel in config.channels:
-        used = {template_key(channel.templates, kind) for kind in types_reaching(config, channel.name)}
+        if not channel.templates:
+            continue
+        used = {template_key(channel.templates, kind) for kind in types_reaching(config, channel.name, scopes)}
         used |= {DIGEST} if channel.digest_above is not None else set()
         leading = (route for route in config.routes if channel.name in route.all_channels)
         used |= {named_key(route.template) for route in leading if route.template}
@@ -189,17 +174,17 @@ def _chats_by_webhook(config: Config) -> Iterable[str]:
             )
 
 
-def _silent_mentions(config: Config) -> Iterable[str]:
+def _silent_mentions(scopes: Sequence[RouteScope]) -> Iterable[str]:
     """Return warnings about routes that mention people for nothing that is loud."""
-    for route in config.routes:
-        if route.mention and not any(_calls(route, kind, source) for kind in EventType for source in config.sources):
+    for scope in scopes:
+        if scope.route.mention and not _calls(scope):
             yield (
-                f"Route {route.name} mentions nobody: none of the failures that it takes is critical or an error."
+                f"Route {scope.route.name} mentions nobody: none of the failures that it takes is critical or an error."
                 " Give it severity: error, or remove mention."
             )
 
 
-def _unacknowledged(config: Config) -> Iterable[str]:
+def _unacknowledged(config: Config, scopes: Sequence[RouteScope]) -> Iterable[str]:
     """Return warnings about reminders and escalations that never come, or that nobody can stop from a chat."""
     used = {route.escalate for route in config.routes}
     for escalation in config.escalations:
@@ -207,48 +192,35 @@ def _unacknowledged(config: Config) -> Iterable[str]:
             yield (
                 f"No route uses the escalation {escalation.name}: give one escalate: {escalation.name}, or remove it."
             )
-    for route in config.routes:
-        types = _types_of(route)
-        if types and all(kind.traits.follows_up for kind in types):
+    for scope in scopes:
+        if scope.kinds and all(kind.traits.follows_up for kind in scope.kinds):
             yield (
-                f"Route {route.name} takes no event: reminders and escalations are not matched by routes, but go where"
-                " remind and escalate of a route lead."
+                f"Route {scope.route.name} takes no event: reminders and escalations are not matched by routes, but go"
+                " where remind and escalate of a route lead."
             )
-    following = [route for route in config.routes if route.remind or route.escalate]
-    for route in following:
-        if not any(_takes_failures(route, kind, source) for kind in EventType for source in config.sources):
-            what = "remind" if route.remind else "escalate"
-            yield f"Route {route.name} takes no failures, so its {what} has no effect. Remove it."
+    following = [scope for scope in scopes if scope.route.remind or scope.route.escalate]
+    for scope in following:
+        if not any(scope.severities_of(kind) for kind in EventType if kind.traits.needs_care):
+            what = "remind" if scope.route.remind else "escalate"
+            yield f"Route {scope.route.name} takes no failures, so its {what} has no effect. Remove it."
     if following and not config.expected.chat:
         yield (
-            f"Route {following[0].name} reminds of failures until somebody acknowledges them, which only"
+            f"Route {following[0].route.name} reminds of failures until somebody acknowledges them, which only"
             " `notifier ack` can do: there is no section chat."
         )
-
-
-def _types_of(route: Route) -> Sequence[EventType]:
-    """Return the types of events that the matchers of a route for types let through."""
-    matchers = [matcher for matcher in route.match if matcher.field == "type"]
-    return [kind for kind in EventType if all(fits(matcher, {"type": kind.value}) for matcher in matchers)]
-
-
-def _takes_failures(route: Route, kind: EventType, source: SourceSettings) -> bool:
-    """Return whether a route may take an event of this type that opens a failure."""
-    (verdict,) = explain_fields(typical_fields(kind, source), [_without_task(route)])
-    return kind.traits.needs_care and verdict.matched
 
 
 LONG_WAIT = timedelta(minutes=15)
 """Time for which failures may be collected without a warning."""
 
 
-def _long_waits(config: Config) -> Iterable[str]:
+def _long_waits(scopes: Sequence[RouteScope]) -> Iterable[str]:
     """Return warnings about routes that keep failures back for long."""
-    for route in config.routes:
-        loud = route.wait is not None and route.wait > LONG_WAIT
-        if loud and any(_calls(route, kind, source) for kind in EventType for source in config.sources):
+    for scope in scopes:
+        wait = scope.route.wait
+        if wait is not None and wait > LONG_WAIT and _calls(scope):
             yield (
-                f"Route {route.name} collects failures for {format_duration(route.wait or LONG_WAIT)} before anybody is"
+                f"Route {scope.route.name} collects failures for {format_duration(wait)} before anybody is"
                 f" notified. Give it wait: {format_duration(LONG_WAIT)} or less, or give failures a route of their own."
             )
 
@@ -266,12 +238,16 @@ def _held_one_by_one(config: Config) -> Iterable[str]:
             )
 
 
-def _calls(route: Route, kind: EventType, source: SourceSettings) -> bool:
-    """Return whether a route may take a loud event of this type, for which a message mentions people."""
-    of = source if kind.about_source else None
-    severity = route.severity or kind.traits.severity_in(of.environment if of else "")
-    (verdict,) = explain_fields(typical_fields(kind, of), [_without_task(route)])
-    return kind.traits.calls_somebody and severity.loud and verdict.matched
+def _calls(scope: RouteScope) -> bool:
+    """Return whether a route may take loud events for which a message mentions people."""
+    own = scope.route.severity
+    return any(
+        severity.loud
+        for kind in EventType
+        if kind.traits.calls_somebody
+        for found in [scope.severities_of(kind)]
+        for severity in ([own] if own and found else found)
+    )
 
 
 def _silent_people(config: Config) -> Iterable[str]:

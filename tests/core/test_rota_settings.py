@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, time
 from pathlib import Path
 
 import pytest
+from factories import T0
 
 from notifier.config.advice import warnings
 from notifier.config.loading import InvalidConfiguration, loads
@@ -39,7 +40,7 @@ def test_a_weekly_rota_loads() -> None:
 
 def test_somebody_whom_no_channel_can_mention_is_named() -> None:
     config = loads(BASE + WEEKLY + "routes: [{name: r, channels: [hook], mention: ['@rota:dba']}]\n", {})
-    assert [line for line in warnings(config) if "rota" in line] == [
+    assert [line for line in warnings(config, T0) if "rota" in line] == [
         "Route r cannot mention Ann of the rota dba: none of its channels understands any of the entries."
     ]
 
