@@ -48,7 +48,7 @@ def render_config(answers: InitAnswers) -> str:
     routes = "".join(_route(name, match, kinds, answers) for name, match, kinds in _ROUTES)
     return _HEAD.format(language=answers.language, timezone=_text(answers.timezone)) + (
         f"{_source(answers)}\nchannels:{channels or ' []'}\n\nroutes:{routes or ' []'}\n"
-        f"{_CHAT if 'slack' in answers.channels else ''}"
+        f"{_FORESIGHT}{_CHAT if 'slack' in answers.channels else ''}"
     )
 
 
@@ -67,6 +67,16 @@ timezone: {timezone}
 store:
   url: sqlite:///notifier.db      # or postgresql://user:password@host/database
 
+"""
+
+
+_FORESIGHT = """
+foresight:
+  overdue: {enabled: true}        # report tasks that take far longer than usual
+
+# Runs that should begin: the notifier reports where one does not.
+# expect:
+#   - manual backup of prod-* every 26h
 """
 
 
@@ -192,7 +202,11 @@ def _login(answers: InitAnswers) -> list[str]:
 
 
 _ROUTES: tuple[tuple[str, str, tuple[ChannelKind, ...]], ...] = (
-    ("failures", "type=~task[.](failed|stalled)", ("slack", *CHAT_KINDS, "email", "console", "webhook")),
+    (
+        "failures",
+        "type=~task[.](failed|stalled|overdue|missing)",
+        ("slack", *CHAT_KINDS, "email", "console", "webhook"),
+    ),
     ("live-messages", "type=~task[.](started|progressed|completed|restarted|unlisted)", ("slack",)),
     ("everything", "", ("console", "webhook")),
 )

@@ -16,6 +16,7 @@ from notifier.config.causes import CauseFileSetting, repeated_ids
 from notifier.config.chat import ChatSettings
 from notifier.config.entries import ChannelEntry, Source
 from notifier.config.escalations import EscalationSettings, EscalationStepSettings
+from notifier.config.foresight import ExpectEntry, ForesightSettings
 from notifier.config.links import ConsoleUrl, RunbookUrl, default_console_url
 from notifier.config.mutes import MuteSettings
 from notifier.config.network import NetworkSettings
@@ -111,6 +112,10 @@ class Config(Settings):
     """What follows where nobody acknowledges a failure; routes name them as `escalate`."""
     mutes: tuple[MuteSettings, ...] = ()
     """Maintenance windows: what is not to be notified when."""
+    foresight: ForesightSettings = ForesightSettings()
+    expect: tuple[ExpectEntry, ...] = Field(default=(), max_length=1000)
+    """Operations that should begin again and again, such as manual backup of prod-* every 26h: `task.missing` is
+    reported where one does not."""
     delivery: DeliverySettings = DeliverySettings()
     alerts: AlertSettings = AlertSettings()
     retention: RetentionSettings = RetentionSettings()

@@ -345,7 +345,7 @@ class Event:
         if self.channel:
             return str(Subject(channel=self.channel))
         if self.expectation:
-            return Subject.of_task(self.source, self.id)
+            return Subject.of_task(self.source, self.follow_up.event_id if self.follow_up else self.id)
         if self.mute:
             return str(Subject(mute=self.mute.id))
         return Subject.of_task(self.source, self.task.job_id if self.task else "")

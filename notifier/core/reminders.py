@@ -280,6 +280,9 @@ class _Message:
             observed_at=now,
             occurred_at=None,
             task=latest.task,
+            usual=latest.usual,
+            overdue=latest.overdue,
+            expectation=latest.expectation,
             since=one.opened_at,
             follow_up=FollowUp(
                 failure_id=one.id,

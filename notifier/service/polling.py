@@ -84,6 +84,7 @@ class Polling:
                 routing=self._routing,
                 force=force,
                 recording=self._planning,
+                usual=self._app.usual,
             )
         except StoreError as error:
             log.error("poll.not_recorded", source=source.name, error=str(error))  # noqa: TRY400 - the sentence is enough

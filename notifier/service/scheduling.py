@@ -1,4 +1,4 @@
-"""What recurs in a service besides polls: calendars are read again."""
+"""What recurs in a service besides polls: calendars are read again, and expected runs are judged."""
 
 from collections.abc import Callable
 
@@ -15,8 +15,12 @@ CALENDAR_INTERVAL = 30
 """Time between two searches for calendars that are due, in seconds."""
 
 
+FORESIGHT_INTERVAL = 30
+"""Time between two searches for sources whose expected runs are to be judged, in seconds."""
+
+
 class Scheduling:
-    """Reads calendars when they are due."""
+    """Reads calendars when they are due, and reports runs that did not begin."""
 
     def __init__(self, app: App, *, wake: Callable[[], None]) -> None:
         """Call `wake` when deliveries are planned."""
@@ -24,6 +28,8 @@ class Scheduling:
         self._wake = wake
         self._failing: set[str] = set()
         self._unavailable = ErrorThrottle("schedule.failed", "schedule.recovered")
+        self._foresight = app.foresight
+        self._blind = ErrorThrottle("foresight.failed", "foresight.recovered")
 
     async def start(self) -> None:
         """Delete what is recorded of calendars that are no longer configured. Raises StoreError."""
@@ -34,6 +40,31 @@ class Scheduling:
     def reads_calendars(self) -> bool:
         """Whether any calendar is read from a file or an address."""
         return bool(self._app.calendars)
+
+    @property
+    def expects_runs(self) -> bool:
+        """Whether any run is expected, by its rhythm or by configuration."""
+        return self._foresight.rules.any
+
+    async def judge_runs(self) -> None:
+        """Report the expected runs that did not begin."""
+        try:
+            report = await self._foresight.run(self._app.store)
+        except StoreError as error:
+            self._blind.failed(error, self._app.clock.monotonic())
+            return
+        self._blind.recovered()
+        for event in report.events:
+            if missing := event.expectation:
+                log.warning(
+                    "task.missing",
+                    source=event.source,
+                    operation=missing.name,
+                    instance=missing.instance_name or missing.instance_id,
+                    overdue_at=missing.overdue_at.isoformat(),
+                )
+        if report.deliveries:
+            self._wake()
 
     async def read_calendars(self) -> None:
         """Read the calendars that are due, and log what came of it."""

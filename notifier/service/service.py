@@ -30,7 +30,7 @@ from notifier.service.reminding import Reminding
 from notifier.service.reporting import ErrorThrottle
 from notifier.service.roles import ALL_ROLES, Role, writes_data
 from notifier.service.scheduler import Jobs, Scheduler
-from notifier.service.scheduling import CALENDAR_INTERVAL, Scheduling
+from notifier.service.scheduling import CALENDAR_INTERVAL, FORESIGHT_INTERVAL, Scheduling
 from notifier.service.stats import RunStats, Summary
 from notifier.wiring.app import App, open_chat
 from notifier.wiring.stores import Queries, Transaction, prune_rules, source_places
@@ -236,6 +236,8 @@ class Service:
                 scheduler.every(HOUSEKEEPING_INTERVAL, "remind", self.reminding.run)
             if self.scheduling.reads_calendars:
                 scheduler.every(CALENDAR_INTERVAL, "calendars", self.scheduling.read_calendars, at_once=True)
+            if self.scheduling.expects_runs:
+                scheduler.every(FORESIGHT_INTERVAL, "foresight", self.scheduling.judge_runs)
         return scheduler
 
     async def _announce(self) -> None:
@@ -309,6 +311,7 @@ async def poll_and_deliver(app: App, *, deliver: bool = True) -> Summary:
         await service.monitoring.run()
         if service.reminding.needed:
             await service.reminding.run()
+        await service.scheduling.judge_runs()
         if deliver:
             await service.delivering.drain()
         await service.prune()

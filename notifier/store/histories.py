@@ -1,12 +1,10 @@
 """What is recorded about the instances and the operations of tasks that need care."""
 
-from collections import defaultdict
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from notifier.core.history import HistoryFacts, HistoryQuery, InstanceKey
-from notifier.core.usual import MAX_RUNS, MIN_RUNS, Run, Runs
-from notifier.store import statements
+from notifier.core.usual import MIN_RUNS, Runs
+from notifier.store import rows, statements
 from notifier.store.session import Session, chunks
 
 _BY_INSTANCE = (
@@ -42,21 +40,10 @@ class Histories:
     def runs(self, source: str, name: str) -> Runs:
         """Return the latest completed runs of an operation; those of other sources where this one has too few."""
         found = self._session.execute(statements.COMPLETED_RUNS, {"source": source, "name": name}).all()
-        of_source: list[Run] = []
-        by_instance: defaultdict[str, list[Run]] = defaultdict(list)
-        for seconds, ended_at, instance in found:
-            run = _run(seconds, ended_at)
-            of_source.append(run)
-            if instance and len(by_instance[instance]) < MAX_RUNS:
-                by_instance[instance].append(run)
-        everywhere: Sequence[Run] = ()
-        if len(of_source) < MIN_RUNS:
-            everywhere = [_run(*row) for row in self._session.execute(statements.COMPLETED_EVERYWHERE, {"name": name})]
-        return Runs(of_source=of_source[:MAX_RUNS], by_instance=by_instance, everywhere=everywhere)
-
-
-def _run(seconds: float, ended_at: datetime) -> Run:
-    return Run(seconds, (ended_at - timedelta(seconds=seconds)).weekday())
+        everywhere = (
+            self._session.execute(statements.COMPLETED_EVERYWHERE, {"name": name}) if len(found) < MIN_RUNS else ()
+        )
+        return rows.runs_of(found, everywhere)
 
 
 def _seconds(failed_at: datetime, succeeded_at: datetime | None) -> float | None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from notifier.core.calendars import CalendarEntry
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, with_reply
 from notifier.core.events import EventType
+from notifier.core.expectations import MAX_SEEN_RUNS, SeenRun
 from notifier.core.health_facts import Backlog, HealthFacts
 from notifier.core.model import ChannelState, Event, SourceState, TaskStatus
 from notifier.core.mutes import MAX_NAMED_TASKS, HeldBack, Mute, MutesInForce, named_task
@@ -20,6 +21,7 @@ from notifier.core.replays import RecordedHistory
 from notifier.core.routing import RoutedEvent
 from notifier.core.storms import Storm
 from notifier.core.tickets import Ticket
+from notifier.core.usual import MIN_RUNS, Runs
 from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter
 from notifier.store import rows
 
@@ -166,6 +168,17 @@ class Lookups:
     def tickets(self, operation: str) -> Sequence[Ticket]:
         """Return the tickets of an operation, by channel, the oldest first."""
         return [rows.ticket_of(row) for row in self._reader.query("tickets", operation=operation)]
+
+    def seen_runs(self, source: str, since: datetime) -> Sequence[SeenRun]:
+        """Return the tasks of a source that have changed since a time, at most MAX_SEEN_RUNS of the latest."""
+        found = self._reader.query("seen_runs", source=source, since=since, limit=MAX_SEEN_RUNS)
+        return [rows.seen_run_of(row) for row in found]
+
+    def runs(self, source: str, name: str) -> Runs:
+        """Return the latest completed runs of an operation; those of other sources where this one has too few."""
+        found = self._reader.query("completed_runs", source=source, name=name)
+        few = len(found) < MIN_RUNS
+        return rows.runs_of(found, self._reader.query("completed_everywhere", name=name) if few else ())
 
     def instances(self, wanted: str, limit: int) -> Sequence[tuple[str | None, str | None]]:
         """Return ids and names of instances of recorded tasks with this id or name, the latest name first."""

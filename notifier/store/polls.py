@@ -240,6 +240,11 @@ class Polls:
         """Return whether the claim is still the latest; locks the source's row until the transaction ends."""
         return self._session.execute(statements.EPOCH, {"source": claim.state.name}).scalar() == claim.epoch
 
+    def lock_source(self, name: str) -> SourceState | None:
+        """Return a source, which nobody else changes until the transaction ends; None before its first poll."""
+        row = self._session.execute(statements.LOCK_SOURCE, {"of_source": name}).one_or_none()
+        return rows.source_of(row) if row else None
+
     def fingerprints(self, claim: PollClaim) -> Mapping[str, bytes]:
         """Return job_id to fingerprint of every recorded task of the source."""
         kept = self._cache.get(claim)

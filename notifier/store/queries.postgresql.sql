@@ -87,6 +87,27 @@ WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.typ
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND true)/*end*/ ORDER BY tasks.changed_at DESC
  LIMIT %(limit)s::INTEGER;
+-- name: seen_runs
+-- takes: source, since time, limit
+-- gives: name, job_id, instance_id, instance_name, instance_status, status, created_at time, ended_at time, first_seen_at time
+SELECT tasks.name, tasks.job_id, tasks.instance_id, tasks.instance_name, tasks.instance_status, tasks.status, tasks.created_at, tasks.ended_at, tasks.first_seen_at
+FROM tasks
+WHERE tasks.source = %(source)s::VARCHAR AND tasks.changed_at >= %(since)s::TIMESTAMP WITH TIME ZONE ORDER BY tasks.changed_at DESC
+ LIMIT %(limit)s::INTEGER;
+-- name: completed_runs
+-- takes: source, name
+-- gives: seconds, changed_at time, instance_id
+SELECT tasks.seconds, tasks.changed_at, tasks.instance_id
+FROM tasks
+WHERE tasks.source = %(source)s::VARCHAR AND tasks.name = %(name)s::VARCHAR AND tasks.status = 'completed' AND tasks.seconds IS NOT NULL ORDER BY tasks.changed_at DESC
+ LIMIT 2000;
+-- name: completed_everywhere
+-- takes: name
+-- gives: seconds, changed_at time
+SELECT tasks.seconds, tasks.changed_at
+FROM tasks
+WHERE tasks.name = %(name)s::VARCHAR AND tasks.status = 'completed' AND tasks.seconds IS NOT NULL ORDER BY tasks.changed_at DESC
+ LIMIT 60;
 -- name: instances
 -- takes: wanted, limit
 -- gives: instance_id, instance_name

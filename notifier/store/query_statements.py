@@ -279,6 +279,15 @@ _TASKS: Mapping[str, Select[Any]] = {
     .where(*_TASK_CONDITIONS)
     .order_by(tasks.c.changed_at.desc())
     .limit(_LIMIT),
+    "seen_runs": select(
+        *(tasks.c.name, tasks.c.job_id, tasks.c.instance_id, tasks.c.instance_name, tasks.c.instance_status),
+        *(tasks.c.status, tasks.c.created_at, tasks.c.ended_at, tasks.c.first_seen_at),
+    )
+    .where(tasks.c.source == bindparam("source"), tasks.c.changed_at >= _since)
+    .order_by(tasks.c.changed_at.desc())
+    .limit(_LIMIT),
+    "completed_runs": statements.COMPLETED_RUNS,
+    "completed_everywhere": statements.COMPLETED_EVERYWHERE,
     "instances": _instances(),
     "names_like": _names_like(),
     "task_names": statements.TASK_NAMES,

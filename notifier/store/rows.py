@@ -1,5 +1,6 @@
 """Between rows and values: the only place that knows both."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from notifier.core.calendars import CalendarAge, CalendarEntry, StoredCalendar
 from notifier.core.credentials import CredentialState
 from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState, Recipient, Resolution
 from notifier.core.diff import RecordedTask, TaskWrite
+from notifier.core.expectations import SeenRun
 from notifier.core.failures import OpenFailure
 from notifier.core.health_facts import Replica, Role
 from notifier.core.identity import Subject
@@ -24,6 +26,7 @@ from notifier.core.people import Acknowledgement, Action, EventSubscription, Ver
 from notifier.core.routing import DeliveryRouting, RoutedEvent
 from notifier.core.storms import Storm
 from notifier.core.tickets import ClosedBy, Ticket, TicketState
+from notifier.core.usual import MAX_RUNS, Run, Runs
 from notifier.store.values import Columns
 
 _encode = msgspec.json.Encoder().encode
@@ -138,6 +141,36 @@ def recorded_of(row: NamedRow) -> RecordedTask:
         unlisted=row.unlisted,
         changed_at=row.changed_at,
     )
+
+
+def seen_run_of(row: NamedRow) -> SeenRun:
+    """Read when a task ran."""
+    return SeenRun(
+        name=row.name,
+        job_id=row.job_id,
+        instance_id=row.instance_id,
+        instance_name=row.instance_name,
+        instance_status=row.instance_status,
+        began=row.created_at or row.first_seen_at,
+        ended=row.ended_at,
+        status=TaskStatus(row.status),
+    )
+
+
+def runs_of(of_source: Iterable[NamedRow], everywhere: Iterable[NamedRow]) -> Runs:
+    """Read completed runs: their seconds, their ends, and within the source their instances; the latest first."""
+    runs: list[Run] = []
+    by_instance: defaultdict[str, list[Run]] = defaultdict(list)
+    for seconds, ended_at, instance in of_source:
+        run = _run_of(seconds, ended_at)
+        runs.append(run)
+        if instance and len(by_instance[instance]) < MAX_RUNS:
+            by_instance[instance].append(run)
+    return Runs(of_source=runs[:MAX_RUNS], by_instance=by_instance, everywhere=[_run_of(*row) for row in everywhere])
+
+
+def _run_of(seconds: float, ended_at: datetime) -> Run:
+    return Run(seconds, (ended_at - timedelta(seconds=seconds)).weekday())
 
 
 def source_of(row: NamedRow) -> SourceState:

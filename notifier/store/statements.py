@@ -145,6 +145,7 @@ CLAIM_POLL = compiled(
     .returning(sources, exists(1).where(storms.c.source == sources.c.name, storms.c.ended_at.is_(None)).label("stormy"))
 )
 EPOCH = compiled(select(sources.c.epoch).where(sources.c.name == bindparam("source")).with_for_update())
+LOCK_SOURCE = select(sources).where(sources.c.name == bindparam("of_source")).with_for_update()
 DUE_SOURCES = compiled(
     select(sources.c.name)
     .where(

@@ -3,7 +3,7 @@
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 
@@ -13,11 +13,14 @@ from notifier.calendars import CalendarReader
 from notifier.channels.rate_limits import parse_budget
 from notifier.clock import SystemClock
 from notifier.config.config import Config
+from notifier.config.foresight import missing_rules
 from notifier.core.credentials import Credential
 from notifier.core.polling import PollRules
 from notifier.core.rota import Rotas
 from notifier.core.routing import ChannelPolicy, RoutingConfig
+from notifier.core.usual_memory import UsualMemory
 from notifier.deliver import DeliveryRules
+from notifier.foresight import Foresight
 from notifier.http import HttpClient
 from notifier.http.heartbeat import send_heartbeat
 from notifier.monitor import MonitorRules
@@ -51,6 +54,8 @@ class App:
     rng: random.Random
     http: HttpClient | None = None
     """The client that all share; None in tests whose parts use no network."""
+    usual: UsualMemory = field(default_factory=UsualMemory)
+    """What this process remembers of completed runs."""
     credentials: Mapping[str, Credential] = field(default_factory=dict)
     """The credential of each source, by the source's name."""
     calendars: Sequence[CalendarReader] = ()
@@ -93,14 +98,23 @@ class App:
         lease, budgets = min(self.config.delivery.lease, POLL_LEASE), self.config.call_budgets
         configured = frozenset(source_places(self.config))
         return {
-            settings.name: settings.poll_rules(
-                lease=lease,
-                calls_per_minute=budgets[settings.credential].share,
-                credential=self.credentials.get(settings.name),
-                configured=configured,
+            settings.name: replace(
+                settings.poll_rules(
+                    lease=lease,
+                    calls_per_minute=budgets[settings.credential].share,
+                    credential=self.credentials.get(settings.name),
+                    configured=configured,
+                ),
+                overdue=self.config.foresight.overdue.rules,
             )
             for settings in self.config.sources
         }
+
+    @property
+    def foresight(self) -> Foresight:
+        """Which runs are expected."""
+        rules = missing_rules(self.config.foresight, self.config.expect)
+        return Foresight(rules=rules, routing=self.routing, sources=self.config.expected.sources)
 
     async def send_heartbeat(self, *, well: bool = True) -> str | None:
         """Signal success or failure to the configured address. Return why that failed, or None."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from factories import T0, make_task
 from fakes import FakeClock, FakeSource
 
 from notifier.core.events import EventType
+from notifier.core.expectations import ExpectedRuns, MissingRules, SeenRun
 from notifier.core.foreseen import OverdueLimit
+from notifier.core.health_facts import ConfiguredSource
 from notifier.core.matchers import parse_matcher
 from notifier.core.model import Task
 from notifier.core.overdue import FixedLimit, OverdueRules
@@ -19,10 +22,12 @@ from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
 from notifier.core.usual import Runs, Usual, UsualBasis
 from notifier.core.usual_memory import UsualMemory
+from notifier.foresight import Foresight
 from notifier.poll import PollReport, poll_once
-from notifier.ports import EventFilter
+from notifier.ports import DeliveryFilter, EventFilter
 from notifier.store.engine import SqlStore
 from notifier.store.histories import Histories
+from notifier.store.queries import Queries
 
 RULES = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60))
 ROUTING = RoutingConfig(
@@ -188,3 +193,99 @@ async def test_the_runs_are_read_once_in_a_quarter_of_an_hour(
         await poll_once(source, store, owner="me", rules=LIMITED, routing=ROUTING, force=True, usual=memory)
         clock.advance(2 * MINUTE)
     assert read == [("prod", "CreateGaussDBV5Instance")] * 2
+
+
+# ---- runs that do not begin ----
+
+HOUR = timedelta(hours=1)
+EXPECTED = ExpectedRuns(text="instance creation of gauss-* every 26h", name="CreateGaussDBV5Instance", every=26 * HOUR)
+CONFIGURED = ConfiguredSource(name="prod", region="cn-north-4", project_id="p", poll_every=timedelta(seconds=30))
+
+
+def foresight(rules: MissingRules | None = None) -> Foresight:
+    return Foresight(rules=rules or MissingRules(expected=(EXPECTED,)), routing=ROUTING, sources=[CONFIGURED])
+
+
+async def missing(store: SqlStore) -> list[str]:
+    found = await store.read(lambda q: q.events(EventFilter(type="task.missing", limit=100)))
+    return [item.event.expectation.last_job for item in found if item.event.expectation]
+
+
+async def test_a_run_that_does_not_begin_is_reported_once_by_any_number_of_replicas(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    mine, theirs = foresight(), foresight()
+    source.tasks = runs(3)
+    await poll(source, store)
+    for watching in (mine, theirs):
+        assert (await watching.run(store)).events == ()
+    clock.advance(3 * HOUR)
+    assert (await mine.run(store)).events == ()  # nobody has looked since
+    await poll(source, store)
+    clock.advance(MINUTE)
+    reports = [await watching.run(store) for watching in (mine, theirs, mine)]
+    assert [len(report.events) for report in reports] == [1, 0, 0]
+    assert reports[0].deliveries == 1
+    assert await missing(store) == ["run-0"]
+    assert (await foresight().run(store)).events == ()  # after a restart
+    (delivery,) = await store.read(lambda q: q.deliveries(DeliveryFilter(limit=10)))
+    assert delivery.events[0].type is EventType.TASK_MISSING
+
+
+async def test_the_run_that_appears_late_closes_it(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
+    source.tasks = runs(3)
+    clock.advance(3 * HOUR)
+    await poll(source, store)
+    (event,) = (await foresight().run(store)).events
+    clock.advance(HOUR)
+    source.tasks = [*source.tasks, make_task("late", status="completed", instance_id="in-1", ended_at=clock.now())]
+    (success,) = (await poll(source, store)).events
+    assert success.closes
+    assert success.closes.type is EventType.TASK_MISSING
+    assert success.closes.since == event.observed_at
+    clock.advance(HOUR)
+    assert (await foresight().run(store)).events == ()
+    clock.advance(26 * HOUR)
+    await poll(source, store)
+    assert (await foresight().run(store)).deliveries == 1
+    assert await missing(store) == ["late", "run-0"]
+
+
+async def test_a_rhythm_is_expected_to_go_on(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
+    source.tasks = runs(20)
+    await poll(source, store)
+    watching = foresight(MissingRules(learned=True))
+    clock.advance(HOUR)
+    await poll(source, store)
+    assert (await watching.run(store)).events == ()
+    clock.advance(4 * HOUR)
+    await poll(source, store)
+    (event,) = (await watching.run(store)).events
+    assert event.expectation
+    assert event.expectation.intervals == 19
+
+
+async def test_nothing_is_read_where_nothing_is_expected(
+    store: SqlStore, source: FakeSource, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    original = Queries.seen_runs
+
+    def counted(self: Queries, source: str, since: datetime) -> Sequence[SeenRun]:
+        reads.append(source)
+        return original(self, source, since)
+
+    monkeypatch.setattr(Queries, "seen_runs", counted)
+    source.tasks = runs(3)
+    await poll(source, store)
+    await foresight(MissingRules()).run(store)
+    assert reads == []
+    watching = foresight()
+    for _ in range(20):
+        await watching.run(store)
+        clock.advance(MINUTE / 2)
+    assert reads == ["prod"]
+
+
+async def test_a_source_that_was_never_polled_expects_nothing(store: SqlStore) -> None:
+    assert (await foresight().run(store)).events == ()
