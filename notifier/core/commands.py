@@ -265,6 +265,11 @@ _NAMES_INSTANCE = re.compile(r"\binstance\s*(=|!|in\b|not\b)")
 """Begins a matcher of the names of instances that is written out."""
 
 
+def _shortened(error: ValueError) -> str:
+    """Return what is wrong with matchers. Where one field was probably meant, the list of all is left out."""
+    return re.sub(r"(did you mean '[^']*'\?); fields are .*", r"\1", str(error))
+
+
 def _is_bare_name(matcher: Matcher) -> bool:
     """Return whether a matcher may come from words that stand alone and are no pattern: a name, or parts of one."""
     return matcher.field == "instance" and not matcher.negative and not any(map(is_glob, matcher.members))
@@ -325,7 +330,7 @@ class _Arguments:
             match = parse_matchers(typed)
             check_listing(match)
         except ValueError as error:
-            raise self._mistake("mistake.filter", str(error)) from error
+            raise self._mistake("mistake.filter", _shortened(error)) from error
         bare = [one for one in match if _is_bare_name(one) and not _NAMES_INSTANCE.search(typed)]
         if len(bare) == len(match):
             return TaskSelection(about=name, text=_quoted(name))
@@ -354,7 +359,7 @@ class _Arguments:
         try:
             read_filter(wanted)
         except ValueError as error:
-            raise self._mistake("mistake.filter", str(error)) from error
+            raise self._mistake("mistake.filter", _shortened(error)) from error
         return SubscribeToEvents(matchers=wanted, here=here)
 
     def unsubscribe(self) -> Unsubscribe:

@@ -173,6 +173,14 @@ def test_a_command_is_read_however_it_is_typed(text: str, command: ChatCommand) 
                 meant="failed 24h",
             ),
         ),
+        (
+            "failed 1d enviroment=prod",
+            Mistake(
+                key="mistake.filter",
+                given="unknown field 'enviroment', did you mean 'environment'?",
+                meant="failed 24h",
+            ),
+        ),
         ("running duration>30m", Mistake(key="mistake.filter", given=NARROWS_NOTHING, meant="running")),
         ("subscribe", Mistake(key="mistake.missing.subscribe", meant=USAGE["subscribe"])),
         ("subscribe here", Mistake(key="mistake.missing.subscribe", meant=USAGE["subscribe"])),
