@@ -23,8 +23,10 @@ from notifier import people
 from notifier.core import alerts, replays, tickets
 from notifier.core.calendars import CalendarEntry, StoredCalendar
 from notifier.core.delivery import Delivered, Delivery, Outcome, Skipped
+from notifier.core.events import EventType
 from notifier.core.identity import DirectChannel
 from notifier.core.model import Event, SourceOrigin
+from notifier.core.mutes import Mute, as_made
 from notifier.core.pacing import Pace
 from notifier.core.people import EventSubscription, Person
 from notifier.core.polling import BATCH_ROWS, PlannedEvents
@@ -42,6 +44,7 @@ from notifier.deliver import (
     deliver_at_once,
 )
 from notifier.failures import DueFailures, TaskRecords, remind_once
+from notifier.mutes import ConfiguredMute, ConfiguredMutes, MuteRouting, StepReads, StepRecords, sync, take_steps
 from notifier.people import PeopleChannels, PeopleDeliveries, PeopleReads, PeopleRecords, PeopleStorms
 from notifier.planning import (
     CalendarCopies,
@@ -63,11 +66,14 @@ from notifier.ports import DatabaseTime, EventRecords, RenderRequest
 T = TypeVar("T")
 
 
-class ReplayReads(PlanReads, ThreadReads, PeopleReads, Protocol):
+class ReplayReads(PlanReads, ThreadReads, PeopleReads, StepReads, Protocol):
     """What a replay reads of its store."""
 
     def pending_channels(self, now: datetime) -> Sequence[str]:
         """Return the channels that have something to send that has become available, by name."""
+
+    def next_due_mute(self) -> datetime | None:
+        """Return when a step of a mute is due next; None where none will be."""
 
     def next_due_failure(self) -> datetime | None:
         """Return when an open failure is due next; None where none will be."""
@@ -101,6 +107,10 @@ class ReplayThreads(ShownThreads, ThreadRecords, Protocol):
 
 class ReplayPeople(PlanPeople, SubscriptionRecords, PeopleRecords, Protocol):
     """What people do about tasks."""
+
+
+class ReplayMutes(HeldMutes, StepRecords, ConfiguredMutes, Protocol):
+    """The recorded mutes."""
 
 
 class ReplayCalendars(CalendarCopies, Protocol):
@@ -159,12 +169,12 @@ class ReplayTx(DatabaseTime, Protocol):
         """The messages that show tasks."""
 
     @property
-    def people(self) -> ReplayPeople:
-        """What people do about tasks."""
+    def mutes(self) -> ReplayMutes:
+        """The recorded mutes."""
 
     @property
-    def mutes(self) -> HeldMutes:
-        """The mutes that a plan suppresses by."""
+    def people(self) -> ReplayPeople:
+        """What people do about tasks."""
 
     @property
     def queries(self) -> ReplayReads:
@@ -207,6 +217,7 @@ class ReplayRules:
     sources: Mapping[str, ReplayedSource]
     fallback: Sequence[str] = ()
     """Channels of alerts that no route takes."""
+    mutes: Sequence[ConfiguredMute] = ()
     tickets: Mapping[str, TicketRules] = field(default_factory=dict)
     """When tickets are closed and reopened, by channel."""
     zone: ZoneInfo
@@ -284,6 +295,8 @@ class _ReplayChannel:
     multi_recipient: bool = False
 
 
+_MADE_AGAIN = frozenset(kind for kind in EventType if kind.traits.follows_up or kind.startswith("mute."))
+"""Types of events that the configuration causes: what is recorded of them says nothing about another one."""
 _OWNER = "replay"
 _RULES = DeliveryRules(schedule=(), lease=timedelta(minutes=1), tickets=True)
 _LONGEST_HOLD = timedelta(days=366)
@@ -298,6 +311,8 @@ class _Replay:
         self._time = time
         self._due: Sequence[datetime] = ()
         """When something to send becomes available, and when an open failure is due."""
+        self._muting = MuteRouting(routing=rules.routing, origins=[one.origin for one in rules.sources.values()])
+        self._mutes = bool(rules.mutes or history.mutes)
         self._reminds = any(route.remind or route.escalate for route in rules.routing.routes)
         self._stormy: dict[str, datetime] = {}
         """Sources that storms last on, with the time of the next poll that finds no failure, if none comes before."""
@@ -330,6 +345,9 @@ class _Replay:
         known = {item.event.id: item.event for item in kept}
         since = self._history.since
         found.append((since, partial(_save_calendars, self._history.calendars)))
+        if self._rules.mutes:
+            found.append((since, partial(sync, configured=self._rules.mutes)))
+        found += [(max(one.created_at, since), partial(_mute, as_made(one))) for one in self._history.mutes]
         found += [(max(one.created_at, since), partial(_subscribe, one)) for one in self._history.subscriptions]
         found += [
             (one.at, partial(_acknowledge, known[one.event_id], Person(id=one.by, name=one.name)))
@@ -346,8 +364,8 @@ class _Replay:
         alerts_left_out = 0
         for item in self._history.events:
             event = item.event
-            if event.type.traits.follows_up:
-                continue  # it is made again, where the configuration wants it
+            if event.type in _MADE_AGAIN:
+                continue
             if event.source and event.source not in sources:
                 left_out[event.source] += 1
             elif event.channel and event.channel not in policies:
@@ -378,12 +396,18 @@ class _Replay:
 
         def work(tx: ReplayTx) -> Sequence[datetime | None]:
             happening(tx)
-            reminds = self._reminds and self._time.at < self._history.until  # nothing is due behind the end
+            lasts = self._time.at < self._history.until
+            mutes, reminds = self._mutes and lasts, self._reminds and lasts
+            for mute_id in tx.queries.due_mutes() if mutes else ():
+                take_steps(tx, mute_id, self._muting)
             while reminds and remind_once(tx, self._rules.routing):
                 pass
             self._deliver(tx)
-            due = tx.queries.next_due_failure() if reminds else None
-            return due, tx.queries.next_pending(self._time.at)
+            return (
+                tx.queries.next_due_mute() if mutes else None,
+                tx.queries.next_due_failure() if reminds else None,
+                tx.queries.next_pending(self._time.at),
+            )
 
         self._due = [at for at in self._store.run(work) if at]
 
@@ -474,6 +498,10 @@ class _Replay:
 
 def _acknowledge(event: Event, by: Person, tx: ReplayTx) -> None:
     people.acknowledge(tx, event, by)
+
+
+def _mute(mute: Mute, tx: ReplayTx) -> None:
+    tx.mutes.save(mute, tx.now())
 
 
 def _subscribe(subscription: EventSubscription, tx: ReplayTx) -> None:

@@ -368,6 +368,18 @@ def next_step(mute: Mute, now: datetime) -> MuteStep | None:
     return MuteStep(replace(fresh, since=following.since, until=following.until, due_at=following.since), begins=False)
 
 
+def as_made(mute: Mute) -> Mute:
+    """Return a recorded mute as it was when it was made, with its first window and no step taken.
+
+    Of one window, the end is the one that it had at last.
+    """
+    made = replace(mute, begun=False, announced=(), ended_by=None, due_at=mute.since)
+    if mute.cron is None or mute.length is None:
+        return made
+    found = next_window(Cron.parse(mute.cron, mute.timezone or "UTC"), mute.length, mute.last, mute.created_at)
+    return made if found is None else replace(made, since=found.since, until=found.until, due_at=found.since)
+
+
 def ended_early(mute: Mute, now: datetime, name: str, *, for_good: bool) -> Mute:
     """Return a mute whose window a person ends. Its next step, which is due, sums up what was held back.
 

@@ -17,6 +17,7 @@ from notifier.core.holds import kind_of
 if TYPE_CHECKING:
     from notifier.core.calendars import StoredCalendar
     from notifier.core.model import Event
+    from notifier.core.mutes import Mute
     from notifier.core.people import Acknowledgement, EventSubscription
     from notifier.core.routing import RoutedEvent
 
@@ -43,6 +44,8 @@ class RecordedHistory:
     """Those of these events, in the order of their times."""
     subscriptions: Sequence[EventSubscription] = ()
     """Those that are in force at the end; who ended one is not known."""
+    mutes: Sequence[Mute] = ()
+    """Those that people made and that were in force within that time, as they are at the end."""
     calendars: Sequence[StoredCalendar] = ()
     """The copies of calendars, as they are at the end."""
     begins: datetime | None = None

@@ -157,6 +157,7 @@ class Lookups:
             deliveries=rows.deliveries_of(deliveries, carried, storms),
             acknowledgements=[rows.acknowledgement_of(row) for row in acknowledged],
             subscriptions=self.event_subscriptions(),
+            mutes=[rows.mute_of(row) for row in self._reader.query("recorded_mutes", **bounds)],
             calendars=[rows.calendar_of(row) for row in self._reader.query("recorded_calendars")],
             begins=first.at,
         )

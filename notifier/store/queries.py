@@ -84,6 +84,11 @@ class Queries(Lookups):
         """Return whether an open failure is due."""
         return self._session.execute(statements.ANY_DUE_FAILURE, {"before": self.now()}).first() is not None
 
+    def next_due_mute(self) -> datetime | None:
+        """Return when a step of a mute is due next; None where none will be."""
+        found: datetime | None = self._session.execute(statements.NEXT_DUE_MUTE).scalar()
+        return found
+
     def next_due_failure(self) -> datetime | None:
         """Return when an open failure is due next; None where none will be."""
         found: datetime | None = self._session.execute(statements.NEXT_DUE_FAILURE).scalar()

@@ -288,6 +288,12 @@ WHERE events.observed_at >= :since AND events.observed_at < :until ORDER BY deli
 SELECT acknowledgements.event_id, acknowledgements."by", acknowledgements.name, acknowledgements.at
 FROM acknowledgements JOIN events ON events.id = acknowledgements.event_id
 WHERE events.observed_at >= :since AND events.observed_at < :until ORDER BY acknowledgements.at, acknowledgements.event_id;
+-- name: recorded_mutes
+-- takes: since time, until time
+-- gives: id, instance, label, matchers, except_failures boolean, by, name, reason, created_at time, cron, timezone, seconds, last time, configured boolean, announce boolean, since time, until time, begun boolean, announced, ended_by, due_at time
+SELECT mutes.id, mutes.instance, mutes.label, mutes.matchers, mutes.except_failures, mutes."by", mutes.name, mutes.reason, mutes.created_at, mutes.cron, mutes.timezone, mutes.seconds, mutes.last, mutes.configured, mutes.announce, mutes.since, mutes.until, mutes.begun, mutes.announced, mutes.ended_by, mutes.due_at
+FROM mutes
+WHERE NOT mutes.configured AND mutes.until > :since AND mutes.created_at < :until ORDER BY mutes.created_at, mutes.id;
 -- name: recorded_calendars
 -- takes:
 -- gives: name, origin, entries, fetched_at time, tried_at time, next_at time, error

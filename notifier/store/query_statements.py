@@ -407,6 +407,9 @@ _HISTORY: Mapping[str, Select[Any]] = {
     .join(events, events.c.id == acknowledgements.c.event_id)
     .where(*_RECORDED)
     .order_by(acknowledgements.c.at, acknowledgements.c.event_id),
+    "recorded_mutes": select(mutes)
+    .where(~mutes.c.configured, mutes.c.until > _since, mutes.c.created_at < bindparam("until", type_=UtcDateTime))
+    .order_by(mutes.c.created_at, mutes.c.id),
     "recorded_calendars": select(calendars).order_by(calendars.c.name),
     "first_record": select(func.min(events.c.observed_at).label("at")),
 }

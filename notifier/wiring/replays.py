@@ -87,6 +87,7 @@ def replay_rules(config: Config, channels: Mapping[str, Channel]) -> ReplayRules
             for name, source in expected.items()
         },
         fallback=config.alert_channels,
+        mutes=config.configured_mutes,
         tickets={one.name: one.rules for one in config.channels if isinstance(one, TicketSettings)},
         zone=ZoneInfo(config.timezone),
     )

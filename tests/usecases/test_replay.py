@@ -14,11 +14,13 @@ from factories import make_alert, make_task
 from fakes import START, FakeChannel, FakeClock, FakeSource
 
 from notifier.core import alerts
+from notifier.core.cron import Cron
 from notifier.core.delivery import DeliveryState
 from notifier.core.events import EventType
 from notifier.core.identity import DirectChannel
 from notifier.core.matchers import parse_matcher
 from notifier.core.model import SourceOrigin, Task
+from notifier.core.mutes import MuteTimes
 from notifier.core.people import Person, Subscription
 from notifier.core.polling import PollRules
 from notifier.core.replays import FailureFate, RecordedHistory
@@ -26,6 +28,8 @@ from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
 from notifier.core.severity import Severity
 from notifier.deliver import DeliveryRules
 from notifier.failures import remind_once
+from notifier.mutes import ConfiguredMute, mute_instance
+from notifier.mutes import end as end_mutes
 from notifier.people import acknowledge_task
 from notifier.planning import announce
 from notifier.poll import poll_once
@@ -96,10 +100,15 @@ def replayed(
     *,
     origin: SourceOrigin = ORIGIN,
     sources: Iterable[str] = ("prod",),
+    mutes: Sequence[ConfiguredMute] = (),
 ) -> ReplayResult:
     source = ReplayedSource(origin=origin, poll_every=POLL_EVERY, away_after=RULES.away_after)
     rules = ReplayRules(
-        routing=routing, sources=dict.fromkeys(sources, source), fallback=tuple(routing.policies), zone=ZONE
+        routing=routing,
+        sources=dict.fromkeys(sources, source),
+        fallback=tuple(routing.policies),
+        mutes=mutes,
+        zone=ZONE,
     )
     time = VirtualTime(history.since)
     store = MemoryStore(time.now)
@@ -266,6 +275,35 @@ async def test_reminders_are_those_of_the_configuration_and_end_with_the_history
 def reminding(wait: timedelta) -> RoutingConfig:
     (found,) = ALL.routes
     return replace(ALL, routes=(replace(found, remind=(wait,)),))
+
+
+async def test_what_people_muted_is_muted_when_it_was(past: Past) -> None:
+    """A mute suppresses what its time has, wherever the tried configuration sends it, and sums it up at its end."""
+    await past.poll(job(1, "failed"))
+    ana, tried = Person(id="U1", name="Ana"), routes(route("mail", to=("mail",)))
+    await past.store.transact(lambda tx: mute_instance(tx, "db-1", timedelta(hours=2), ana))
+    await past.poll(job(2, "failed"), replace(job(3, "failed"), instance_id="id-1"), after=timedelta(hours=1))
+    past.clock.advance(timedelta(minutes=1))
+    await past.store.transact(lambda tx: end_mutes(tx, "db-1", ana))
+    await past.poll(replace(job(4, "failed"), instance_id="id-1"), after=timedelta(minutes=5))
+    result = replayed(await past.history(), tried)
+    sent_jobs = [event.job_id for one in result.now.messages for event in one.delivery.events if event.job_id]
+    assert sent_jobs == ["job-0001", "job-0002", "job-0004"]
+    assert result.now.by_channel["mail"].muted == 1
+    assert [one.event.job_id for one in result.now.muted] == ["job-0003"]
+    assert result.now.by_type["mute.ended"] == 1
+    assert result.ok
+
+
+async def test_the_mutes_of_the_configuration_are_in_force_and_recur(past: Past) -> None:
+    """From nine to ten o'clock UTC, every day."""
+    for number in range(1, 6):
+        await past.poll(job(number, "failed"), after=timedelta(hours=12) if number > 1 else timedelta(minutes=45))
+    times = MuteTimes(length=timedelta(hours=1), cron=Cron.parse("0 9 * * *", "UTC"))
+    nightly = ConfiguredMute(name="nightly", match=(parse_matcher("type=task.failed"),), times=times)
+    result = replayed(await past.history(timedelta(days=5)), ALL, mutes=(nightly,))
+    assert [one.event.job_id for one in result.now.muted] == ["job-0001", "job-0003", "job-0005"]
+    assert result.now.by_type == {"task.failed": 2, "mute.ended": 2}
 
 
 async def test_the_history_is_only_read(past: Past) -> None:
