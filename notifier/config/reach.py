@@ -126,7 +126,7 @@ def types_reaching(
         taking = [scope.route for scope in scopes if scope.severities_of(kind)]
         if any(channel in route.all_channels for route in taking):
             found[kind] = True
-        elif not taking and not kind.about_task and channel in config.alert_channels:
+        elif not taking and kind.traits.alert and channel in config.alert_channels:
             found[kind] = False
     return found
 
