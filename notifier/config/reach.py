@@ -118,7 +118,7 @@ def types_reaching(
     """
     scopes = route_scopes(config) if scopes is None else scopes
     found: dict[EventType, bool] = {}
-    for kind in EventType:
+    for kind in (kind for kind in EventType if kind not in _never_made(config)):
         if kind.traits.follows_up:
             if channel in followed_up(config, kind):
                 found[kind] = True
@@ -129,6 +129,16 @@ def types_reaching(
         elif not taking and kind.traits.alert and channel in config.alert_channels:
             found[kind] = False
     return found
+
+
+def _never_made(config: Config) -> Collection[EventType]:
+    """Return the types of events that this configuration makes none of."""
+    foresight = config.foresight
+    made = {
+        EventType.TASK_OVERDUE: foresight.overdue.enabled,
+        EventType.TASK_MISSING: foresight.missing.enabled or bool(config.expect),
+    }
+    return [kind for kind, enabled in made.items() if not enabled]
 
 
 def followed_up(config: Config, kind: EventType) -> set[str]:
