@@ -21,7 +21,7 @@ from notifier.core.matchers import Matcher
 from notifier.core.model import Event, SourceOrigin, Task
 from notifier.core.mutes import MAX_MUTE, MAX_NAMED_TASKS, HeldBack, Mute, MuteScope, MuteSpan, MuteTimes, WrongMute
 from notifier.core.people import Action, Person, Verb
-from notifier.core.routing import RoutedEvent, RoutingConfig
+from notifier.core.routing import RoutedEvent, RoutingConfig, route_events
 from notifier.lookup import InstanceAnswer, Lookup, NamedInstance
 from notifier.planning import PlanTx, announce
 from notifier.ports import DatabaseTime, EventFilter, Store
@@ -507,26 +507,33 @@ def take_steps(tx: StepTx, mute_id: str, rules: MuteRouting) -> MuteReport:
 
 
 def _begin(tx: StepTx, mute: Mute, after: Mute, rules: MuteRouting, now: datetime) -> tuple[Mute, RoutedEvent]:
-    channels: tuple[str, ...] = ()
-    if mute.announces and mute.is_open(now):  # nobody has to learn of a window that passed unnoticed
-        origins = rules.origins
-        if mute.instance is not None:
-            sources = tx.queries.instance_sources(mute.instance)
-            origins = [origin for origin in origins if origin.source in sources] or origins
-        channels = _notified(mutes.concerned_channels(mute, rules.routing.routes, origins), rules.routing)
     event = mutes.window_event(mute, EventType.MUTE_STARTED, now)
-    return replace(after, announced=channels), RoutedEvent(event=event, routes=(), channels=channels)
+    if not (mute.announces and mute.is_open(now)):  # nobody has to learn of a window that passed unnoticed
+        return after, RoutedEvent(event=event, routes=(), channels=())
+    origins = rules.origins
+    if mute.instance is not None:
+        sources = tx.queries.instance_sources(mute.instance)
+        origins = [origin for origin in origins if origin.source in sources] or origins
+    routed = _routed(event, mutes.concerned_channels(mute, rules.routing.routes, origins), rules.routing)
+    return replace(after, announced=routed.channels), routed
 
 
 def _end_window(tx: StepTx, mute: Mute, after: Mute, rules: MuteRouting, now: datetime) -> tuple[Mute, RoutedEvent]:
     held = tx.queries.held_back(mute)
     next_at = None if after.due_at is None else after.since
     event = mutes.window_event(mute, EventType.MUTE_ENDED, now, held=held, next_at=next_at)
-    concerned = () if mute.announce is False else (*held.channels, *mute.announced)
-    return after, RoutedEvent(event=event, routes=(), channels=_notified(concerned, rules.routing))
+    if mute.announce is False or not (held.counts or mute.announced):
+        return after, RoutedEvent(event=event, routes=(), channels=())
+    return after, _routed(event, (*held.channels, *mute.announced), rules.routing)
 
 
-def _notified(channels: Sequence[str], routing: RoutingConfig) -> tuple[str, ...]:
-    """Return the channels that are configured and tell people things: a mute is nothing to open a ticket for."""
+def _routed(event: Event, concerned: Sequence[str], routing: RoutingConfig) -> RoutedEvent:
+    """Return an event of a mute with the channels that it concerns, and those of routes that name its type.
+
+    Only channels that are configured and tell people things count: a mute is nothing to open a ticket for.
+    """
+    named = [route for route in routing.routes if any(one.field == "type" and not one.negative for one in route.match)]
+    (routed,) = route_events([event], named)
     policies = routing.policies
-    return tuple(name for name in dict.fromkeys(channels) if name in policies and not policies[name].tickets)
+    told = (name for name in (*concerned, *routed.channels) if name in policies and not policies[name].tickets)
+    return replace(routed, channels=tuple(dict.fromkeys(told)))

@@ -887,7 +887,7 @@ def test_an_instance_is_muted_listed_and_unmuted(run: Run) -> None:
     assert "resizing" in run("mutes").stdout
     assert "is no longer muted" in run("unmute", "gauss-users").stdout
     assert "was not muted" in run("unmute", "gauss-users", code=1).stdout
-    assert "No instance is muted" in run("mutes", code=1).stdout
+    assert "Nothing is muted" in run("mutes", code=1).stdout
     assert document(run("mutes", "--json", code=1)) == {"mutes": []}
 
 
@@ -900,6 +900,50 @@ def test_an_instance_that_nobody_knows_is_not_muted(run: Run) -> None:
 def test_a_mute_has_a_sensible_length(run: Run, length: str) -> None:
     run("mute", "gauss-users", length, code=2)
     run("mutes", code=1)
+
+
+def test_a_mute_is_planned_extended_and_ended_by_its_id(run: Run) -> None:
+    planned = run("mute", "source=prod", "operation=create", "--from", "2099-01-01 22:00", "--for", "4h", code=2)
+    assert "more than a year from now" in planned.stderr
+    recurring = run(
+        "mute", "gauss-*", "--cron", "0 22 * * 6", "--for", "4h", "--timezone", "Asia/Shanghai", "--except-failures"
+    )
+    assert "gauss-* will be muted by 0 22 * * 6 (Asia/Shanghai), next from" in recurring.stdout
+    (mute,) = document(run("mutes", "--json"))["mutes"]
+    assert (mute["covers"], mute["match"], mute["except_failures"]) == ("gauss-*", ["instance=gauss-*"], True)
+    assert mute["id"] in run("mutes").stdout
+    assert "gauss-* will be muted" in run("extend", mute["id"], "1h").stdout
+    ended = document(run("unmute", mute["id"], "--json"))
+    assert (ended["mute"]["id"], ended["ended"][0]["held"]) == (mute["id"], {})
+    run("extend", mute["id"], "1h", code=1)
+    log = document(run("audit", "log", "--json"))["actions"]
+    assert [one["verb"] for one in log[:3]] == ["unmute", "extend", "mute"]
+
+
+def test_a_preview_mutes_nothing(run: Run) -> None:
+    shown = run("mute", "gauss-*", "2h", "--preview").stdout
+    assert "In the last 7 d it would have held back: 1 task completed" in shown
+    found = document(run("mute", "gauss-*", "2h", "--preview", "--json"))["preview"]
+    assert found["counts"] == {"task.completed": 1}
+    assert document(run("mutes", "--json", code=1)) == {"mutes": []}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["sauce=prod", "2h"], "unknown field 'sauce'"),
+        (["gauss-*"], "say for how long"),
+        (["gauss-*", "2h", "--from", "soon"], "'soon' is no time"),
+        (["gauss-*", "--cron", "61 * * * *", "--for", "1h"], "is not a schedule"),
+        (["gauss-*", "2h", "--timezone", "Mars"], "there is no time zone 'Mars'"),
+    ],
+)
+def test_a_wrong_mute_gets_one_clear_error(run: Run, arguments: list[str], why: str) -> None:
+    assert why in run("mute", *arguments, code=2).stderr
+
+
+def test_what_a_mute_suppressed_is_listed(run: Run) -> None:
+    assert "No matching events" in run("events", "--muted-by", "7k2m", code=1).stdout
 
 
 # ---- matchers ----

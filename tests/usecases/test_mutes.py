@@ -147,6 +147,14 @@ async def test_a_mute_but_failures_lets_what_needs_somebody_pass(world: World) -
     assert {event.type for one in suppressed if one.rule for event in one.events} == {EventType.TASK_COMPLETED}
 
 
+async def test_a_route_that_names_the_type_gets_announcements_too(world: World) -> None:
+    await world.mute("completed")
+    log = Route(name="log", match=parse_matchers("type=mute.*"), channels=("dba",))
+    rules = replace(RULES, routing=replace(ROUTING, routes=(*ROUTING.routes, log)))
+    (begun,) = (await run_mutes(world.store, rules)).events
+    assert await world.channels_of(begun) == {"dba", "mail"}
+
+
 async def test_the_sum_goes_to_channels_that_lack_something(world: World) -> None:
     await world.mute("completed", announce=None, times=MuteTimes(length=HOUR))
     (begun,) = (await world.steps()).events
