@@ -188,7 +188,9 @@ class MutesInForce:
         self._catalogue = catalogue
         self._by_instance: dict[str, list[tuple[int, Mute]]] = {}
         self._matching: list[tuple[int, Mute]] = []
-        self._fields = {"instance", "instance_id"}
+        self._fields = {*_INSTANCE_FIELDS}
+        self._known: dict[tuple[object, ...], Mute | None] = {}
+        """By type and fields: the events of a poll differ in few of them."""
         for place, mute in enumerate(mutes):
             if not mute.is_open(now):
                 continue
@@ -211,13 +213,21 @@ class MutesInForce:
         if not (self._by_instance or self._matching) or not event.type.startswith(_ABOUT_TASKS):
             return None
         fields = fields_of(event, self._fields, self._catalogue) if self._matching else _names_of(event)
-        found = (
-            *self._by_instance.get(fields["instance_id"], ()),
-            *self._by_instance.get(fields["instance"], ()),
-            *self._matching,
-        )
-        fitting = (one for one in sorted(found, key=_place) if one[1].concerns(event.type) and one[1].fits(fields))
-        return next((mute for _, mute in fitting), None)
+        key = (event.type, *fields.items())
+        if key not in self._known:
+            self._known[key] = self._first(event.type, fields)
+        return self._known[key]
+
+    def _first(self, kind: EventType, fields: Mapping[str, str]) -> Mute | None:
+        own = (self._by_instance.get(fields[name], ()) for name in _INSTANCE_FIELDS)
+        of_instance = [one for found in own for one in found if one[1].concerns(kind)]
+        first = min(of_instance, key=_place, default=None)
+        for place, mute in self._matching:
+            if first is not None and first[0] < place:
+                break
+            if mute.concerns(kind) and mute.fits(fields):
+                return mute
+        return first[1] if first else None
 
 
 def _names_of(event: Event) -> Mapping[str, str]:

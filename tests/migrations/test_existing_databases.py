@@ -9,13 +9,16 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
 from databases import at, plain
 from factories import PROJECT_ID, REGION, T0, make_event, make_task, rows_of
 from fakes import FakeClock
 from sqlalchemy import Connection, MetaData, inspect, text
 
+from notifier import mutes
 from notifier.core.delivery import DeliveryState
 from notifier.core.errors import SchemaMismatch
+from notifier.core.people import Person
 from notifier.core.routing import RoutedEvent
 from notifier.ports import DeliveryFilter, EventFilter, TaskFilter
 from notifier.store import migrate, rows
@@ -210,3 +213,43 @@ def test_the_program_may_lie_in_a_folder_with_a_percent_sign(
     (place / "migrations").symlink_to(migrate.migrations_path())
     monkeypatch.setattr(migrate, "migrations_path", lambda: place / "migrations")
     open_store(f"sqlite:///{place}/notifier.db").close()
+
+
+async def test_mutes_of_an_earlier_version_get_ids_and_their_sums(empty_url: str, clock: FakeClock) -> None:
+    """A window that was in force stays so, with what it has suppressed; another mute with a similar name counts not."""
+    until = T0 + HOUR
+    with plain(empty_url) as engine, engine.begin() as connection:
+        at(connection, "0007")
+        found = MetaData()
+        found.reflect(connection)
+        person = {"name": "Ada", "by": "U1", "created_at": T0, "reason": "resizing"}
+        for instance in ("gauss", "gauss-2"):
+            values = {"instance": instance, "label": f"the {instance}", "until": until, **person}
+            connection.execute(found.tables["mutes"].insert().values(values))
+        routed = RoutedEvent(event=EVENT, routes=("all",), channels=("dba",))
+        for row in rows_of(rows.event_columns([routed])):
+            connection.execute(found.tables["events"].insert().values(row))
+        why = f"gauss is muted until {until.isoformat(timespec='minutes')} by Ada: resizing"
+        suppressed = {"id": "d-1", "channel": "dba", "subject": EVENT.subject, "state": "suppressed", "digest": False}
+        suppressed |= {"available_at": T0, "created_at": T0, "settled_at": T0, "reason": why}
+        connection.execute(found.tables["deliveries"].insert().values(suppressed))
+        carried = {"delivery_id": "d-1", "event_id": EVENT.id, "channel": "dba", "subject": EVENT.subject}
+        connection.execute(found.tables["delivery_events"].insert().values(carried | {"position": 0}))
+    async with aclosing(open_store(empty_url, migrate=True, now=clock.now)) as store:
+        known = await store.read(lambda q: q.mutes(clock.now()))
+        assert [(mute.instance, mute.shown, mute.until, mute.reason) for mute in known] == [
+            ("gauss", "the gauss", until, "resizing"),
+            ("gauss-2", "the gauss-2", until, "resizing"),
+        ]
+        assert {mute.due_at for mute in known} == {until}
+        held = await store.read(lambda q: [q.held_back(mute) for mute in known])
+        assert [dict(one.counts) for one in held] == [{EVENT.type: 1}, {}]
+        made = await store.transact(lambda tx: mutes.mute_task(tx, make_task("j"), HOUR, Person(id="U1", name="Ada")))
+        assert made is not None
+        assert made[0].id not in {mute.id for mute in known}
+    with plain(empty_url) as engine, engine.begin() as connection:
+        config = migrate.alembic_config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0007")
+        kept = connection.execute(text("SELECT instance, label FROM mutes ORDER BY instance")).all()
+        assert [tuple(row) for row in kept][:2] == [("gauss", "the gauss"), ("gauss-2", "the gauss-2")]
