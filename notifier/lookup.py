@@ -12,6 +12,7 @@ from notifier.core.calendars import CalendarEntry
 from notifier.core.causes import CauseCatalogue
 from notifier.core.delivery import Attempt, Delivery
 from notifier.core.events import EventType
+from notifier.core.failures import OpenFailure
 from notifier.core.health import HealthReport, judge
 from notifier.core.health_facts import ConfiguredSource, Expected, HealthFacts
 from notifier.core.matchers import Matcher
@@ -68,6 +69,12 @@ class Lookup(Protocol):
 
     def held_back(self, mute: Mute) -> HeldBack:
         """Return what a mute has suppressed in its window so far."""
+
+    def open_failures(self) -> Sequence[OpenFailure]:
+        """Return the failures that are not resolved, the worst first, then the oldest."""
+
+    def failures_of(self, operation: str) -> Sequence[OpenFailure]:
+        """Return the failures of an operation, resolved ones too, the oldest first."""
 
     def event_subscriptions(self) -> Sequence[EventSubscription]:
         """Return the subscriptions to events of all people and channels, the oldest first."""

@@ -10,8 +10,10 @@ from datetime import datetime
 from typing import Protocol
 
 from notifier import lookup
+from notifier.core import failures
 from notifier.core.delivery import DeliveryState
 from notifier.core.errors import NotifierError
+from notifier.core.failures import FailureState, HistoryEntry, HistoryKind, OpenFailure, OpenFailures
 from notifier.core.health_facts import Expected, serves
 from notifier.core.identity import DirectChannel, Subject
 from notifier.core.model import Event, Task
@@ -19,6 +21,7 @@ from notifier.core.people import Acknowledgement, Action, EventSubscription, Per
 from notifier.core.routing import RoutedEvent
 from notifier.core.storms import Storm
 from notifier.core.subscriptions import MAX_ALL_SUBSCRIPTIONS, MAX_SUBSCRIPTIONS, read_filter, subscription_id
+from notifier.core.tickets import operation_of
 from notifier.ports import DatabaseTime, DeliveryFilter, ParkedChannels
 
 
@@ -86,6 +89,19 @@ class PeopleStorms(Protocol):
         """Record a storm, and let its message show it."""
 
 
+class PeopleFailures(Protocol):
+    """Open failures."""
+
+    def lock(self, operations: Collection[str]) -> OpenFailures:
+        """Return the failures of operations that are not resolved; nobody else changes them until the end."""
+
+    def lock_storm(self, storm_id: str) -> Sequence[OpenFailure]:
+        """Return the open failures whose latest event is part of a storm; nobody else changes them until the end."""
+
+    def save(self, changed: Sequence[OpenFailure]) -> None:
+        """Record failures that this transaction has locked."""
+
+
 class PeopleChannels(ParkedChannels, Protocol):
     """Channels that are parked."""
 
@@ -113,6 +129,10 @@ class PeopleTx(DatabaseTime, Protocol):
         """The storms of failures."""
 
     @property
+    def failures(self) -> PeopleFailures:
+        """Open failures."""
+
+    @property
     def channels(self) -> PeopleChannels:
         """Channels that are parked."""
 
@@ -136,12 +156,30 @@ _WAITING = (DeliveryState.PENDING, DeliveryState.PARKED)
 
 
 def acknowledge(tx: PeopleTx, event: Event, by: Person) -> Acknowledgement:
-    """Record that somebody takes care of an event. The first one counts: return the acknowledgement in force."""
+    """Record that somebody takes care of an event. The first one counts: return the acknowledgement in force.
+
+    The failure that it is an event of is acknowledged with it: nothing reminds of that any more.
+    """
+    concerned = _lock_failures(tx, event)
     mine = Acknowledgement(event_id=event.id, by=by.id, name=by.name, at=tx.now())
     in_force = tx.people.acknowledge(mine)
     if in_force == mine:
+        _save_changed(tx, [one for one in concerned if failures.covers(one, event)], mine)
         _record(tx, by, Verb.ACKNOWLEDGE, event.subject, str(event.type))
     return in_force
+
+
+def _lock_failures(tx: PeopleTx, event: Event) -> Sequence[OpenFailure]:
+    """Return the failures of an event's operation that are not resolved. They are locked before all else is."""
+    operation = operation_of(event)
+    return list(tx.failures.lock([operation]).values()) if operation else []
+
+
+def _save_changed(tx: PeopleTx, found: Sequence[OpenFailure], mine: Acknowledgement) -> None:
+    """Record an acknowledgement of failures, each by its own latest event."""
+    taken = [failures.acknowledged(one, mine) for one in found if one.state is FailureState.OPEN]
+    if taken:
+        tx.failures.save(taken)
 
 
 def acknowledge_if_latest(tx: PeopleTx, event: Event, by: Person) -> Acknowledgement | Event:
@@ -164,6 +202,7 @@ def acknowledge_storm(tx: PeopleTx, storm_id: str, by: Person) -> StormAcknowled
     Return None where the storm is not recorded. Where somebody took charge of it and it has not grown since, nothing
     changes. It is one action, whatever the number of failures.
     """
+    concerned = tx.failures.lock_storm(storm_id)
     storm = tx.storms.lock(storm_id)
     if storm is None:
         return None
@@ -172,6 +211,9 @@ def acknowledge_storm(tx: PeopleTx, storm_id: str, by: Person) -> StormAcknowled
     subject, now = str(Subject(storm=storm.id)), tx.now()
     mine = Acknowledgement(event_id=subject, by=by.id, name=by.name, at=now)
     count = tx.people.acknowledge_latest(storm.id, mine)
+    taken = [failures.acknowledged(one, replace(mine, event_id=one.latest.id)) for one in concerned]
+    if taken:
+        tx.failures.save(taken)
     tx.storms.save(replace(storm, acknowledged=mine), now)
     _record(tx, by, Verb.ACKNOWLEDGE, subject, f"{count} {'failure' if count == 1 else 'failures'}")
     return StormAcknowledgement(acknowledged=mine, count=count)
@@ -180,10 +222,14 @@ def acknowledge_storm(tx: PeopleTx, storm_id: str, by: Person) -> StormAcknowled
 def unacknowledge(tx: PeopleTx, event: Event, by: Person) -> Acknowledgement | None:
     """Take back the acknowledgement of an event, whoever made it, and return it; None where it has none.
 
-    The event can be acknowledged again.
+    The event can be acknowledged again, and what reminds of its failure begins again.
     """
+    concerned = _lock_failures(tx, event)
     taken_back = tx.people.unacknowledge(event.id, tx.now())
     if taken_back is not None:
+        mine = [one for one in concerned if one.acknowledged and one.acknowledged.event_id == event.id]
+        if mine:
+            tx.failures.save([failures.unacknowledged(one, by.name, tx.now()) for one in mine])
         _record(tx, by, Verb.UNACKNOWLEDGE, event.subject, f"acknowledged by {taken_back.name}")
     return taken_back
 
@@ -202,6 +248,42 @@ def unacknowledge_task(tx: PeopleTx, task: Task, by: Person) -> Acknowledgement 
 def _later_event(tx: PeopleTx, event: Event) -> Event | None:
     latest = tx.queries.latest_event(event.source, event.job_id) if event.job_id else None
     return latest.event if latest is not None and latest.event.id != event.id else None
+
+
+# ---- open failures ----
+
+MIN_JOB_PREFIX = 4
+"""Minimum length of the beginning of a job id that names an open failure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """The result of resolving open failures."""
+
+    failures: tuple[OpenFailure, ...] = ()
+    """Those that are resolved now."""
+    candidates: tuple[OpenFailure, ...] = ()
+    """Those that were meant, perhaps, where several tasks begin like what was given: nothing was resolved."""
+
+
+def resolve(tx: PeopleTx, wanted: str, by: Person, reason: str | None = None) -> Resolved:
+    """Close open failures, acknowledged or not: that of a job id or its beginning, or all of an instance.
+
+    Who resolves a failure has taken charge of it, and messages show that.
+    """
+    named = failures.named(tx.queries.open_failures(), wanted, MIN_JOB_PREFIX)
+    if not failures.are_one(named, wanted):
+        return Resolved(candidates=tuple(named))
+    locked = tx.failures.lock({one.operation for one in named})
+    now, ids = tx.now(), {one.id for one in named}
+    how = HistoryEntry(at=now, kind=HistoryKind.RESOLVED, name=by.name, reason=reason or "")
+    over = [failures.resolved(one, how) for one in locked.values() if one.id in ids]
+    if over:
+        tx.failures.save(over)
+    for one in over:
+        tx.people.acknowledge(Acknowledgement(event_id=one.latest.id, by=by.id, name=by.name, at=now))
+        _record(tx, by, Verb.RESOLVE, one.latest.subject, reason)
+    return Resolved(failures=tuple(over))
 
 
 def subscribe(tx: PeopleTx, task: Task, by: Person) -> bool:

@@ -45,7 +45,14 @@ from notifier.deliver import (
 )
 from notifier.failures import DueFailures, TaskRecords, remind_once
 from notifier.mutes import ConfiguredMute, ConfiguredMutes, MuteRouting, StepReads, StepRecords, sync, take_steps
-from notifier.people import PeopleChannels, PeopleDeliveries, PeopleReads, PeopleRecords, PeopleStorms
+from notifier.people import (
+    PeopleChannels,
+    PeopleDeliveries,
+    PeopleFailures,
+    PeopleReads,
+    PeopleRecords,
+    PeopleStorms,
+)
 from notifier.planning import (
     CalendarCopies,
     HeldDeliveries,
@@ -125,6 +132,10 @@ class ReplayCalendars(CalendarCopies, Protocol):
         """Record a good copy."""
 
 
+class ReplayFailures(DueFailures, PeopleFailures, Protocol):
+    """Open failures, of which some are due and some are acknowledged."""
+
+
 class ReplayTx(DatabaseTime, Protocol):
     """What a replay needs of a transaction: all that planning and delivering need."""
 
@@ -157,7 +168,7 @@ class ReplayTx(DatabaseTime, Protocol):
         """The tickets of operations."""
 
     @property
-    def failures(self) -> DueFailures:
+    def failures(self) -> ReplayFailures:
         """Open failures, of which some are due."""
 
     @property

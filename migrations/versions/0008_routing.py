@@ -92,6 +92,7 @@ def _add_failures() -> None:
         sqlite_where=unresolved,
         postgresql_where=unresolved,
     )
+    op.create_index("ix_failures_operation", "failures", ["operation"])
     op.create_index("ix_failures_due_at", "failures", ["due_at"], sqlite_where=due, postgresql_where=due)
     op.create_index(
         "ix_failures_latest_event_id",

@@ -18,6 +18,7 @@ from typing import TypeAlias
 from notifier.core.delivery import Delivery, DeliveryState
 from notifier.core.events import EventType
 from notifier.core.model import ClosedFailure, Event, Task, id_of
+from notifier.core.outbox import ends
 from notifier.core.people import Acknowledgement
 from notifier.core.routing import Otherwise, Route, RoutedEvent, RoutingConfig
 from notifier.core.severity import Severity
@@ -153,7 +154,7 @@ def failure_id(first_event_id: str) -> str:
     return id_of(f"failure\x1f{first_event_id}")
 
 
-_OF_ONE_TASK = frozenset({EventType.TASK_STALLED})
+_OF_ONE_TASK = frozenset({EventType.TASK_STALLED, EventType.TASK_OVERDUE})
 """Events that open a failure of their task alone."""
 
 
@@ -166,12 +167,22 @@ def key_opened_by(event: Event) -> FailureKey | None:
 
 
 def keys_closed_by(event: Event) -> Sequence[FailureKey]:
-    """Return which failures an event ends, if they are open."""
+    """Return which failures an event may end, if they are open; see `is_ended`."""
     operation = operation_of(event)
     if operation is None or event.type in _OF_ONE_TASK or event.type.traits.follows_up:
         return ()
     of_task = (operation, event.job_id)
     return ((operation, ""), of_task) if succeeds(event) else (of_task,)
+
+
+def is_ended(kind: EventType, failed_at: datetime, event: Event) -> bool:
+    """Return whether an event ends a failure whose latest event is of this type and time.
+
+    A success must not be older. A task that is overdue remains so until it ends; one that had stalled goes on.
+    """
+    if succeeds(event):
+        return happened(event) >= failed_at
+    return kind is EventType.TASK_STALLED or ends(event) or event.type is EventType.TASK_UNLISTED
 
 
 def succeeds(event: Event) -> bool:
@@ -210,12 +221,14 @@ def with_closings(
     open_now: dict[FailureKey, _Closable] = {key: _closable(one) for key, one in known.items()}
     found: list[RoutedEvent] = []
     for item in routed:
-        closed = [open_now[key] for key in keys_closed_by(item.event) if key in open_now]
-        solved = [one for one in closed if succeeds(item.event) and happened(item.event) >= one.failed_at]
-        found.append(_closing(item, solved, keeping) if solved else item)
-        for key in keys_closed_by(item.event):
-            if key in open_now and (open_now[key] in solved or not succeeds(item.event)):
-                del open_now[key]
+        ended = {
+            key: one
+            for key in keys_closed_by(item.event)
+            if (one := open_now.get(key)) and is_ended(one.facts.type, one.failed_at, item.event)
+        }
+        found.append(_closing(item, [*ended.values()], keeping) if ended and succeeds(item.event) else item)
+        for key in ended:
+            del open_now[key]
         if opened := key_opened_by(item.event):
             open_now[opened] = _reopened(open_now.get(opened), item)
     return tuple(found)
@@ -303,7 +316,7 @@ def after_events(
     for item in new:
         for key in keys_closed_by(item.event):
             one = open_now.get(key)
-            if one is not None and not (succeeds(item.event) and happened(item.event) < _failed_at(one.latest)):
+            if one is not None and is_ended(one.latest.type, _failed_at(one.latest), item.event):
                 changed[one.id] = resolved(one, HistoryEntry(at=now, kind=HistoryKind.RESOLVED, event_id=item.event.id))
                 del open_now[key]
         if opened := key_opened_by(item.event):
@@ -399,18 +412,12 @@ def unacknowledged(one: OpenFailure, name: str, now: datetime) -> OpenFailure:
 
 
 def goes_on(one: OpenFailure, task: Task | None) -> bool:
-    """Return whether a task that had stalled, which is recorded like this by now, has changed since."""
+    """Return whether a failure of one task is over because of what is recorded of the task by now."""
     was = one.latest.task
-    return (
-        bool(one.job_id)
-        and was is not None
-        and task is not None
-        and (task.status, task.progress)
-        != (
-            was.status,
-            was.progress,
-        )
-    )
+    if not one.job_id or was is None or task is None:
+        return False
+    progressed = one.latest.type is EventType.TASK_STALLED and task.progress != was.progress
+    return task.status is not was.status or progressed
 
 
 def renamed(one: OpenFailure, source: str) -> OpenFailure:
@@ -423,6 +430,31 @@ def renamed(one: OpenFailure, source: str) -> OpenFailure:
 def covers(one: OpenFailure, event: Event) -> bool:
     """Return whether an event that needs care is one of a failure's."""
     return key_opened_by(event) == (one.operation, one.job_id) and happened(event) >= one.opened_at
+
+
+def named(found: Iterable[OpenFailure], wanted: str, prefix: int = 1) -> Sequence[OpenFailure]:
+    """Return the failures that a job id, its beginning of at least `prefix` characters, or an instance names."""
+    listed = list(found)
+    jobs = [one for one in listed if one.latest.job_id == wanted]
+    instances = [one for one in listed if wanted in _names(one)]
+    begins = [one for one in listed if len(wanted) >= prefix and one.latest.job_id.startswith(wanted)]
+    return jobs or instances or begins
+
+
+def are_one(found: Sequence[OpenFailure], wanted: str) -> bool:
+    """Return whether failures were named beyond doubt: by an instance, or by what begins one job id alone."""
+    by_instance = all(wanted in _names(one) for one in found)
+    return by_instance or len({one.latest.job_id for one in found}) == 1
+
+
+def _names(one: OpenFailure) -> Collection[str]:
+    task = one.latest.task
+    return {name for name in (task.instance_id, task.instance_name) if name} if task else ()
+
+
+def order_of(one: OpenFailure) -> tuple[int, datetime, str]:
+    """Return a key that sorts the worst first, then the oldest."""
+    return list(Severity).index(one.severity), one.opened_at, one.id
 
 
 # ---- clocks ----

@@ -30,6 +30,7 @@ class Verb(StrEnum):
     WATCH = "watch"
     SUBSCRIBE = "subscribe"
     UNSUBSCRIBE = "unsubscribe"
+    RESOLVE = "resolve"
     RETRY = "retry"
     DISMISS = "dismiss"
     MOVE = "move"

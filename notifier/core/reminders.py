@@ -22,11 +22,11 @@ from notifier.core.failures import (
     HistoryKind,
     OpenFailure,
     due_after,
+    order_of,
     start,
 )
 from notifier.core.model import Event, FollowUp, event_id
 from notifier.core.routing import Route, RoutedEvent, RoutingConfig
-from notifier.core.severity import Severity
 from notifier.core.windows import Window
 
 MAX_REMINDERS = 24
@@ -213,10 +213,6 @@ _TYPES = {ClockKind.REMIND: EventType.TASK_REMINDED, ClockKind.ESCALATE: EventTy
 _NOTED = {ClockKind.REMIND: HistoryKind.REMINDED, ClockKind.ESCALATE: HistoryKind.ESCALATED}
 
 
-def _by_severity(one: OpenFailure) -> tuple[int, datetime, str]:
-    return list(Severity).index(one.severity), one.opened_at, one.id
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Message:
     """What one route reminds of, or one step of an escalation."""
@@ -237,7 +233,7 @@ class _Message:
         """
         channels = self._channels()
         sent: dict[str, RoutedEvent] = {}
-        for one in sorted(group, key=_by_severity)[:MAX_REMINDED]:
+        for one in sorted(group, key=order_of)[:MAX_REMINDED]:
             left = tuple(channel for channel in channels if (one.id, channel) not in notified)
             notified.update((one.id, channel) for channel in left)
             if left:

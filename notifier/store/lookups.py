@@ -13,6 +13,7 @@ from notifier.core.calendars import CalendarEntry
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, with_reply
 from notifier.core.events import EventType
 from notifier.core.expectations import MAX_SEEN_RUNS, SeenRun
+from notifier.core.failures import OpenFailure, order_of
 from notifier.core.health_facts import Backlog, HealthFacts
 from notifier.core.model import ChannelState, Event, SourceState, TaskStatus
 from notifier.core.mutes import MAX_NAMED_TASKS, HeldBack, Mute, MutesInForce, named_task
@@ -211,6 +212,14 @@ class Lookups:
             named=tuple(map(named_task, (rows.event_of(row.facts) for row in named))),
             channels=tuple(row.channel for row in self._reader.query("held_channels", **suppressed)),
         )
+
+    def open_failures(self) -> Sequence[OpenFailure]:
+        """Return the failures that are not resolved, the worst first, then the oldest."""
+        return sorted((rows.failure_of(row.facts) for row in self._reader.query("open_failures")), key=order_of)
+
+    def failures_of(self, operation: str) -> Sequence[OpenFailure]:
+        """Return the failures of an operation, resolved ones too, the oldest first."""
+        return [rows.failure_of(row.facts) for row in self._reader.query("failures_of", operation=operation)]
 
     def event_subscriptions(self) -> Sequence[EventSubscription]:
         """Return the subscriptions to events of all people and channels, the oldest first."""

@@ -210,6 +210,18 @@ WHERE deliveries.rule = %(rule)s::VARCHAR AND deliveries.state = 'suppressed' AN
 SELECT tickets.channel, tickets.operation, tickets.generation, tickets.key, tickets.state, tickets.ref, tickets.label, tickets.url, tickets.status, tickets.closed_at, tickets.closed_by, tickets.previous, tickets.wanted_by, tickets.failed_at, tickets.solved_at, tickets.attempted_at, tickets.changed_at
 FROM tickets
 WHERE tickets.operation = %(operation)s::VARCHAR ORDER BY tickets.channel, tickets.generation;
+-- name: open_failures
+-- takes:
+-- gives: facts
+SELECT failures.facts
+FROM failures
+WHERE failures.state = 'open' OR failures.state = 'acknowledged';
+-- name: failures_of
+-- takes: operation
+-- gives: facts
+SELECT failures.facts
+FROM failures
+WHERE failures.operation = %(operation)s::VARCHAR ORDER BY failures.opened_at, failures.id;
 -- name: event_subscriptions
 -- takes:
 -- gives: id, channel, matchers, by, name, created_at time

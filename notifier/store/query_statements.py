@@ -37,6 +37,7 @@ from sqlalchemy.types import TypeEngine
 
 from notifier.core.delivery import DeliveryState
 from notifier.core.events import EventType
+from notifier.core.failures import FailureState
 from notifier.core.model import TaskStatus
 from notifier.store import statements
 from notifier.store.compiled import ListType, is_in
@@ -51,6 +52,7 @@ from notifier.store.schema import (
     deliveries,
     delivery_events,
     events,
+    failures,
     mutes,
     replicas,
     sources,
@@ -341,6 +343,12 @@ _EVENTS: Mapping[str, Select[Any]] = {
     "tickets": select(tickets)
     .where(tickets.c.operation == bindparam("operation"))
     .order_by(tickets.c.channel, tickets.c.generation),
+    "open_failures": select(failures.c.facts).where(
+        or_(*(failures.c.state == state.value for state in (FailureState.OPEN, FailureState.ACKNOWLEDGED)))
+    ),
+    "failures_of": select(failures.c.facts)
+    .where(failures.c.operation == bindparam("operation"))
+    .order_by(failures.c.opened_at, failures.c.id),
     "event_subscriptions": statements.EVENT_SUBSCRIPTIONS,
     "actions": select(actions).order_by(actions.c.seq.desc()).limit(_LIMIT),
 }

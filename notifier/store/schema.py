@@ -311,7 +311,7 @@ failures = sa.Table(
     sa.Column("due_at", UtcDateTime),
     sa.Column("changed_at", UtcDateTime, nullable=False),
     sa.Column("facts", sa.LargeBinary, nullable=False),
-    # What is resolved is in none of the first three: hardly any row is in the second.
+    # What is resolved is in none of those with a condition.
     sa.Index(
         "ix_failures_operation_job_id",
         "operation",
@@ -320,6 +320,7 @@ failures = sa.Table(
         sqlite_where=_UNRESOLVED,
         postgresql_where=_UNRESOLVED,
     ),
+    sa.Index("ix_failures_operation", "operation"),
     sa.Index("ix_failures_due_at", "due_at", sqlite_where=_DUE, postgresql_where=_DUE),
     sa.Index("ix_failures_latest_event_id", "latest_event_id", sqlite_where=_UNRESOLVED, postgresql_where=_UNRESOLVED),
     sa.Index("ix_failures_state_changed_at", "state", "changed_at"),

@@ -13,6 +13,7 @@ from fakes import START
 from notifier import lookup
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, delivery_id
 from notifier.core.events import EventType
+from notifier.core.failures import OpenFailure
 from notifier.core.health_facts import HealthFacts
 from notifier.core.matchers import Matcher
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus, event_id
@@ -90,6 +91,12 @@ class Nothing:
 
     def task_names(self) -> Sequence[str]:
         raise NotImplementedError
+
+    def open_failures(self) -> Sequence[OpenFailure]:
+        return ()
+
+    def failures_of(self, operation: str) -> Sequence[OpenFailure]:  # noqa: ARG002 - of any
+        return ()
 
     def event_subscriptions(self) -> Sequence[EventSubscription]:
         raise NotImplementedError
