@@ -83,8 +83,10 @@ class ReplyFormatter:
 
     def mistake(self, key: str, given: str, meant: str) -> ChatReply:
         """Return a reply that explains a mistake in a command and shows a correct one."""
-        given = self.localizer.reason(given) if key == "mistake.filter" else given
-        return self.refusal(key, given=given, meant=f"{self.command} {meant}" if meant else f"{self.command} help")
+        typed = f"{self.command} {meant}" if meant else f"{self.command} help"
+        if key == "mistake.filter":
+            return self.refusal(key, problem=quoted(one_line(self.localizer.reason(given), REASON_LIMIT)), meant=typed)
+        return self.refusal(key, given=given, meant=typed)
 
     def refusal(self, key: str, **values: object) -> ChatReply:
         """Return a reply that says why something was not done."""
@@ -402,7 +404,10 @@ def subscriptions(
 ) -> ChatReply:
     """List the subscriptions of the requester, then those of the channel."""
     if not own and not here:
-        return ChatReply(title=fmt.text("subscriptions.none"), lines=[fmt.text("subscriptions.hint")])
+        return ChatReply(
+            title=fmt.text("subscriptions.none"),
+            lines=[fmt.text("subscriptions.hint", meant=f"{fmt.command} {USAGE['subscribe']}")],
+        )
     own_lines, here_lines = ([_subscription_line(one, fmt) for one in some] for some in (own, here))
     of_channel = fmt.text("subscriptions.here", n=len(here))
     if not own:

@@ -44,6 +44,12 @@ def strong(text: str) -> str:
     return f"{_STRONG}{_bare(text)}{_END}" if text else ""
 
 
+def heading_of(sentence: str) -> str | None:
+    """Return the words of a sentence that is a heading: nothing but words that matter most. None for any other."""
+    parts = [*split_marked(sentence)]
+    return parts[0].text if len(parts) == 1 and parts[0].strong else None
+
+
 def dated(moment: datetime, words: str, *, day: bool = True) -> str:
     """Mark a time within a sentence. `words` writes it for readers whose chat shows no time of its own."""
     seconds = (moment - _EPOCH) // timedelta(seconds=1)

@@ -20,7 +20,7 @@ from notifier.integrations.mattermost import replies as markdown
 from notifier.integrations.mattermost.markdown import MATTERMOST, ROCKETCHAT
 from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.blockkit import sentence
-from notifier.wording.marks import dated, quoted, split_marked, without_marks
+from notifier.wording.marks import dated, quoted, split_marked, strong, without_marks
 from notifier.wording.phrases import Language
 from notifier.wording.sanitize import strip_controls
 from notifier.wording.states import STATES
@@ -236,6 +236,12 @@ def test_a_time_of_a_sentence_is_found_again(moment: datetime) -> None:
 @pytest.mark.parametrize("seconds", ["253402300800", "-99999999999", "9" * 12, "9" * 13, "", "x"])
 def test_a_time_beyond_the_calendar_is_no_time(seconds: str) -> None:
     assert all(part.at is None for part in split_marked(f"\ue002{seconds}\ue003words\ue001"))
+
+
+def test_a_line_of_strong_words_is_a_heading_in_mattermost() -> None:
+    reply = ChatReply(title="Commands", lines=[strong("Queries"), "a line", f"{strong('PROD')} and more"])
+    text = markdown.reply_message(reply, "en")["text"]
+    assert text == "**Commands**\n\n**Queries**\n- a line\n- PROD and more"
 
 
 def test_slack_shows_a_time_in_each_readers_zone_and_mattermost_in_words() -> None:

@@ -7,6 +7,7 @@ from notifier.chat.reports import PAGE_ROWS
 from notifier.chat.requests import ChatReply, ReplyRow
 from notifier.core.identity import Subject
 from notifier.integrations.mattermost.markdown import MATTERMOST
+from notifier.wording.marks import heading_of
 from notifier.wording.phrases import Language, text
 
 REPLY_SENTENCE_LIMIT = 400
@@ -32,7 +33,11 @@ def reply_message(reply: ChatReply, language: Language) -> Json:
 
 def _lines(reply: ChatReply, language: Language) -> Iterator[str]:
     yield _title(reply)
-    yield from (f"- {sentence(line)}" for line in reply.lines)
+    for line in reply.lines:
+        if heading := heading_of(line):
+            yield f"\n{MATTERMOST.bold(heading, REPLY_SENTENCE_LIMIT)}"
+        else:
+            yield f"- {sentence(line)}"
     for label, value, outside in reply.facts:
         yield f"- **{label}** {MATTERMOST.code(value, REPLY_SENTENCE_LIMIT) if outside else sentence(value)}"
     if reply.quote:
