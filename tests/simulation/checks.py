@@ -80,13 +80,17 @@ _SCHEDULE_OF_ATTEMPTS = range(12)
 
 
 def _check_order(receiver: Receiver, recorded_events: Sequence[RoutedEvent]) -> Iterator[str]:
-    """An event must not be sent before earlier events of its task are delivered or dead."""
+    """An event must not be sent before earlier events of its task are delivered or dead.
+
+    A digest may have several events of a task, and be sent again.
+    """
     place = {item.event.id: number for number, item in enumerate(recorded_events)}
-    latest: dict[str, int] = {}
-    for at, event_id, subject in receiver.offered:
-        if place[event_id] < latest.get(subject, -1) and not _taken_before(receiver, event_id, at):
+    latest: dict[str, tuple[int, str]] = {}
+    for at, event_id, subject, delivery_id in receiver.offered:
+        before, sent_with = latest.get(subject, (-1, ""))
+        if place[event_id] < before and sent_with != delivery_id and not _taken_before(receiver, event_id, at):
             yield f"out of order: {receiver.name} {subject} {event_id}"
-        latest[subject] = max(latest.get(subject, -1), place[event_id])
+        latest[subject] = max((before, sent_with), (place[event_id], delivery_id))
 
 
 def _taken_before(receiver: Receiver, event_id: str, at: float) -> bool:
@@ -109,7 +113,7 @@ def _check_storms(receiver: Receiver, deliveries: Sequence[Delivery], queries: Q
     """A storm must end, count each failure once, go out in order, and be shown as it is."""
     storms = {delivery.storm.id: delivery.storm for delivery in deliveries if delivery.storm}
     offered: dict[str, float] = {}
-    for at, event_id, _ in receiver.offered:
+    for at, event_id, *_ in receiver.offered:
         offered.setdefault(event_id, at)
     for storm in storms.values():
         mine = [delivery for delivery in deliveries if delivery.storm == storm]

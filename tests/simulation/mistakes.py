@@ -16,6 +16,7 @@ from notifier.core.delivery import Body, Delivered, Delivery, DeliveryState, Res
 from notifier.store import statements
 from notifier.store.deliveries import Deliveries
 from notifier.store.engine import SqlStore
+from notifier.store.holds import Holds
 from notifier.store.schema import deliveries
 from notifier.store.threads import Threads
 
@@ -60,7 +61,7 @@ def plan_in_another_transaction(patch: pytest.MonkeyPatch) -> None:
 
 def ignore_the_order_of_subjects(patch: pytest.MonkeyPatch) -> None:
     due = (
-        select(deliveries.c.seq)
+        select(deliveries.c.seq, deliveries.c.rule)
         .where(deliveries.c.channel == bindparam("channel"), deliveries.c.state == DeliveryState.PENDING)
         .where(deliveries.c.available_at <= bindparam("now"))
         .order_by(deliveries.c.seq)
@@ -142,7 +143,7 @@ def end_no_storm(patch: pytest.MonkeyPatch) -> None:
 def send_storms_in_any_order(patch: pytest.MonkeyPatch) -> None:
     of_one_task, _of_one_storm = statements._BLOCKED.clauses
     due = (
-        select(deliveries.c.seq)
+        select(deliveries.c.seq, deliveries.c.rule)
         .where(deliveries.c.channel == bindparam("channel"), deliveries.c.state == DeliveryState.PENDING)
         .where(deliveries.c.available_at <= bindparam("now"), ~of_one_task)
         .order_by(deliveries.c.rank, deliveries.c.seq.desc())
@@ -157,6 +158,14 @@ def show_again_what_was_told_first(patch: pytest.MonkeyPatch) -> None:
 
     update_threads = Threads.update
     patch.setattr(Threads, "update", tell_once)
+
+
+def hold_what_is_older_than_what_is_sent(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Holds, "release_about", lambda *_: None)
+
+
+def release_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Holds, "release", lambda *_: None)
 
 
 MISTAKES: Sequence[tuple[Mistake, str]] = (
@@ -175,4 +184,6 @@ MISTAKES: Sequence[tuple[Mistake, str]] = (
     (leave_storms_as_they_were, "storm shows what is over"),
     (end_no_storm, "wrong storm"),
     (send_storms_in_any_order, "storm out of order"),
+    (hold_what_is_older_than_what_is_sent, "out of order"),
+    (release_nothing, "not empty after healing"),
 )

@@ -174,7 +174,7 @@ class SimulatedChannel:
     async def send(self, delivery: Delivery) -> Outcome:
         await self.process.step()
         now = asyncio.get_running_loop().time()
-        self.receiver.offered.extend((now, event.id, event.subject) for event in delivery.events)
+        self.receiver.offered.extend((now, event.id, event.subject, delivery.id) for event in delivery.events)
         outcome = self.receiver.take(delivery, self.process.number, now)
         if self.threads:
             outcome = self._in_thread(delivery, outcome)

@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,12 +49,21 @@ store: {url: STORE}
 sources:
   - {name: prod, kind: gaussdb, region: cn-north-4, project_id: 0611f1bd8b00d5d32f17c017f15b599f,
      auth: {kind: aksk, access_key: AKAKAK, secret_key: sksksk}, first_poll: notify}
-channels: [{name: hook, kind: console}, {name: chat, kind: console}, {name: mail, kind: console}]
+channels: [{name: hook, kind: console}, {name: chat, kind: console BUDGET}, {name: mail, kind: console BUDGET}]
 routes:
-  - {name: everything, channels: [hook]}
-  - {name: people, match: ["type!=task.started"], channels: [chat, mail]}
+  - {name: everything, channels: [hook] EVERYTHING}
+  - {name: people, match: ["type!=task.started"], channels: [chat, mail] PEOPLE}
 delivery: {retry: [1s, 2s, 5s, 10s, 10s, 10s, 10s, 10s, 10s, 20s, 20s, 20s]}
 """
+QUIET: Sequence[Mapping[str, str]] = (
+    {},
+    {"EVERYTHING": ", wait: 3s", "PEOPLE": ", wait: 7s, group_by: [type, job_id]"},
+    {},
+    {"BUDGET": ", budget: 3/m"},
+    {"PEOPLE": ', active: "08:31-23:00 UTC", otherwise: hold', "EVERYTHING": ", wait: 1s, group_by: [job_id]"},
+    {"BUDGET": ", budget: 5/m", "PEOPLE": ", wait: 2s, repeats: 1m"},
+)
+"""What the configuration of a run keeps back, by the remainder of its seed: it runs from 08:30 on."""
 PACES = {
     "hook": (2, Pace(opens_after=5, probes=(timedelta(seconds=2), timedelta(seconds=5)))),
     "chat": (1, Pace(per_second=5, burst=3, opens_after=3, probes=(timedelta(seconds=1), timedelta(seconds=4)))),
@@ -64,9 +73,12 @@ DIGEST_ABOVE = {"hook": None, "chat": 2, "mail": 1}
 RESEND_POLICIES = {"hook": ResendPolicy.IDEMPOTENT, "chat": ResendPolicy.RECONCILABLE, "mail": ResendPolicy.UNSAFE}
 
 
-def configuration(replicas: int) -> Config:
+def configuration(replicas: int, quiet: Mapping[str, str]) -> Config:
     """Return the configuration of all processes: short leases, and a shared database for several processes."""
-    config = loads(CONFIGURATION.replace("STORE", "sqlite:///x.db" if replicas == 1 else "postgresql://u:p@h/d"), {})
+    text = CONFIGURATION.replace("STORE", "sqlite:///x.db" if replicas == 1 else "postgresql://u:p@h/d")
+    for place in ("BUDGET", "EVERYTHING", "PEOPLE"):
+        text = text.replace(f" {place}", quiet.get(place, ""))
+    config = loads(text, {})
     (source,) = config.sources
     quick = source.model_copy(update={"poll_every": timedelta(seconds=1)})
     lease = config.delivery.model_copy(update={"lease": timedelta(seconds=LEASE)})
@@ -113,7 +125,7 @@ async def _simulate(seed: int, path: Path) -> tuple[World, Sequence[str]]:
     world = World(rng=rng, cloud=Cloud(Random(rng.random())), receivers=receivers)
     store = open_store(f"sqlite:///{path}", now=lambda: START + timedelta(seconds=loop.time()))
     try:
-        processes = Processes(world, store, rng.choice([1, 1, 2, 2, 3]))
+        processes = Processes(world, store, rng.choice([1, 1, 2, 2, 3]), QUIET[seed % len(QUIET)])
         await processes.run_disasters()
         world.heal()
         await processes.drain_outbox()
@@ -127,10 +139,10 @@ async def _simulate(seed: int, path: Path) -> tuple[World, Sequence[str]]:
 class Processes:
     """The running processes and their successors."""
 
-    def __init__(self, world: World, store: SqlStore, replicas: int) -> None:
+    def __init__(self, world: World, store: SqlStore, replicas: int, quiet: Mapping[str, str]) -> None:
         self.world = world
         self.store = store
-        self.config = configuration(replicas)
+        self.config = configuration(replicas, quiet)
         self.started = 0
         self.replicas = [self._start() for _ in range(replicas)]
         self.killed: list[Replica] = []

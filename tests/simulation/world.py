@@ -104,8 +104,8 @@ class Receiver:
     silent: bool = False
     """Accepts connections and never answers."""
     arrivals: list[Arrival] = field(default_factory=list)
-    offered: list[tuple[float, str, str]] = field(default_factory=list)
-    """Time, event and subject of each message that was sent to it."""
+    offered: list[tuple[float, str, str, str]] = field(default_factory=list)
+    """Time, event, subject and delivery of each event in a message that was sent to it."""
     unanswered: set[str] = field(default_factory=set)
     """Deliveries that had an attempt without an answer."""
     refused_for_good: set[str] = field(default_factory=set)
