@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from notifier.channels.kinds import channel_class, settings_class
+from notifier.cli.samples import sample_event
 from notifier.core.delivery import Body, Delivery, DeliveryState, Outcome, delivery_id
 from notifier.core.events import EventType
 from notifier.core.failures import failure_id
@@ -161,6 +162,8 @@ def make_event_of(kind: EventType) -> Event:
         return make_missing()
     if kind.startswith("mute."):
         return make_mute_event(kind)
+    if kind.traits.scheduled:
+        return sample_event(kind, T0)
     return make_gap() if kind is EventType.SOURCE_GAP else make_alert(kind)
 
 

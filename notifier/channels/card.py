@@ -206,7 +206,18 @@ class CardLayout:
             facts=() if own else message.facts,
             links=self._links(message.console_url, message.runbook_url, tickets),
             about=self._about(message, tickets),
+            sections=() if own else tuple(self._sections(message)),
         )
+
+    def _sections(self, message: Message) -> Iterator[CardSection]:
+        for one in filter(lambda section: section.heading, message.sections):
+            bullet = self.markup.bullet if one.items else ""
+            lines = tuple(f"{bullet}{self.sentence(line)}" for line in one.lines)
+            yield CardSection(
+                state=message.state,
+                heading=self.bold(one.heading),
+                lines=tuple(CardLine(text=line, short=line) for line in lines),
+            )
 
     def _quote(self, lines: Sequence[str]) -> str:
         return self.markup.block_quote("\n".join(lines[:QUOTE_LINES]), self.limits.quote)
@@ -225,6 +236,7 @@ class CardLayout:
         return f"{message.emoji} {CARD_SEPARATOR.join(filter(None, parts))}"
 
     def _details(self, message: Message) -> Iterator[str]:
+        yield from (self.sentence(line) for one in message.sections if not one.heading for line in one.lines)
         yield from map(self.sentence, message.notes)
         for name, text in (("means", message.meaning), ("try", message.advice)):
             if text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,7 @@ def _circumstances(event: Event) -> dict[str, Any]:
         found["since"] = _second(event.since)
     if event.count is not None:
         found["count"] = event.count
+    found |= {name: _plain(value) for name in ("report", "handed_over") if (value := getattr(event, name))}
     if event.counts:
         found["counts"] = dict(event.counts)
     if closed := event.closes:
@@ -176,6 +178,15 @@ def _mute(window: MuteWindow) -> dict[str, Any]:
         "held": dict(window.held),
         "named": [{"name": name, "instance": instance or None} for name, instance in window.named],
     }
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - a value of any shape
+    """Return a value of the core as data: of a dataclass its fields by name, of a time its whole second."""
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return _second(value) if isinstance(value, datetime) else value
 
 
 def _duration(event: Event) -> int | None:

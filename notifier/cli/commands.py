@@ -60,6 +60,7 @@ COMMANDS: tuple[CommandEntry, ...] = (
     CommandEntry(_QUERY, "unack", "Take back the acknowledgement of a task.", "acknowledge:unack"),
     CommandEntry(_QUERY, "events", "List recorded events.", "tasks:events"),
     CommandEntry(_QUERY, "oncall", "Show who is on duty."),
+    CommandEntry(_QUERY, "report", "Print a report of a period, or send it."),
     CommandEntry(_QUERY, "explain", "Explain why each channel was notified or not."),
     CommandEntry(_OUTBOX, "deliveries", "List deliveries."),
     CommandEntry(_OUTBOX, "retry", "Send dead or parked deliveries again.", "outbox:retry"),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from notifier.channels.settings import ChannelSettings
 from notifier.channels.templates import DIGEST
@@ -12,6 +13,16 @@ from notifier.core.events import EventType
 from notifier.core.failures import failure_id
 from notifier.core.foreseen import Expectation, OverdueLimit
 from notifier.core.model import Event, FollowUp, MuteWindow, Task, TaskStatus, event_id
+from notifier.core.reported import (
+    HandedOver,
+    ListedTask,
+    OperationCount,
+    OverdueBackup,
+    Report,
+    ReportBar,
+    ReportCounts,
+    SlowTask,
+)
 from notifier.core.routing import DeliveryRouting
 from notifier.core.usual import Usual, UsualBasis
 from notifier.ports import RenderRequest
@@ -53,6 +64,8 @@ def sample_event(kind: EventType, now: datetime, *, marked: str | None = None) -
         overdue=OverdueLimit(seconds=600.0) if kind is EventType.TASK_OVERDUE else None,
         expectation=_expectation(now) if kind is EventType.TASK_MISSING else None,
         mute=_mute(kind, now) if kind.startswith("mute.") else None,
+        report=_report(now) if kind is EventType.REPORT_DUE else None,
+        handed_over=_handed_over(now) if kind is EventType.ROTA_HANDED_OVER else None,
     )
 
 
@@ -130,6 +143,65 @@ def _mute(kind: EventType, now: datetime) -> MuteWindow:
         reason=SAMPLE,
         held=(("task.completed", 3), ("task.failed", 1)) if ended else (),
         named=(("CreateGaussDBV5Instance", "gauss-sample"),) if ended else (),
+    )
+
+
+def _report(now: datetime) -> Report:
+    """Return the report of a day with some of everything."""
+    since = now - timedelta(days=7)
+    days = [since, *(since + timedelta(days=n) for n in range(1, 7)), now]
+    failed = (0, 2, 1, 0, 0, 5, 1)
+    resize, backup = "ResizeGaussDBV5Flavor", "BackupSnapshotGaussDBV5InInstance"
+    open_ = ListedTask(
+        source=SAMPLE,
+        job_id=SAMPLE,
+        name=resize,
+        instance="gauss-sample",
+        since=now - timedelta(hours=30),
+        failures=3,
+    )
+    slow = SlowTask(
+        source=SAMPLE, job_id=SAMPLE, name=resize, instance="gauss-sample", seconds=5_400, usual_seconds=1_260
+    )
+    return Report(
+        name=SAMPLE,
+        since=since,
+        until=now,
+        timezone="UTC",
+        counts=ReportCounts(completed=403, failed=9, unlisted=1),
+        before=ReportCounts(completed=396, failed=4),
+        operations=(
+            OperationCount(name=resize, completed=11, failed=6),
+            OperationCount(name=backup, completed=392, failed=3),
+        ),
+        bars=tuple(
+            ReportBar(start=start, end=end, failed=n) for (start, end), n in zip(pairwise(days), failed, strict=True)
+        ),
+        slowest=(slow,),
+        running=(replace(open_, name=backup, since=now - timedelta(minutes=40), failures=0),),
+        running_total=1,
+        open=(open_,),
+        open_total=1,
+        backups=(
+            OverdueBackup(source=SAMPLE, instance="gauss-archive", last=None),
+            OverdueBackup(source=SAMPLE, instance="gauss-sample", last=now - timedelta(hours=51)),
+        ),
+        backups_total=2,
+        backup_seconds=26 * 3600,
+        suppressed=14,
+        dead=1,
+    )
+
+
+def _handed_over(now: datetime) -> HandedOver:
+    return HandedOver(
+        rota=SAMPLE,
+        person="Li Wei",
+        former="Ann Smith",
+        until=now + timedelta(days=7),
+        following="Ann Smith",
+        open=_report(now).open,
+        open_total=1,
     )
 
 

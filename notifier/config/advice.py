@@ -88,7 +88,7 @@ def _unreached(reach: FailureReach, gap: ReachGap) -> str:
 def _channels_led_to(config: Config) -> set[str]:
     """Return the channels that something is configured to be sent to."""
     routed = (route.all_channels for route in config.routes)
-    announced = (rota.announce for rota in config.rotas)
+    announced = (*(rota.announce for rota in config.rotas), *(report.channels for report in config.reports))
     escalated = followed_up(config, EventType.TASK_ESCALATED)
     return {name for names in (*routed, *announced, escalated, config.alerts.channels or ()) for name in names}
 

@@ -20,6 +20,7 @@ from notifier.config.foresight import ExpectEntry, ForesightSettings
 from notifier.config.links import ConsoleUrl, RunbookUrl, default_console_url
 from notifier.config.mutes import MuteSettings
 from notifier.config.network import NetworkSettings
+from notifier.config.reports import ReportSettings
 from notifier.config.routes import RouteEntry
 from notifier.config.sections import AlertSettings, DeliverySettings, LogSettings, RetentionSettings
 from notifier.config.store import StoreSettings
@@ -108,6 +109,8 @@ class Config(Settings):
     """Which events go to which channels."""
     rotas: tuple[RotaSettings, ...] = ()
     """Who is on duty when. `@rota:NAME` in a `mention` becomes that person."""
+    reports: tuple[ReportSettings, ...] = ()
+    """Summaries that are sent at the times of a schedule."""
     escalations: tuple[EscalationSettings, ...] = ()
     """What follows where nobody acknowledges a failure; routes name them as `escalate`."""
     mutes: tuple[MuteSettings, ...] = ()
@@ -174,6 +177,22 @@ class Config(Settings):
             for leading in [[channels[name] for name in route.all_channels if name in channels]]
             for position, entry in enumerate(route.mention)
             if leading and not _accepted(self.mentions_of(entry), leading)
+        ]
+        if found:
+            raise ValidationError.from_exception_data("settings", found, hide_input=True)
+        return self
+
+    @model_validator(mode="after")
+    def _no_ticket_channel_gets_a_report(self) -> Self:
+        keeping = {channel.name for channel in self.channels if channel.keeps_tickets}
+        named = [(("reports", number, "channels"), one.channels) for number, one in enumerate(self.reports)]
+        named += [(("rotas", number, "announce"), one.announce) for number, one in enumerate(self.rotas)]
+        why = "keeps tickets, which take no such message. Name another channel."
+        found = [
+            error_detail((*place, position), f"the channel {name} {why}")
+            for place, names in named
+            for position, name in enumerate(names)
+            if name in keeping
         ]
         if found:
             raise ValidationError.from_exception_data("settings", found, hide_input=True)

@@ -67,10 +67,11 @@ def _follows_from(path: Path, problems: tuple[Problem, ...]) -> bool:
 
 def _cross_problems(data: object) -> Iterator[tuple[Path, str]]:
     """Yield the problems between sections of data of any shape: it may be invalid elsewhere."""
-    for section in ("sources", "channels", "routes", "calendars", "rotas", "escalations", "mutes"):
+    for section in ("sources", "channels", "routes", "calendars", "rotas", "reports", "escalations", "mutes"):
         yield from _repeated_names(data, section)
     yield from _unknown_channels(data)
     yield from _unknown_rotas(data)
+    yield from _unknown_sources_of_reports(data)
     yield from _unknown_escalations(data)
     yield from _unknown_names_in_matchers(data)
 
@@ -86,11 +87,20 @@ def _repeated_names(data: object, section: str) -> Iterator[tuple[Path, str]]:
 def _unknown_channels(data: object) -> Iterator[tuple[Path, str]]:
     known = _names(data, "channels")
     alerts = data.get("alerts") if isinstance(data, Mapping) else None
+    reported = (found for path, report in _entries(data, "reports") for found in _listed(report, path, "channels"))
     announced = (found for path, rota in _entries(data, "rotas") for found in _listed(rota, path, "announce"))
     leading = (*_texts(data, "channels"), *_texts(data, "otherwise"))
-    for path, name in (*leading, *_listed(alerts, ("alerts",), "channels"), *announced):
+    for path, name in (*leading, *_listed(alerts, ("alerts",), "channels"), *announced, *reported):
         if name not in known:
             yield path, f"no channel is called {name!r}. {did_you_mean(name, known, otherwise='Channels')}"
+
+
+def _unknown_sources_of_reports(data: object) -> Iterator[tuple[Path, str]]:
+    known = _names(data, "sources")
+    for place, report in _entries(data, "reports"):
+        for path, name in _listed(report, place, "sources"):
+            if name not in known:
+                yield path, f"no source is called {name!r}. {did_you_mean(name, known, otherwise='Sources')}"
 
 
 def _unknown_rotas(data: object) -> Iterator[tuple[Path, str]]:

@@ -119,8 +119,9 @@ def types_reaching(
     scopes = route_scopes(config) if scopes is None else scopes
     found: dict[EventType, bool] = {}
     for kind in (kind for kind in EventType if kind not in _never_made(config)):
-        if kind.traits.follows_up:
-            if channel in followed_up(config, kind):
+        if kind.traits.follows_up or kind.traits.scheduled:
+            leading = followed_up(config, kind) if kind.traits.follows_up else scheduled_channels(config, kind)
+            if channel in leading:
                 found[kind] = True
             continue
         taking = [scope.route for scope in scopes if scope.severities_of(kind)]
@@ -139,6 +140,13 @@ def _never_made(config: Config) -> Collection[EventType]:
         EventType.TASK_MISSING: foresight.missing.enabled or bool(config.expect),
     }
     return [kind for kind, enabled in made.items() if not enabled]
+
+
+def scheduled_channels(config: Config, kind: EventType) -> set[str]:
+    """Return the channels that get reports, or that are told of hand-overs. Routes take none of them."""
+    if kind is EventType.REPORT_DUE:
+        return {name for one in config.reports for name in one.channels}
+    return {name for one in config.rotas for name in one.announce}
 
 
 def followed_up(config: Config, kind: EventType) -> set[str]:

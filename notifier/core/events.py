@@ -31,6 +31,9 @@ class EventTraits:
     """True for a reminder or an escalation: it is about an open failure and changes nothing about its task."""
     alert: bool = False
     """True where the notifier reports itself: such an event goes to the channels of `alerts` when no route takes it."""
+    scheduled: bool = False
+    """True for a report or a hand-over: it goes to the channels that its own configuration names, and routes take none
+    of them."""
     bad_news: bool = False
     """True for an alert that is logged as an error."""
     severity: Severity = Severity.INFO
@@ -79,6 +82,8 @@ class EventType(StrEnum):
     STORE_REPLACED = "store.replaced"
     MUTE_STARTED = "mute.started"
     MUTE_ENDED = "mute.ended"
+    REPORT_DUE = "report.due"
+    ROTA_HANDED_OVER = "rota.handed_over"
 
     @property
     def traits(self) -> EventTraits:
@@ -130,5 +135,7 @@ _TRAITS: Mapping[EventType, EventTraits] = MappingProxyType(
         EventType.STORE_REPLACED: EventTraits(alert=True, bad_news=True, severity=Severity.CRITICAL),
         EventType.MUTE_STARTED: EventTraits(),
         EventType.MUTE_ENDED: EventTraits(),
+        EventType.REPORT_DUE: EventTraits(scheduled=True),
+        EventType.ROTA_HANDED_OVER: EventTraits(scheduled=True),
     }
 )

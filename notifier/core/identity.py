@@ -11,7 +11,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True, order=True)
 class Subject:
-    """What an event is about: a task of a source, a source as a whole, a channel or a mute. Also a storm of failures.
+    """What an event is about: a task, a source as a whole, a channel, a mute, a report or a rota. Also a storm.
 
     On a channel that keeps tickets it is an operation.
 
@@ -26,6 +26,8 @@ class Subject:
     """How the text begins if it is an operation."""
     MUTE_PREFIX: ClassVar[str] = "mute:"
     """How the text begins if it is about a mute."""
+    SCHEDULE_PREFIX: ClassVar[str] = "schedule:"
+    """How the text begins if it is about a report or a rota."""
 
     source: str = ""
     job_id: str = ""
@@ -38,12 +40,16 @@ class Subject:
     """Id of an operation; see `tickets.operation_of`."""
     mute: str = ""
     """Id of a mute."""
+    schedule: str = ""
+    """A report or a rota: `report:weekly`, `rota:dba`."""
 
     def __str__(self) -> str:
         if self.mute:
             return f"{self.MUTE_PREFIX}{self.mute}"
         if self.operation:
             return f"{self.OPERATION_PREFIX}{self.operation}"
+        if self.schedule:
+            return f"{self.SCHEDULE_PREFIX}{self.schedule}"
         if self.storm:
             return f"{self.STORM_PREFIX}{self.storm}"
         return f"{self.CHANNEL_PREFIX}{self.channel}" if self.channel else self.of_task(self.source, self.job_id)
@@ -64,6 +70,8 @@ class Subject:
             return cls(operation=text.removeprefix(cls.OPERATION_PREFIX))
         if text.startswith(cls.MUTE_PREFIX):
             return cls(mute=text.removeprefix(cls.MUTE_PREFIX))
+        if text.startswith(cls.SCHEDULE_PREFIX):
+            return cls(schedule=text.removeprefix(cls.SCHEDULE_PREFIX))
         source, _, job_id = text.partition("/")
         return cls(source=source, job_id=job_id)
 

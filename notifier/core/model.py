@@ -16,6 +16,7 @@ from notifier.core.events import EventType
 from notifier.core.foreseen import Expectation, OverdueLimit
 from notifier.core.identity import Subject
 from notifier.core.pacing import ChannelHealth
+from notifier.core.reported import HandedOver, Report
 from notifier.core.severity import Severity
 from notifier.core.usual import Usual
 
@@ -310,6 +311,10 @@ class Event:
     """Set for reminders and escalations; `since` is then when the failure began."""
     mute: MuteWindow | None = None
     """The window of a mute that begins or ends."""
+    report: Report | None = None
+    """What a report says."""
+    handed_over: HandedOver | None = None
+    """Who takes over by a rota."""
 
     @property
     def severity(self) -> Severity:
@@ -340,6 +345,13 @@ class Event:
         return self.follow_up.event_id if self.follow_up else self.id
 
     @property
+    def about(self) -> str:
+        """The report or the rota that it is about: `report:weekly`; the empty string for all other events."""
+        if self.report:
+            return f"report:{self.report.name}"
+        return f"rota:{self.handed_over.rota}" if self.handed_over else ""
+
+    @property
     def subject(self) -> str:
         """What the event is about, as the text of a `Subject`."""
         if self.channel:
@@ -348,6 +360,8 @@ class Event:
             return Subject.of_task(self.source, self.follow_up.event_id if self.follow_up else self.id)
         if self.mute:
             return str(Subject(mute=self.mute.id))
+        if self.about:
+            return str(Subject(schedule=self.about))
         return Subject.of_task(self.source, self.task.job_id if self.task else "")
 
 

@@ -111,6 +111,14 @@ class Rota:
                 return Duty(person=now, until=moment, following=following)
         return Duty(person=now)
 
+    def since(self, at: datetime, entries: Sequence[CalendarEntry] = ()) -> datetime | None:
+        """Return when the shift or the override at a time began; None before the first of them."""
+        begun = [moment for one in self.overrides for moment in (one.start, one.end)]
+        if self.rotation and (number := self._turn_number(self.rotation, at)) >= 0:
+            begun.append(self._begins(self.rotation, number))
+        begun += [moment for shift in self._shifts(entries) for moment in (shift.start, shift.end)]
+        return max((moment for moment in begun if moment <= at), default=None)
+
     def gaps(
         self, since: datetime, until: datetime, entries: Sequence[CalendarEntry] = ()
     ) -> Iterator[tuple[datetime, datetime]]:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from notifier.core.cron import Cron
+from notifier.core.reports import ReportRules
+
+MAX_PERIOD_OF_REPORT = timedelta(days=35)
+"""Longest period of a report: events are kept for at least as long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,3 +26,21 @@ class ScheduleState:
     """For which time it was last done; None before the first one."""
     detail: str | None = None
     """What was said last: of a rota, who is on duty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduledReport:
+    """A report with its times."""
+
+    rules: ReportRules
+    cron: Cron
+
+    @property
+    def name(self) -> str:
+        """Its name among the schedules."""
+        return f"report:{self.rules.name}"
+
+    @property
+    def expression(self) -> str:
+        """Its times as they are recorded."""
+        return f"{self.cron.text} {self.cron.zone}"

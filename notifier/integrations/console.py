@@ -138,6 +138,11 @@ def _block(message: Message, localizer: Localizer, filled: FilledTemplate) -> It
 def _body(message: Message, localizer: Localizer, job: str) -> Iterator[Line]:
     for line in cut(message.reason, CONSOLE_REASON_LIMIT).expandtabs(_TAB).splitlines():
         yield Line((Span(line),), indent=_INDENT, hang=_INDENT, gutter="│ ")
+    for section in message.sections:
+        if section.heading:
+            yield _detail([Span(section.heading, _STRONG)])
+        bullet = [Span("• ")] if section.items else []
+        yield from (_detail([*bullet, *_commands_in(_marked(line))]) for line in section.lines)
     texts = [message.reason_note, _SEPARATOR.join(filter(None, (*message.conditions, message.history, job)))]
     texts += [*message.notes, message.meaning]
     yield from (_detail(_marked(text)) for text in texts if text)
@@ -223,6 +228,12 @@ def _detail(spans: Iterable[Span]) -> Line:
 
 def _marked(sentence: str) -> list[Span]:
     return [Span(part.text, whole=part.quoted) for part in split_marked(sentence)]
+
+
+def _commands_in(spans: Iterable[Span]) -> Iterator[Span]:
+    """Yield spans with their commands apart."""
+    for span in spans:
+        yield from _commands(span.text) if "`" in span.text else [span]
 
 
 def _commands(text: str) -> list[Span]:

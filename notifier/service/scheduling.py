@@ -1,13 +1,16 @@
-"""What recurs in a service besides polls: calendars are read again, and expected runs are judged."""
+"""What recurs in a service besides polls: calendars, reports, hand-overs, and runs that are expected."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
 from notifier.calendars import refresh_calendars
 from notifier.core.errors import StoreError
+from notifier.schedules import run_schedules
 from notifier.service.reporting import ErrorThrottle
 from notifier.wiring.app import App
+from notifier.wiring.stores import Transaction
 
 log = structlog.get_logger("notifier")
 
@@ -19,22 +22,47 @@ FORESIGHT_INTERVAL = 30
 """Time between two searches for sources whose expected runs are to be judged, in seconds."""
 
 
+def _keep(tx: Transaction, calendars: Sequence[str], schedules: Sequence[str]) -> None:
+    tx.calendars.keep(calendars)
+    tx.schedules.keep(schedules)
+
+
 class Scheduling:
-    """Reads calendars when they are due, and reports runs that did not begin."""
+    """Reads calendars, sends reports, announces hand-overs, and reports runs that did not begin, when they are due."""
 
     def __init__(self, app: App, *, wake: Callable[[], None]) -> None:
         """Call `wake` when deliveries are planned."""
         self._app = app
         self._wake = wake
+        self._rules = app.schedule_rules
+        self._routing = app.routing
         self._failing: set[str] = set()
         self._unavailable = ErrorThrottle("schedule.failed", "schedule.recovered")
         self._foresight = app.foresight
         self._blind = ErrorThrottle("foresight.failed", "foresight.recovered")
 
     async def start(self) -> None:
-        """Delete what is recorded of calendars that are no longer configured. Raises StoreError."""
+        """Delete what is recorded of calendars and schedules that are no longer configured. Raises StoreError."""
         names = [reader.name for reader in self._app.calendars]
-        await self._app.store.transact(lambda tx: tx.calendars.keep(names))
+        await self._app.store.transact(partial(_keep, calendars=names, schedules=self._rules.names))
+
+    @property
+    def has_schedules(self) -> bool:
+        """Whether any report or hand-over is to be announced."""
+        return bool(self._rules.names)
+
+    async def announce_due(self) -> None:
+        """Send the reports and announce the hand-overs that are due."""
+        try:
+            run = await run_schedules(self._app.store, self._rules, self._routing)
+        except StoreError as error:
+            self._unavailable.failed(error, self._app.clock.monotonic())
+            return
+        self._unavailable.recovered()
+        for event in run.events:
+            log.info(str(event.type), name=event.about)
+        if run.deliveries:
+            self._wake()
 
     @property
     def reads_calendars(self) -> bool:

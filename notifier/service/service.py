@@ -234,6 +234,8 @@ class Service:
             scheduler.every(PRUNE_INTERVAL, "prune", self.prune)
             if self.reminding.needed:
                 scheduler.every(HOUSEKEEPING_INTERVAL, "remind", self.reminding.run)
+            if self.scheduling.has_schedules:
+                scheduler.every(HOUSEKEEPING_INTERVAL, "schedules", self.scheduling.announce_due)
             if self.scheduling.reads_calendars:
                 scheduler.every(CALENDAR_INTERVAL, "calendars", self.scheduling.read_calendars, at_once=True)
             if self.scheduling.expects_runs:
@@ -312,6 +314,8 @@ async def poll_and_deliver(app: App, *, deliver: bool = True) -> Summary:
         if service.reminding.needed:
             await service.reminding.run()
         await service.scheduling.judge_runs()
+        if service.scheduling.has_schedules:
+            await service.scheduling.announce_due()
         if deliver:
             await service.delivering.drain()
         await service.prune()

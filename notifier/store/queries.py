@@ -5,20 +5,29 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import or_, select
+from sqlalchemy import case, func, or_, select
 
 from notifier.core.diff import RecordedTask
+from notifier.core.failures import FailureState, OpenFailure
 from notifier.core.health import FUTURE_TOLERANCE
 from notifier.core.health_facts import HealthFacts
 from notifier.core.model import SourceState, TaskStatus
 from notifier.core.people import Acknowledgement
+from notifier.core.reports import LastSuccess
 from notifier.core.routing import RoutedEvent
+from notifier.core.schedules import ScheduleState
 from notifier.core.storms import Storm
+from notifier.core.usual import Runs
 from notifier.ports import TaskStatistics
 from notifier.store import rows, statements
+from notifier.store.histories import Histories
 from notifier.store.lookups import Lookups
+from notifier.store.schedules import Schedules
 from notifier.store.schema import (
+    UtcDateTime,
+    failures,
     sources,
+    tasks,
     threads,
 )
 from notifier.store.session import Session, chunks
@@ -144,6 +153,27 @@ class Queries(Lookups):
         """Return the first time after this one at which something to send becomes available."""
         found: datetime | None = self._session.execute(statements.NEXT_PENDING, {"now": now}).scalar()
         return found
+
+    def schedules(self) -> Mapping[str, ScheduleState]:
+        """Return what is recorded of every schedule, by name."""
+        return Schedules(self._session).read()
+
+    def unresolved_failures(self) -> Sequence[OpenFailure]:
+        """Return the failures that are not resolved, the oldest first."""
+        found = select(failures.c.facts).where(failures.c.state != FailureState.RESOLVED)
+        ordered = found.order_by(failures.c.opened_at, failures.c.id)
+        return [rows.failure_of(facts) for facts in self._session.execute(ordered).scalars()]
+
+    def runs(self, source: str, name: str) -> Runs:
+        """Return the latest completed runs of an operation."""
+        return Histories(self._session).runs(source, name)
+
+    def last_successes(self) -> Sequence[LastSuccess]:
+        """Return when tasks of each name last completed on each instance."""
+        of = (tasks.c.source, tasks.c.instance_id, tasks.c.instance_name, tasks.c.name)
+        completed = case((tasks.c.status == TaskStatus.COMPLETED, func.coalesce(tasks.c.ended_at, tasks.c.changed_at)))
+        statement = select(*of, func.max(completed, type_=UtcDateTime).label("at")).group_by(*of)
+        return [LastSuccess(*row) for row in self._session.execute(statement)]
 
     def direct_channels(self) -> Sequence[str]:
         """Return the names of channels to one person that have something to send."""

@@ -26,10 +26,12 @@ from notifier.http.heartbeat import send_heartbeat
 from notifier.monitor import MonitorRules
 from notifier.mutes import MuteRouting
 from notifier.ports import Channel, ChatTransport, Clock, DatabaseFile, TaskSource
+from notifier.schedules import ScheduleRules
 from notifier.settings.base import settings_digest
 from notifier.store.engine import open_store
 from notifier.wiring.calendars import build_calendars
 from notifier.wiring.channels import build_channels, direct_channel, direct_places, direct_policy, http_client
+from notifier.wiring.schedules import schedule_rules
 from notifier.wiring.sources import build_credentials, build_sources
 from notifier.wiring.stores import AppStore, source_places
 
@@ -67,6 +69,11 @@ class App:
     def routing(self) -> RoutingConfig:
         """The routes and the channels that they lead to."""
         return routing_config(self.config, self.channels)
+
+    @property
+    def schedule_rules(self) -> ScheduleRules:
+        """The reports, and the rotas whose hand-overs are announced."""
+        return schedule_rules(self.config)
 
     @property
     def monitor_rules(self) -> MonitorRules:

@@ -27,6 +27,7 @@ from notifier.wording.localizer import Localizer, capitalised
 from notifier.wording.marks import quoted, strong, without_marks
 from notifier.wording.operations import OPERATIONS
 from notifier.wording.phrases import Language, phrases, text
+from notifier.wording.reported import MessageSection, ReportFormatter, hand_over_sections, hand_over_sentence
 from notifier.wording.sanitize import ID_LIMIT, one_line
 from notifier.wording.states import EventState, emoji_of, state_of
 
@@ -85,7 +86,8 @@ class Message:
             self.explained = formatter.explained(reason) if reason else self._own_reason()
         else:
             self.operation = ""
-            self.subject = one_line(event.source or event.channel or (event.mute.covers if event.mute else ""))
+            name = event.mute.covers if event.mute else event.about.partition(":")[2]
+            self.subject = one_line(event.source or event.channel or name)
             self.explained = self._own_reason() if event.type.traits.bad_news else NO_REASON
 
     def _own_reason(self) -> ExplainedReason:
@@ -206,6 +208,8 @@ class Message:
         event = self.event
         if event.mute:
             return self._mute_sentence(event.mute)
+        if event.handed_over:
+            return hand_over_sentence(self.localizer, event.handed_over)
         since = event.since or event.observed_at
         values: dict[str, object] = {
             "name": quoted(self.subject),
@@ -214,6 +218,7 @@ class Message:
             "messages": self.localizer.counted("sentence.messages", event.count or 0),
             **dict.fromkeys(("running", "failed"), 0),
             **dict(event.counts),
+            "counts": ReportFormatter(self._formatter, event.report).counts() if event.report else "",
             "listed": self.localizer.counted("tasks", dict(event.counts).get("listed", 0)),
         }
         bounds = _interval(event.detail) if event.type is EventType.SOURCE_GAP else (since, event.observed_at)
@@ -388,6 +393,15 @@ class Message:
         return key if f"{key}.one" in phrases(self.localizer.language) else f"open_failure.{what}.any"
 
     @property
+    def sections(self) -> tuple[MessageSection, ...]:
+        """What a report or a hand-over says below its title. Empty for all other events."""
+        if self.event.report:
+            return tuple(ReportFormatter(self._formatter, self.event.report).sections())
+        if self.event.handed_over:
+            return tuple(hand_over_sections(self._formatter, self.event.handed_over, self.event.observed_at))
+        return ()
+
+    @property
     def percent(self) -> float | None:
         """Progress that `conditions` begin with, for a channel that can draw it."""
         shows = self.event.type is EventType.TASK_PROGRESSED and self.event.task
@@ -485,6 +499,8 @@ class Message:
             return self.localizer.counted("channel", 1, names=quoted(one_line(event.channel)))
         if event.mute:
             return self.localizer.text("origin.mute", id=quoted(one_line(event.mute.id)))
+        if event.about:
+            return self.localizer.text("origin.schedule")
         return self.localizer.text("origin.store")
 
     @property

@@ -107,6 +107,9 @@ _PROGRESSED = EventState(
     length_label="running_for",
 )
 
+_REPORTED = EventState(name="reported", glyph="≡", tone=replace(_GREY, emoji="📊"))
+_HANDED_OVER = EventState(name="handed_over", glyph="⇄", tone=replace(_BLUE, emoji="📟"))
+
 EVENT_ROWS: Mapping[EventType, EventRow] = MappingProxyType(
     {
         EventType.TASK_ESCALATED: EventRow(state=_ESCALATED),
@@ -135,6 +138,8 @@ EVENT_ROWS: Mapping[EventType, EventRow] = MappingProxyType(
         ),
         EventType.MUTE_ENDED: EventRow(state=_UNMUTED),
         EventType.MUTE_STARTED: EventRow(state=_MUTED),
+        EventType.ROTA_HANDED_OVER: EventRow(state=_HANDED_OVER),
+        EventType.REPORT_DUE: EventRow(state=_REPORTED),
         EventType.TASK_STARTED: EventRow(state=_RUNNING),
         EventType.TASK_PROGRESSED: EventRow(state=_PROGRESSED),
     }

@@ -298,6 +298,10 @@ class TestEveryKind:
         named = replace(event, channel="of-this-test") if event.channel else replace(event, source="of-this-test")
         if event.mute:
             named = replace(event, mute=replace(event.mute, covers="of-this-test"))
+        elif event.report:
+            named = replace(event, report=replace(event.report, name="of-this-test"))
+        elif event.handed_over:
+            named = replace(event, handed_over=replace(event.handed_over, rota="of-this-test"))
         alone, among_others = make_render_request(named), make_render_request(*make_events(2), named)
         for request in (alone, among_others) if sample_of(kind).digests else (alone,):
             body = make_channel(kind, make_context(http)).render(request)

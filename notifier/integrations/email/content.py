@@ -18,6 +18,7 @@ from notifier.wording.events import EventFormatter
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import quoted, split_marked, without_marks
 from notifier.wording.message import Fact, ListedInstance, Message, SummaryMessage
+from notifier.wording.reported import MessageSection
 from notifier.wording.sanitize import DETAIL_LIMIT, cut, one_line, strip_controls
 from notifier.wording.states import EventState
 from notifier.wording.summary import SummaryFormatter
@@ -95,6 +96,8 @@ class MailContent:
     listed: str = ""
     """Title of `tasks`."""
     tasks: tuple[ListedInstance, ...] = field(default=())
+    sections: tuple[MessageSection, ...] = ()
+    """What a report says."""
     because: str = ""
     """Why the reader gets this mail, with marks."""
     command: str = ""
@@ -151,10 +154,15 @@ def _event_content(request: RenderRequest, formatter: EventFormatter, channel: s
         advice=message.advice,
         console_url=message.console_url,
         runbook_url=message.runbook_url,
+        sections=tuple(_without_marks(one) for one in message.sections),
         rows=(*_ticket_rows(request.tickets, localizer), *_rows(message, localizer)),
         because=_because(request, localizer, channel),
         command=f"notifier explain {message.job}" if _PLAIN_ID.fullmatch(message.job) else "",
     )
+
+
+def _without_marks(one: MessageSection) -> MessageSection:
+    return replace(one, lines=tuple(map(without_marks, one.lines)))
 
 
 def _title(message: Message, localizer: Localizer) -> str:
@@ -287,11 +295,12 @@ def text_part(content: MailContent, localizer: Localizer) -> str:
         [f"{_INDENT}{line}".rstrip() for line in content.reason.splitlines()],
         [*content.notes],
         [*content.counts],
+        *([one.heading, *(f"{'- ' if one.items else ''}{line}" for line in one.lines)] for one in content.sections),
         [*_aligned(_text_rows(content, localizer))],
         *([f"{group.title}", *_text_items(group.items)] for group in content.groups),
         [content.listed, *(f"{_INDENT}{one.name}{_INDENT}{', '.join(one.tasks)}" for one in content.tasks)],
     ]
-    shown = "\n\n".join("\n".join(block) for block in blocks if any(block))
+    shown = "\n\n".join("\n".join(block).lstrip("\n") for block in blocks if any(block))
     why = localizer.text("mail.why", command=content.command) if content.command else ""
     return f"{shown}\n--\n{without_marks(content.because)}{why}\n"
 

@@ -20,6 +20,7 @@ from notifier.core.people import Acknowledgement
 from notifier.core.routing import DeliveryRouting
 from notifier.core.tickets import TicketLink
 from notifier.integrations.slack.blockkit import (
+    BLOCK_LIMIT,
     BUTTON_VALUE_LIMIT,
     FIELD_LIMIT,
     SEPARATOR,
@@ -49,7 +50,7 @@ from notifier.wording.events import EventFormatter
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import quoted, split_marked
 from notifier.wording.message import Message
-from notifier.wording.sanitize import cut, one_line
+from notifier.wording.sanitize import cut, joined, one_line
 
 QUOTED_LINES = 6
 """Maximum number of lines of a reason."""
@@ -238,6 +239,7 @@ class _Layout:
     def _explained(self, message: Message) -> Iterator[Json]:
         if message.conditions:
             yield section(_conditions(message))
+        yield from _sections(message)
         if message.notes:
             yield section("\n".join(map(sentence, message.notes)))
         if paragraphs := list(self._advice(message)):
@@ -300,6 +302,15 @@ class _Layout:
             linked(text("message.ticket", label=one_line(one.label)), one.url) for one in self.annotations.tickets
         ]
         return SEPARATOR.join(filter(None, (*parts, sentence(message.history) if message.history else "")))
+
+
+def _sections(message: Message) -> Iterator[Json]:
+    """Yield the sections of a report, each in a block."""
+    for one in message.sections:
+        bullet = "• " if one.items else ""
+        heading = [f"*{literal(one.heading, FIELD_LIMIT)}*"] if one.heading else []
+        lines = [*heading, *(f"{bullet}{sentence(line)}" for line in one.lines)]
+        yield from map(section, joined(lines, BLOCK_LIMIT))
 
 
 def _conditions(message: Message) -> str:
