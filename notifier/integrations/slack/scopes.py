@@ -14,7 +14,7 @@ SCOPE_COSTS = {
     "commands": "nobody can type the command",
     "users:read": "replies come in the configured language, and guests may acknowledge and mute like members",
     "usergroups:read": "of those on the list `allow` only the users are known, not the members of groups",
-    "im:write": "who watches a task gets no direct message unless they have written to the bot before",
+    "im:write": "people who watch or subscribe get no direct message unless they have written to the bot before",
 }
 """Every scope that the chat uses in addition to those of the channels, and the loss without it."""
 _NEEDED = frozenset({"commands"})
