@@ -8,7 +8,7 @@ from heapq import nlargest
 from typing import Generic, Protocol, TypeVar
 
 from notifier.core import listings
-from notifier.core.calendars import CalendarEntry
+from notifier.core.calendars import CalendarEntry, days_of
 from notifier.core.causes import CauseCatalogue
 from notifier.core.delivery import Attempt, Delivery
 from notifier.core.events import EventType
@@ -20,12 +20,19 @@ from notifier.core.model import ChannelState, Event, SourceState, Task
 from notifier.core.mutes import HeldBack, Mute
 from notifier.core.people import Action, EventSubscription
 from notifier.core.rota import Duty, Rota, Rotas
-from notifier.core.routing import Route, RoutedEvent, RouteVerdict, explain_routes
+from notifier.core.routing import Route, RoutedEvent, RouteVerdict, calendars_of, explain_routes, with_holidays
 from notifier.core.tickets import Ticket, operation_of_task
 from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter
 
 
-class Lookup(Protocol):
+class CalendarReads(Protocol):
+    """The calendars of holidays, and those that say who is on duty."""
+
+    def calendar_entries(self, names: Collection[str]) -> Mapping[str, Sequence[CalendarEntry]]:
+        """Return the entries of the last good copies of calendars, by name."""
+
+
+class Lookup(CalendarReads, Protocol):
     """The reads that queries are answered from."""
 
     def sources(self) -> Sequence[SourceState]:
@@ -84,13 +91,6 @@ class Lookup(Protocol):
 
     def recent_instance_names(self, limit: int) -> Sequence[str]:
         """Return the names of the instances of this many recorded tasks, those that changed last first, each once."""
-
-
-class CalendarReads(Protocol):
-    """The calendars that say who is on duty."""
-
-    def calendar_entries(self, names: Collection[str]) -> Mapping[str, Sequence[CalendarEntry]]:
-        """Return the entries of the last good copies of calendars, by name."""
 
 
 T = TypeVar("T")
@@ -297,6 +297,12 @@ def task_history(q: Lookup, task: Task) -> tuple[Event, ...]:
     return tuple(routed.event for routed in q.events(wanted))[::-1]
 
 
+def known_routes(q: Lookup, routes: Sequence[Route]) -> Sequence[Route]:
+    """Return routes with the holidays of the calendars that their windows name, as they were read last."""
+    found = q.calendar_entries(calendars_of(routes))
+    return with_holidays(routes, {name: days_of(entries) for name, entries in found.items()}) if found else routes
+
+
 def explain_task(
     q: Lookup,
     stored: StoredTask,
@@ -312,6 +318,7 @@ def explain_task(
     task = stored.task
     events = tuple(q.events(EventFilter(source=task.source, job_id=task.job_id, exact=True, limit=MAX_HISTORY)))[::-1]
     deliveries = _deliveries_by_pair(q, [found.event.id for found in events])
+    routes = known_routes(q, routes)
     return TaskExplanation(
         task=stored,
         events=tuple(

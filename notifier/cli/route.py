@@ -15,7 +15,7 @@ from notifier.cli import documents
 from notifier.cli.common import JsonOption, now, view_for
 from notifier.cli.configured import load_config
 from notifier.cli.output import cell, print_json, show
-from notifier.cli.stores import read_whole_store
+from notifier.cli.stores import read_routes, read_whole_store
 from notifier.cli.tasks import require_task
 from notifier.cli.verdicts import verdict_lines
 from notifier.cli.views import View
@@ -68,7 +68,7 @@ def route(
         if task
         else parse_fields(fields or (), config.sources, config.cause_catalogue)
     )
-    answer = _answer(event, explain_fields(event, config.routes, moment), config.alert_channels, moment)
+    answer = _answer(event, explain_fields(event, read_routes(config), moment), config.alert_channels, moment)
     if as_json:
         print_json(_document(answer))
     else:

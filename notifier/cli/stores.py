@@ -8,7 +8,8 @@ from notifier.cli import event_loop
 from notifier.cli.output import print_note
 from notifier.config.config import Config
 from notifier.core.rota import Duty, Rota
-from notifier.lookup import Lookup, people_on_duty
+from notifier.core.routing import Route, calendars_of
+from notifier.lookup import Lookup, known_routes, people_on_duty
 from notifier.wiring.stores import AppStore, Transaction, open_existing_store
 
 T = TypeVar("T")
@@ -34,6 +35,14 @@ def read_duties(config: Config, rotas: Mapping[str, Rota], at: datetime) -> Sequ
     if not any(rota.calendar for rota in rotas.values()):
         return [(rota, rota.duty(at)) for rota in rotas.values()]
     return _on_store(config, lambda store: store.read(lambda q: people_on_duty(q, rotas, at)))
+
+
+def read_routes(config: Config) -> Sequence[Route]:
+    """Return the routes with the holidays of their windows. The store is opened only where it has one of them."""
+    recorded = {calendar.name for calendar in config.calendars if calendar.origin}
+    if recorded.isdisjoint(calendars_of(config.routes)):
+        return config.routes
+    return _on_store(config, lambda store: store.read(lambda q: known_routes(q, config.routes)))
 
 
 def write_store(config: Config, action: Callable[[Transaction], T]) -> T:

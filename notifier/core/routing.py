@@ -208,7 +208,7 @@ class RoutingConfig:
 
     def with_holidays(self, days: Mapping[str, Collection[date]]) -> Self:
         """Return the same with the days of calendars, by name, as holidays of the windows that name them."""
-        return replace(self, routes=tuple(_with_holidays(route, days) for route in self.routes))
+        return replace(self, routes=with_holidays(self.routes, days))
 
     @property
     def timeless(self) -> bool:
@@ -218,7 +218,7 @@ class RoutingConfig:
     @property
     def calendars(self) -> frozenset[str]:
         """Names of the calendars that windows of routes depend on."""
-        return frozenset(route.calendar for route in self.routes if route.calendar)
+        return calendars_of(self.routes)
 
     @property
     def ticket_channels(self) -> Sequence[str]:
@@ -235,6 +235,16 @@ class RoutingConfig:
         """Whether any rule may hold events, so that something may be held."""
         grouping = any(route.wait is not None or route.may_hold for route in self.routes)
         return grouping or any(policy.budget is not None for policy in self.policies.values())
+
+
+def with_holidays(routes: Iterable[Route], days: Mapping[str, Collection[date]]) -> tuple[Route, ...]:
+    """Return routes with the days of calendars, by name, as holidays of the windows that name them."""
+    return tuple(_with_holidays(route, days) for route in routes)
+
+
+def calendars_of(routes: Iterable[Route]) -> frozenset[str]:
+    """Return the names of the calendars that windows of routes depend on."""
+    return frozenset(route.calendar for route in routes if route.calendar)
 
 
 def _with_holidays(route: Route, days: Mapping[str, Collection[date]]) -> Route:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from difflib import SequenceMatcher
 
 import pytest
 from fakes import START
 
 from notifier import lookup
+from notifier.core.calendars import CalendarEntry
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, delivery_id
 from notifier.core.events import EventType
 from notifier.core.failures import OpenFailure
@@ -21,6 +22,7 @@ from notifier.core.mutes import HeldBack, Mute
 from notifier.core.people import Action, EventSubscription
 from notifier.core.routing import Route, RoutedEvent
 from notifier.core.tickets import Ticket
+from notifier.core.windows import parse_window
 from notifier.ports import (
     DeliveryFilter,
     EventFilter,
@@ -88,6 +90,10 @@ class Nothing:
 
     def held_back(self, _mute: Mute) -> HeldBack:
         raise NotImplementedError
+
+    def calendar_entries(self, names: Collection[str]) -> Mapping[str, Sequence[CalendarEntry]]:
+        day = START.date()
+        return {name: [CalendarEntry(first_day=day, last_day=day)] for name in names if name == "office"}
 
     def task_names(self) -> Sequence[str]:
         raise NotImplementedError
@@ -175,6 +181,17 @@ def test_one_job_id_in_two_sources_is_ambiguous_without_the_source() -> None:
     q = Lists(all_tasks=both)
     assert lookup.find_task(q, "abc").candidates == both
     assert lookup.find_task(q, "abc", source="test").task == both[1]
+
+
+@pytest.mark.parametrize(("calendar", "is_open"), [(None, True), ("office", False), ("never-read", True)])
+def test_an_explanation_knows_the_holidays_of_the_time_of_the_event(calendar: str | None, *, is_open: bool) -> None:
+    stored = stored_task("abc")
+    event = routed_event(stored.task, EventType.TASK_FAILED, ("dba",))
+    at = datetime.combine(START.date(), START.time(), UTC)
+    event = replace(event, event=replace(event.event, observed_at=at))
+    route = replace(FAILURES, active=parse_window("daily"), calendar=calendar)
+    (account,) = lookup.explain_task(Lists(all_events=(event,)), stored, (route,), ("dba",)).events
+    assert [verdict.route.is_open for verdict in account.verdicts] == [is_open]
 
 
 def test_candidates_are_limited() -> None:
