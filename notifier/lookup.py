@@ -12,7 +12,7 @@ from notifier.core.calendars import CalendarEntry, days_of
 from notifier.core.causes import CauseCatalogue
 from notifier.core.delivery import Attempt, Delivery
 from notifier.core.events import EventType
-from notifier.core.failures import OpenFailure
+from notifier.core.failures import OpenFailure, episodes_of
 from notifier.core.health import HealthReport, judge
 from notifier.core.health_facts import ConfiguredSource, Expected, HealthFacts
 from notifier.core.matchers import Matcher
@@ -183,6 +183,8 @@ class TaskExplanation:
     """The oldest first."""
     tickets: tuple[Ticket, ...] = ()
     """Those that were opened for its operation, by channel, the oldest first."""
+    failures: tuple[OpenFailure, ...] = ()
+    """The open failures, and those that are over, that its events are part of, the oldest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,6 +328,7 @@ def explain_task(
             for found in events
         ),
         tickets=tuple(one for one in q.tickets(operation_of_task(task)) if one.label is not None),
+        failures=tuple(episodes_of(q.failures_of(operation_of_task(task)), [found.event for found in events])),
     )
 
 

@@ -13,6 +13,7 @@ from notifier.core.commands import (
     CreateMute,
     EndMute,
     ExtendMute,
+    ResolveFailures,
     SubscribeTask,
     SubscribeToEvents,
     Unsubscribe,
@@ -31,6 +32,8 @@ def perform_command(tx: ChatTx, command: Change, request: CommandRequest, fmt: R
     match command:
         case CreateMute() | EndMute() | ExtendMute():
             return _change_mute(tx, command, request.person, fmt)
+        case ResolveFailures(wanted=wanted, reason=reason):
+            return reports.resolved(people.resolve(tx, wanted, request.person, reason), wanted, tx.now(), fmt)
         case SubscribeTask(job_id=job_id):
             return _subscribe(tx, job_id, request, fmt)
         case SubscribeToEvents():

@@ -9,6 +9,7 @@ from notifier.chat.requests import MUTE_LENGTHS, Button, ButtonAction, ChatReply
 from notifier.core.causes import CauseCatalogue, error_code
 from notifier.core.commands import GROUPS, NARROWED_EXAMPLE, USAGE, CommandTopic, TaskSelection
 from notifier.core.events import EventType
+from notifier.core.failures import FailureState, OpenFailure
 from notifier.core.health import HealthFinding, HealthReport
 from notifier.core.identity import Subject
 from notifier.core.model import Event, SourceState, Task, TaskStatus
@@ -19,7 +20,7 @@ from notifier.core.severity import is_production, severity_in
 from notifier.core.subscriptions import names_kind, read_filter
 from notifier.lookup import InstanceAnswer
 from notifier.mutes import EndedMute, EndedMutes
-from notifier.people import MadeSubscription
+from notifier.people import MadeSubscription, Resolved
 from notifier.ports import StoredTask, TaskStatistics
 from notifier.wording.causes import builtin_catalogue
 from notifier.wording.events import EventFormatter
@@ -27,6 +28,7 @@ from notifier.wording.findings import HealthFormatter
 from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import dated, quoted, strong
+from notifier.wording.open_failures import FailureFormatter
 from notifier.wording.operations import OPERATIONS
 from notifier.wording.sanitize import NAME_LIMIT, REASON_LIMIT, one_line, plain
 from notifier.wording.states import EventState, emoji_of, state_of_status, state_of_task
@@ -150,6 +152,51 @@ def tasks(page: Page, key: str, fresh: str, fmt: ReplyFormatter, **values: str) 
         before=max(page.offset - PAGE_ROWS, 0) if page.offset else None,
         after=last if last < page.total else None,
     )
+
+
+def open_failures(found: Sequence[OpenFailure], now: datetime, fmt: ReplyFormatter, offset: int = 0) -> ChatReply:
+    """List open failures, those that nobody takes care of first."""
+    ordered = sorted(found, key=lambda one: one.state is FailureState.ACKNOWLEDGED)
+    taken = sum(one.state is FailureState.ACKNOWLEDGED for one in found)
+    rows = ordered[offset : offset + PAGE_ROWS]
+    last = offset + len(rows)
+    place = fmt.text("note.page", first=offset + 1, last=last, total=len(found)) if len(found) > PAGE_ROWS else ""
+    title = fmt.text("open_list.some", n=len(found) - taken, taken=taken) if found else fmt.text("open_list.none")
+    return ChatReply(
+        title=title,
+        rows=[_open_row(one, now, fmt) for one in rows],
+        note=" · ".join(filter(None, (place, fmt.text("note.as_of", at=fmt.when(now))))),
+        command="open",
+        before=max(offset - PAGE_ROWS, 0) if offset else None,
+        after=last if last < len(found) else None,
+    )
+
+
+def _open_row(one: OpenFailure, now: datetime, fmt: ReplyFormatter) -> ReplyRow:
+    words = FailureFormatter(fmt.events, now)
+    message = words.message(one)
+    why = quoted(one_line(message.why or message.reason, ROW_REASON_LIMIT)) if message.reason else ""
+    details = (words.since(one), words.care(one), words.following(one), why)
+    return ReplyRow(
+        emoji="✅" if one.state is FailureState.ACKNOWLEDGED else emoji_of(message.state, one.severity),
+        label=message.operation,
+        known=message.known,
+        instance=message.subject or None,
+        place=_environment(one.latest.environment, fmt),
+        detail=" · ".join(filter(None, details)),
+        subject=one.latest.subject,
+    )
+
+
+def resolved(result: Resolved, wanted: str, now: datetime, fmt: ReplyFormatter) -> ChatReply:
+    """Say which open failures a person has resolved."""
+    if result.candidates:
+        return fmt.refusal("open_list.several", wanted=quoted(one_line(wanted)))
+    if not result.failures:
+        return fmt.refusal("open_list.unresolved", wanted=quoted(one_line(wanted)))
+    words = FailureFormatter(fmt.events, now)
+    first, *others = (fmt.text("open_list.resolved", what=words.message(one).sentence) for one in result.failures)
+    return ChatReply(title=first, lines=others[:MAX_EVENTS])
 
 
 def _summary(page: Page, fmt: ReplyFormatter) -> Iterator[str]:

@@ -13,7 +13,7 @@ from notifier.chat import actions, reports
 from notifier.chat.ports import ChatReads, ChatTx, PermissionCheck
 from notifier.chat.reports import MAX_COUNTED_REASONS, PAGE_ROWS, ReplyFormatter
 from notifier.chat.requests import Button, ButtonAction, ChatReply, ClickRequest, CommandRequest
-from notifier.core import commands
+from notifier.core import commands, failures
 from notifier.core.causes import CauseCatalogue
 from notifier.core.commands import Query, TaskSelection
 from notifier.core.durations import format_duration
@@ -192,16 +192,12 @@ class ChatResponder:
         return self._query(q, command, fmt, place)
 
     def _query(self, q: ChatReads, query: Query, fmt: ReplyFormatter, offset: int = 0) -> ChatReply:
-        now, task_list = self._clock.now(), partial(self._list, q, fmt=fmt, offset=offset)
+        now = self._clock.now()
         match query:
-            case commands.Failed(within=within, tasks=selected):
-                values = {"length": fmt.localizer.window(within), "within": format_duration(within)}
-                failed = TaskFilter(status=TaskStatus.FAILED, since=now - within)
-                reply = task_list("failed", failed, selected=selected, values=values)
-            case commands.Running(tasks=selected):
-                reply = task_list("running", TaskFilter(status=TaskStatus.RUNNING), selected=selected)
-            case commands.Recent(tasks=selected):
-                reply = task_list("recent", TaskFilter(), selected=selected)
+            case commands.Failed() | commands.Running() | commands.Recent():
+                reply = self._task_list(q, query, fmt, offset)
+            case commands.ListOpen(tasks=selected):
+                reply = self._open(q, selected, fmt, offset)
             case commands.DescribeTask(job_id=job_id):
                 reply = self._task(q, job_id, fmt)
             case commands.DescribeInstance(instance=name):
@@ -218,6 +214,24 @@ class ChatResponder:
             case _:  # the button of a reply that was not read from the store
                 reply = reports.help_text(fmt)
         return reply
+
+    def _task_list(
+        self,
+        q: ChatReads,
+        query: commands.Failed | commands.Running | commands.Recent,
+        fmt: ReplyFormatter,
+        offset: int,
+    ) -> ChatReply:
+        now, task_list = self._clock.now(), partial(self._list, q, fmt=fmt, offset=offset)
+        match query:
+            case commands.Failed(within=within, tasks=selected):
+                values = {"length": fmt.localizer.window(within), "within": format_duration(within)}
+                failed = TaskFilter(status=TaskStatus.FAILED, since=now - within)
+                return task_list("failed", failed, selected=selected, values=values)
+            case commands.Running(tasks=selected):
+                return task_list("running", TaskFilter(status=TaskStatus.RUNNING), selected=selected)
+            case commands.Recent(tasks=selected):
+                return task_list("recent", TaskFilter(), selected=selected)
 
     def _people_on_duty(self, q: ChatReads, name: str) -> Sequence[tuple[Rota, Duty]]:
         """Return who is on duty by the rota of this name, or by all of them where there is none."""
@@ -249,6 +263,19 @@ class ChatResponder:
         page = _page(q, wanted, offset, now)
         fresh = reports.freshness(q.source_states(), sources, now, fmt)
         return reports.narrowed(selected, reports.tasks(page, key, fresh, fmt, **values), fmt)
+
+    def _open(self, q: ChatReads, selected: TaskSelection, fmt: ReplyFormatter, offset: int) -> ChatReply:
+        """List open failures: of the source with the name `about`, else of instances with that name."""
+        about = selected.about
+        is_source = about.lower() in {source.name for source in self._rules.expected.sources}
+        found = failures.chosen(
+            q.open_failures(),
+            source=about.lower() if is_source else None,
+            instance=None if is_source else about,
+            match=selected.match,
+            catalogue=fmt.causes if selected.match else None,
+        )
+        return reports.narrowed(selected, reports.open_failures(found, self._clock.now(), fmt, offset), fmt)
 
     def _subscriptions(
         self, q: ChatReads, command: commands.Subscriptions, request: CommandRequest, fmt: ReplyFormatter

@@ -56,6 +56,8 @@ COMMANDS: tuple[CommandEntry, ...] = (
     CommandEntry(_SERVICE, "db", "Migrate, back up and prune the database."),
     CommandEntry(_QUERY, "tasks", "List tasks."),
     CommandEntry(_QUERY, "task", "Show one task and its events.", "tasks:task"),
+    CommandEntry(_QUERY, "open", "List what failed and is not over.", "open_failures:open_failures"),
+    CommandEntry(_QUERY, "resolve", "Close open failures by hand.", "open_failures:resolve"),
     CommandEntry(_QUERY, "ack", "Acknowledge a task: you take care of it.", "acknowledge:ack"),
     CommandEntry(_QUERY, "unack", "Take back the acknowledgement of a task.", "acknowledge:unack"),
     CommandEntry(_QUERY, "events", "List recorded events.", "tasks:events"),

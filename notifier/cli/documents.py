@@ -7,6 +7,7 @@ from typing import Any
 
 from notifier.core.causes import Explanation
 from notifier.core.delivery import Attempt, Delivery
+from notifier.core.failures import OpenFailure
 from notifier.core.foreseen import Expectation
 from notifier.core.health import ChannelStatus, HealthFinding, HealthReport, SourceStatus
 from notifier.core.identity import DirectChannel
@@ -107,6 +108,42 @@ def mute_preview(value: MutePreview) -> JsonDocument:
         "named": [{"name": name, "instance": instance or None} for name, instance in value.named],
         "windows": [{"since": time(window.since), "until": time(window.until)} for window in value.windows],
         "whole": value.whole,
+    }
+
+
+def open_failure(value: OpenFailure, error_code: str | None) -> JsonDocument:
+    """Return an open failure, or one that was resolved, with its history."""
+    event_, about = value.latest, value.latest.task
+    return {
+        "id": value.id,
+        "state": value.state.value,
+        "source": event_.source,
+        "environment": event_.environment or None,
+        "severity": value.severity.value,
+        "type": event_.type.value,
+        "job_id": event_.job_id,
+        "name": about and about.name,
+        "instance": about and {"id": about.instance_id, "name": about.instance_name, "status": about.instance_status},
+        "fail_reason": about and about.fail_reason,
+        "error_code": error_code,
+        "since": time(value.opened_at),
+        "failures": value.count,
+        "told": [*value.told],
+        "acknowledged": value.acknowledged and acknowledgement(value.acknowledged),
+        "next": time(value.due_at),
+        "history": [
+            {
+                "at": time(entry.at),
+                "kind": entry.kind.value,
+                "name": entry.name or None,
+                "number": entry.number or None,
+                "event_id": entry.event_id or None,
+                "channels": [*entry.channels],
+                "together": entry.together,
+                "reason": entry.reason or None,
+            }
+            for entry in value.history
+        ],
     }
 
 
@@ -255,6 +292,7 @@ def explanation(value: TaskExplanation, explained: Explanation, language: str) -
         "events_pruned": value.task.events_pruned,
         "events": [_event_account(account) for account in value.events],
         "tickets": [_ticket(one) for one in value.tickets],
+        "failures": [open_failure(one, explained.code) for one in value.failures],
     }
 
 

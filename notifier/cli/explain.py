@@ -29,6 +29,9 @@ from notifier.core.delivery import (
 from notifier.core.routing import channels_of
 from notifier.core.tickets import Ticket
 from notifier.lookup import ChannelRecord, EventRecord, Lookup, TaskExplanation
+from notifier.wording.events import EventFormatter
+from notifier.wording.marks import without_marks
+from notifier.wording.open_failures import FailureFormatter
 from notifier.wording.states import state_of
 
 
@@ -40,7 +43,7 @@ def explain(
     --json: {"task": {…}, "events_pruned", "events": [{event, routes_now: [{route, matched, channels, severity, mention,
     failed_matcher, actual, skipped_by}], channels: [{channel, planned, delivery, attempts: [{number, started_at,
     finished_at, outcome, reason, reply, doubt}]}]}], "tickets": [{channel, label, url, state, closed_at, closed_by,
-    follows}]}.
+    follows}], "failures": […]}; see `notifier open --help` for the keys of a failure.
     """
     config = load_outline(ctx)
     view = view_for(config)
@@ -62,6 +65,8 @@ def explanation(view: View, found: TaskExplanation) -> RenderableType:
     heading = cell(f"{view.localizer.task_label(task.name)} · {task.instance_name or ''} · {task.job_id}", "bold")
     about = [*view.reason(task), *([pairs(facts)] if (facts := [*view.people_facts(found.task)]) else [])]
     about += [_ticket(view, ticket) for ticket in found.tickets]
+    words = FailureFormatter(EventFormatter(view.localizer), view.now)
+    about += [cell(without_marks(line)) for one in found.failures for line in words.history(one)]
     pruned = [Text(view.phrase("events_pruned"))] if found.task.events_pruned else []
     if not found.events and not pruned:
         return Group(heading, *about, Text(view.phrase("baseline")))

@@ -30,6 +30,8 @@ MAX_QUERY_LENGTH = 200
 MAX_MATCHER_WORDS = 50
 """Number of words of a command whose lengths are limited: what follows is the reason of a mute."""
 MAX_PERIOD = timedelta(days=365)
+MAX_RESOLUTION_REASON = 300
+"""Maximum length of why somebody resolves a failure, in characters. The rest is cut off."""
 DEFAULT_FAILED_PERIOD, DEFAULT_STATS_PERIOD = timedelta(days=1), timedelta(days=7)
 
 
@@ -107,6 +109,13 @@ class Mutes(Query):
     """List the mutes."""
 
     ignored: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListOpen(Query):
+    """List the failures that are not over."""
+
+    tasks: TaskSelection = TaskSelection()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +206,16 @@ class ExtendMute:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResolveFailures:
+    """Close open failures by hand."""
+
+    restricted: ClassVar[bool] = True
+    wanted: str
+    """A job id or its beginning, or an instance."""
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mistake:
     """Words that are no command. `key` names a phrase, which takes the other fields."""
 
@@ -206,7 +225,7 @@ class Mistake:
     """A command that would be right, as it is typed."""
 
 
-Change = SubscribeTask | SubscribeToEvents | Unsubscribe | CreateMute | EndMute | ExtendMute
+Change = SubscribeTask | SubscribeToEvents | Unsubscribe | CreateMute | EndMute | ExtendMute | ResolveFailures
 """A command that changes something."""
 ChatCommand = Query | Change | Mistake
 
@@ -351,6 +370,15 @@ class _Arguments:
             raise self._mistake(f"mistake.missing.{self._command}")
         return self.rest()
 
+    def resolve(self) -> ResolveFailures:
+        """Take what to resolve, and perhaps a reason."""
+        if not self._words:
+            raise self._mistake("mistake.missing.resolve")
+        wanted, *reason = map(_folded, self._words)
+        if len(wanted) > MAX_QUERY_LENGTH:
+            raise self._mistake("mistake.long")
+        return ResolveFailures(wanted=wanted, reason=" ".join(reason)[:MAX_RESOLUTION_REASON] or None)
+
     def subscribe(self) -> SubscribeToEvents:
         """Take what to subscribe to, for the channel after the word `here`."""
         here, wanted = self._after_here()
@@ -451,6 +479,7 @@ _SYNTAX: Mapping[str, _Syntax] = MappingProxyType(
         ),
         "running": _Syntax(_QUERIES, "running", lambda words: Running(tasks=words.tasks())),
         "recent": _Syntax(_QUERIES, "recent", lambda words: Recent(tasks=words.tasks())),
+        "open": _Syntax(_QUERIES, "open", lambda words: ListOpen(tasks=words.tasks())),
         "task": _Syntax(_QUERIES, "task 31b8ae23", lambda words: DescribeTask(job_id=words.name())),
         "instance": _Syntax(
             _QUERIES, "instance gaussdb-prod-01", lambda words: DescribeInstance(instance=words.name())
@@ -463,6 +492,7 @@ _SYNTAX: Mapping[str, _Syntax] = MappingProxyType(
         "subscribe": _Syntax(_FOLLOWING, "subscribe prod-* failed", _Arguments.subscribe),
         "unsubscribe": _Syntax(_FOLLOWING, "unsubscribe prod-* failed", _Arguments.unsubscribe),
         "subscriptions": _Syntax(_FOLLOWING, "subscriptions", lambda words: Subscriptions(ignored=words.rest())),
+        "resolve": _Syntax(_ACTIONS, "resolve 31b8ae23 repeated by hand", _Arguments.resolve),
         "mute": _Syntax(_ACTIONS, "mute gaussdb-prod-01 2h resizing", _Arguments.mute),
         "unmute": _Syntax(_ACTIONS, "unmute gaussdb-prod-01", lambda words: EndMute(name=words.name())),
         "extend": _Syntax(_ACTIONS, "extend gaussdb-prod-01 1h", _Arguments.extension),

@@ -15,8 +15,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
 
+from notifier.core.causes import CauseCatalogue
 from notifier.core.delivery import Delivery, DeliveryState
 from notifier.core.events import EventType
+from notifier.core.fields import FIELDS, fields_of
+from notifier.core.matchers import Matcher, fits
 from notifier.core.model import ClosedFailure, Event, Task, id_of
 from notifier.core.outbox import ends
 from notifier.core.people import Acknowledgement
@@ -432,6 +435,15 @@ def covers(one: OpenFailure, event: Event) -> bool:
     return key_opened_by(event) == (one.operation, one.job_id) and happened(event) >= one.opened_at
 
 
+def episodes_of(found: Iterable[OpenFailure], events: Sequence[Event]) -> Sequence[OpenFailure]:
+    """Return the failures of an operation that have one of a task's events among theirs."""
+    return [one for one in found if any(covers(one, event) and _lasted_until(one, event) for event in events)]
+
+
+def _lasted_until(one: OpenFailure, event: Event) -> bool:
+    return not one.over or happened(event) <= happened(one.latest)
+
+
 def named(found: Iterable[OpenFailure], wanted: str, prefix: int = 1) -> Sequence[OpenFailure]:
     """Return the failures that a job id, its beginning of at least `prefix` characters, or an instance names."""
     listed = list(found)
@@ -445,6 +457,26 @@ def are_one(found: Sequence[OpenFailure], wanted: str) -> bool:
     """Return whether failures were named beyond doubt: by an instance, or by what begins one job id alone."""
     by_instance = all(wanted in _names(one) for one in found)
     return by_instance or len({one.latest.job_id for one in found}) == 1
+
+
+def chosen(
+    found: Iterable[OpenFailure],
+    *,
+    source: str | None = None,
+    instance: str | None = None,
+    match: Sequence[Matcher] = (),
+    catalogue: CauseCatalogue | None = None,
+) -> Sequence[OpenFailure]:
+    """Return the failures of a source and of an instance, by its id or a part of its name, that fit all matchers."""
+    fields = {matcher.field for matcher in match}.intersection(FIELDS)
+    part = (instance or "").casefold()
+    return [
+        one
+        for one in found
+        if (source is None or one.latest.source == source)
+        and any(part in name.casefold() for name in _names(one) or [""])
+        and all(fits(matcher, fields_of(one.latest, fields, catalogue)) for matcher in match)
+    ]
 
 
 def _names(one: OpenFailure) -> Collection[str]:

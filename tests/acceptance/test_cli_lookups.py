@@ -24,11 +24,13 @@ from notifier import people
 from notifier.cli.root import app
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, delivery_id
 from notifier.core.diff import RecordedTask, TaskWrite
+from notifier.core.events import EventType
+from notifier.core.failures import after_events
 from notifier.core.identity import DirectChannel
 from notifier.core.model import Event, Scope, Snapshot, Task, TaskStatus
 from notifier.core.outbox import Settlement
 from notifier.core.people import Person
-from notifier.core.routing import RoutedEvent
+from notifier.core.routing import Route, RoutedEvent, RoutingConfig
 from notifier.store.engine import admin_engine, open_store
 from notifier.store.sqlite_driver import connect
 from notifier.store.transaction import Transaction
@@ -1055,3 +1057,61 @@ def test_a_command_in_chinese_has_no_english_sentence(chinese: Run, command: str
     ours = re.sub(r"notifier [a-z-]+( [a-z]+)?( --[a-z-]+)*|GaussDB ReadOnlyAccess", "", ours)
     assert re.search(r"[\u4e00-\u9fff]", ours)
     assert not re.search(r"[A-Za-z']+ [a-z']+ [a-z']+", ours), ours
+
+
+# ---- open failures ----
+
+
+def open_failure(tx: Transaction) -> None:
+    """Two failures of one operation, which a route reminds of, and one that vanished from the list."""
+    reminding = RoutingConfig(routes=(Route(name="failures", channels=("dba",), remind=(timedelta(minutes=30),)),))
+    again = event_of(replace(FAILED, job_id="fa11ed00-0000-4000-8000-000000000002", ended_at=ENDED))
+    vanished = event_of(RUNNING, type=EventType.TASK_UNLISTED, occurrence="unlisted")
+    items = [
+        RoutedEvent(event=event, routes=("failures",), channels=("dba",))
+        for event in (event_of(FAILED), again, vanished)
+    ]
+    told = {item.event.id: item.channels for item in items}
+    tx.failures.save(after_events(items, {}, told, reminding, NOW))
+
+
+@pytest.fixture
+def failing(run: Run, tmp_path: Path) -> Run:
+    asyncio.run(fill(f"sqlite:///{tmp_path}/notifier.db", open_failure))
+    return run
+
+
+def test_open_lists_what_failed_and_is_not_over(failing: Run) -> None:
+    shown = " ".join(failing("open").stdout.split())
+    assert "failed" in shown
+    assert "2 times" in shown
+    assert "nobody takes care of it" in shown
+    assert "next reminder in 29 min" in shown or "next reminder in 30 min" in shown
+    found = document(failing("open", "--json"))["open"]
+    assert {(one["type"], one["failures"], one["state"]) for one in found} == {
+        ("task.failed", 2, "open"),
+        ("task.unlisted", 1, "open"),
+    }
+    assert found[0]["told"] == ["dba"]
+    assert document(failing("open", "--json", "--instance", "users"))["open"][0]["type"] == "task.unlisted"
+    assert document(failing("open", "--json", "--match", "gauss-users"))["open"][0]["type"] == "task.unlisted"
+    assert document(failing("open", "--json", "--match", "nothing-*", code=1)) == {"open": []}
+
+
+def test_resolve_closes_failures_and_explain_tells_of_it(failing: Run) -> None:
+    assert "no such thing" in failing("resolve", "no such thing", code=1).stdout
+    assert "Instance creation failed" in failing("resolve", "fa11ed00-", "--reason", "quota raised").stdout
+    (left,) = document(failing("open", "--json"))["open"]
+    assert left["type"] == "task.unlisted"
+    explained = " ".join(failing("explain", "fa11ed00-0000-4000-8000-000000000001").stdout.split())
+    assert "opened: Instance creation failed on [bold]gauss-orders (2 in all)" in explained
+    assert "resolved by" in explained
+    assert "quota raised" in explained
+    (told,) = document(failing("explain", "fa11ed00-0000-4000-8000-000000000001", "--json"))["failures"]
+    assert (told["state"], told["history"][-1]["reason"]) == ("resolved", "quota raised")
+    (action,) = document(failing("audit", "log", "--json"))["actions"]
+    assert action["verb"] == "resolve"
+
+
+def test_open_says_that_nothing_is_open(run: Run) -> None:
+    assert "Nothing is open" in run("open", code=1).stdout

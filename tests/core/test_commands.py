@@ -225,8 +225,8 @@ def test_every_example_is_a_command(text: str) -> None:
 
 def test_only_what_others_see_is_restricted() -> None:
     changes = {name: command for name, usage in USAGE.items() if isinstance(command := parse_command(usage), Change)}
-    assert {name for name, command in changes.items() if command.restricted} == {"mute", "unmute", "extend"}
-    assert changes.keys() - {"mute", "unmute", "extend"} == {"watch", "subscribe", "unsubscribe"}
+    assert {name for name, command in changes.items() if command.restricted} == {"mute", "unmute", "extend", "resolve"}
+    assert changes.keys() - {"mute", "unmute", "extend", "resolve"} == {"watch", "subscribe", "unsubscribe"}
     for text in ("subscribe here failed", "unsubscribe here all"):
         command = parse_command(text)
         assert isinstance(command, SubscribeToEvents | Unsubscribe)

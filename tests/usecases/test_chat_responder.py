@@ -27,12 +27,13 @@ from notifier.core.delivery import ThreadUpdate
 from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.errors import StoreUnreachable
 from notifier.core.events import EventType
+from notifier.core.failures import after_events
 from notifier.core.health_facts import ConfiguredSource, Expected
 from notifier.core.model import Event, Scope, Snapshot, Task, TaskStatus
 from notifier.core.mutes import Mute
 from notifier.core.people import Person
 from notifier.core.rota import DutyPerson, Rota, Rotation
-from notifier.core.routing import RoutedEvent
+from notifier.core.routing import RoutedEvent, RoutingConfig
 from notifier.http import HttpClient
 from notifier.integrations.slack import chat as slack
 from notifier.integrations.slack.chat import SlackChat, SlackChatRules
@@ -885,3 +886,55 @@ async def test_a_mute_that_cannot_be_is_explained(chat: ChatHarness, store: SqlS
     answer = await chat.type(text.replace("'", '"'))
     assert (answer.ok, without_marks(answer.title).startswith(title)) == (False, True), answer.title
     assert await store.read(lambda q: q.known_mutes()) == []
+
+
+# ---- open failures ----
+
+
+async def fail(store: SqlStore, *tasks: Task) -> None:
+    """Record open failures of these tasks."""
+    items = [RoutedEvent(event=make_event(task), routes=(), channels=("dba",)) for task in tasks]
+    told = {item.event.id: item.channels for item in items}
+    changed = after_events(items, {}, told, RoutingConfig(), START)
+    await store.transact(lambda tx: tx.failures.save(changed))
+
+
+async def test_open_lists_what_is_not_over_and_resolve_closes_it(chat: ChatHarness, store: SqlStore) -> None:
+    assert (await chat.type("open")).title == "Nothing is open"
+    other = make_task("0ther-1", instance_name="gauss-users", instance_id="in-2", fail_reason=None)
+    await fail(store, FAILED, other)
+    listed = await chat.type("open")
+    assert listed.title == "2 open, 0 acknowledged"
+    assert {row.subject for row in listed.rows} == {"prod/fa11ed-1", "prod/0ther-1"}
+    assert "nobody takes care of it" in without_marks(listed.rows[0].detail)
+    narrowed = await chat.type("open gauss-users")
+    assert [row.subject for row in narrowed.rows] == ["prod/0ther-1"]
+    await chat.click("acknowledge", FAILURE.id)
+    taken = await chat.type("open")
+    assert taken.title == "1 open, 1 acknowledged"
+    assert [row.emoji for row in taken.rows] == ["🔴", "✅"]
+    assert "alice takes care of it" in without_marks(taken.rows[1].detail)
+    resolved = await chat.type("resolve gauss-orders quota raised")
+    assert without_marks(resolved.title) == "✓ resolved: Instance creation failed on gauss-orders"
+    assert not (await chat.type("resolve gauss-orders")).ok
+    assert (await chat.type("open")).title == "1 open, 0 acknowledged"
+
+
+async def test_many_open_failures_are_listed_page_by_page(chat: ChatHarness, store: SqlStore) -> None:
+    tasks = [make_task(f"many-{n:02}", instance_name=f"gauss-{n:02}", instance_id=f"id-{n:02}") for n in range(23)]
+    await fail(store, *tasks)
+    first = await chat.type("open")
+    assert (len(first.rows), first.before, first.after) == (10, None, 10)
+    last = await chat.click("page_after", "20:open")
+    assert last
+    assert (len(last.rows), last.before, last.after) == (3, 10, None)
+
+
+async def test_resolving_is_for_those_who_may_change_things(chat: ChatHarness, store: SqlStore) -> None:
+    await fail(store, FAILED)
+    chat.allow = False
+    assert not (await chat.type("resolve gauss-orders")).ok
+    assert (await chat.type("open")).title == "1 open, 0 acknowledged"
+    chat.allow = True
+    await fail(store, make_task("fa11ed-2", instance_name="other", instance_id="in-9"))
+    assert "several jobs" in (await chat.type("resolve fa11")).title
