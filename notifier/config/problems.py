@@ -105,10 +105,17 @@ def _unknown_sources_of_reports(data: object) -> Iterator[tuple[Path, str]]:
 
 def _unknown_rotas(data: object) -> Iterator[tuple[Path, str]]:
     known = _names(data, "rotas")
-    for path, entry in _texts(data, "mention"):
+    for path, entry in (*_texts(data, "mention"), *_mentions_of_steps(data)):
         name = rota_named(entry)
         if name is not None and name not in known:
             yield path, f"no rota is called {name!r}. {did_you_mean(name, known, otherwise='Rotas')}"
+
+
+def _mentions_of_steps(data: object) -> Iterator[tuple[Path, str]]:
+    """Yield whom the steps of escalations mention."""
+    for path, escalation in _entries(data, "escalations"):
+        for place, step in _entries(escalation, "steps"):
+            yield from _listed(step, (*path, *place), "mention")
 
 
 def _unknown_escalations(data: object) -> Iterator[tuple[Path, str]]:
@@ -121,7 +128,8 @@ def _unknown_escalations(data: object) -> Iterator[tuple[Path, str]]:
 
 
 def _unknown_names_in_matchers(data: object) -> Iterator[tuple[Path, str]]:
-    for path, text in _texts(data, "match"):
+    reported = (found for path, report in _entries(data, "reports") for found in _listed(report, path, "match"))
+    for path, text in (*_texts(data, "match"), *reported):
         try:
             matcher = parse_matcher(text)
         except ValueError:

@@ -34,6 +34,16 @@ NAME_WIDTH = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MessageBar:
+    """A bar of a chart."""
+
+    label: str
+    n: int
+    percent: int
+    """Its length, in percent of the longest one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MessageSection:
     """Lines below a heading."""
 
@@ -43,6 +53,8 @@ class MessageSection:
     """Sentences with marks."""
     items: bool = True
     """Whether the lines are a list, of which each begins with a bullet where there are bullets."""
+    bars: tuple[MessageBar, ...] = ()
+    """What the lines draw in text, for a place that can draw better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +80,17 @@ class ReportFormatter:
         yield from self._listed("open", report.open_total, [self._failure(one) for one in report.open])
         yield from self._listed("backups", report.backups_total, [self._backup(one) for one in report.backups])
         if report.counts.failed:
-            yield self._section("failures", self._bars(report.bars), items=False)
+            bars = tuple(self._bars(report.bars))
+            lines = tuple(map(self._bar, bars))
+            yield MessageSection(heading=self._text("failures"), lines=lines, items=False, bars=bars)
         if len(report.operations) > 1 or report.other_operations:
             more = [self._more(report.other_operations)] if report.other_operations else []
             yield self._section("operations", [*map(self._operation, report.operations), *more])
         if report.slowest:
             yield self._section("slowest", [self._slow(one) for one in report.slowest])
         yield from self._listed("running", report.running_total, [self._running(one) for one in report.running])
-        if lines := list(self._messages()):
-            yield self._section("messages", lines)
+        if messages := list(self._messages()):
+            yield self._section("messages", messages)
 
     # -- parts --
 
@@ -96,17 +110,17 @@ class ReportFormatter:
         rate = self.localizer.share(counts.failed, counts.ended)
         return found + (self._text("rate", rate=rate) if counts.failed else "")
 
-    def _bars(self, bars: Sequence[ReportBar]) -> list[str]:
+    def _bars(self, bars: Sequence[ReportBar]) -> Iterator[MessageBar]:
         longest = max(bar.failed for bar in bars)
         zone = ZoneInfo(self.report.timezone)
         hours = self.report.until - self.report.since <= HOURLY_UP_TO
-        return [
-            self._bar(bar, longest, f"{bar.start.astimezone(zone):{'%H:%M' if hours else '%m-%d'}}") for bar in bars
-        ]
+        for bar in bars:
+            label = f"{bar.start.astimezone(zone):{'%H:%M' if hours else '%m-%d'}}"
+            yield MessageBar(label=label, n=bar.failed, percent=-(-100 * bar.failed // longest))
 
-    def _bar(self, bar: ReportBar, longest: int, label: str) -> str:
-        blocks = -(-bar.failed * BAR_WIDTH // longest)
-        return self._text("bar", label=quoted(label), bar="█" * blocks, n=bar.failed).replace("  ", " ")
+    def _bar(self, bar: MessageBar) -> str:
+        blocks = "█" * -(-bar.percent * BAR_WIDTH // 100)
+        return self._text("bar", label=quoted(bar.label), bar=blocks, n=bar.n).replace("  ", " ")
 
     def _operation(self, one: OperationCount) -> str:
         counts = self._counts(ReportCounts(completed=one.completed, failed=one.failed))
@@ -145,8 +159,8 @@ class ReportFormatter:
         length = self.localizer.window(timedelta(seconds=self.report.backup_seconds))
         yield MessageSection(heading=self._text(key, n=total, length=length), lines=(*lines, *more))
 
-    def _section(self, key: str, lines: Sequence[str], *, items: bool = True) -> MessageSection:
-        return MessageSection(heading=self._text(key), lines=tuple(lines), items=items)
+    def _section(self, key: str, lines: Sequence[str]) -> MessageSection:
+        return MessageSection(heading=self._text(key), lines=tuple(lines))
 
     def _more(self, n: int) -> str:
         return self.localizer.counted("report.more", n)

@@ -109,6 +109,10 @@ def test_an_address_is_a_secret(tmp_path: Path) -> None:
             "no rota is called 'dbs'. Did you mean dba?",
         ),
         (
+            "escalations: [{name: e, steps: [{after: 30m, channels: [hook], mention: ['@rota:dbs']}]}]\n" + WEEKLY,
+            "escalations[0].steps[0].mention[0]: no rota is called 'dbs'. Did you mean dba?",
+        ),
+        (
             "routes: [{name: r, channels: [ops], mention: ['@rota:dba']}]\n" + WEEKLY,
             "no channel of this route can mention",
         ),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 from factories import T0, make_event
 
+from notifier.core import reminders
 from notifier.core.calendars import CalendarEntry
+from notifier.core.escalations import Escalation, EscalationStep
 from notifier.core.rota import DutyPerson, Rota, Rotas, Rotation
 from notifier.core.routing import ChannelPolicy, Route, RoutingConfig, route_events
 from notifier.planning import announce
@@ -50,6 +53,12 @@ async def test_a_delivery_mentions_who_is_on_duty_when_it_is_planned(
 ) -> None:
     at = datetime.combine(T0.date(), time(12), tzinfo=UTC) + timedelta(weeks=weeks)
     assert await mentioned(store, routing("U0TEAM", "@rota:dba"), at) == expected
+
+
+async def test_a_step_of_an_escalation_mentions_who_is_on_duty(store: SqlStore) -> None:
+    step = EscalationStep(after=timedelta(minutes=30), channels=("dba",), mention=("@rota:dba",))
+    config = replace(routing(), escalations={"e": Escalation(name="e", steps=(step,))}, routes=())
+    assert await mentioned(store, reminders.with_steps(config), T0) == ("U0LI", "li@example.com")
 
 
 async def test_a_calendar_that_is_recorded_says_who_is_on_duty(store: SqlStore) -> None:

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from notifier.channels.templates import FilledTemplate
+from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.core.tickets import TicketLink, web_address
 from notifier.ports import RenderRequest
@@ -20,7 +21,7 @@ from notifier.wording.marks import quoted, split_marked, without_marks
 from notifier.wording.message import Fact, ListedInstance, Message, SummaryMessage
 from notifier.wording.reported import MessageSection
 from notifier.wording.sanitize import DETAIL_LIMIT, cut, one_line, strip_controls
-from notifier.wording.states import EventState
+from notifier.wording.states import EVENT_ROWS, EventState
 from notifier.wording.summary import SummaryFormatter
 
 MAIL_TITLE_LIMIT = 200
@@ -271,6 +272,9 @@ def _because(request: RenderRequest, localizer: Localizer, channel: str) -> str:
         names = '", "'.join(map(quoted, routes))
         what = _what(request.events, localizer)
         return localizer.counted("mail.because", len(routes), routes=names, what=what, channel=name)
+    if len(request.events) == 1 and request.events[0].type.traits.scheduled:
+        kind, _, about = request.events[0].about.partition(":")
+        return localizer.text(f"mail.because_{kind}", name=quoted(one_line(about)), channel=name)
     alerts = not any(event.task for event in request.events)
     return localizer.text("mail.because_alert" if alerts else "mail.because_direct", channel=name)
 
@@ -333,7 +337,8 @@ def _text_items(items: Iterable[Item]) -> Iterator[str]:
 
 def html_part(content: MailContent, localizer: Localizer) -> str:
     """Return the HTML part. It loads nothing from elsewhere; its links are those of the configuration."""
-    return _page().render(mail=content, language=localizer.language, text=localizer.text)
+    failed = EVENT_ROWS[EventType.TASK_FAILED].state.tone.badge
+    return _page().render(mail=content, language=localizer.language, text=localizer.text, failed=failed)
 
 
 @cache
