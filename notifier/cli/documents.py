@@ -15,7 +15,7 @@ from notifier.core.model import ChannelState, Event, SourceState, Task
 from notifier.core.mutes import Mute
 from notifier.core.people import Acknowledgement, Action, EventSubscription
 from notifier.core.routing import Otherwise, RoutedEvent, RouteVerdict
-from notifier.core.tickets import Ticket
+from notifier.core.tickets import Ticket, TicketFields
 from notifier.core.usual import Usual
 from notifier.lookup import Audit, ChannelRecord, EventRecord, TaskExplanation
 from notifier.mutes import EndedMute, MutePreview
@@ -268,11 +268,22 @@ def verdict(value: RouteVerdict) -> JsonDocument:
         "mention": list(value.route.mention),
         "stop": value.route.stop,
         "template": value.route.template,
+        "wait": value.route.wait.total_seconds() if value.route.wait else None,
+        "group_by": list(value.route.group_by),
+        "repeats": value.route.repeats.total_seconds() if value.route.repeats else None,
+        "remind": [wait.total_seconds() for wait in value.route.remind],
+        "escalate": value.route.escalate,
+        "ticket": _wanted_ticket(value.route.ticket) if value.route.ticket else None,
         "window": _window(value) if value.route.active else None,
         "failed_matcher": str(failed) if failed else None,
         "actual": value.actual,
         "skipped_by": value.skipped_by,
     }
+
+
+def _wanted_ticket(value: TicketFields) -> JsonDocument:
+    known = {"priority": value.priority, "assignee": value.assignee, "project": value.project}
+    return known | {"labels": list(value.labels), "fields": dict(value.fields)}
 
 
 def _window(value: RouteVerdict) -> JsonDocument:

@@ -40,10 +40,10 @@ def explain(
 ) -> None:
     """Explain a failure, and why each channel was notified of each change of the task or not.
 
-    --json: {"task": {…}, "events_pruned", "events": [{event, routes_now: [{route, matched, channels, severity, mention,
-    failed_matcher, actual, skipped_by}], channels: [{channel, planned, delivery, attempts: [{number, started_at,
-    finished_at, outcome, reason, reply, doubt}]}]}], "tickets": [{channel, label, url, state, closed_at, closed_by,
-    follows}], "failures": […]}; see `notifier open --help` for the keys of a failure.
+    --json: {"task": {…}, "events_pruned", "events": [{event, routes_now: [as the routes of notifier route], channels:
+    [{channel, planned, delivery, attempts: [{number, started_at, finished_at, outcome, reason, reply, doubt}]}]}],
+    "tickets": [{channel, label, url, state, closed_at, closed_by, follows}], "failures": […]}; see
+    `notifier open --help` for the keys of a failure.
     """
     config = load_outline(ctx)
     view = view_for(config)

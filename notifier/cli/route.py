@@ -55,8 +55,9 @@ def route(
     For example: notifier route type=task.failed source=prod. Fields that are not given are empty, but what follows
     from the type and from the configuration of the source. Exits with 1 when the event would reach no channel.
     --json: {"event": {field: value}, "at", "routes": [{route, matched, channels, severity, mention, stop, template,
+    wait, group_by, repeats, remind, escalate, ticket: {priority, assignee, project, labels, fields},
     window: {active, open, otherwise, opens_at}, failed_matcher, actual, skipped_by}], "channels": […],
-    "held": {channel: until}, "dropped": […]}.
+    "held": {channel: until}, "dropped": […]}. Times to wait are in seconds.
     """
     if bool(fields) == bool(task):
         raise typer.BadParameter("give the event's fields, for example type=task.failed, or --task JOB_ID")

@@ -29,6 +29,9 @@ def _extras(view: View, verdict: RouteVerdict) -> str:
         view.phrase("route.template", name=route.template) if route.template else "",
         view.phrase("route.ticket", wanted=_ticket(route.ticket)) if route.ticket else "",
         _collected(view, route),
+        view.phrase("route.repeats", length=format_duration(route.repeats)) if route.repeats else "",
+        view.phrase("route.reminds", waits=_waits(route)) if route.remind else "",
+        view.phrase("route.escalates", name=route.escalate) if route.escalate else "",
         "stop" if route.stop else "",
     ]
     found = ", ".join(filter(None, extras))
@@ -51,6 +54,10 @@ def _ticket(wanted: TicketFields) -> str:
     known = {"priority": wanted.priority, "assignee": wanted.assignee, "project": wanted.project}
     labels = {"labels": ",".join(wanted.labels)}
     return " ".join(f"{name}={value}" for name, value in (known | labels | dict(wanted.fields)).items() if value)
+
+
+def _waits(route: Route) -> str:
+    return ", ".join(map(format_duration, route.remind))
 
 
 def _collected(view: View, route: Route) -> str:

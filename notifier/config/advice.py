@@ -254,7 +254,7 @@ def _silent_people(config: Config) -> Iterable[str]:
     """Return warnings about people of rotas whom no channel of a route that mentions the rota can mention."""
     channels = {channel.name: channel for channel in config.channels}
     for route in config.routes:
-        leading = [channels[name] for name in route.channels if name in channels]
+        leading = [channels[name] for name in route.all_channels if name in channels]
         for name in filter(None, map(rota_named, route.mention)):
             rota = config.rotas_by_name.get(name)
             for person in rota.people if rota else ():

@@ -9,7 +9,7 @@ import operator
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from notifier.core import patterns
 from notifier.core.fields import CLOSED_FIELDS, FIELDS, LABEL_PREFIX, NUMBER_FIELDS, OPERATION_KINDS
@@ -199,6 +199,19 @@ def first_misfit(match: Iterable[Matcher], fields: Mapping[str, str]) -> Matcher
     return None
 
 
+def fitting(match: Iterable[Matcher]) -> Callable[[Mapping[str, str]], bool]:
+    """Return what tells whether the fields of an event satisfy all of these matchers, for many events."""
+    tests = [(matcher.field, _comparison(matcher)) for matcher in match]
+
+    def fits_all(fields: Mapping[str, str]) -> bool:
+        for field, compare in tests:  # noqa: SIM110 - a generator takes twice the time
+            if not compare(fields.get(field, "")):
+                return False
+        return True
+
+    return fits_all
+
+
 Comparison = Callable[[str], bool]
 
 
@@ -247,7 +260,7 @@ def is_glob(value: str) -> bool:
 
 def _glob(value: str) -> Comparison:
     if not is_glob(value):
-        return lambda actual: actual == value
+        return partial(operator.eq, value)
     pattern = re.compile(_glob_pattern(value), re.DOTALL)
     return lambda actual: pattern.fullmatch(actual) is not None
 

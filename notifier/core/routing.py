@@ -1,7 +1,7 @@
 """Which channels an event goes to, and why not to the others."""
 
 import functools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -13,7 +13,7 @@ from notifier.core.escalations import Escalation
 from notifier.core.events import EventType
 from notifier.core.fields import FIELDS, fields_of
 from notifier.core.identity import DirectChannel
-from notifier.core.matchers import Matcher, first_misfit, value_of
+from notifier.core.matchers import Matcher, first_misfit, fitting, value_of
 from notifier.core.model import Event
 from notifier.core.rota import Rotas, rota_named
 from notifier.core.severity import Severity, worst
@@ -329,7 +329,8 @@ def route_events(
     catalogue is asked where a matcher is about a cause or an error code; without it no cause is known.
     """
     matched = {matcher.field for route in routes for matcher in route.match}.intersection(FIELDS)
-    return tuple(_routed(event, fields_of(event, matched, catalogue), routes) for event in events)
+    tests = [(route, fitting(route.match)) for route in routes]
+    return tuple(_routed(event, fields_of(event, matched, catalogue), tests) for event in events)
 
 
 def with_people_on_duty(routing: RoutingConfig, rotas: Rotas, now: datetime) -> RoutingConfig:
@@ -394,10 +395,12 @@ def _routing_of(item: RoutedEvent, routes: Sequence[Route]) -> DeliveryRouting:
     )
 
 
-def _routed(event: Event, fields: Mapping[str, str], routes: Sequence[Route]) -> RoutedEvent:
+def _routed(
+    event: Event, fields: Mapping[str, str], tests: Sequence[tuple[Route, Callable[[Mapping[str, str]], bool]]]
+) -> RoutedEvent:
     taking: list[Route] = []
-    for route in routes:
-        if first_misfit(route.match, fields) is None:
+    for route, fits in tests:
+        if fits(fields):
             taking.append(route.at(event.observed_at))
             if route.stop:
                 break

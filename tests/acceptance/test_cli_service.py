@@ -344,12 +344,16 @@ def test_route_shows_what_a_route_wants_of_messages(tmp_path: Path) -> None:
         {"name": "desk", "kind": "roundup", "url": f"{NOWHERE}/", "user": "u", "password": "p"},
     ]
     route = {"name": "all", "channels": ["mail", "desk"], "template": "night", "wait": "5m", "group_by": ["instance"]}
-    ticket = {"ticket": {"priority": "urgent", "labels": ["a", "b"]}}
+    ticket = {"ticket": {"priority": "urgent", "labels": ["a", "b"]}, "repeats": "6h", "remind": ["30m", "2h"]}
     folder = configured(tmp_path, NO_CLOUD, channels=channels, routes=[route | ticket | WORK | {"otherwise": "drop"}])
     shown = " ".join(invoke("route", "type=task.failed", "--at", "2026-11-28", cwd=folder, code=1).stdout.split())
     window = "outside weekdays 09:00-18:00 Asia/Shanghai, dropped"
-    assert f"({window}, template night, ticket priority=urgent labels=a,b, collected for 5m by instance)" in shown
+    assert f"({window}, template night, ticket priority=urgent labels=a,b, collected for 5m by instance" in shown
+    assert "by instance, repeats counted for 6h, reminds after 30m, 2h)" in shown
     found = json.loads(invoke("route", "type=task.failed", "--at", "2026-11-28", "--json", cwd=folder, code=1).stdout)
+    wanted = {"wait": 300, "group_by": ["instance"], "repeats": 21600, "remind": [1800, 7200], "escalate": None}
+    assert {name: found["routes"][0][name] for name in wanted} == wanted
+    assert found["routes"][0]["ticket"]["labels"] == ["a", "b"]
     assert (found["channels"], found["held"], found["dropped"]) == ([], {}, ["mail", "desk"])
     assert found["routes"][0]["window"] == {
         "active": "weekdays 09:00-18:00 Asia/Shanghai",
