@@ -336,6 +336,8 @@ class DeliveryFilter:
     """A delivery id or its beginning."""
     dismissed: bool | None = None
     """True for those that a person dismissed, False for all others."""
+    held: bool | None = None
+    """True for those that a rule holds now, False for all others."""
     limit: int = 50
 
 

@@ -38,9 +38,9 @@ def poll(
 ) -> None:
     """Poll every source once and deliver all that is due, then exit: for cron.
 
-    Exits with 0 when every source was polled and everything was delivered; with 1 when deliveries are pending, parked
-    (their channel is misconfigured), or dead and not dismissed; with the code of the gravest error when a source could
-    not be polled. A source that fails does not prevent the poll of others.
+    Exits with 0 when every source was polled and all was delivered that no rule holds; with 1 when deliveries are
+    pending, parked (their channel is misconfigured), or dead and not dismissed; with the code of the gravest error when
+    a source could not be polled. A source that fails does not prevent the poll of others.
     --json: {"polls", "events", "deliveries", "failures", "errors": […], "waiting": {"pending", "parked", "dead"}}.
     """
     config = load_config(ctx)
@@ -64,10 +64,10 @@ async def _poll(config: Config, *, deliver: bool) -> tuple[Summary, Mapping[str,
 
 
 def _count_waiting(q: Queries) -> Mapping[str, int]:
-    """Count the deliveries that have not arrived, by state: at most `MAX_COUNTED` of each."""
+    """Count the deliveries that have not arrived and that no rule holds, by state: at most `MAX_COUNTED` of each."""
     states = (DeliveryState.PENDING, DeliveryState.PARKED, DeliveryState.DEAD)
     return {
-        str(state): len(q.deliveries(DeliveryFilter(state=state, dismissed=False, limit=MAX_COUNTED)))
+        str(state): len(q.deliveries(DeliveryFilter(state=state, dismissed=False, held=False, limit=MAX_COUNTED)))
         for state in states
     }
 

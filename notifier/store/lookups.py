@@ -337,6 +337,8 @@ def _delivery_parameters(wanted: DeliveryFilter) -> dict[str, object]:
         "channel": wanted.channel,
         "dismissed": wanted.dismissed or None,
         "undismissed": wanted.dismissed is False or None,
+        "held": wanted.held or None,
+        "unheld": wanted.held is False or None,
         "id": wanted.id,
         "event_ids": wanted.event_ids,
     }

@@ -241,7 +241,7 @@ FROM attempts
 WHERE attempts.delivery_id = deliveries.id ORDER BY attempts.number DESC
  LIMIT 1) AS reply
 FROM deliveries
-WHERE /*if state*/(deliveries.state = %(state)s::VARCHAR)/*end*/ AND /*if channel*/(deliveries.channel = %(channel)s::VARCHAR)/*end*/ AND /*if dismissed*/(deliveries.dismissed_at IS NOT NULL)/*end*/ AND /*if undismissed*/(deliveries.dismissed_at IS NULL)/*end*/ AND /*if id*/(substr(deliveries.id, 1, length(%(id)s::VARCHAR)) = %(id)s::VARCHAR AND true)/*end*/ AND /*if event_ids*/(deliveries.id IN (SELECT delivery_events.delivery_id
+WHERE /*if state*/(deliveries.state = %(state)s::VARCHAR)/*end*/ AND /*if channel*/(deliveries.channel = %(channel)s::VARCHAR)/*end*/ AND /*if dismissed*/(deliveries.dismissed_at IS NOT NULL)/*end*/ AND /*if undismissed*/(deliveries.dismissed_at IS NULL)/*end*/ AND /*if held*/(deliveries.rule IS NOT NULL AND deliveries.state = 'pending')/*end*/ AND /*if unheld*/(deliveries.rule IS NULL OR deliveries.state != 'pending')/*end*/ AND /*if id*/(substr(deliveries.id, 1, length(%(id)s::VARCHAR)) = %(id)s::VARCHAR AND true)/*end*/ AND /*if event_ids*/(deliveries.id IN (SELECT delivery_events.delivery_id
 FROM delivery_events
 WHERE delivery_events.event_id = ANY (%(event_ids)s::VARCHAR[])))/*end*/ ORDER BY deliveries.seq DESC
  LIMIT %(limit)s::INTEGER;
@@ -250,7 +250,7 @@ WHERE delivery_events.event_id = ANY (%(event_ids)s::VARCHAR[])))/*end*/ ORDER B
 -- gives: id
 SELECT deliveries.id
 FROM deliveries
-WHERE /*if state*/(deliveries.state = %(state)s::VARCHAR)/*end*/ AND /*if channel*/(deliveries.channel = %(channel)s::VARCHAR)/*end*/ AND /*if dismissed*/(deliveries.dismissed_at IS NOT NULL)/*end*/ AND /*if undismissed*/(deliveries.dismissed_at IS NULL)/*end*/ AND /*if id*/(substr(deliveries.id, 1, length(%(id)s::VARCHAR)) = %(id)s::VARCHAR AND true)/*end*/ AND /*if event_ids*/(deliveries.id IN (SELECT delivery_events.delivery_id
+WHERE /*if state*/(deliveries.state = %(state)s::VARCHAR)/*end*/ AND /*if channel*/(deliveries.channel = %(channel)s::VARCHAR)/*end*/ AND /*if dismissed*/(deliveries.dismissed_at IS NOT NULL)/*end*/ AND /*if undismissed*/(deliveries.dismissed_at IS NULL)/*end*/ AND /*if held*/(deliveries.rule IS NOT NULL AND deliveries.state = 'pending')/*end*/ AND /*if unheld*/(deliveries.rule IS NULL OR deliveries.state != 'pending')/*end*/ AND /*if id*/(substr(deliveries.id, 1, length(%(id)s::VARCHAR)) = %(id)s::VARCHAR AND true)/*end*/ AND /*if event_ids*/(deliveries.id IN (SELECT delivery_events.delivery_id
 FROM delivery_events
 WHERE delivery_events.event_id = ANY (%(event_ids)s::VARCHAR[])))/*end*/ ORDER BY deliveries.seq;
 -- name: events_of_deliveries

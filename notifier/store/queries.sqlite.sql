@@ -242,7 +242,7 @@ FROM attempts
 WHERE attempts.delivery_id = deliveries.id ORDER BY attempts.number DESC
  LIMIT 1 OFFSET 0) AS reply
 FROM deliveries
-WHERE /*if state*/(deliveries.state = :state)/*end*/ AND /*if channel*/(deliveries.channel = :channel)/*end*/ AND /*if dismissed*/(deliveries.dismissed_at IS NOT NULL)/*end*/ AND /*if undismissed*/(deliveries.dismissed_at IS NULL)/*end*/ AND /*if id*/(substr(deliveries.id, 1, length(:id)) = :id AND deliveries.id BETWEEN :id AND :id || char(1114111))/*end*/ AND /*if event_ids*/(deliveries.id IN (SELECT delivery_events.delivery_id
+WHERE /*if state*/(deliveries.state = :state)/*end*/ AND /*if channel*/(deliveries.channel = :channel)/*end*/ AND /*if dismissed*/(deliveries.dismissed_at IS NOT NULL)/*end*/ AND /*if undismissed*/(deliveries.dismissed_at IS NULL)/*end*/ AND /*if held*/(deliveries.rule IS NOT NULL AND deliveries.state = 'pending')/*end*/ AND /*if unheld*/(deliveries.rule IS NULL OR deliveries.state != 'pending')/*end*/ AND /*if id*/(substr(deliveries.id, 1, length(:id)) = :id AND deliveries.id BETWEEN :id AND :id || char(1114111))/*end*/ AND /*if event_ids*/(deliveries.id IN (SELECT delivery_events.delivery_id
 FROM delivery_events
 WHERE delivery_events.event_id IN (SELECT value FROM json_each(:event_ids))))/*end*/ ORDER BY deliveries.seq DESC
  LIMIT :limit OFFSET 0;
@@ -251,7 +251,7 @@ WHERE delivery_events.event_id IN (SELECT value FROM json_each(:event_ids))))/*e
 -- gives: id
 SELECT deliveries.id
 FROM deliveries
-WHERE /*if state*/(deliveries.state = :state)/*end*/ AND /*if channel*/(deliveries.channel = :channel)/*end*/ AND /*if dismissed*/(deliveries.dismissed_at IS NOT NULL)/*end*/ AND /*if undismissed*/(deliveries.dismissed_at IS NULL)/*end*/ AND /*if id*/(substr(deliveries.id, 1, length(:id)) = :id AND deliveries.id BETWEEN :id AND :id || char(1114111))/*end*/ AND /*if event_ids*/(deliveries.id IN (SELECT delivery_events.delivery_id
+WHERE /*if state*/(deliveries.state = :state)/*end*/ AND /*if channel*/(deliveries.channel = :channel)/*end*/ AND /*if dismissed*/(deliveries.dismissed_at IS NOT NULL)/*end*/ AND /*if undismissed*/(deliveries.dismissed_at IS NULL)/*end*/ AND /*if held*/(deliveries.rule IS NOT NULL AND deliveries.state = 'pending')/*end*/ AND /*if unheld*/(deliveries.rule IS NULL OR deliveries.state != 'pending')/*end*/ AND /*if id*/(substr(deliveries.id, 1, length(:id)) = :id AND deliveries.id BETWEEN :id AND :id || char(1114111))/*end*/ AND /*if event_ids*/(deliveries.id IN (SELECT delivery_events.delivery_id
 FROM delivery_events
 WHERE delivery_events.event_id IN (SELECT value FROM json_each(:event_ids))))/*end*/ ORDER BY deliveries.seq;
 -- name: events_of_deliveries

@@ -372,6 +372,8 @@ _DELIVERY_CONDITIONS = (
     _equal(deliveries.c.channel),
     optional("dismissed", deliveries.c.dismissed_at.is_not(None)),
     optional("undismissed", deliveries.c.dismissed_at.is_(None)),
+    optional("held", deliveries.c.rule.is_not(None), deliveries.c.state == DeliveryState.PENDING),
+    optional("unheld", or_(deliveries.c.rule.is_(None), deliveries.c.state != DeliveryState.PENDING)),
     optional("id", *_begins(deliveries.c.id)),
     optional("event_ids", deliveries.c.id.in_(_about_events)),
 )

@@ -42,6 +42,7 @@ HOSTILE = (
     "[bold red]x[/bold red] [link=http://evil.example]y[/link] \x1b[31m\x1b]0;title\x07 \u202ereversed :boom: \r\nz"
 )
 VIEW = View(localizer=Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai")), now=START, width=80)
+CHINESE = replace(VIEW, localizer=Localizer(language="zh", timezone=ZoneInfo("Asia/Shanghai")))
 
 TASK = Task(
     source="prod",
@@ -169,6 +170,31 @@ def test_a_delivery_that_may_have_arrived_is_marked(state: DeliveryState, outcom
     for shown in (VIEW.deliveries([delivery]), channel_account(VIEW, account)):
         assert ("may have arrived" in printed(shown, width=200)) is said
     assert documents.delivery(delivery)["doubtful"] is outcome_unknown
+
+
+@pytest.mark.parametrize(
+    ("view", "state", "until", "why"),
+    [
+        (VIEW, "held", "sent in 3 h", "the budget of 20/h is used up"),
+        (CHINESE, "已暂存", "3 小时后发送", "通知已达上限 20/h"),
+    ],
+)
+def test_a_held_delivery_is_shown_with_its_rule_and_until_when(view: View, state: str, until: str, why: str) -> None:
+    until_then = START + timedelta(hours=3)
+    delivery = replace(
+        DELIVERY,
+        state=DeliveryState.PENDING,
+        settled_at=None,
+        rule="budget:20/h",
+        reason="the budget of 20/h is used up",
+        available_at=until_then,
+    )
+    account = ChannelRecord(channel="dba", planned=True, delivery=delivery)
+    shown = printed(channel_account(view, account), width=200)
+    assert all(part in shown for part in (state, until, why)), shown
+    listed = printed(view.deliveries([delivery]), width=200)
+    assert all(part in listed for part in (state, why)), listed
+    assert documents.delivery(delivery)["rule"] == "budget:20/h"
 
 
 def test_a_finding_that_is_well_may_still_have_advice() -> None:

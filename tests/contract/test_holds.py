@@ -236,6 +236,17 @@ async def test_what_is_held_is_no_backlog(store: SqlStore) -> None:
     assert backlog.reason is None
 
 
+async def test_what_is_held_can_be_listed_by_itself(store: SqlStore) -> None:
+    await put(store, one := held(event_of("a")), other := make_delivery(event_of("b"), attempt=0))
+
+    async def listed(*, held: bool) -> list[str]:
+        wanted = DeliveryFilter(state=DeliveryState.PENDING, held=held)
+        return [each.id for each in await store.read(lambda q: q.deliveries(wanted))]
+
+    assert await listed(held=True) == [one.id]
+    assert await listed(held=False) == [other.id]
+
+
 async def test_a_digest_wants_what_the_routes_of_its_events_want(store: SqlStore) -> None:
     loud = DeliveryRouting(routes=("failures",), severity=Severity.ERROR, mention=("@dba",))
     quiet = DeliveryRouting(routes=("all",))
