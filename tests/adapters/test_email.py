@@ -276,7 +276,8 @@ class TestMessage:
             page = Page(part(mail, "html"))
             shown = "".join([page.text.casefold(), *map(str.casefold, page.links)])
             words = part(mail, "plain").replace("`", "").casefold().split()
-            assert [word for word in words if word not in shown and word not in ("--", "·")] == []
+            drawn = [word for word in words if set(word) == {"█"}]  # the page has cells of a table for them
+            assert [word for word in words if word not in (*drawn, "--", "·") and word not in shown] == []
             assert mail["X-GaussDB-Severity"] == (severity or event.severity)
 
     def test_names_and_long_lists_are_read_back_as_configured(self) -> None:
