@@ -204,10 +204,14 @@ def _login(answers: InitAnswers) -> list[str]:
 _ROUTES: tuple[tuple[str, str, tuple[ChannelKind, ...]], ...] = (
     (
         "failures",
-        "type=~task[.](failed|stalled|overdue|missing)",
+        "type in [task.failed, task.stalled, task.overdue, task.missing]",
         ("slack", *CHAT_KINDS, "email", "console", "webhook"),
     ),
-    ("live-messages", "type=~task[.](started|progressed|completed|restarted|unlisted)", ("slack",)),
+    (
+        "live-messages",
+        "type in [task.started, task.progressed, task.completed, task.restarted, task.unlisted]",
+        ("slack",),
+    ),
     ("everything", "", ("console", "webhook")),
 )
 """Name, matcher and kinds of channels. Failures go everywhere, other events only where they interrupt nobody."""

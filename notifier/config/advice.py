@@ -45,7 +45,7 @@ def warnings(config: Config, at: datetime) -> Iterable[str]:
         ):
             yield (
                 f"The channel {channel.name} will never open a ticket: no route sends failures there."
-                ' Add one with match: ["type=~task.(failed|stalled|unlisted)"].'
+                ' Add one with match: ["type in [task.failed, task.stalled, task.unlisted]"].'
             )
     yield from _unacknowledged(config, scopes)
     yield from _unreachable_routes(config)
