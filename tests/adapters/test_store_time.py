@@ -99,7 +99,7 @@ async def waits(store: SqlStore) -> dict[str, timedelta]:
     """Return how much longer everything waits, by the store's time."""
     at = await now(store)
     deliveries = await store.read(lambda q: q.deliveries(DeliveryFilter()))
-    mutes = await store.read(lambda q: q.mutes(at - timedelta(days=999)))
+    mutes = await store.read(lambda q: q.known_mutes())
     sources = await store.read(lambda q: q.source_states())
     channels = await store.transact(lambda tx: {"open": tx.channels.health("dba").open_until})
     found: dict[str, datetime | None] = {f"delivery {d.state}": d.available_at for d in deliveries}
