@@ -1,7 +1,7 @@
 """The section `mutes`: maintenance windows that the configuration defines."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Self
 from zoneinfo import ZoneInfo
 
@@ -31,6 +31,10 @@ def _moment(value: object) -> WrittenTime:
         raise FixedMessageError(f"is no time; {_WRITTEN}.") from None
     if not re.fullmatch(DATE_PATTERN, written.day):
         raise FixedMessageError(f"has no date; {_WRITTEN}.")
+    try:
+        date.fromisoformat(written.day)
+    except ValueError:
+        raise ValueError(f"there is no day {written.day}.") from None
     return written
 
 

@@ -275,6 +275,8 @@ def _because(request: RenderRequest, localizer: Localizer, channel: str) -> str:
     if len(request.events) == 1 and request.events[0].type.traits.scheduled:
         kind, _, about = request.events[0].about.partition(":")
         return localizer.text(f"mail.because_{kind}", name=quoted(one_line(about)), channel=name)
+    if all(event.mute for event in request.events):
+        return localizer.text("mail.because_mute", channel=name)
     alerts = not any(event.task for event in request.events)
     return localizer.text("mail.because_alert" if alerts else "mail.because_direct", channel=name)
 
