@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 
-from notifier.core.fields import FIELDS, fields_of
-from notifier.core.matchers import Matcher, first_misfit, parse_matchers
+from notifier.core.fields import CLOSED_FIELDS, FIELDS, fields_of
+from notifier.core.matchers import Matcher, fitting, parse_matchers
 from notifier.core.model import Event
 from notifier.core.outbox import concerns_subscribers
 from notifier.core.people import EventSubscription
@@ -66,14 +66,6 @@ def subscription_id(channel: str, matchers: Iterable[Matcher]) -> str:
     return sha256(facts.encode("utf-8", "surrogatepass")).hexdigest()[:10]
 
 
-def wants(matchers: Sequence[Matcher], event: Event, fields: Mapping[str, str]) -> bool:
-    """Return whether a subscription with these matchers is about an event, whose fields are given.
-
-    One that names no kind of event is about the ends of tasks and what needs care, not about every step of a task.
-    """
-    return (names_kind(matchers) or _matters(event)) and first_misfit(matchers, fields) is None
-
-
 def names_kind(matchers: Iterable[Matcher]) -> bool:
     """Return whether a subscription says itself which kinds of events it is about."""
     return any(matcher.field in _KINDS for matcher in matchers)
@@ -95,14 +87,32 @@ def with_subscriptions(
     for one in filter(is_readable, subscriptions):
         wanted.setdefault(read_filter(one.matchers), []).append(one.channel)
     named = {matcher.field for matchers in wanted for matcher in matchers}.intersection(FIELDS)
+    filters = [(_Filter(matchers), channels) for matchers, channels in wanted.items()]
     added: list[RoutedEvent] = []
     for item in routed:
-        fields = fields_of(item.event, named, routing.catalogue)
-        fitting = (channels for matchers, channels in wanted.items() if wants(matchers, item.event, fields))
-        places = dict.fromkeys(channel for channels in fitting for channel in channels)
+        fields, matters = fields_of(item.event, named, routing.catalogue), _matters(item.event)
+        wanting = (channels for one, channels in filters if one.wants(fields, matters=matters))
+        places = dict.fromkeys(channel for channels in wanting for channel in channels)
         more = [channel for place in places for channel in _reaching(place, item, routing)]
         added.append(replace(item, channels=(*item.channels, *more)) if more else item)
     return tuple(added)
+
+
+class _Filter:
+    """The matchers of a subscription, prepared for many events.
+
+    One that names no kind of event is about the ends of tasks and what needs care, not about every step of a task.
+    """
+
+    __slots__ = ("_names_kind", "_satisfied")
+
+    def __init__(self, matchers: Sequence[Matcher]) -> None:
+        self._names_kind = names_kind(matchers)
+        self._satisfied = fitting(sorted(matchers, key=lambda matcher: matcher.field not in CLOSED_FIELDS))
+
+    def wants(self, fields: Mapping[str, str], *, matters: bool) -> bool:
+        """Return whether it is about an event. `matters` is whether subscribers who name no kind get its kind."""
+        return (matters or self._names_kind) and self._satisfied(fields)
 
 
 def _reaching(place: str, item: RoutedEvent, routing: RoutingConfig) -> Sequence[str]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from notifier.core.causes import Cause, CauseCatalogue, Retryable
 from notifier.core.events import EventType
 from notifier.core.fields import CLOSED_FIELDS, FIELDS, NUMBER_FIELDS, OPERATION_KINDS, fields_of, operation_kind
-from notifier.core.matchers import Matcher, first_misfit, fits, parse_matcher, parse_matchers
+from notifier.core.matchers import Matcher, first_misfit, fits, fitting, parse_matcher, parse_matchers
 from notifier.wording.operations import OPERATIONS
 
 QUOTA = Cause(id="quota", match=("quota",), means={"en": "Too few."}, do={}, retry=Retryable.AFTER)
@@ -312,3 +312,14 @@ def test_any_typed_text_is_matchers_or_a_value_error(text: str) -> None:
 def test_closed_fields_are_fields_and_numbers_too() -> None:
     assert {*CLOSED_FIELDS, *NUMBER_FIELDS} <= set(FIELDS)
     assert set(CLOSED_FIELDS["type"]) == set(EventType)
+
+
+@pytest.mark.parametrize(
+    "text", ["failed prod-*", "label.team=a", "source!=prod status=failed", "duration>5m progress<50"]
+)
+@pytest.mark.parametrize("instance", ["prod-1", "other", ""])
+def test_prepared_matchers_judge_as_they_do_one_by_one(text: str, instance: str) -> None:
+    match = parse_matchers(text)
+    known = {"instance": instance, "status": "failed", "duration": "10m", "progress": "7"}
+    seen = dict.fromkeys(FIELDS, "") | known
+    assert fitting(match)(seen) is (first_misfit(match, seen) is None)
