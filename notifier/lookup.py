@@ -12,17 +12,20 @@ from notifier.core.calendars import CalendarEntry, days_of
 from notifier.core.causes import CauseCatalogue
 from notifier.core.delivery import Attempt, Delivery
 from notifier.core.events import EventType
+from notifier.core.expectations import SEEN_WITHIN, Judged, MissingRules, SeenRun, expected_runs
 from notifier.core.failures import OpenFailure, episodes_of
 from notifier.core.health import HealthReport, judge
 from notifier.core.health_facts import ConfiguredSource, Expected, HealthFacts
 from notifier.core.matchers import Matcher
-from notifier.core.model import ChannelState, Event, SourceState, Task
+from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus
 from notifier.core.mutes import HeldBack, Mute
 from notifier.core.people import Action, EventSubscription
 from notifier.core.rota import Duty, Rota, Rotas
 from notifier.core.routing import Route, RoutedEvent, RouteVerdict, calendars_of, explain_routes, with_holidays
 from notifier.core.tickets import Ticket, operation_of_task
-from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter
+from notifier.core.usual import Runs
+from notifier.core.usual_memory import UsualMemory
+from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter, TaskStatistics
 
 
 class CalendarReads(Protocol):
@@ -32,7 +35,28 @@ class CalendarReads(Protocol):
         """Return the entries of the last good copies of calendars, by name."""
 
 
-class Lookup(CalendarReads, Protocol):
+class RunReads(Protocol):
+    """Reads of recorded runs."""
+
+    def now(self) -> datetime:
+        """Return the time of the database."""
+
+    def runs(self, source: str, name: str) -> Runs:
+        """Return the latest completed runs of an operation."""
+
+    def seen_runs(self, source: str, since: datetime) -> Sequence[SeenRun]:
+        """Return the tasks of a source that have changed since a time, the latest ones."""
+
+    def source_states(self) -> Sequence[SourceState]:
+        """Return every source ever polled, by name, without the counts of its tasks."""
+
+    def statistics(
+        self, since: datetime | None = None, *, name: str | None = None, instance: str | None = None
+    ) -> Sequence[TaskStatistics]:
+        """Count tasks by name, the most frequent first, with the distribution of their durations."""
+
+
+class Lookup(CalendarReads, RunReads, Protocol):
     """The reads that queries are answered from."""
 
     def sources(self) -> Sequence[SourceState]:
@@ -126,6 +150,11 @@ class TaskAnswer:
     task: StoredTask | None = None
     candidates: tuple[StoredTask, ...] = ()
 
+    @property
+    def known(self) -> bool:
+        """Whether any task has such a job id."""
+        return self.task is not None or bool(self.candidates)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedInstance:
@@ -185,6 +214,8 @@ class TaskExplanation:
     """Those that were opened for its operation, by channel, the oldest first."""
     failures: tuple[OpenFailure, ...] = ()
     """The open failures, and those that are over, that its events are part of, the oldest first."""
+    runs: Runs | None = None
+    """The latest completed runs of its operation, where one of its events is a judgement of how long it runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +263,37 @@ def events_that_fit(
 
 def _names_that_fit(q: Lookup, match: Sequence[Matcher]) -> Sequence[str] | None:
     return listings.names_of(match, q.task_names()) if listings.is_about_names(match) else None
+
+
+MAX_MEASURED = 20
+"""Maximum number of operations whose usual time is read for one answer."""
+
+
+def with_usual(q: RunReads, rows: Sequence[StoredTask], *, ended: bool = False) -> tuple[StoredTask, ...]:
+    """Add to running tasks how long such tasks usually take, or to all with `ended`."""
+    memory = UsualMemory()
+    now = q.now()
+    wanted = [row.task for row in rows if ended or row.task.status is TaskStatus.RUNNING]
+    for source, name in memory.unknown(wanted, now)[:MAX_MEASURED]:
+        memory.remember(source, name, q.runs(source, name), now)
+    return tuple(
+        replace(row, usual=memory.usual(row.task)) if ended or row.task.status is TaskStatus.RUNNING else row
+        for row in rows
+    )
+
+
+def expected_now(q: RunReads, sources: Sequence[ConfiguredSource], rules: MissingRules) -> Sequence[Judged]:
+    """Return the next expected runs of all sources, those that are overdue soonest first."""
+    now, states = q.now(), {state.name: state for state in q.source_states()}
+    found = [
+        judged
+        for source in sources
+        if source.name in states
+        for judged in expected_runs(
+            source.origin, states[source.name], q.seen_runs(source.name, now - SEEN_WITHIN), rules, now
+        )
+    ]
+    return sorted(found, key=lambda judged: judged.overdue_at)
 
 
 def list_events(q: Lookup, wanted: EventFilter) -> StoredListing[RoutedEvent]:
@@ -329,7 +391,23 @@ def explain_task(
         ),
         tickets=tuple(one for one in q.tickets(operation_of_task(task)) if one.label is not None),
         failures=tuple(episodes_of(q.failures_of(operation_of_task(task)), [found.event for found in events])),
+        runs=q.runs(task.source, task.name) if any(found.event.overdue for found in events) else None,
     )
+
+
+def explain_event(
+    q: Lookup,
+    event_id: str,
+    routes: Sequence[Route],
+    channels: Collection[str],
+    catalogue: CauseCatalogue | None = None,
+) -> EventRecord | None:
+    """Return why each channel was or was not notified of the only event whose id begins so; None without that."""
+    found = q.events(EventFilter(id=event_id, limit=2))
+    if len(found) != 1:
+        return None
+    verdicts = explain_routes(found[0].event, routes, catalogue)
+    return _event_record(q, found[0], verdicts, channels, _deliveries_by_pair(q, [found[0].event.id]))
 
 
 def audit_ledger(q: Lookup, now: datetime) -> Audit:

@@ -127,9 +127,6 @@ class PollHistories(Protocol):
     def read(self, query: HistoryQuery) -> HistoryFacts:
         """Return the facts that a query asks for."""
 
-    def runs(self, source: str, name: str) -> Runs:
-        """Return the latest completed runs of an operation."""
-
 
 class PollPeople(PlanPeople, Protocol):
     """The people who subscribed to tasks."""
@@ -140,6 +137,9 @@ class PollPeople(PlanPeople, Protocol):
 
 class PollReads(PlanReads, Protocol):
     """What a poll reads without a claim."""
+
+    def runs(self, source: str, name: str) -> Runs:
+        """Return the latest completed runs of an operation."""
 
     def running_tasks(self, source: str) -> Mapping[str, RecordedTask]:
         """Return every recorded task of the source that has not ended."""
@@ -420,7 +420,7 @@ class _Recorder:
         """Read how long these tasks usually take, where that was not done lately."""
         now = self.source.snapshot.taken_at
         for source, name in self.usual.unknown(tasks, now):
-            self.usual.remember(source, name, tx.histories.runs(source, name), now)
+            self.usual.remember(source, name, tx.queries.runs(source, name), now)
 
     def _read(self, tx: PollTx, batch: PollBatch) -> KnownTasks:
         """Read what is recorded of the tasks that the batch may change."""

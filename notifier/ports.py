@@ -6,11 +6,12 @@ through `Store.transact` and `Store.read`: in a store thread, or where it is sho
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from notifier.core.delivery import Body, Delivery, DeliveryState, Outcome, ResendPolicy, Thread
+from notifier.core.distribution import DurationSpread
 from notifier.core.events import EventType
 from notifier.core.listings import ANY_INSTANCE, InstanceMatch
 from notifier.core.model import ChannelState, Event, Scope, Snapshot, SourceState, Task, TaskStatus
@@ -21,6 +22,7 @@ from notifier.core.routing import DeliveryRouting, RoutedEvent
 from notifier.core.severity import Severity
 from notifier.core.storms import Storm
 from notifier.core.tickets import TicketLink
+from notifier.core.usual import Usual
 
 T = TypeVar("T")
 
@@ -210,15 +212,15 @@ class LiveChannel(Channel, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskStatistics:
-    """The results of the tasks of one name. Durations are of completed tasks with both times."""
+    """The results of the tasks of one name."""
 
     name: str
     running: int
     completed: int
     failed: int
     other: int
-    mean: timedelta | None
-    longest: timedelta | None
+    durations: DurationSpread | None = None
+    """How long the completed ones took; None where no time of both is known."""
 
     @property
     def count(self) -> int:
@@ -310,6 +312,8 @@ class EventFilter:
     source: str | None = None
     job_id: str | None = None
     """A job id or its beginning."""
+    id: str | None = None
+    """An event id or its beginning."""
     exact: bool = False
     """True when `job_id` is whole."""
     types: Collection[str] | None = None
@@ -358,6 +362,8 @@ class StoredTask:
     """The mute of its instance that is in force."""
     newest: EventType | None = None
     """Type of its newest event; None where none is recorded."""
+    usual: Usual | None = None
+    """How long such tasks usually take; None where too few runs are known, or where that was not asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

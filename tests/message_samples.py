@@ -17,6 +17,7 @@ from notifier.chat.requests import ChatReply
 from notifier.cli.samples import sample_event
 from notifier.cli.slack_preview import BlockJson, draw_message
 from notifier.core.delivery import Thread, delivery_id
+from notifier.core.distribution import spread_of
 from notifier.core.events import EventType
 from notifier.core.health import HealthReport, judge
 from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, HealthFacts
@@ -298,8 +299,7 @@ def _answers(fmt: ReplyFormatter) -> Iterator[tuple[str, ChatReply]]:
         completed=12,
         failed=2,
         other=0,
-        mean=timedelta(minutes=12),
-        longest=timedelta(minutes=34),
+        durations=spread_of([480, 540, 570, 600, 600, 610, 630, 660, 660, 720, 900, 2_040]),
     )
     yield "stats", reports.statistics([fared], timedelta(days=7), fmt)
     mute = Mute(

@@ -12,7 +12,7 @@ from notifier.core.storms import Storm
 from notifier.lookup import CalendarReads
 from notifier.mutes import MuteRecords
 from notifier.people import PeopleReads, PeopleRecords, PeopleTx
-from notifier.ports import TaskFilter, TaskStatistics
+from notifier.ports import TaskFilter
 from notifier.wording.phrases import Language
 
 
@@ -21,9 +21,6 @@ class ChatReads(PeopleReads, CalendarReads, Protocol):
 
     def source_states(self) -> Sequence[SourceState]:
         """Return every source ever polled, by name, without the counts of its tasks, which take longer."""
-
-    def statistics(self, since: datetime) -> Sequence[TaskStatistics]:
-        """Count the tasks that changed at or after this time, by name, the most frequent first."""
 
     def count_tasks(self, wanted: TaskFilter) -> int:
         """Count the matching tasks, whatever the limit and the offset."""

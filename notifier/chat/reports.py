@@ -18,6 +18,7 @@ from notifier.core.people import Acknowledgement, EventSubscription
 from notifier.core.rota import Duty, DutyPerson, Rota
 from notifier.core.severity import is_production, severity_in
 from notifier.core.subscriptions import names_kind, read_filter
+from notifier.core.usual import MIN_RUNS
 from notifier.lookup import InstanceAnswer
 from notifier.mutes import EndedMute, EndedMutes
 from notifier.people import MadeSubscription, Resolved
@@ -28,6 +29,7 @@ from notifier.wording.findings import HealthFormatter
 from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import dated, quoted, strong
+from notifier.wording.message import foretold, usual_span
 from notifier.wording.open_failures import FailureFormatter
 from notifier.wording.operations import OPERATIONS
 from notifier.wording.sanitize import NAME_LIMIT, REASON_LIMIT, one_line, plain
@@ -269,7 +271,7 @@ def _row(stored: StoredTask, now: datetime, fmt: ReplyFormatter) -> ReplyRow:
         known=task.name in OPERATIONS,
         instance=one_line(task.instance_name or task.instance_id or "") or None,
         place=" · ".join(filter(None, (_environment(environment, fmt), age))),
-        detail=" · ".join(filter(None, _row_details(stored, state, fmt))),
+        detail=" · ".join(filter(None, _row_details(stored, state, now, fmt))),
         subject=task.subject,
     )
 
@@ -280,7 +282,7 @@ def _environment(name: str, fmt: ReplyFormatter) -> str:
     return strong(shown) if is_production(name) else quoted(shown)
 
 
-def _row_details(stored: StoredTask, state: EventState, fmt: ReplyFormatter) -> Iterator[str]:
+def _row_details(stored: StoredTask, state: EventState, now: datetime, fmt: ReplyFormatter) -> Iterator[str]:
     task = stored.task
     reason = one_line(task.fail_reason or "", ROW_REASON_LIMIT)
     if state is not state_of_status(task.status):
@@ -288,6 +290,7 @@ def _row_details(stored: StoredTask, state: EventState, fmt: ReplyFormatter) -> 
     if not task.status.terminal:
         yield fmt.text("row.since", at=fmt.when(task.created_at or stored.first_seen_at))
         yield fmt.localizer.progress(task.progress) if task.progress is not None else ""
+        yield from foretold(task, stored.usual, now, fmt.localizer)
     elif not reason and task.created_at and task.ended_at and task.ended_at >= task.created_at:
         length = fmt.localizer.duration(task.ended_at - task.created_at)
         yield fmt.text("row.took", at=fmt.when(task.ended_at), length=length)
@@ -379,6 +382,9 @@ def _facts(stored: StoredTask, fmt: ReplyFormatter) -> Iterator[tuple[str, str, 
         yield word.text("label.took"), word.duration(took), False
     if found.progress is not None and not found.status.terminal:
         yield word.text("label.progress"), word.progress(found.progress), False
+    if usual := stored.usual:
+        measured = word.counted(f"usual.{usual.basis}", usual.runs, length=usual_span(usual, word))
+        yield word.text("label.usual"), measured, False
     if status := one_line(found.instance_status or ""):
         outside = not word.knows_instance_status(status)
         yield word.text("label.instance_status"), word.instance_status(status), outside
@@ -577,9 +583,11 @@ def _statistics_line(one: TaskStatistics, fmt: ReplyFormatter) -> str:
     line = fmt.text("stats.line", label=label, completed=one.completed, failed=one.failed, rate=rate)
     if one.running:
         line += fmt.text("stats.running", running=one.running)
-    if one.mean is not None and one.longest is not None:
-        word = fmt.localizer
-        line += fmt.text("stats.took", mean=word.duration(one.mean), longest=word.duration(one.longest))
+    if spread := one.durations:
+        low, high, longest = (timedelta(seconds=seconds) for seconds in (spread.p10, spread.p90, spread.longest))
+        span = fmt.localizer.span(low, high)
+        line += fmt.text("stats.took", span=span, longest=fmt.localizer.duration(longest))
+        line += f"  {spread.bars}" if spread.runs >= MIN_RUNS else ""
     return line
 
 

@@ -297,7 +297,8 @@ class ChatResponder:
         task = found.task.task
         latest = q.latest_event(task.source, task.job_id)
         acknowledged = q.acknowledgement(latest.event.id) if latest else None
-        return reports.task(found.task, lookup.task_history(q, task), acknowledged, fmt)
+        (shown,) = lookup.with_usual(q, [found.task], ended=True)
+        return reports.task(shown, lookup.task_history(q, task), acknowledged, fmt)
 
     def _instance(self, q: ChatReads, name: str, fmt: ReplyFormatter, offset: int) -> ChatReply:
         found = lookup.find_instance(q, name)
@@ -313,7 +314,7 @@ class ChatResponder:
 
 def _page(q: ChatReads, wanted: TaskFilter, offset: int, now: datetime) -> reports.Page:
     """Read one page of a list. One that holds everything that matches is summed up without a further read."""
-    found = tuple(q.tasks(replace(wanted, limit=PAGE_ROWS, offset=offset)))
+    found = lookup.with_usual(q, q.tasks(replace(wanted, limit=PAGE_ROWS, offset=offset)))
     whole = offset == 0 and len(found) < PAGE_ROWS
     by_source: Mapping[str, int] = {}
     if wanted.status:

@@ -61,6 +61,7 @@ COMMANDS: tuple[CommandEntry, ...] = (
     CommandEntry(_QUERY, "ack", "Acknowledge a task: you take care of it.", "acknowledge:ack"),
     CommandEntry(_QUERY, "unack", "Take back the acknowledgement of a task.", "acknowledge:unack"),
     CommandEntry(_QUERY, "events", "List recorded events.", "tasks:events"),
+    CommandEntry(_QUERY, "stats", "Show how tasks ended and how long they took."),
     CommandEntry(_QUERY, "oncall", "Show who is on duty."),
     CommandEntry(_QUERY, "report", "Print a report of a period, or send it."),
     CommandEntry(_QUERY, "explain", "Explain why each channel was notified or not."),

@@ -7,6 +7,7 @@ from typing import Any
 
 from notifier.core.causes import Explanation
 from notifier.core.delivery import Attempt, Delivery
+from notifier.core.expectations import Judged
 from notifier.core.failures import OpenFailure
 from notifier.core.foreseen import Expectation
 from notifier.core.health import ChannelStatus, HealthFinding, HealthReport, SourceStatus
@@ -19,7 +20,7 @@ from notifier.core.tickets import Ticket, TicketFields
 from notifier.core.usual import Usual
 from notifier.lookup import Audit, ChannelRecord, EventRecord, TaskExplanation
 from notifier.mutes import EndedMute, MutePreview
-from notifier.ports import CheckResult, StoredTask
+from notifier.ports import CheckResult, StoredTask, TaskStatistics
 
 JsonDocument = dict[str, Any]
 
@@ -52,6 +53,7 @@ def stored_task(value: StoredTask, explained: Explanation, language: str) -> Jso
         "first_seen_at": time(value.first_seen_at),
         "changed_at": time(value.changed_at),
         "listed": value.listed,
+        "usual": usual(value.usual) if value.usual else None,
         "acknowledged": value.acknowledged and acknowledgement(value.acknowledged),
         "muted": value.muted and mute(value.muted),
     }
@@ -193,6 +195,21 @@ def usual(value: Usual) -> JsonDocument:
     return asdict(value) | {"basis": value.basis.value}
 
 
+def task_statistics(value: TaskStatistics, label: str) -> JsonDocument:
+    """Return how the tasks of one operation ended, and how long they took."""
+    ended = value.completed + value.failed
+    return {
+        "name": value.name,
+        "label": label,
+        "running": value.running,
+        "completed": value.completed,
+        "failed": value.failed,
+        "other": value.other,
+        "failure_rate": value.failed / ended if ended else None,
+        "durations": asdict(value.durations) if value.durations else None,
+    }
+
+
 def expectation(value: Expectation) -> JsonDocument:
     """Return a run that did not appear."""
     times = {name: time(getattr(value, name)) for name in ("last", "expected_at", "overdue_at")}
@@ -317,6 +334,16 @@ def _ticket(value: Ticket) -> JsonDocument:
         "closed_by": value.closed_by,
         "follows": value.previous,
     }
+
+
+def expected_run(value: Judged, now: datetime) -> JsonDocument:
+    """Return a run that is expected, and whether it is overdue."""
+    return expectation(value.expected) | {"source": value.event.source, "overdue": value.overdue_at <= now}
+
+
+def event_explanation(value: EventRecord) -> JsonDocument:
+    """Return an event with the routes' verdicts and the delivery record of every channel."""
+    return {"events": [_event_account(value)]}
 
 
 def _event_account(value: EventRecord) -> JsonDocument:

@@ -1,7 +1,9 @@
 """`notifier explain`: why each channel was notified of a task or not."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 from functools import partial
+from typing import Annotated
 
 import typer
 from rich.console import Group, RenderableType
@@ -9,11 +11,11 @@ from rich.text import Text
 
 from notifier import lookup
 from notifier.cli import documents
-from notifier.cli.common import JsonOption, SourceOption, view_for
-from notifier.cli.configured import load_outline
+from notifier.cli.common import JsonOption, SourceOption, require_source, view_for
+from notifier.cli.configured import load_config, load_outline
 from notifier.cli.lookups import read_store
-from notifier.cli.output import cell, indented, pairs, print_json, reply_line, show
-from notifier.cli.tasks import JobArgument, require_task
+from notifier.cli.output import TableRow, TextTable, cell, indented, pairs, print_json, reply_line, show
+from notifier.cli.tasks import require_task
 from notifier.cli.verdicts import verdict_lines
 from notifier.cli.views import STATE_STYLES, View
 from notifier.config.outline import Outline
@@ -26,37 +28,139 @@ from notifier.core.delivery import (
     Resolution,
     is_held,
 )
+from notifier.core.expectations import Judged
+from notifier.core.model import Event, Task
 from notifier.core.routing import channels_of
 from notifier.core.tickets import Ticket
+from notifier.core.usual import Run, Runs, Usual, UsualBasis
 from notifier.lookup import ChannelRecord, EventRecord, Lookup, TaskExplanation
 from notifier.wording.events import EventFormatter
 from notifier.wording.marks import without_marks
+from notifier.wording.message import usual_span
 from notifier.wording.open_failures import FailureFormatter
 from notifier.wording.states import state_of
 
 
 def explain(
-    ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = None, as_json: JsonOption = False
+    ctx: typer.Context,
+    *,
+    job_id: Annotated[
+        str | None, typer.Argument(metavar="JOB_ID", help="Job id or event id, or its beginning.", show_default=False)
+    ] = None,
+    missing: Annotated[bool, typer.Option("--missing", help="Show which runs are expected, by when and why.")] = False,
+    source: SourceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Explain a failure, and why each channel was notified of each change of the task or not.
+
+    Of an overdue task it shows the limit and the runs that it follows from. --missing lists the next expected run of
+    each operation, those that are overdue first.
 
     --json: {"task": {…}, "events_pruned", "events": [{event, routes_now: [as the routes of notifier route], channels:
     [{channel, planned, delivery, attempts: [{number, started_at, finished_at, outcome, reason, reply, doubt}]}]}],
     "tickets": [{channel, label, url, state, closed_at, closed_by, follows}], "failures": […]}; see
-    `notifier open --help` for the keys of a failure.
+    `notifier open --help` for the keys of a failure. Of an event alone {"events": […]}; with --missing {"expected":
+    [{source, name, instance_id, instance_name, every, last, last_job, expected_at, overdue_at, overdue, intervals,
+    rule, succeeded}]}.
     """
+    if missing is (job_id is not None):
+        raise typer.BadParameter("give the id of a task or an event, or --missing", param_hint="JOB_ID")
+    if missing:
+        _explain_missing(ctx, source, as_json=as_json)
+        return
     config = load_outline(ctx)
     view = view_for(config)
-    found = read_store(ctx, config, partial(_explain, job_id=job_id, source=source, config=config, view=view))
-    if as_json:
-        print_json(documents.explanation(found, view.explained(found.task.task), view.localizer.language))
+    found = read_store(ctx, config, partial(_explain, job_id=job_id or "", source=source, config=config, view=view))
+    if isinstance(found, EventRecord):
+        shown, document = event_account(view, found), documents.event_explanation(found)
     else:
-        show(explanation(view, found))
+        shown = explanation(view, found)
+        document = documents.explanation(found, view.explained(found.task.task), view.localizer.language)
+    if as_json:
+        print_json(document)
+    else:
+        show(shown)
 
 
-def _explain(q: Lookup, job_id: str, source: str | None, config: Outline, view: View) -> TaskExplanation:
-    stored = require_task(q, job_id, source, view)
-    return lookup.explain_task(q, stored, config.routes, config.channel_names, config.cause_catalogue)
+def _explain(q: Lookup, job_id: str, source: str | None, config: Outline, view: View) -> TaskExplanation | EventRecord:
+    about = (config.routes, config.channel_names, config.cause_catalogue)
+    if not lookup.find_task(q, job_id, source=source).known and (found := lookup.explain_event(q, job_id, *about)):
+        return found
+    return lookup.explain_task(q, require_task(q, job_id, source, view), *about)
+
+
+def _explain_missing(ctx: typer.Context, source: str | None, *, as_json: bool) -> None:
+    from notifier.config.foresight import missing_rules  # noqa: PLC0415 - only this reads the whole configuration
+
+    config = load_config(ctx)
+    require_source(config, source)
+    rules = missing_rules(config.foresight, config.expect)
+    sources = [one for one in config.expected.sources if source in (None, one.name)]
+    found = read_store(ctx, load_outline(ctx), partial(lookup.expected_now, sources=sources, rules=rules))
+    view = view_for(config)
+    if as_json:
+        print_json({"expected": [documents.expected_run(one, view.now) for one in found]})
+    else:
+        show(_expected_runs(view, found) if found else Text(view.phrase("no_expectations")))
+
+
+def _expected_runs(view: View, found: Sequence[Judged]) -> TextTable:
+    columns = ("overdue_at", "task", "instance", "last_run", "expected", "based_on")
+    return view.table(columns, (_expected_run(view, one) for one in found))
+
+
+def _expected_run(view: View, judged: Judged) -> TableRow:
+    expected, overdue = judged.expected, judged.overdue_at <= view.now
+    if expected.rule:
+        based = view.phrase("based.rule", rule=expected.rule)
+    else:
+        every = view.localizer.period(expected.period)
+        based = view.localizer.counted("cli.based.rhythm", expected.intervals, every=every)
+    cells = (
+        cell(view.when(judged.overdue_at), "bold red" if overdue else ""),
+        cell(view.localizer.task_label(expected.name)),
+        cell(expected.instance_name or expected.instance_id),
+        cell(view.when(expected.last)),
+        cell(view.when(expected.expected_at)),
+        cell(based),
+    )
+    return TableRow(cells)
+
+
+MAX_SHOWN_RUNS = 12
+"""Maximum number of runs that explain a limit, the latest ones."""
+
+
+def _judgement(view: View, event: Event, runs: Runs | None) -> Iterator[Text]:
+    """Yield why a task counted as overdue: its limit, and the runs that this follows from."""
+    limit, task, usual, localizer = event.overdue, event.task, event.usual, view.localizer
+    if limit is None or task is None or task.created_at is None:
+        return
+    elapsed = localizer.duration(event.observed_at - task.created_at)
+    yield cell(view.phrase("overdue.running", elapsed=elapsed, limit=localizer.duration(limit.length)))
+    if limit.matcher:
+        yield cell(view.phrase("overdue.fixed", rule=limit.matcher))
+    if usual is None:
+        return
+    if not limit.matcher:
+        measured = localizer.counted(f"usual.{usual.basis}", usual.runs, length=usual_span(usual, localizer))
+        yield cell(view.phrase("overdue.usual", usual=measured))
+    middle, slow = (localizer.duration(timedelta(seconds=seconds)) for seconds in (usual.middle, usual.slow))
+    yield cell(view.phrase("overdue.half", middle=middle, slow=slow), "dim")
+    if usual.by_weekday:
+        yield cell(view.phrase("overdue.weekday"), "dim")
+    if shown := _runs(usual, task, runs):
+        lengths = [localizer.duration(timedelta(seconds=run.seconds)) for run in shown[:MAX_SHOWN_RUNS]]
+        yield cell(view.phrase("overdue.runs", runs=localizer.text("condition.separator").join(lengths)), "dim")
+
+
+def _runs(usual: Usual, task: Task, runs: Runs | None) -> Sequence[Run]:
+    """Return the runs that a usual duration is measured on, as they are recorded now."""
+    if runs is None:
+        return ()
+    if usual.basis is UsualBasis.INSTANCE:
+        return runs.by_instance.get(task.instance_id or "", ())
+    return runs.of_source if usual.basis is UsualBasis.SOURCE else runs.everywhere
 
 
 def explanation(view: View, found: TaskExplanation) -> RenderableType:
@@ -70,7 +174,7 @@ def explanation(view: View, found: TaskExplanation) -> RenderableType:
     pruned = [Text(view.phrase("events_pruned"))] if found.task.events_pruned else []
     if not found.events and not pruned:
         return Group(heading, *about, Text(view.phrase("baseline")))
-    return Group(heading, *about, *pruned, *(_event_account(view, account) for account in found.events))
+    return Group(heading, *about, *pruned, *(event_account(view, account, found.runs) for account in found.events))
 
 
 def _ticket(view: View, ticket: Ticket) -> Text:
@@ -82,16 +186,25 @@ def _ticket(view: View, ticket: Ticket) -> Text:
     return cell(f"{line}  {ticket.url}" if ticket.url else line)
 
 
-def _event_account(view: View, account: EventRecord) -> RenderableType:
+def event_account(view: View, account: EventRecord, runs: Runs | None = None) -> RenderableType:
+    """Return one event: what it is based on, the verdict of each route, and the outcome on each channel."""
     event = account.routed.event
     shown = view.phrase("found_late", event=event.type) if event.late else event.type
     return Group(
         Text(""),
         cell(f"{view.when(event.observed_at)}  {shown}", state_of(event).tone.terminal),
+        *map(indented, _judgement(view, event, runs)),
+        *map(indented, _expectation(view, event)),
         indented(verdict_lines(view, account.verdicts)),
         *_changed_routes(view, account),
         *(indented(channel_account(view, c)) for c in account.channels),
     )
+
+
+def _expectation(view: View, event: Event) -> Iterator[RenderableType]:
+    """Yield what a missing run was expected by."""
+    if event.expectation:
+        yield _expected_runs(view, [Judged(event=event, expected=event.expectation)])
 
 
 def _changed_routes(view: View, account: EventRecord) -> Iterable[RenderableType]:

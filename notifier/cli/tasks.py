@@ -1,6 +1,7 @@
 """`notifier tasks`, `task` and `events`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -80,7 +81,8 @@ def tasks(
 def _tasks(
     q: Lookup, wanted: TaskFilter, match: Sequence[Matcher], sources: Sequence[ConfiguredSource]
 ) -> StoredListing[StoredTask]:
-    return lookup.list_tasks(q, lookup.tasks_that_fit(q, wanted, match, sources) if match else wanted)
+    found = lookup.list_tasks(q, lookup.tasks_that_fit(q, wanted, match, sources) if match else wanted)
+    return replace(found, rows=lookup.with_usual(q, found.rows))
 
 
 def _status(given: TaskStatus | None, match: Sequence[Matcher]) -> TaskStatus | None:
@@ -118,7 +120,7 @@ def task(ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = None
 def _task_and_events(
     q: Lookup, job_id: str, source: str | None, view: View
 ) -> tuple[StoredTask, tuple[RoutedEvent, ...]]:
-    stored = require_task(q, job_id, source, view)
+    (stored,) = lookup.with_usual(q, [require_task(q, job_id, source, view)], ended=True)
     wanted = EventFilter(source=stored.task.source, job_id=stored.task.job_id)
     return stored, lookup.list_events(q, wanted).rows
 

@@ -16,6 +16,7 @@ from notifier.core.routing import RoutedEvent
 from notifier.ports import StoredTask
 from notifier.wording.causes import builtin_catalogue
 from notifier.wording.localizer import Localizer
+from notifier.wording.message import foretold, time_left, usual_span
 from notifier.wording.phrases import phrases
 from notifier.wording.states import state_of, state_of_status
 
@@ -68,7 +69,15 @@ class View:
             short(task.job_id, self.width),
             *((cell(task.source),) if several else ()),
         )
-        return TableRow(cells, [cell(task.fail_reason, "red"), *self._cause_line(task)] if task.fail_reason else ())
+        reasons = [cell(task.fail_reason, "red"), *self._cause_line(task)] if task.fail_reason else []
+        return TableRow(cells, [*reasons, *self._foretold(row)])
+
+    def _foretold(self, row: StoredTask) -> Iterable[Text]:
+        """Return how much longer a running task takes, in one line; none where that is not known."""
+        if row.task.status is TaskStatus.RUNNING:
+            parts = [*foretold(row.task, row.usual, self.now, self.localizer)]
+            if parts:
+                yield cell(f"→ {self.localizer.text('condition.separator').join(parts)}", "dim")
 
     def table(self, titles: Sequence[str], rows: Iterable[TableRow]) -> TextTable:
         """Return a table with these titles, translated."""
@@ -134,9 +143,20 @@ class View:
     def _store_facts(self, stored: StoredTask) -> Iterable[tuple[str, Text]]:
         yield self.word("first_seen"), cell(self.when(stored.first_seen_at))
         yield self.word("changed"), cell(self.when(stored.changed_at))
+        yield from self._usual_facts(stored)
         if not stored.listed:
             yield self.word("listed"), cell(self.word("no_longer"), "yellow")
         yield from self.people_facts(stored)
+
+    def _usual_facts(self, stored: StoredTask) -> Iterable[tuple[str, Text]]:
+        task, usual, localizer = stored.task, stored.usual, self.localizer
+        if task.status is TaskStatus.RUNNING and task.created_at:
+            left = time_left(usual, self.now - task.created_at, task.progress, localizer, labelled=True)
+            if left:
+                yield localizer.text("label.time_left"), cell(left)
+        if usual:
+            measured = localizer.counted(f"usual.{usual.basis}", usual.runs, length=usual_span(usual, localizer))
+            yield localizer.text("label.usual"), cell(measured)
 
     def people_facts(self, stored: StoredTask) -> Iterable[tuple[str, Text]]:
         """Return who acknowledged a task, and until when its instance is muted."""

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from statistics import median
+
+from notifier.core.usual import middle_of
 
 MIN_INTERVALS = 5
 """Number of whole intervals from which a rhythm is learned."""
@@ -79,9 +80,9 @@ def learn_rhythm(times: Sequence[datetime]) -> Rhythm | None:
 
 def _periods(gaps: Sequence[timedelta]) -> Iterator[timedelta]:
     """Yield the periods that may be that of a rhythm: that of most intervals, and those that people schedule by."""
-    regular = timedelta(seconds=median(gap.total_seconds() for gap in gaps))
+    regular = timedelta(seconds=middle_of(gap.total_seconds() for gap in gaps))
     near = [gap for gap in gaps if abs(gap - regular) <= _MOST_SHARE * regular]
-    yield timedelta(seconds=median(gap.total_seconds() for gap in near)) if near else regular
+    yield timedelta(seconds=middle_of(gap.total_seconds() for gap in near)) if near else regular
     yield from (timedelta(days=1), _WEEK)
 
 
@@ -98,7 +99,7 @@ def _with_period(times: Sequence[datetime], period: timedelta) -> Rhythm | None:
     steps = [gap / max(round(gap / period), 1) for gap in gaps]
     deviations = [abs(step - period).total_seconds() for step in steps]
     spread = min(
-        max(timedelta(seconds=_SPREADS * median(deviations)), _LEAST_SHARE * period),
+        max(timedelta(seconds=_SPREADS * middle_of(deviations)), _LEAST_SHARE * period),
         _MOST_SHARE * period,
     )
     slots = round((in_rhythm[-1] - in_rhythm[0]) / period) + 1

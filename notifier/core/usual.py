@@ -11,9 +11,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cache
 from itertools import accumulate, islice
-from statistics import NormalDist, median
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from statistics import NormalDist
 
 MIN_RUNS = 8
 """Number of completed runs below which nothing is called usual."""
@@ -24,12 +27,12 @@ HALF_LIFE = 10
 MIN_DURATION = 1.0
 """Shortest duration that is told apart, in seconds: the API gives times in whole seconds."""
 
-_NORMAL = NormalDist()
 _BOUND = 0.1
 """Share of runs below `Usual.low`, and above `Usual.high`."""
-_Z = _NORMAL.inv_cdf(1 - _BOUND)
-_DEVIATIONS = _Z / _NORMAL.inv_cdf(0.75)
-"""Distance of a bound from the middle, in median distances."""
+_Z = 1.2815515655446004
+"""Distance of a bound from the middle of a normal distribution, in standard deviations."""
+_DEVIATIONS = _Z / 0.6744897501960817
+"""The same in median distances."""
 _SLOW = 0.95
 _MIN_DAYS = 3
 """Number of runs on a day of the week from which it may be called slow."""
@@ -108,6 +111,12 @@ def _seconds(log: float) -> float:
     return round(math.exp(log), 3)
 
 
+def middle_of(values: Iterable[float]) -> float:
+    """Return the median of at least one value; of two in the middle the larger one."""
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2]
+
+
 def _quantile(runs: Sequence[tuple[float, float]], share: float) -> float:
     """Return the smallest value up to which this share of the weight is.
 
@@ -169,7 +178,7 @@ def _slow_days(runs: Sequence[Run]) -> frozenset[int]:
         for day, some in by_day.items()
         if len(some) >= _MIN_DAYS
         and len(rest := sorted(run.seconds for run in runs if run.weekday != day)) >= MIN_RUNS
-        and median(some) > _FAR * rest[int(len(rest) * (1 - _BOUND)) - 1]
+        and middle_of(some) > _FAR * rest[int(len(rest) * (1 - _BOUND)) - 1]
     )
 
 
@@ -191,6 +200,13 @@ class Remaining:
     high: float
 
 
+@cache
+def _normal() -> NormalDist:
+    from statistics import NormalDist  # noqa: PLC0415 - look-ups that foretell nothing do without
+
+    return NormalDist()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Spread:
     """A duration on a logarithmic scale, with the spread on each side of its middle."""
@@ -201,13 +217,13 @@ class _Spread:
 
     def at(self, share: float) -> float:
         """Return the duration below which this share is, in seconds."""
-        z = _NORMAL.inv_cdf(share)
+        z = _normal().inv_cdf(share)
         return math.exp(self.middle + z * (self.above if z > 0 else self.below))
 
     def share_below(self, seconds: float) -> float:
         """Return the share of durations below this one."""
         distance = math.log(max(seconds, MIN_DURATION)) - self.middle
-        return _NORMAL.cdf(distance / (self.above if distance > 0 else self.below))
+        return _normal().cdf(distance / (self.above if distance > 0 else self.below))
 
     def joined(self, other: _Spread) -> _Spread:
         """Return what both foretell together; the narrower one counts more."""

@@ -3,8 +3,7 @@
 from datetime import datetime
 
 from notifier.core.history import HistoryFacts, HistoryQuery, InstanceKey
-from notifier.core.usual import MIN_RUNS, Runs
-from notifier.store import rows, statements
+from notifier.store import statements
 from notifier.store.session import Session, chunks
 
 _BY_INSTANCE = (
@@ -36,14 +35,6 @@ class Histories:
                     (instances[row.instance], row.name): _seconds(row.failed_at, row.succeeded_at) for row in found
                 }
         return HistoryFacts(failures=failures, recoveries=recoveries)
-
-    def runs(self, source: str, name: str) -> Runs:
-        """Return the latest completed runs of an operation; those of other sources where this one has too few."""
-        found = self._session.execute(statements.COMPLETED_RUNS, {"source": source, "name": name}).all()
-        everywhere = (
-            self._session.execute(statements.COMPLETED_EVERYWHERE, {"name": name}) if len(found) < MIN_RUNS else ()
-        )
-        return rows.runs_of(found, everywhere)
 
 
 def _seconds(failed_at: datetime, succeeded_at: datetime | None) -> float | None:

@@ -4,13 +4,15 @@ They take no library but the driver: their statements are compiled ahead of time
 the service run the same ones.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from notifier.core.calendars import CalendarEntry
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, with_reply
+from notifier.core.distribution import spread_of
 from notifier.core.events import EventType
 from notifier.core.expectations import MAX_SEEN_RUNS, SeenRun
 from notifier.core.failures import OpenFailure, order_of
@@ -23,7 +25,7 @@ from notifier.core.routing import RoutedEvent
 from notifier.core.storms import Storm
 from notifier.core.tickets import Ticket
 from notifier.core.usual import MIN_RUNS, Runs
-from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter
+from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter, TaskStatistics
 from notifier.store import rows
 
 MAX_NAMES = 50
@@ -115,6 +117,7 @@ class Lookups:
             "since": wanted.since,
             "source": wanted.source,
             "rule": wanted.rule,
+            "id": wanted.id,
             "types": _listed(wanted.types),
         }
         facts |= self._match_parameters(wanted, indexed=False)
@@ -170,6 +173,27 @@ class Lookups:
     def tickets(self, operation: str) -> Sequence[Ticket]:
         """Return the tickets of an operation, by channel, the oldest first."""
         return [rows.ticket_of(row) for row in self._reader.query("tickets", operation=operation)]
+
+    def statistics(
+        self, since: datetime | None = None, *, name: str | None = None, instance: str | None = None
+    ) -> Sequence[TaskStatistics]:
+        """Count tasks by name, the most frequent first, with the distribution of their durations.
+
+        Args:
+            since: leaves out those that last changed before.
+            name: of the only operation to count, as the API has it.
+            instance: id of an instance, or part of its name.
+        """
+        wanted = self._task_parameters(TaskFilter(instance=instance))
+        found = self._reader.query("task_results", name=name, changed_since=since, **wanted)
+        counts: dict[str, Counter[str]] = {}
+        durations: dict[str, list[float]] = {}
+        for of, status, seconds in found:
+            counts.setdefault(of, Counter())[status] += 1
+            if seconds is not None and status == TaskStatus.COMPLETED:
+                durations.setdefault(of, []).append(seconds)
+        known = [_statistics(of, count, durations.get(of, ())) for of, count in counts.items()]
+        return sorted(known, key=lambda one: (-one.count, one.name))
 
     def seen_runs(self, source: str, since: datetime) -> Sequence[SeenRun]:
         """Return the tasks of a source that have changed since a time, at most MAX_SEEN_RUNS of the latest."""
@@ -312,6 +336,20 @@ class Lookups:
         found = self._reader.query(statement, channel=channel)
         failures = [with_reply(row.reason, row.reply) for row in found if row.reason]
         return failures[-1] if failures else None
+
+
+def _statistics(name: str, counts: Mapping[str, int], durations: Iterable[float]) -> TaskStatistics:
+    running, completed, failed = (
+        counts.get(status, 0) for status in (TaskStatus.RUNNING, TaskStatus.COMPLETED, TaskStatus.FAILED)
+    )
+    return TaskStatistics(
+        name=name,
+        running=running,
+        completed=completed,
+        failed=failed,
+        other=sum(counts.values()) - running - completed - failed,
+        durations=spread_of(durations),
+    )
 
 
 def _task_parameters(wanted: TaskFilter) -> dict[str, object]:

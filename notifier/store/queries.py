@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 from sqlalchemy import case, func, or_, select
 
@@ -17,10 +16,7 @@ from notifier.core.reports import LastSuccess
 from notifier.core.routing import RoutedEvent
 from notifier.core.schedules import ScheduleState
 from notifier.core.storms import Storm
-from notifier.core.usual import Runs
-from notifier.ports import TaskStatistics
 from notifier.store import rows, statements
-from notifier.store.histories import Histories
 from notifier.store.lookups import Lookups
 from notifier.store.schedules import Schedules
 from notifier.store.schema import (
@@ -103,19 +99,6 @@ class Queries(Lookups):
         found: datetime | None = self._session.execute(statements.NEXT_DUE_FAILURE).scalar()
         return found
 
-    def statistics(self, since: datetime) -> Sequence[TaskStatistics]:
-        """Count the tasks that changed at or after this time, by name, the most frequent first."""
-        names = self._session.execute(statements.TASK_NAMES).scalars()
-        counted = (
-            _statistics(name, {status: self._fared(name, status, since) for status in TaskStatus}) for name in names
-        )
-        return sorted((one for one in counted if one.count), key=lambda one: (-one.count, one.name))
-
-    def _fared(self, name: str, status: TaskStatus, since: datetime) -> "_Fared":
-        # A statement for each: a range of the index. One statement for all would read the whole index.
-        asked = {"name": name, "status": status, "since": since}
-        return _Fared(*self._session.execute(statements.RESULTS_SINCE, asked).one())
-
     def acknowledgement(self, event_id: str) -> Acknowledgement | None:
         """Return who acknowledged an event."""
         row = self._session.execute(statements.ACKNOWLEDGEMENT, {"event_id": event_id}).one_or_none()
@@ -164,10 +147,6 @@ class Queries(Lookups):
         ordered = found.order_by(failures.c.opened_at, failures.c.id)
         return [rows.failure_of(facts) for facts in self._session.execute(ordered).scalars()]
 
-    def runs(self, source: str, name: str) -> Runs:
-        """Return the latest completed runs of an operation."""
-        return Histories(self._session).runs(source, name)
-
     def last_successes(self) -> Sequence[LastSuccess]:
         """Return when tasks of each name last completed on each instance."""
         of = (tasks.c.source, tasks.c.instance_id, tasks.c.instance_name, tasks.c.name)
@@ -178,23 +157,3 @@ class Queries(Lookups):
     def direct_channels(self) -> Sequence[str]:
         """Return the names of channels to one person that have something to send."""
         return list(self._session.execute(statements.DIRECT_CHANNELS).scalars())
-
-
-class _Fared(NamedTuple):
-    number: int = 0
-    total: float | None = None
-    longest: float | None = None
-
-
-def _statistics(name: str, fared: Mapping[str, _Fared]) -> TaskStatistics:
-    completed = fared.get(TaskStatus.COMPLETED, _Fared())
-    known = {status: fared.get(status, _Fared()).number for status in (TaskStatus.RUNNING, TaskStatus.FAILED)}
-    return TaskStatistics(
-        name=name,
-        running=known[TaskStatus.RUNNING],
-        completed=completed.number,
-        failed=known[TaskStatus.FAILED],
-        other=sum(one.number for one in fared.values()) - sum(known.values()) - completed.number,
-        mean=None if completed.total is None else timedelta(seconds=completed.total / completed.number),
-        longest=None if completed.longest is None else timedelta(seconds=completed.longest),
-    )

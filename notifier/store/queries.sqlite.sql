@@ -95,6 +95,22 @@ SELECT tasks.name, tasks.job_id, tasks.instance_id, tasks.instance_name, tasks.i
 FROM tasks
 WHERE tasks.source = :source AND tasks.changed_at >= :since ORDER BY tasks.changed_at DESC
  LIMIT :limit OFFSET 0;
+-- name: task_results
+-- takes: name, changed_since time, status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, job_id
+-- gives: name, status, seconds
+SELECT tasks.name, tasks.status, tasks.seconds
+FROM tasks
+WHERE /*if name*/(tasks.name = :name)/*end*/ AND /*if changed_since*/(tasks.changed_at >= :changed_since)/*end*/ AND /*if running*/(tasks.status = 'running' AND NOT (EXISTS (SELECT *
+FROM sources
+WHERE sources.name = tasks.source AND sources.retired_at IS NOT NULL)))/*end*/ AND /*if status*/(tasks.status = :status)/*end*/ AND /*if since*/(tasks.created_at >= :since OR tasks.ended_at >= :since OR tasks.changed_at >= :since)/*end*/ AND /*if instance_like*/(tasks.instance_id = :instance OR lower(tasks.instance_name) LIKE :instance_like ESCAPE '/')/*end*/ AND /*if instance_names*/(tasks.instance_id = :instance OR tasks.instance_name IN (SELECT value FROM json_each(:instance_names)))/*end*/ AND /*if instance_id*/(tasks.instance_id = :instance_id)/*end*/ AND /*if instance_name*/(tasks.instance_name = :instance_name)/*end*/ AND /*if source*/(tasks.source = :source)/*end*/ AND /*if sources*/(tasks.source IN (SELECT value FROM json_each(:sources)))/*end*/ AND /*if names*/(tasks.name IN (SELECT value FROM json_each(:names)))/*end*/ AND /*if name_like*/(lower(coalesce(tasks.instance_name, '')) LIKE :name_like ESCAPE '/')/*end*/ AND /*if name_likes*/(EXISTS (SELECT 1 FROM json_each(:name_likes) WHERE lower(coalesce(tasks.instance_name, '')) LIKE value ESCAPE '/'))/*end*/ AND /*if among*/(tasks.instance_name IN (SELECT value FROM json_each(:among)))/*end*/ AND /*if unlike*/(NOT EXISTS (SELECT 1 FROM json_each(:unlike) WHERE lower(coalesce(tasks.instance_name, '')) LIKE value ESCAPE '/'))/*end*/ AND /*if instance_ids*/(tasks.instance_id IN (SELECT value FROM json_each(:instance_ids)))/*end*/ AND /*if storm*/((tasks.source, tasks.job_id) IN (SELECT events.source, events.job_id
+FROM events JOIN delivery_events ON delivery_events.event_id = events.id JOIN deliveries ON deliveries.id = delivery_events.delivery_id
+WHERE deliveries.storm = :storm))/*end*/ AND /*if unacknowledged*/(EXISTS (SELECT *
+FROM events
+WHERE events.seq = (SELECT max("of".seq) AS max_1
+FROM events AS "of"
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
+FROM acknowledgements
+WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/;
 -- name: completed_runs
 -- takes: source, name
 -- gives: seconds, changed_at time, instance_id
@@ -150,7 +166,7 @@ SELECT tasks.instance_name
 FROM tasks ORDER BY tasks.changed_at DESC
  LIMIT :limit OFFSET 0;
 -- name: events
--- takes: type, since time, source, types list, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, whole_job_id, job_id, rule, limit
+-- takes: type, since time, source, types list, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, whole_job_id, job_id, id, rule, limit
 -- gives: seq, id, type, source, job_id, occurrence, observed_at time, facts, routes, channels, channel_count
 SELECT events.seq, events.id, events.type, events.source, events.job_id, events.occurrence, events.observed_at, events.facts, events.routes, events.channels, events.channel_count
 FROM events
@@ -166,7 +182,7 @@ WHERE tasks.instance_name IN (SELECT value FROM json_each(:among))))/*end*/ AND 
 FROM tasks
 WHERE NOT EXISTS (SELECT 1 FROM json_each(:unlike) WHERE lower(coalesce(tasks.instance_name, '')) LIKE value ESCAPE '/')))/*end*/ AND /*if instance_ids*/((events.source, events.job_id) IN (SELECT tasks.source, tasks.job_id
 FROM tasks
-WHERE tasks.instance_id IN (SELECT value FROM json_each(:instance_ids))))/*end*/ AND /*if whole_job_id*/(events.job_id = :whole_job_id)/*end*/ AND /*if job_id*/(substr(events.job_id, 1, length(:job_id)) = :job_id AND events.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if rule*/(events.id IN (SELECT delivery_events.event_id
+WHERE tasks.instance_id IN (SELECT value FROM json_each(:instance_ids))))/*end*/ AND /*if whole_job_id*/(events.job_id = :whole_job_id)/*end*/ AND /*if job_id*/(substr(events.job_id, 1, length(:job_id)) = :job_id AND events.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if id*/(substr(events.id, 1, length(:id)) = :id AND events.id BETWEEN :id AND :id || char(1114111))/*end*/ AND /*if rule*/(events.id IN (SELECT delivery_events.event_id
 FROM deliveries JOIN delivery_events ON delivery_events.delivery_id = deliveries.id
 WHERE deliveries.rule = :rule AND deliveries.state = 'suppressed'))/*end*/ ORDER BY events.seq DESC
  LIMIT :limit OFFSET 0;

@@ -39,6 +39,7 @@ from notifier.core.delivery import DeliveryState
 from notifier.core.events import EventType
 from notifier.core.failures import FailureState
 from notifier.core.model import TaskStatus
+from notifier.core.usual import MAX_RUNS
 from notifier.store import statements
 from notifier.store.compiled import ListType, is_in
 from notifier.store.query_texts import path_of
@@ -268,6 +269,20 @@ def _names_like() -> Select[Any]:
     return select(names.c.name).where(_is_like(names.c.name)).limit(_LIMIT)
 
 
+RUNS_READ = 2_000
+"""Maximum number of completed runs of an operation in a source that are read, the latest ones: a month of daily runs of
+sixty instances."""
+_COMPLETED = (tasks.c.name == bindparam("name"), tasks.c.status == TaskStatus.COMPLETED, tasks.c.seconds.is_not(None))
+_RUNS_OF_SOURCE = (
+    select(tasks.c.seconds, tasks.c.changed_at, tasks.c.instance_id)
+    .where(tasks.c.source == bindparam("source"), *_COMPLETED)
+    .order_by(tasks.c.changed_at.desc())
+    .limit(RUNS_READ)
+)
+_RUNS_EVERYWHERE = (
+    select(tasks.c.seconds, tasks.c.changed_at).where(*_COMPLETED).order_by(tasks.c.changed_at.desc()).limit(MAX_RUNS)
+)
+
 _TASKS: Mapping[str, Select[Any]] = {
     "sources": _sources(),
     "source_states": select(sources).order_by(sources.c.name),
@@ -288,8 +303,14 @@ _TASKS: Mapping[str, Select[Any]] = {
     .where(tasks.c.source == bindparam("source"), tasks.c.changed_at >= _since)
     .order_by(tasks.c.changed_at.desc())
     .limit(_LIMIT),
-    "completed_runs": statements.COMPLETED_RUNS,
-    "completed_everywhere": statements.COMPLETED_EVERYWHERE,
+    # Without an instance, one index holds all of it.
+    "task_results": select(tasks.c.name, tasks.c.status, tasks.c.seconds).where(
+        _equal(tasks.c.name),
+        optional("changed_since", tasks.c.changed_at >= bindparam("changed_since", type_=UtcDateTime)),
+        *_TASK_CONDITIONS,
+    ),
+    "completed_runs": _RUNS_OF_SOURCE,
+    "completed_everywhere": _RUNS_EVERYWHERE,
     "instances": _instances(),
     "names_like": _names_like(),
     "task_names": statements.TASK_NAMES,
@@ -321,6 +342,7 @@ _EVENTS: Mapping[str, Select[Any]] = {
         *(optional(name, _of_tasks(condition)) for name, condition in _MATCHED.items()),
         optional("whole_job_id", events.c.job_id == bindparam("whole_job_id")),
         optional("job_id", *_begins(events.c.job_id)),
+        optional("id", *_begins(events.c.id)),
         optional("rule", events.c.id.in_(_suppressed(delivery_events.c.event_id))),
     )
     .order_by(events.c.seq.desc())

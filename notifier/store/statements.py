@@ -48,7 +48,6 @@ from notifier.core.identity import DirectChannel, Subject
 from notifier.core.model import TaskStatus
 from notifier.core.mutes import RULE_PREFIX
 from notifier.core.pacing import ChannelHealth
-from notifier.core.usual import MAX_RUNS
 from notifier.store.compiled import compiled, is_in
 from notifier.store.schema import (
     UtcDateTime,
@@ -284,23 +283,6 @@ def _recoveries(instance: Column[Any]) -> Select[Any]:
 
 FAILURES_BY_ID, FAILURES_BY_NAME = _failures(tasks.c.instance_id), _failures(tasks.c.instance_name)
 RECOVERIES_BY_ID, RECOVERIES_BY_NAME = _recoveries(tasks.c.instance_id), _recoveries(tasks.c.instance_name)
-RUNS_READ = 2_000
-"""Maximum number of completed runs of an operation in a source that are read, the latest ones: a month of daily runs of
-sixty instances."""
-_COMPLETED = (tasks.c.name == bindparam("name"), tasks.c.status == TaskStatus.COMPLETED, tasks.c.seconds.is_not(None))
-COMPLETED_RUNS = compiled(
-    select(tasks.c.seconds, tasks.c.changed_at, tasks.c.instance_id)
-    .where(tasks.c.source == bindparam("source"), *_COMPLETED)
-    .order_by(tasks.c.changed_at.desc())
-    .limit(literal_column(f"{RUNS_READ}", Integer))
-)
-COMPLETED_EVERYWHERE = compiled(
-    select(tasks.c.seconds, tasks.c.changed_at)
-    .where(*_COMPLETED)
-    .order_by(tasks.c.changed_at.desc())
-    .limit(literal_column(f"{MAX_RUNS}", Integer))
-)
-
 # ---- events ----
 
 KNOWN_EVENTS = compiled(select(events.c.id).where(is_in(events.c.id, "ids")))
@@ -985,17 +967,6 @@ _next_name = select(func.min(tasks.c.name)).where(tasks.c.name > _names.c.name).
 _all_names = _names.union_all(select(_next_name).where(_names.c.name.is_not(None)))
 # From each name to the next one by the index, which has every task.
 TASK_NAMES = compiled(select(_all_names.c.name).where(_all_names.c.name.is_not(None)))
-RESULTS_SINCE = compiled(
-    select(
-        func.count().label("number"),
-        func.sum(tasks.c.seconds).label("total"),
-        func.max(tasks.c.seconds).label("longest"),
-    ).where(
-        tasks.c.name == bindparam("name"),
-        tasks.c.status == bindparam("status"),
-        tasks.c.changed_at >= bindparam("since"),
-    )
-)
 EVENT = compiled(select(events).where(events.c.id == bindparam("event_id")))
 LATEST_EVENT = compiled(
     select(events)

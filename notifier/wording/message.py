@@ -415,7 +415,7 @@ class Message:
             return
         if event.type is EventType.TASK_PROGRESSED:
             yield localizer.progress(task.progress) if task.progress is not None else ""
-            yield self._left
+            yield self._left()
         if self._kind is EventType.TASK_STALLED and event.since:
             stalled = localizer.duration(event.observed_at - event.since)
             yield localizer.text("condition.stalled", length=strong(stalled))
@@ -425,7 +425,7 @@ class Message:
             yield localizer.text("condition.instance", status=self._instance_status(task.instance_status))
         yield localizer.text("condition.separator").join(filter(None, (self._length(task), self._stopped_at(task))))
         if usual := self._usual:
-            yield localizer.counted(f"condition.usual_{usual.basis}", usual.runs, length=self._usual_span)
+            yield usual_phrase(usual, localizer)
 
     def _last_run(self, missing: Expectation) -> str:
         """Return when the last run was, as a part of a message."""
@@ -464,13 +464,13 @@ class Message:
             return ""
         return self.localizer.text("condition.stopped_at", progress=self.localizer.progress(task.progress))
 
-    @property
-    def _left(self) -> str:
-        """How much longer the task takes, by what is usual and by its progress. Empty where that is not known."""
+    def _left(self, *, labelled: bool = False) -> str:
+        """Return how much longer the task takes; see `time_left`."""
         event, task = self.event, self.event.task
         if task is None or task.created_at is None:
             return ""
-        return time_left(event.usual, event.observed_at - task.created_at, task.progress, self.localizer)
+        elapsed = event.observed_at - task.created_at
+        return time_left(event.usual, elapsed, task.progress, self.localizer, labelled=labelled)
 
     def _instance_status(self, status: str) -> str:
         label = self.localizer.instance_status(status)
@@ -557,7 +557,7 @@ class Message:
     def _circumstances(self) -> Iterator[Fact | None]:
         event, localizer = self.event, self.localizer
         if event.type is EventType.TASK_PROGRESSED:
-            yield self._fact("time_left", self._left)
+            yield self._fact("time_left", self._left(labelled=True))
         if event.type in (EventType.TASK_CHANGED, EventType.TASK_RESTARTED) and event.previous_status:
             yield self._fact("previous_status", without_marks(self._status(event.previous_status)))
         if self._kind is EventType.TASK_STALLED and event.since:
@@ -714,12 +714,30 @@ def usual_span(usual: Usual, localizer: Localizer) -> str:
     return localizer.span(timedelta(seconds=usual.low), timedelta(seconds=usual.high))
 
 
-def time_left(usual: Usual | None, elapsed: timedelta, progress: float | None, localizer: Localizer) -> str:
-    """Return how much longer a running task takes: `about 4 to 8 min left`, `longer than usual`. Empty if not known."""
+def usual_phrase(usual: Usual, localizer: Localizer) -> str:
+    """Return how long tasks usually take, and on which runs that was measured: `usually 8 to 12 min, from 14 runs`."""
+    return localizer.counted(f"condition.usual_{usual.basis}", usual.runs, length=usual_span(usual, localizer))
+
+
+def foretold(task: Task, usual: Usual | None, now: datetime, localizer: Localizer) -> Iterator[str]:
+    """Yield how much longer a running task takes, and how long such tasks usually take, as far as that is known."""
+    if task.created_at and (left := time_left(usual, now - task.created_at, task.progress, localizer)):
+        yield left
+    if usual:
+        yield usual_phrase(usual, localizer)
+
+
+def time_left(
+    usual: Usual | None, elapsed: timedelta, progress: float | None, localizer: Localizer, *, labelled: bool = False
+) -> str:
+    """Return how much longer a running task takes: `about 4 to 8 min left`, `longer than usual`. Empty if not known.
+
+    `labelled` is True where a label says already that it is left.
+    """
     found = remaining(usual, elapsed.total_seconds(), progress)
     if found is not None:
         length = localizer.left(timedelta(seconds=found.low), timedelta(seconds=found.high))
-        return localizer.text("condition.left", length=length)
+        return length if labelled else localizer.text("condition.left", length=length)
     longer = usual is not None and usual.exceeded_by(elapsed.total_seconds())
     return localizer.text("condition.longer") if longer else ""
 

@@ -208,6 +208,7 @@ def test_tasks_as_json_have_stable_keys(run: Run) -> None:
             "first_seen_at",
             "changed_at",
             "listed",
+            "usual",
             "acknowledged",
             "muted",
         ),

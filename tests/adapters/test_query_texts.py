@@ -48,7 +48,7 @@ def test_postgresql_takes_every_variant_of_a_statement(name: str, postgres_url: 
 
 def variants(name: str, database: str) -> Iterator[Mapping[str, object]]:
     """Yield parameters with no condition, with each alone, and with all of them."""
-    others: Mapping[str, object] = {"event_ids": ["a"], "since": T0, "instance_like": "%a%"}
+    others: Mapping[str, object] = {"event_ids": ["a"], "since": T0, "changed_since": T0, "instance_like": "%a%"}
     text = query_text(name, database)
     optional = re.findall(r"/\*if (\w+)\*/", text.sql)
     fixed: Mapping[str, object] = {"limit": 1, "offset": 0, "ids": ["a"], "now": T0, "since": T0, "until": T0}

@@ -33,7 +33,6 @@ PARAMETERS: Mapping[str, str] = {
     "SOURCE_NAMES": "",
     "SOURCES_TO_JUDGE": "before ahead",
     "TASK_NAMES": "",
-    "RESULTS_SINCE": "name status since",
     "EVENT": "event_id",
     "LATEST_EVENT": "source job_id",
     "ACKNOWLEDGEMENT": "event_id",
@@ -50,7 +49,7 @@ PARAMETERS: Mapping[str, str] = {
     "FAILURES_BY_NAME": "source instances apart_from since",
     "RECOVERIES_BY_ID": "source instances apart_from operations",
     "RECOVERIES_BY_NAME": "source instances apart_from operations",
-    "DURATIONS": "source name",
+    "LOCK_SOURCE": "of_source",
     "KNOWN_EVENTS": "ids",
     "RECORD_EVENT": COLUMNS["events"],
     "OCCURRENCES": "source ids",
@@ -185,9 +184,7 @@ async def test_claims_are_found_by_their_ids_whatever_else_waits(store: SqlStore
         ("FAILURES_BY_NAME", ["ix_tasks_"]),
         ("RECOVERIES_BY_ID", ["ix_tasks_instance_id_status_changed_at (instance_id=? AND status=? AND changed_at>?)"]),
         ("RECOVERIES_BY_NAME", ["ix_tasks_"]),
-        ("DURATIONS", ["COVERING INDEX ix_tasks_name_status_changed_at_seconds_source (name=? AND status=?)"]),
         ("TASK_NAMES", ["ix_tasks_name_status_changed_at_seconds_source (name>?)"]),
-        ("RESULTS_SINCE", ["ix_tasks_name_status_changed_at_seconds_source (name=? AND status=? AND changed_at>?)"]),
     ],
 )
 async def test_histories_and_statistics_are_read_by_indexes(store: SqlStore, name: str, indexes: Sequence[str]) -> None:

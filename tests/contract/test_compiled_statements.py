@@ -30,6 +30,7 @@ from notifier.store.sqlite_driver import sqlite_module
 LATER = T0 + timedelta(hours=1)
 
 RUNNING = make_task("running", status=TaskStatus.RUNNING)
+COMPLETED = make_task("completed", status=TaskStatus.COMPLETED, name="ResizeGaussDBV5Flavor")
 PROGRESS = make_event(RUNNING, type=EventType.TASK_PROGRESSED)
 FAILED, OTHER, THIRD = (make_event(make_task(job_id)) for job_id in ("failed", "other", "third"))
 STORM = make_storm()
@@ -126,7 +127,6 @@ PARAMETERS: Mapping[str, Any] = {
         for job_id in ("running", "failed")
     ],
     "TASK_NAMES": {},
-    "RESULTS_SINCE": {"name": make_task("failed").name, "status": "failed", "since": T0},
     "EVENT": {"event_id": FAILED.id},
     "LATEST_EVENT": {"source": FAILED.source, "job_id": FAILED.job_id},
     "ACKNOWLEDGEMENT": {"event_id": FAILED.id},
@@ -255,7 +255,7 @@ def _fill(connection: Connection) -> None:
     put(schema.clock, {"id": 1, "boot": "b", "at": T0, "seconds": 1.5, "since": T0})
     put(schema.sources, {"name": "prod", "epoch": 4, "next_poll_at": T0, "last_poll_at": T0, "clock_skew": 0.25})
     put(schema.credentials, {"key": "k", "rate_at": T0, "refusals": 1})
-    for task in (RUNNING, FAILED.task, OTHER.task):
+    for task in (RUNNING, FAILED.task, OTHER.task, COMPLETED):
         assert task is not None
         recorded = {"fingerprint": b"\x00\xff", "occurrence": "o", "first_seen_at": T0, "changed_at": T0}
         put(schema.tasks, rows.task_values(task) | recorded)

@@ -298,7 +298,7 @@ async def test_details_offer_what_can_be_done(chat: ChatHarness) -> None:
 async def test_what_runs_is_listed_with_its_progress(chat: ChatHarness) -> None:
     answer = await chat.type("running")
     assert answer.title == "1 task running"
-    assert without_marks(answer.rows[0].detail).endswith(" · 40%")
+    assert without_marks(answer.rows[0].detail).endswith(" · 40% · about 5 to 45 min left")
 
 
 async def test_a_long_list_is_shown_in_pages(chat: ChatHarness, store: SqlStore) -> None:
@@ -370,7 +370,7 @@ async def test_an_instance_is_found_by_its_name_and_by_its_id(chat: ChatHarness)
 
 async def test_statistics_count_and_measure(chat: ChatHarness) -> None:
     (line,) = lines(await chat.type("stats 7d"))
-    assert line.startswith("Instance creation: 1 completed, 1 failed (50%), 1 running; took ")
+    assert line.startswith("Instance creation: 1 completed, 1 failed (50%), 1 running; most took about 12 min, ")
 
 
 async def test_statistics_begin_with_the_most_frequent_name(chat: ChatHarness, store: SqlStore) -> None:

@@ -26,7 +26,6 @@ from notifier.foresight import Foresight
 from notifier.poll import PollReport, poll_once
 from notifier.ports import DeliveryFilter, EventFilter
 from notifier.store.engine import SqlStore
-from notifier.store.histories import Histories
 from notifier.store.queries import Queries
 
 RULES = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60))
@@ -180,13 +179,13 @@ async def test_the_runs_are_read_once_in_a_quarter_of_an_hour(
     store: SqlStore, source: FakeSource, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[tuple[str, str]] = []
-    original = Histories.runs
+    original = Queries.runs
 
-    def counted(self: Histories, source: str, name: str) -> Runs:
+    def counted(self: Queries, source: str, name: str) -> Runs:
         read.append((source, name))
         return original(self, source, name)
 
-    monkeypatch.setattr(Histories, "runs", counted)
+    monkeypatch.setattr(Queries, "runs", counted)
     memory = UsualMemory()
     source.tasks = [*runs(9), begun(11)]
     for _ in range(10):

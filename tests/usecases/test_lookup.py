@@ -14,6 +14,7 @@ from notifier import lookup
 from notifier.core.calendars import CalendarEntry
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, delivery_id
 from notifier.core.events import EventType
+from notifier.core.expectations import SeenRun
 from notifier.core.failures import OpenFailure
 from notifier.core.health_facts import HealthFacts
 from notifier.core.matchers import Matcher
@@ -22,6 +23,7 @@ from notifier.core.mutes import HeldBack, Mute
 from notifier.core.people import Action, EventSubscription
 from notifier.core.routing import Route, RoutedEvent
 from notifier.core.tickets import Ticket
+from notifier.core.usual import Run, Runs
 from notifier.core.windows import parse_window
 from notifier.ports import (
     DeliveryFilter,
@@ -29,6 +31,7 @@ from notifier.ports import (
     Ledger,
     StoredTask,
     TaskFilter,
+    TaskStatistics,
 )
 
 FAILURES = Route(name="failures", match=(Matcher(field="type", op="=", value="task.failed"),), channels=("dba",))
@@ -113,6 +116,23 @@ class Nothing:
     def tickets(self, _operation: str) -> Sequence[Ticket]:
         return ()
 
+    def now(self) -> datetime:
+        return START
+
+    def runs(self, source: str, name: str) -> Runs:  # noqa: ARG002 - of any
+        return Runs(of_source=[Run(60.0, 0)] * 8)
+
+    def seen_runs(self, _source: str, _since: datetime) -> Sequence[SeenRun]:
+        raise NotImplementedError
+
+    def source_states(self) -> Sequence[SourceState]:
+        raise NotImplementedError
+
+    def statistics(
+        self, since: datetime | None = None, *, name: str | None = None, instance: str | None = None
+    ) -> Sequence[TaskStatistics]:
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lists(Nothing):
@@ -141,6 +161,8 @@ class Lists(Nothing):
         return fitting[: wanted.limit]
 
     def events(self, wanted: EventFilter) -> Sequence[RoutedEvent]:
+        if wanted.id is not None:
+            return [s for s in self.all_events if s.event.id.startswith(wanted.id)]
         fitting = [s for s in self.all_events if s.event.source == wanted.source]
         if wanted.exact:
             return [s for s in fitting if s.event.job_id == wanted.job_id]
@@ -294,3 +316,20 @@ def test_few_names_are_compared_closely_and_none_in_full_length(monkeypatch: pyt
     assert len(lookup.similar_names("gauss-orders-00" + "y" * 5_000, names)) <= lookup.MAX_SUGGESTIONS
     assert len(compared) == lookup.CLOSELY_COMPARED_NAMES
     assert max(compared) <= lookup.COMPARED_NAME_LENGTH
+
+
+def test_running_tasks_are_given_their_usual_time() -> None:
+    ended = stored_task("a")
+    running = replace(ended, task=replace(ended.task, job_id="b", status=TaskStatus.RUNNING))
+    found = lookup.with_usual(Lists(), [ended, running])
+    assert [row.usual and row.usual.middle for row in found] == [None, 60]
+    assert [row.usual and row.usual.runs for row in lookup.with_usual(Lists(), [ended], ended=True)] == [8]
+
+
+def test_an_event_is_explained_by_the_beginning_of_its_id() -> None:
+    routed = routed_event(stored_task("a").task, EventType.TASK_FAILED, ("dba",))
+    lists = Lists(all_events=(routed,))
+    found = lookup.explain_event(lists, routed.event.id[:8], [FAILURES], ["dba"])
+    assert found
+    assert [verdict.matched for verdict in found.verdicts] == [True]
+    assert lookup.explain_event(lists, "none", [FAILURES], ["dba"]) is None
