@@ -11,7 +11,7 @@ What the polls found stays as it was found: a replay tries who is told of it and
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -68,12 +68,13 @@ from notifier.planning import (
     routing_at,
     with_receivers,
 )
-from notifier.ports import DatabaseTime, EventRecords, RenderRequest
+from notifier.ports import DatabaseTime, EventRecords, RenderRequest, Store
+from notifier.schedules import SETTLED_AFTER, ReportReads, ScheduleRecords, ScheduleRules, run_schedules
 
 T = TypeVar("T")
 
 
-class ReplayReads(PlanReads, ThreadReads, PeopleReads, StepReads, Protocol):
+class ReplayReads(PlanReads, ThreadReads, PeopleReads, StepReads, ReportReads, Protocol):
     """What a replay reads of its store."""
 
     def pending_channels(self, now: datetime) -> Sequence[str]:
@@ -180,6 +181,10 @@ class ReplayTx(DatabaseTime, Protocol):
         """The messages that show tasks."""
 
     @property
+    def schedules(self) -> ScheduleRecords:
+        """What is recorded of schedules."""
+
+    @property
     def mutes(self) -> ReplayMutes:
         """The recorded mutes."""
 
@@ -192,8 +197,8 @@ class ReplayTx(DatabaseTime, Protocol):
         """What a replay reads."""
 
 
-class ReplayStore(Protocol):
-    """A store of the replay's own."""
+class ReplayStore(Store[ReplayTx, ReplayReads], Protocol):
+    """A store of the replay's own, which answers at once."""
 
     def run(self, fn: Callable[[ReplayTx], T]) -> T:
         """Run `fn` in one transaction."""
@@ -229,6 +234,8 @@ class ReplayRules:
     fallback: Sequence[str] = ()
     """Channels of alerts that no route takes."""
     mutes: Sequence[ConfiguredMute] = ()
+    schedules: ScheduleRules = field(default_factory=ScheduleRules)
+    """The reports, and the rotas whose hand-overs are announced."""
     tickets: Mapping[str, TicketRules] = field(default_factory=dict)
     """When tickets are closed and reopened, by channel."""
     zone: ZoneInfo
@@ -306,7 +313,9 @@ class _ReplayChannel:
     multi_recipient: bool = False
 
 
-_MADE_AGAIN = frozenset(kind for kind in EventType if kind.traits.follows_up or kind.startswith("mute."))
+_MADE_AGAIN = frozenset(
+    kind for kind in EventType if kind.traits.follows_up or kind.startswith(("mute.", "report.", "rota."))
+)
 """Types of events that the configuration causes: what is recorded of them says nothing about another one."""
 _OWNER = "replay"
 _RULES = DeliveryRules(schedule=(), lease=timedelta(minutes=1), tickets=True)
@@ -324,6 +333,8 @@ class _Replay:
         """When something to send becomes available, and when an open failure is due."""
         self._muting = MuteRouting(routing=rules.routing, origins=[one.origin for one in rules.sources.values()])
         self._mutes = bool(rules.mutes or history.mutes)
+        self._scheduled_at = history.since if rules.schedules.names else None
+        """When reports or hand-overs may be due."""
         self._reminds = any(route.remind or route.escalate for route in rules.routing.routes)
         self._stormy: dict[str, datetime] = {}
         """Sources that storms last on, with the time of the next poll that finds no failure, if none comes before."""
@@ -396,11 +407,25 @@ class _Replay:
         """Let everything happen that is due before a time."""
         while (due := self._next_due(until)) < until:
             self._time.at = max(due, self._time.at)
+            if self._scheduled_at and self._scheduled_at <= due:
+                self._announce_schedules()
             quiet = [source for source, at in self._stormy.items() if at <= due]
             self._run(partial(self._end_storms, quiet) if quiet else lambda _: None)
 
     def _next_due(self, until: datetime) -> datetime:
-        return min((*self._due, *self._stormy.values()), default=until)
+        scheduled = () if self._scheduled_at is None else (self._scheduled_at,)
+        return min((*self._due, *scheduled, *self._stormy.values()), default=until)
+
+    def _announce_schedules(self) -> None:
+        """Send the reports and announce the hand-overs that are due, and note when more of them may be."""
+        schedules, now = self._rules.schedules, self._time.at
+        _at_once(run_schedules(self._store, schedules, self._rules.routing))
+        times = [one.cron.after(now - SETTLED_AFTER) + SETTLED_AFTER for one in schedules.reports]
+        entries = {one.name: one.entries for one in self._history.calendars}
+        duties = (rota.duty(now, entries.get(rota.calendar or "", ())) for rota in schedules.rotas)
+        times += [duty.until for duty in duties if duty.until]
+        following = min((at for at in times if at > now), default=None)
+        self._scheduled_at = following if following and following < self._history.until else None
 
     def _run(self, happening: Callable[[ReplayTx], None]) -> None:
         """Let something happen, and deliver what is due then."""
@@ -509,6 +534,16 @@ class _Replay:
 
 def _acknowledge(event: Event, by: Person, tx: ReplayTx) -> None:
     people.acknowledge(tx, event, by)
+
+
+def _at_once(work: Coroutine[object, None, object]) -> None:
+    """Run a coroutine that waits for nothing but a store that answers at once."""
+    try:
+        work.send(None)
+    except StopIteration:
+        return
+    work.close()
+    raise RuntimeError("something waits in virtual time")
 
 
 def _mute(mute: Mute, tx: ReplayTx) -> None:

@@ -22,6 +22,7 @@ from notifier.store.lookups import Lookups
 from notifier.store.memory import MemoryStore
 from notifier.wiring.app import POLL_LEASE, routing_config
 from notifier.wiring.channels import build_channels, http_client
+from notifier.wiring.schedules import schedule_rules
 from notifier.wiring.stores import source_places
 
 T = TypeVar("T")
@@ -88,6 +89,7 @@ def replay_rules(config: Config, channels: Mapping[str, Channel]) -> ReplayRules
         },
         fallback=config.alert_channels,
         mutes=config.configured_mutes,
+        schedules=schedule_rules(config),
         tickets={one.name: one.rules for one in config.channels if isinstance(one, TicketSettings)},
         zone=ZoneInfo(config.timezone),
     )

@@ -35,6 +35,7 @@ from notifier.core.windows import parse_window
 from notifier.people import acknowledge
 from notifier.ports import RenderRequest
 from notifier.replay import ReplayRules, VirtualTime, replay
+from notifier.schedules import SETTLED_AFTER
 from notifier.service.service import Service
 from notifier.store.memory import MemoryStore
 from notifier.store.transaction import Transaction
@@ -74,6 +75,7 @@ rotas:
       - {name: He, mention: [U0HE, "wecom:he"]}
     hands_over: monday 09:00
     first: "2026-06-01"
+    announce: [dba]
 
 escalations:
   - name: production
@@ -114,6 +116,9 @@ mutes:
     match: ["environment=staging"]
     cron: "0 1 * * 0"
     length: 3h
+
+reports:
+  - {name: week, schedule: "0 9 * * 1", channels: [leads, dba], backup_within: 26h}
 
 alerts: {channels: [dba]}
 """
@@ -173,6 +178,7 @@ class Office:
         """Do what a service does every second, and deliver."""
         await service.muting.run()
         await service.reminding.run()
+        await service.scheduling.announce_due()
         await service.delivering.drain()
 
     def _be_at(self, moment: datetime) -> None:
@@ -183,7 +189,8 @@ class Office:
         """Return the next time at which somebody acts or something is due."""
         now = self.clock.now()
         times = await self.app.store.read(lambda q: (q.next_pending(now), q.next_due_failure(), q.next_due_mute()))
-        return min([*(at for at in times if at and at > now), *(at for at, _ in answers)], default=ENDS + MORNING)
+        due = [*(at for at in times if at), next_morning(now), next_morning(now) + SETTLED_AFTER]
+        return min([*(at for at in due if at > now), *(at for at, _ in answers)], default=ENDS + MORNING)
 
     async def _answer(self, answers: list[tuple[datetime, Event]]) -> list[tuple[datetime, Event]]:
         now = self.clock.now()
@@ -191,6 +198,12 @@ class Office:
             if at <= now:
                 await self.app.store.transact(partial(_acknowledge, event))
         return [one for one in answers if one[0] > now]
+
+
+def next_morning(now: datetime) -> datetime:
+    """Return when somebody else takes over next, or reports are due: at nine o'clock."""
+    today = now.astimezone(ZONE).replace(hour=9, minute=0, second=0, microsecond=0)
+    return today if today >= now else today + timedelta(days=1)
 
 
 def called(events: Iterable[Event], chance: random.Random) -> list[tuple[datetime, Event]]:
@@ -246,7 +259,7 @@ async def test_a_month_of_a_team_of_ten(sqlite_url: str) -> None:
         assert ledger.unaccounted == ()
         assert ledger.by_state[DeliveryState.PENDING] == ledger.by_state[DeliveryState.DEAD] == 0
         check_times(history, figures)
-        assert at.messages == {"dba": 87, "developers": 56, "duty": 63, "leads": 4, "jira": 9}
+        assert at.messages == {"dba": 97, "developers": 56, "duty": 63, "leads": 9, "jira": 9}
         assert table(figures) in DOCUMENT.read_text(encoding="utf-8")
         assert TEAM in DOCUMENT.read_text(encoding="utf-8")
         check_replay(at, history, figures)
