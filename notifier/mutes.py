@@ -431,8 +431,11 @@ class StepRecords(Protocol):
     def hold(self, mutes: Collection[Mute], now: datetime) -> Sequence[Mute]:
         """Return those of the mutes that are in force, as they are now. None ends until the transaction ends."""
 
-    def step(self, mute: Mute, now: datetime) -> None:
-        """Record a mute after one of its steps."""
+    def save(self, mute: Mute, now: datetime) -> None:
+        """Record a mute, and let the messages change that may show it."""
+
+    def step(self, mute: Mute) -> None:
+        """Record a mute after a step that messages show already."""
 
 
 class StepReads(Protocol):
@@ -501,7 +504,11 @@ def take_steps(tx: StepTx, mute_id: str, rules: MuteRouting) -> MuteReport:
             found = announce(tx, [routed], rules.routing, now)
             events = tuple(item.event for item in found.new)
             report += MuteReport(events=events, deliveries=len(found.plan.deliveries))
-        tx.mutes.step(after, now)
+        # Messages show a window from the act on that made or ended it.
+        if (mute.since > mute.created_at) if step.begins else (mute.ended_by is None):
+            tx.mutes.save(after, now)
+        else:
+            tx.mutes.step(after)
         mute = after
     return report
 

@@ -24,12 +24,9 @@ class RecordedMutes:
         else:
             self._threads.touch_matching(mute, now)
 
-    def step(self, mute: Mute, now: datetime) -> None:
-        """Record a mute after one of its steps; messages change where its window has ended."""
-        if mute.begun:
-            self._session.execute(statements.SAVE_MUTE, rows.mute_values(mute))
-        else:
-            self.save(mute, now)
+    def step(self, mute: Mute) -> None:
+        """Record a mute after a step that messages show already."""
+        self._session.execute(statements.SAVE_MUTE, rows.mute_values(mute))
 
     def lock(self, mute_id: str) -> Mute | None:
         """Return a mute, which nobody else changes until the transaction ends; None where it is unknown."""

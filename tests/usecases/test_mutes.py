@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from notifier import mutes
 from notifier.core.cron import Cron
-from notifier.core.delivery import Delivery, DeliveryState
+from notifier.core.delivery import Delivery, DeliveryState, ThreadUpdate
 from notifier.core.events import EventType
 from notifier.core.matchers import parse_matchers
 from notifier.core.model import Event, SourceOrigin
@@ -261,6 +261,35 @@ async def test_every_act_is_recorded(world: World) -> None:
     ]
     assert actions[0].detail == "1 event held back"
     assert "patching" in (actions[-1].detail or "")
+
+
+async def test_a_message_shows_a_window_until_it_has_ended(world: World) -> None:
+    await world.poll(("prod-1", "failed"))
+    (found,) = await world.store.read(lambda q: q.events(EventFilter(type="task.failed")))
+    told = ThreadUpdate(subject=found.event.subject, event_id=found.event.id, thread="C:1")
+    await world.act(lambda tx: tx.threads.update("dba", [told], tx.now()))
+
+    async def shown() -> list[str | None]:
+        """Return the mutes that messages show which are to change, and let them show it."""
+
+        def edit(tx: Transaction) -> list[str | None]:
+            due = tx.threads.claim_edits("dba", tx.now(), HOUR, 10)
+            for thread in due:
+                tx.threads.mark_rendered(thread, tx.now())
+            return [thread.mute.id if thread.mute else None for thread in due]
+
+        return await world.store.transact(edit)
+
+    mute = await world.mute("prod-*", times=MuteTimes(length=HOUR, since=T0 + HOUR))
+    await world.steps()
+    await shown()
+    world.clock.advance(HOUR)
+    await world.steps()
+    assert await shown() == [mute.id]
+    world.clock.advance(HOUR)
+    await world.steps()
+    assert await shown() == [None]
+    assert await shown() == []
 
 
 # ---- recurring ----
