@@ -16,6 +16,7 @@ from notifier.chat.reports import Page, ReplyFormatter
 from notifier.chat.requests import ChatReply
 from notifier.cli.samples import sample_event
 from notifier.cli.slack_preview import BlockJson, draw_message
+from notifier.core.commands import Mistake, TaskSelection, parse_command
 from notifier.core.delivery import Thread, delivery_id
 from notifier.core.distribution import spread_of
 from notifier.core.events import EventType
@@ -24,7 +25,7 @@ from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, Heal
 from notifier.core.matchers import parse_matchers
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskHistory, TaskStatus
 from notifier.core.mutes import HeldBack, Mute
-from notifier.core.people import Acknowledgement
+from notifier.core.people import Acknowledgement, EventSubscription
 from notifier.core.routing import DeliveryRouting
 from notifier.core.storms import Storm, begin
 from notifier.core.usual import Usual, UsualBasis
@@ -32,6 +33,7 @@ from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.messages import event_message, live_message, thread_reply
 from notifier.lookup import InstanceAnswer
 from notifier.mutes import EndedMute, EndedMutes
+from notifier.people import MadeSubscription
 from notifier.ports import RenderRequest, StoredTask, TaskStatistics
 from notifier.wording.events import EventFormatter
 from notifier.wording.links import LinkTemplates
@@ -282,6 +284,20 @@ def _answers(fmt: ReplyFormatter) -> Iterator[tuple[str, ChatReply]]:
     running = Page(rows=(progressed, stuck, vanished), offset=0, total=3, now=LATER)
     yield "failed", reports.tasks(page, "failed", fresh, fmt, **day)
     yield "failed 1d (second page)", reports.tasks(long, "failed", fresh, fmt, **day)
+    narrowed = TaskSelection(match=parse_matchers("gauss-* operation=create"), text="gauss-* operation=create")
+    one = reports.tasks(running, "running", fresh, fmt)
+    yield "running gauss-* operation=create", reports.narrowed(narrowed, one, fmt)
+    mine, here = (
+        EventSubscription(id="1a2b3c", channel=who, matchers=matchers, by="U0", name="alice", created_at=T0)
+        for who, matchers in (("dm:U0", "prod-* failed"), ("dm:C0", "source=prod operation=backup duration>30m"))
+    )
+    made = MadeSubscription(subscription=here, new=True)
+    yield f"subscribe here {here.matchers}", reports.subscribed(made, fmt, here=True, doubtful=True)
+    yield "subscriptions", reports.subscriptions([mine], [here], fmt)
+    yield f"unsubscribe {mine.matchers}", reports.unsubscribed([mine], [], mine.matchers, fmt)
+    wrong = parse_command("subscribe enviroment=prod")
+    assert isinstance(wrong, Mistake)
+    yield "subscribe enviroment=prod", fmt.mistake(wrong.key, wrong.given, wrong.meant)
     yield "failed (none)", reports.tasks(Page(rows=(), offset=0, total=0, now=LATER), "failed", fresh, fmt, **day)
     yield "running", reports.tasks(running, "running", fresh, fmt)
     yield "task sample", reports.task(failed, [sample_event(EventType.TASK_FAILED, T0)], None, fmt)

@@ -34,6 +34,8 @@ _KIND_WORDS: Mapping[str, str] = {
     "stuck": "task.stalled",
     "stalled": "task.stalled",
     "vanished": "task.unlisted",
+    "overdue": "task.overdue",
+    "missing": "task.missing",
 }
 """Words that people type for a type of event."""
 _TYPED = re.compile(r"""("[^"]*"|'[^']*'|\[[^\]]*\]|[=<>~]\s*\S+)|(?<!\S)\w+(?!\S)""")
@@ -72,7 +74,8 @@ def names_kind(matchers: Iterable[Matcher]) -> bool:
 
 
 def _matters(event: Event) -> bool:
-    return concerns_subscribers(event) or event.calls_somebody
+    traits = event.type.traits
+    return concerns_subscribers(event) or traits.needs_care or traits.bad_news
 
 
 def with_subscriptions(

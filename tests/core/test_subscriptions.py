@@ -28,6 +28,8 @@ EVENTS = {
     "started": make_event(RUNNING, type=EventType.TASK_STARTED),
     "progressed": make_event(replace(RUNNING, progress=50.0), type=EventType.TASK_PROGRESSED),
     "stalled": make_event(RUNNING, type=EventType.TASK_STALLED),
+    "overdue": make_event(RUNNING, type=EventType.TASK_OVERDUE),
+    "reminded": make_event(type=EventType.TASK_REMINDED),
     "unlisted": make_event(RUNNING, type=EventType.TASK_UNLISTED),
     "source": make_gap(type=EventType.SOURCE_FAILING),
     "monitored": make_gap(type=EventType.SOURCE_MONITORED),
@@ -52,17 +54,17 @@ def config(**more: object) -> RoutingConfig:
 @pytest.mark.parametrize(
     ("text", "kinds"),
     [
-        ("gauss-*", {"failed", "completed", "stalled", "unlisted"}),
-        ("source=prod", {"failed", "completed", "stalled", "unlisted", "source"}),
+        ("gauss-*", {"failed", "completed", "stalled", "unlisted", "overdue"}),
+        ("source=prod", {"failed", "completed", "stalled", "unlisted", "source", "overdue"}),
         ("gauss-* failed", {"failed"}),
         ("failed gauss-*", {"failed"}),
         ("failed stuck", {"failed", "stalled"}),
         ("gauss-* running", {"started"}),
         ("gauss-* started completed", {"started", "completed"}),
-        ("vanished", {"unlisted"}),
-        ("status=running", {"started", "progressed", "stalled", "unlisted"}),
+        ("vanished overdue", {"unlisted", "overdue"}),
+        ("status=running", {"started", "progressed", "stalled", "unlisted", "overdue"}),
         ("progress>=50", {"progressed"}),
-        ("type=task.*", {"failed", "completed", "started", "progressed", "stalled", "unlisted"}),
+        ("type=task.*", {*EVENTS} - {"source", "monitored"}),
         ("source.monitored", {"monitored"}),
         ('fail_reason="failed"', set()),
         ("instance in [failed , stuck]", set()),
@@ -169,3 +171,33 @@ def test_a_person_gets_few_messages_about_a_storm() -> None:
 def test_several_ends_in_one_poll_are_a_digest(count: int, messages: int) -> None:
     ended = [make_event(make_task(f"job-{n}", status="completed"), type=EventType.TASK_COMPLETED) for n in range(count)]
     assert len(list(plan_sent({ALICE: [routed(event) for event in ended]}, config(), (), T0, {}))) == messages
+
+
+RECEIVERS = (ALICE, BOB, PLACE, str(DirectChannel("C0CONFIGURED")))
+FILTERS = ("failed", "gauss-*", "gauss-0000*", "completed gauss-*", "source=prod", "task.*", "other-*", "odd=odd")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(FILTERS), st.sampled_from(RECEIVERS)), max_size=12),
+    st.integers(1, 40),
+    st.booleans(),
+    st.booleans(),
+)
+def test_every_subscribed_event_has_one_account_on_each_channel(
+    wanted: list[tuple[str, str]],
+    count: int,
+    parked: bool,  # noqa: FBT001 - drawn by hypothesis
+    muted: bool,  # noqa: FBT001 - as above
+) -> None:
+    routing = config(places={RECEIVERS[-1]: ["dba"]}, policies={"dba": ChannelPolicy(name="dba", digest_above=3)})
+    mute = Mute(
+        id="7k2m", since=T0, instance="gauss-00001", until=T0.replace(year=2100), by="U", name="b", created_at=T0
+    )
+    items = [routed(event, *(["dba"] if n % 2 else [])) for n, event in enumerate(make_events(count))]
+    new = with_subscriptions(items, [subscription(text, who) for text, who in wanted], routing)
+    rules = (mute_rule([mute], T0),) if muted else ()
+    planned = plan_deliveries(new, routing, parked=[ALICE] if parked else [], rules=rules, now=T0)
+    accounts = sorted((event.id, one.channel) for one in planned.deliveries for event in one.events)
+    assert accounts == sorted((item.event.id, channel) for item in new for channel in item.channels)
+    assert len(accounts) == len(set(accounts))
+    assert RECEIVERS[-1] not in {channel for _, channel in accounts}

@@ -561,7 +561,7 @@ async def test_a_request_that_is_replayed_does_nothing(chat: ChatHarness, store:
 async def test_people_subscribe_list_and_unsubscribe(chat: ChatHarness) -> None:
     answer = await chat.type("subscribe gauss-*")
     assert without_marks(answer.title) == "You will get a direct message about gauss-*"
-    assert lines(answer)[0].startswith("That is every end of a task")
+    assert lines(answer)[0].startswith("This covers ends of tasks")
     assert lines(answer)[-1] == "To end it: /gaussdb unsubscribe gauss-*"
     assert (await chat.type("subscribe  gauss-*")).title.startswith("You are already subscribed to")
     answer = await chat.type("subscribe failed source=prod", person=BOB)
