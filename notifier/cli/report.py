@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import RenderableType
+from rich.text import Text
 
 from notifier.cli import documents, event_loop
 from notifier.cli.common import JsonOption, duration, localizer, now
@@ -68,7 +69,7 @@ def _shown(config: Config, found: Report) -> Iterator[RenderableType]:
     yield cell(without_marks(message.sentence), "bold")
     for section in message.sections:
         if section.heading:
-            yield cell("")
+            yield Text()
             yield cell(section.heading, "bold")
         bullet = "• " if section.items else ""
         yield from (cell(f"{bullet}{without_marks(line)}") for line in section.lines)

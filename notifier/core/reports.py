@@ -36,6 +36,7 @@ HOURLY_UP_TO = timedelta(hours=36)
 PART_OF_DAY = timedelta(hours=3)
 MAX_BARS = 14
 """Maximum number of bars of a chart. Longer periods are counted by weeks, or by longer times."""
+_CLONE = "CloneGaussDBV5NewInstance"
 NOTABLY_SLOW = 1.25
 """How many times the usual duration a task takes at least that counts as slow."""
 
@@ -263,7 +264,11 @@ def overdue_backups(
     found = []
     for (source, key), known in instances.items():
         name = next((one.instance_name for one in known if one.instance_name), None) or key
-        if _is_gone(known) or not _instance_in_scope(source, known[0], name, rules.scope, origins):
+        if (
+            _is_gone(known)
+            or _was_never_made(known)
+            or not _instance_in_scope(source, known[0], name, rules.scope, origins)
+        ):
             continue
         last = max((one.at for one in known if one.at and operation_kind(one.name) == "backup"), default=None)
         if last is None or now - last > rules.backup_after:
@@ -275,6 +280,11 @@ def _is_gone(known: Sequence[LastSuccess]) -> bool:
     deleted = max((one.at for one in known if one.at and operation_kind(one.name) == "delete"), default=None)
     others = max((one.at for one in known if one.at and operation_kind(one.name) != "delete"), default=None)
     return deleted is not None and (others is None or deleted >= others)
+
+
+def _was_never_made(known: Sequence[LastSuccess]) -> bool:
+    """Return whether all that is known of an instance is that it could not be created."""
+    return all(one.at is None and (operation_kind(one.name) == "create" or one.name == _CLONE) for one in known)
 
 
 def _instance_in_scope(

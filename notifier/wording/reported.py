@@ -79,7 +79,7 @@ class ReportFormatter:
         yield MessageSection(lines=tuple(self._overview()), items=False)
         yield from self._listed("open", report.open_total, [self._failure(one) for one in report.open])
         yield from self._listed("backups", report.backups_total, [self._backup(one) for one in report.backups])
-        if report.counts.failed:
+        if report.counts.failed and len(report.bars) > 1:
             bars = tuple(self._bars(report.bars))
             lines = tuple(map(self._bar, bars))
             yield MessageSection(heading=self._text("failures"), lines=lines, items=False, bars=bars)

@@ -165,6 +165,8 @@ def test_instances_without_a_recent_backup_are_named() -> None:
         success("older", BACKUP, 300),
         success("never", CREATE, 500),
         success("failing", BACKUP, None),
+        success("unmade", CREATE, None),
+        success("unmade", "CloneGaussDBV5NewInstance", None),
         success("deleted", BACKUP, 300),
         success("deleted", DELETE, 100),
         success("again", BACKUP, 300),
