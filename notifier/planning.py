@@ -68,6 +68,9 @@ class HeldDeliveries(Protocol):
     def lasting(self, rules: Collection[str]) -> Sequence[LastingHold]:
         """Return what these rules hold, by channel and rule."""
 
+    def of_events(self, event_ids: Collection[str]) -> Mapping[tuple[str, str], tuple[str, datetime]]:
+        """Return which rule holds events, and until when, by event id and channel."""
+
     def recent(self, channel: str, limit: int) -> Sequence[datetime]:
         """Return when the latest messages of a channel were planned, at least `limit`. What is held is not counted."""
 
@@ -250,10 +253,13 @@ def plan_new(
         away_after=context.away_after,
     )
     repeating = repeats.repeats_of(new, known) if routing.counts_repeats else {}
+    closed = {id_: one.first_event_id for id_, one in failures.closed_by(new, known).items()} if routing.holds else {}
+    held = tx.holds.of_events(list(closed.values())) if closed else {}
     plan = polling.plan_deliveries(
-        new,
+        quiet.without_held(new, closed, held, routing.ticket_channels) if held else new,
         routing,
         rules=(
+            *([quiet.closing_rule(closed, held)] if held else []),
             mute_rule(mutes, now, routing.catalogue),
             *read_rules(tx, new, routing, now, storms=storms, repeating=repeating),
         )

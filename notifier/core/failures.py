@@ -285,6 +285,17 @@ def _closing(item: RoutedEvent, solved: Sequence[_Closable], keeping: Collection
     )
 
 
+def closed_by(new: Iterable[RoutedEvent], known: OpenFailures) -> Mapping[str, OpenFailure]:
+    """Return the recorded failure that each success closes, by the id of the success."""
+    return {
+        item.event.id: known[key]
+        for item in new
+        if item.event.closes
+        for key in list(keys_closed_by(item.event))[::-1]  # that of the operation counts before that of its task
+        if key in known
+    }
+
+
 # ---- what is recorded ----
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from notifier.core.durations import format_duration
@@ -141,6 +141,40 @@ class BudgetRule:
         if channel not in self._routes:
             self._routes[channel] = RoutesOfChannel(channel, self._routing.routes)
         return self._routes[channel].routing_of([item]).severity_of([item.event]).loud
+
+
+HoldsOfEvents = Mapping[tuple[str, str], tuple[str, datetime]]
+"""By event id and channel: the rule that holds an event, and until when."""
+
+
+def without_held(
+    new: Sequence[RoutedEvent], closed: Mapping[str, str], held: HoldsOfEvents, keeping: Collection[str]
+) -> Sequence[RoutedEvent]:
+    """Return the events so that no success goes to a channel at once where the failure that it closes is still held.
+
+    Args:
+        new: the events of one batch.
+        closed: the first event of the failure that each success closes, by the id of the success.
+        held: which of these first events are held.
+        keeping: channels that keep tickets, where an operation has its own order.
+    """
+    return [
+        replace(item, solves=tuple(name for name in item.solves if name in keeping or (first, name) not in held))
+        if (first := closed.get(item.event.id)) is not None
+        else item
+        for item in new
+    ]
+
+
+def closing_rule(closed: Mapping[str, str], held: HoldsOfEvents) -> Rule:
+    """Return the rule that a success waits for the failure that it closes, and goes out with it."""
+
+    def rule(item: RoutedEvent, channel: str) -> Ruling | None:
+        first = closed.get(item.event.id)
+        found = None if first is None else held.get((first, channel))
+        return found and Hold(rule=found[0], until=found[1], reason="the failure that it closes is held too")
+
+    return rule
 
 
 def is_configured(rule: str, channel: str, routing: RoutingConfig) -> bool:

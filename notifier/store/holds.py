@@ -32,6 +32,11 @@ class Holds:
         found = self._session.execute(statements.LASTING_HOLDS, {"rules": rules})
         return [LastingHold(*row) for row in found]
 
+    def of_events(self, event_ids: Collection[str]) -> Mapping[tuple[str, str], tuple[str, datetime]]:
+        """Return which rule holds events, and until when, by event id and channel."""
+        found = self._session.execute(statements.HOLDS_OF_EVENTS, {"ids": event_ids})
+        return {(row.event_id, row.channel): (row.rule, row.available_at) for row in found}
+
     def recent(self, channel: str, limit: int) -> Sequence[datetime]:
         """Return when the latest messages of a channel were planned that were sent or wait to be, at least `limit`.
 

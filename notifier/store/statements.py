@@ -667,6 +667,11 @@ HELD_ABOUT = compiled(
     .order_by(deliveries.c.seq)
     .with_for_update(of=deliveries, skip_locked=True)
 )
+HOLDS_OF_EVENTS = compiled(
+    select(delivery_events.c.event_id, deliveries.c.channel, deliveries.c.rule, deliveries.c.available_at)
+    .join(deliveries, deliveries.c.id == delivery_events.c.delivery_id)
+    .where(is_in(delivery_events.c.event_id, "ids"), *_HELD)
+)
 LOCK_HELD_ABOUT = compiled(
     select(deliveries.c.seq, deliveries.c.channel, delivery_events.c.subject)
     .join(delivery_events, delivery_events.c.delivery_id == deliveries.c.id)

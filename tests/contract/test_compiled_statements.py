@@ -177,6 +177,7 @@ PARAMETERS: Mapping[str, Any] = {
     "RECENT_MESSAGES": {"channel": "dba", "limit": 2},
     "HELD_BY_RULE": {"channel": "dba", "rule": "budget:20/h", "limit": 10},
     "HELD_ABOUT": {"channel": "dba", "subjects": [RULED.subject]},
+    "HOLDS_OF_EVENTS": {"ids": [RULED.events[0].id, FAILED.id]},
     "LOCK_HELD_ABOUT": {"channels": ["dba", "mail"], "subjects": [RULED.subject]},
     "RELEASE_HELD": {"new_state": DeliveryState.PENDING, "now": LATER},
     "MOVE_EVENT": [

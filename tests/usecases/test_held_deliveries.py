@@ -25,7 +25,7 @@ from notifier.core.matchers import parse_matcher
 from notifier.core.model import Event
 from notifier.core.routing import ChannelPolicy, Otherwise, Route, RoutingConfig, route_events
 from notifier.core.windows import parse_window
-from notifier.planning import announce, end_unconfigured_holds, routing_at
+from notifier.planning import announce, end_unconfigured_holds, routing_at, with_receivers
 from notifier.ports import DeliveryFilter
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.memory import MemoryStore
@@ -90,7 +90,8 @@ class World:
 
         def plan(tx: Transaction, *, crashes: bool = False) -> None:
             routing = routing_at(tx, self.routing, self.now)
-            found = announce(tx, route_events(events, routing.routes), self.routing, self.now)
+            routed = with_receivers(tx, route_events(events, routing.routes), self.routing)
+            found = announce(tx, routed, self.routing, self.now)
             if crashes:
                 raise Crash
             self.planned |= {(event.id, one.channel): one for one in found.plan.deliveries for event in one.events}
