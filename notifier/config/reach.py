@@ -4,13 +4,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import IntEnum
+from functools import reduce
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from notifier.config.config import Config
 from notifier.core.events import EventType
 from notifier.core.fields import FIELDS, LABEL_PREFIX, label_fields
-from notifier.core.matcher_logic import fits_everything
+from notifier.core.matcher_logic import fits_everything, includes
 from notifier.core.matchers import Matcher, first_misfit
 from notifier.core.model import TaskStatus
 from notifier.core.routing import Otherwise, Route
@@ -267,6 +268,16 @@ class _Found:
         return None if self.worst is ReachLevel.NOW else (self.worst, self.worst is not self.best)
 
 
+@dataclass(frozen=True, slots=True)
+class _Paths:
+    """Which routes may take a failure together."""
+
+    ends: Sequence[Sequence[str]]
+    """Names of the routes that take it, in each of the cases of which one is the worst."""
+    any: Sequence[str]
+    """Names of all routes that may take one."""
+
+
 class _Week:
     """The hours of one week, from its Monday on, and what each route makes of events at each of them."""
 
@@ -286,14 +297,15 @@ class _Week:
 
     def reach(self, scopes: Sequence[RouteScope]) -> FailureReach:
         """Return what failures reach that these routes take."""
-        found = [_reached(scopes, hours) for hours in self._usual]
+        paths = _paths(scopes)
+        found = [_reached(paths, hours) for hours in self._usual]
         surely = frozenset[str].intersection(*(one.surely for one in found))
         possibly = frozenset[str]().union(*(one.possibly for one in found)) - surely
         order = dict.fromkeys(channel for scope in scopes for channel in scope.route.all_channels)
         return FailureReach(
             surely=tuple(channel for channel in order if channel in surely),
             possibly=tuple(channel for channel in order if channel in possibly),
-            gaps=(*self._gaps(found), *self._holiday_gaps(scopes)),
+            gaps=(*self._gaps(found), *self._holiday_gaps(paths)),
         )
 
     def _gaps(self, found: Sequence[_Found]) -> Iterator[ReachGap]:
@@ -304,12 +316,12 @@ class _Week:
             hours = "" if spans == [(self._start, self._end)] else self._spoken(spans)
             yield ReachGap(level=kind[0], only_some=kind[1], hours=hours, late=late)
 
-    def _holiday_gaps(self, scopes: Sequence[RouteScope]) -> Iterator[ReachGap]:
+    def _holiday_gaps(self, paths: _Paths) -> Iterator[ReachGap]:
         """Yield the hours at which failures reach nobody on holidays, though they do on the same day of the week."""
-        usual = [_reached(scopes, hours) for hours in self._same_day]
+        usual = [_reached(paths, hours) for hours in self._same_day]
         missing = [
             (one.start, one.end)
-            for one in (_reached(scopes, hours) for hours in self._holiday)
+            for one in (_reached(paths, hours) for hours in self._holiday)
             if one.worst is ReachLevel.NOBODY
             and all(other.worst > one.worst for other in usual if other.start < one.end and one.start < other.end)
         ]
@@ -369,35 +381,46 @@ def _lead(route: Route, at: datetime) -> _Lead:
     return _Lead(ReachLevel.NOW, frozenset(route.channels))
 
 
-def _reached(scopes: Sequence[RouteScope], hours: _Hours) -> _Found:
-    """Return what becomes of the best and of the worst of the failures that these routes take.
+def _paths(scopes: Sequence[RouteScope]) -> _Paths:
+    """Return which of the routes that take failures of a source may take one together.
 
-    Which of the routes that depend on the task apply is not known. The worst failure is taken by one with `stop` where
-    that is worse for it, and by no other.
+    Whether the routes that depend on the task apply is not known. So the worst failure is either taken by none of them,
+    or by one with `stop`, and by those before it that include it.
     """
-    sofar = _Lead(ReachLevel.NOBODY, frozenset())
-    ends: list[_Lead] = []
-    best, possibly = ReachLevel.NOBODY, frozenset[str]()
+    sure: list[str] = []
+    doubtful: list[RouteScope] = []
+    ends: list[Sequence[str]] = []
+    names: list[str] = []
     for scope in scopes:
-        lead = hours.leads[scope.route.name]
-        best, possibly = max(best, lead.level), possibly | lead.channels
-        both = _together(sofar, lead)
+        name = scope.route.name
+        names.append(name)
         if not scope.about_task:
-            sofar = both
+            sure.append(name)
             if scope.route.stop:
                 break
-        elif scope.route.stop:
-            ends.append(both)
-    ends.append(sofar)
+            continue
+        if scope.route.stop:
+            too = [one for one in doubtful if all(includes(matcher, scope.route.match) for matcher in one.about_task)]
+            if not any(one.route.stop for one in too):
+                ends.append([*sure, *(one.route.name for one in too), name])
+        doubtful.append(scope)
+    return _Paths(ends=[*ends, sure], any=names)
+
+
+def _reached(paths: _Paths, hours: _Hours) -> _Found:
+    """Return what becomes of the best and of the worst of the failures at some hours."""
+    nothing = _Lead(ReachLevel.NOBODY, frozenset())
+    ends = [reduce(_together, map(hours.leads.__getitem__, names), nothing) for names in paths.ends]
+    leads = [hours.leads[name] for name in paths.any]
     worst = min(end.level for end in ends)
     return _Found(
         start=hours.start,
         end=hours.end,
         worst=worst,
-        best=best,
+        best=max((lead.level for lead in leads), default=ReachLevel.NOBODY),
         late=max(end.late for end in ends if end.level is worst),
         surely=frozenset[str].intersection(*(end.channels for end in ends)),
-        possibly=possibly,
+        possibly=frozenset[str]().union(*(lead.channels for lead in leads)),
     )
 
 
