@@ -38,6 +38,7 @@ from notifier.cli import event_loop
 from notifier.clock import SystemClock
 from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
+from notifier.core.usual_memory import UsualMemory
 from notifier.http import HttpClient
 from notifier.poll import PollReport, poll_once
 from notifier.sources.gaussdb import GaussDBSource
@@ -221,8 +222,8 @@ def source_of(url: str, http: HttpClient) -> GaussDBSource:
     return GaussDBSource(settings, http, SystemClock(), random.Random(1))
 
 
-async def poll(source: GaussDBSource, store: SqlStore) -> PollReport:
-    report = await poll_once(source, store, owner="bench", rules=RULES, routing=ROUTING, force=True)
+async def poll(source: GaussDBSource, store: SqlStore, usual: UsualMemory) -> PollReport:
+    report = await poll_once(source, store, owner="bench", rules=RULES, routing=ROUTING, force=True, usual=usual)
     assert report.complete, report
     return report
 
@@ -264,6 +265,7 @@ class Readers:
         self._http = HttpClient()
         self._session = aiohttp.ClientSession()
         self._store, self._source = self._new("kept.db")
+        self._usual = UsualMemory()
 
     def _new(self, name: str) -> tuple[SqlStore, GaussDBSource]:
         store = open_store(f"sqlite:///{self._folder / name}", exclusive=True)
@@ -279,7 +281,7 @@ class Readers:
         store, source = self._new(f"first-{number}.db")
         bystander = Bystander()
         going_on = asyncio.create_task(bystander.go_on(store))
-        found = await timed(lambda: poll(source, store))
+        found = await timed(lambda: poll(source, store, UsualMemory()))
         going_on.cancel()
         await asyncio.wait({going_on})
         await store.aclose()
@@ -289,7 +291,7 @@ class Readers:
     async def growth(self) -> float:
         """Poll for the first time and again, and return by how much the memory of this process grew, in MB."""
         before = resident_mb()
-        await poll(self._source, self._store)
+        await poll(self._source, self._store, self._usual)
         await self.unchanged()
         return resident_mb() - before
 
@@ -303,10 +305,10 @@ class Readers:
         await self._http.exchange("GET", f"{self._url}/touch/{CHANGED}", deadline=30, max_bytes=100)
 
     async def changed(self) -> None:
-        assert (await poll(self._source, self._store)).changed == round(self._tasks * CHANGED)
+        assert (await poll(self._source, self._store, self._usual)).changed == round(self._tasks * CHANGED)
 
     async def unchanged(self) -> None:
-        assert (await poll(self._source, self._store)).changed == 0
+        assert (await poll(self._source, self._store, self._usual)).changed == 0
 
 
 async def measure(tasks: int, rounds: int, delay_ms: float) -> Rows:

@@ -243,7 +243,7 @@ class TicketDecision:
 
 def opens_ticket(event: Event) -> bool:
     """Return whether an event is trouble with an operation: it asks for a ticket."""
-    return event.task is not None and event.type.traits.needs_care
+    return event.type.traits.needs_care and (event.task is not None or event.expectation is not None)
 
 
 def solves_ticket(event: Event) -> bool:
@@ -264,9 +264,10 @@ def happened(event: Event) -> datetime:
 def succeeded_since(ticket: Ticket, event: Event) -> bool:
     """Return whether the operation has succeeded after the failure of an event: it may be sent late, or again by hand.
 
-    Trouble with a task that has not ended is still there, whatever another task of the operation did.
+    Trouble with a task that has not ended is still there, whatever another task of the operation did. A run that was
+    missing is no longer missing.
     """
-    ended = event.task is not None and event.type.traits.ends_task
+    ended = event.expectation is not None or (event.task is not None and event.type.traits.ends_task)
     return ended and ticket.solved_at is not None and happened(event) <= ticket.solved_at
 
 

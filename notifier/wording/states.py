@@ -84,7 +84,7 @@ _STALLED = EventState(name="stalled", glyph="…", tone=_AMBER, status=TaskStatu
 _ESCALATED = EventState(name="escalated", glyph="⇑", tone=_RED, status=TaskStatus.FAILED, length_label="ran_for")
 _REMINDED = EventState(name="reminded", glyph="◷", tone=_RED, status=TaskStatus.FAILED, length_label="ran_for")
 _OVERDUE = EventState(
-    name="overdue", glyph="⧖", tone=replace(_AMBER, emoji="⏳"), status=TaskStatus.RUNNING, length_label="running_for"
+    name="overdue", glyph="»", tone=replace(_AMBER, emoji="⏳"), status=TaskStatus.RUNNING, length_label="running_for"
 )
 _MISSING = EventState(name="missing", glyph="∅", tone=_RED)
 _RESTARTED = EventState(

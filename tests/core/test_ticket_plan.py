@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from factories import T0, make_alert, make_event, make_task
+from factories import T0, make_alert, make_event, make_missing, make_task
 
 from notifier.core.delivery import Delivery, DeliveryState
 from notifier.core.identity import Subject
@@ -15,7 +15,7 @@ from notifier.core.polling import plan_deliveries
 from notifier.core.routing import ChannelPolicy, Route, RoutedEvent, RoutingConfig
 from notifier.core.rulings import mute_rule
 from notifier.core.ticket_plan import Unsolved, operations_solved_by, with_tickets
-from notifier.core.tickets import TicketFields, operation_of
+from notifier.core.tickets import Ticket, TicketFields, operation_of, succeeded_since
 
 ROUTES = (
     Route(name="failures", channels=("ops", "dba"), ticket=TicketFields(priority="High")),
@@ -72,6 +72,20 @@ def test_a_failure_is_about_its_operation_and_asks_for_a_ticket() -> None:
     assert (wanted.channel, wanted.operation, wanted.delivery_id) == ("ops", OPERATION, ticket.id)
     assert wanted.failed_at == FAILED.occurred_at
     assert plan.failed == {"ops": {ticket.subject}, "dba": {FAILED.subject}}
+
+
+def test_a_missing_run_asks_for_the_ticket_that_the_success_of_its_operation_closes() -> None:
+    missing = make_missing()
+    (found,) = planned([routed(missing, "ops")])["ops"]
+    assert found.state is DeliveryState.PENDING
+    operation = Subject.parse(found.subject).operation
+    expected = missing.expectation
+    assert expected
+    success = make_task(name=expected.name, instance_id=expected.instance_id, status="completed")
+    assert operation == operation_of(make_event(success))
+    assert succeeded_since(
+        Ticket(channel="ops", operation=operation, solved_at=missing.observed_at + timedelta(hours=1)), missing
+    )
 
 
 def test_many_failures_are_neither_a_digest_nor_a_storm() -> None:
