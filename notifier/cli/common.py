@@ -76,10 +76,15 @@ MatchOption = Annotated[
 ]
 
 
-def read_match(text: str | None, closed: Sequence[str]) -> Sequence[Matcher]:
-    """Return the matchers of `--match`; see `listings.check_listing`. Raises typer.BadParameter."""
+def read_match(
+    text: str | None, closed: Sequence[str], *, change: Callable[[str], str] | None = None
+) -> Sequence[Matcher]:
+    """Return the matchers of `--match`, once their text is changed; see `listings.check_listing`.
+
+    Raises typer.BadParameter.
+    """
     try:
-        match = parse_matchers(text) if text is not None else ()
+        match = parse_matchers(change(text) if change else text) if text is not None else ()
         check_listing(match, closed)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--match") from error

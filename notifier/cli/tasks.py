@@ -29,6 +29,7 @@ from notifier.core import listings
 from notifier.core.errors import NotifierError
 from notifier.core.events import EventType
 from notifier.core.health_facts import ConfiguredSource
+from notifier.core.kind_words import with_types
 from notifier.core.matchers import Matcher
 from notifier.core.model import TaskStatus
 from notifier.core.mutes import RULE_PREFIX
@@ -143,7 +144,7 @@ def events(
     --json: {"events": [{event_id, type, source, region, project_id, occurred_at, observed_at, late, previous_status,
     detail, task, routes, channels}], "sources": […]}.
     """
-    fitting = read_match(match, ("type",))
+    fitting = read_match(match, ("type",), change=with_types)
     config = load_outline(ctx)
     rule = None if muted_by is None else f"{RULE_PREFIX}{muted_by}"
     wanted = EventFilter(type=kind, since=time_before_now(since), source=source, rule=rule, limit=limit + 1)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 
 from notifier.core.fields import CLOSED_FIELDS, FIELDS, fields_of
+from notifier.core.kind_words import with_types
 from notifier.core.matchers import Matcher, fitting, parse_matchers
 from notifier.core.model import Event
 from notifier.core.outbox import concerns_subscribers
@@ -26,22 +26,6 @@ _KINDS = frozenset({"type", "status", "raw_status", "progress"})
 """Fields by which a subscription says itself which kinds of events it is about."""
 
 
-_KIND_WORDS: Mapping[str, str] = {
-    "failed": "task.failed",
-    "completed": "task.completed",
-    "started": "task.started",
-    "running": "task.started",
-    "stuck": "task.stalled",
-    "stalled": "task.stalled",
-    "vanished": "task.unlisted",
-    "overdue": "task.overdue",
-    "missing": "task.missing",
-}
-"""Words that people type for a type of event."""
-_TYPED = re.compile(r"""("[^"]*"|'[^']*'|\[[^\]]*\]|[=<>~]\s*\S+)|(?<!\S)\w+(?!\S)""")
-"""A value, which stays as it is, or a word that stands alone."""
-
-
 @lru_cache(maxsize=2 * MAX_ALL_SUBSCRIPTIONS)
 def read_filter(text: str) -> tuple[Matcher, ...]:
     """Return the matchers that a text has, as `parse_matchers` does; a word such as `stuck` is a type of event.
@@ -50,7 +34,7 @@ def read_filter(text: str) -> tuple[Matcher, ...]:
     """
     if len(text) > MAX_FILTER_LENGTH:
         raise ValueError(f"the filter has more than {MAX_FILTER_LENGTH} characters")
-    return parse_matchers(_TYPED.sub(lambda typed: typed[0] if typed[1] else _KIND_WORDS.get(typed[0], typed[0]), text))
+    return parse_matchers(with_types(text))
 
 
 def is_readable(subscription: EventSubscription) -> bool:

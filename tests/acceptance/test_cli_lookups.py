@@ -960,6 +960,7 @@ def test_what_a_mute_suppressed_is_listed(run: Run) -> None:
         ("tasks", "operation=create", {FAILED.job_id, RUNNING.job_id, "0000aaaa-2"}),
         ("tasks", "source!=prod", set()),
         ("events", "task.failed", {FAILED.job_id}),
+        ("events", "failed stuck", {FAILED.job_id}),
         ("events", f"instance={FAILED.instance_name}", {FAILED.job_id}),
         ("events", "instance=nobody-*", set()),
         ("events", "instance!=nobody-* operation=create task.failed", {FAILED.job_id}),
