@@ -19,25 +19,37 @@ from generators.happenings import (
     CloudMove,
     Deliver,
     Happening,
+    Mute,
     Poll,
     Reconfigure,
+    Subscribe,
+    Unmute,
     Wait,
 )
+from sqlalchemy import select
 
 from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Retry
 from notifier.core.errors import NotifierError
+from notifier.core.failures import OpenFailure
+from notifier.core.identity import DirectChannel
 from notifier.core.model import Task, TaskStatus
+from notifier.core.mutes import MuteScope, MuteTimes
 from notifier.core.pacing import Pace
 from notifier.core.people import Person
 from notifier.core.polling import PollRules
 from notifier.core.routing import RoutingConfig
 from notifier.core.tickets import Ticket, TicketRules, happened, imagined_visit, operation_of
 from notifier.deliver import DeliveryRules, deliver_at_once
-from notifier.people import acknowledge_task
+from notifier.failures import remind_once
+from notifier.mutes import MuteRequest, MuteRouting, create, take_steps
+from notifier.mutes import end as end_mutes
+from notifier.people import acknowledge_task, subscribe_to_events
 from notifier.poll import poll_once
 from notifier.replay import VirtualTime
 from notifier.store.memory import MemoryStore
 from notifier.store.queries import Queries
+from notifier.store.rows import failure_of
+from notifier.store.schema import failures
 from notifier.store.transaction import Transaction
 
 T = TypeVar("T")
@@ -127,14 +139,35 @@ class Stage:
                     self.move(move)
                 for name in self.sources:
                     self.poll_source(name, crash)
-            case Wait(length):
-                self.time.at += length
+            case Wait(length, asleep):
+                self.wait(length, asleep=asleep)
             case Deliver(answers):
                 self.deliver(cycle(answers))
-            case Acknowledge(place):
-                self.acknowledge(place)
             case Reconfigure():
                 self.routing = self.routings[(self.routings.index(self.routing) + 1) % len(self.routings)]
+            case act:
+                self.act(act)
+
+    def wait(self, length: timedelta, *, asleep: bool) -> None:
+        """Let time pass. A service that is not asleep does what is due when it is, and another one does it later."""
+        end = self.time.at + length
+        while not asleep and (due := self._next_step()) and due <= end:
+            self.time.at = due
+            self.tick()
+        self.time.at = end
+        self.tick()
+
+    def act(self, act: Acknowledge | Mute | Unmute | Subscribe) -> None:
+        """Let a person do something."""
+        match act:
+            case Acknowledge(place):
+                self.acknowledge(place)
+            case Mute(scope, length):
+                self.run(partial(_mute, scope, length))
+            case Unmute(scope):
+                self.run(lambda tx: end_mutes(tx, scope, ANA))
+            case Subscribe(receiver, matchers):
+                self.run(lambda tx: subscribe_to_events(tx, DirectChannel(receiver), matchers, ANA))
 
     def move(self, change: CloudMove) -> None:
         """Let tasks change. A task that has ended is followed by another one of its operation."""
@@ -191,6 +224,19 @@ class Stage:
         except Died:
             self.time.at += rules.lease
             self.poll_source(name)
+
+    def tick(self) -> None:
+        """Do what a service does every second: begin and end mutes, remind and escalate."""
+        rules = MuteRouting(routing=self.routing)
+        for mute_id in self.run(lambda tx: tx.queries.due_mutes()):
+            self.run(partial(take_steps, mute_id=mute_id, rules=rules))
+        while self.run(partial(remind_once, routing=self.routing)):
+            pass
+
+    def _next_step(self) -> datetime | None:
+        """Return when a tick has something to do next."""
+        due = self.run(lambda tx: (tx.queries.next_due_mute(), tx.queries.next_due_failure()))
+        return min((at for at in due if at and at > self.time.at), default=None)
 
     def deliver(self, answers: Iterator[str]) -> int:
         """Deliver all that is due on every channel; return how many attempts that took."""
@@ -257,9 +303,19 @@ class Stage:
         end = self.time.at + timedelta(days=1)
         return self.run(lambda tx: tx.queries.recorded_history(end - timedelta(days=900), end)).deliveries
 
+    def failures(self) -> Sequence[OpenFailure]:
+        """Return every failure, resolved or not."""
+        found = select(failures.c.facts).order_by(failures.c.id)
+        return self.run(lambda tx: [failure_of(facts) for facts in tx.queries._session.execute(found).scalars()])
+
     def close(self) -> None:
         self._loop.close()
         self.store.close()
+
+
+def _mute(scope: str, length: timedelta, tx: Transaction) -> None:
+    request = MuteRequest(scope=MuteScope.parse(scope.split()), times=MuteTimes(length=length))
+    create(tx, request, ANA)
 
 
 def _acknowledge(task: Task, tx: Transaction) -> None:

@@ -62,6 +62,8 @@ PROMISES = (
         words="every event has exactly one delivery record on each of its channels, and the audit proves it",
         proven_by=(
             "usecases/test_deliver.py::test_every_delivery_ends_in_exactly_one_account",
+            "usecases/test_every_account.py::test_every_event_has_one_account_on_each_channel",
+            "acceptance/test_on_call_month.py::test_a_month_of_a_team_of_ten",
             "usecases/test_lookup.py::test_an_audit_holds_when_every_pair_is_accounted_for",
             "contract/test_store.py::test_the_ledger_finds_a_pair_without_an_account",
             "contract/test_store.py::test_a_digest_accounts_for_every_event_it_names",

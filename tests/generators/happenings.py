@@ -35,9 +35,10 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Time passes."""
+    """Time passes. A service that sleeps does nothing in it; one that runs does what is due, when it is."""
 
     length: timedelta
+    asleep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,37 @@ class Acknowledge:
 
 
 @dataclass(frozen=True, slots=True)
+class Mute:
+    """Somebody mutes what words name."""
+
+    scope: str
+    length: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Unmute:
+    """Somebody ends the mutes of what words name."""
+
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """A person, or a channel of the chat, wants events that fit."""
+
+    receiver: str
+    matchers: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reconfigure:
     """The service goes on with the other configuration."""
 
 
-Happening: TypeAlias = Poll | Wait | Deliver | Acknowledge | Reconfigure
+Happening: TypeAlias = Poll | Wait | Deliver | Acknowledge | Mute | Unmute | Subscribe | Reconfigure
+
+SCOPES = ("db-1", "db-2", "db-*", "source=prod", "status=failed environment=staging")
+FILTERS = ("db-1", "status=failed", "source=prod type=task.completed", "db-* failed")
 
 
 def cloud_moves() -> st.SearchStrategy[CloudMove]:
@@ -84,7 +111,21 @@ def polls(*, crashes: bool) -> st.SearchStrategy[Poll]:
 def waits() -> st.SearchStrategy[Wait]:
     """Time that passes, from a minute to more than a day."""
     minutes = (1, 3, 10, 30, 45, 61, 180, 600, 1500)
-    return st.sampled_from([Wait(timedelta(minutes=count)) for count in minutes])
+    return st.builds(
+        Wait, length=st.sampled_from([timedelta(minutes=count) for count in minutes]), asleep=st.booleans()
+    )
+
+
+def mutes() -> st.SearchStrategy[Mute | Unmute]:
+    """Somebody mutes something, or ends that."""
+    lengths = st.sampled_from([timedelta(minutes=count) for count in (5, 90, 600)])
+    scopes = st.sampled_from(SCOPES)
+    return st.one_of(st.builds(Mute, scope=scopes, length=lengths), st.builds(Unmute, scope=scopes))
+
+
+def subscriptions() -> st.SearchStrategy[Subscribe]:
+    """A person, or a channel of the chat, subscribes."""
+    return st.builds(Subscribe, receiver=st.sampled_from(("U1", "U2", "C9")), matchers=st.sampled_from(FILTERS))
 
 
 def deliveries() -> st.SearchStrategy[Deliver]:
@@ -100,6 +141,8 @@ def happenings(*, crashes: bool = True, size: int = 25) -> st.SearchStrategy[lis
         polls(crashes=crashes),
         waits(),
         deliveries(),
+        mutes(),
+        subscriptions(),
         st.builds(Acknowledge, place=st.integers(0, INSTANCES * len(OPERATIONS) - 1)),
         st.just(Reconfigure()),
     )

@@ -8,6 +8,7 @@ from datetime import timedelta
 from hypothesis import strategies as st
 
 from generators.hours import windows
+from notifier.core.escalations import Escalation, EscalationStep
 from notifier.core.matchers import parse_matcher
 from notifier.core.routing import Budget, ChannelPolicy, Otherwise, Route, RoutingConfig
 from notifier.core.severity import Severity
@@ -50,6 +51,9 @@ def _routes(draw: st.DrawFn, number: int, zone: str) -> Route:
         active=None if window is None else parse_window(window),
         otherwise=otherwise if window is not None else Otherwise.HOLD,
         wait=wait,
+        repeats=draw(st.sampled_from((None, None, timedelta(hours=1)))),
+        remind=draw(st.sampled_from(((), (), (timedelta(minutes=30),), (timedelta(minutes=10), timedelta(hours=1))))),
+        escalate=draw(st.sampled_from((None, None, "night"))),
         group_by=draw(st.sampled_from(((), ("source",), ("instance", "type")))) if wait else (),
     )
 
@@ -79,4 +83,22 @@ def routings(draw: st.DrawFn, zone: str) -> RoutingConfig:
     """A routing with up to four routes, whose windows are of one zone."""
     count = draw(st.integers(0, 4))
     routes: Sequence[Route] = [draw(_routes(number, zone)) for number in range(count)]
-    return RoutingConfig(routes=tuple(routes), policies={name: draw(_policy(name)) for name in CHANNELS})
+    return RoutingConfig(
+        routes=tuple(routes),
+        policies={name: draw(_policy(name)) for name in CHANNELS},
+        escalations={"night": draw(_escalations(zone))},
+        direct=ChannelPolicy(name="direct"),
+    )
+
+
+@st.composite
+def _escalations(draw: st.DrawFn, zone: str) -> Escalation:
+    afters = sorted(draw(st.sets(st.sampled_from((5, 15, 60, 240)), min_size=1, max_size=3)))
+    channels = st.sampled_from(("mail", "robot"))
+    window = draw(st.none() | windows(zone))
+    return Escalation(
+        name="night",
+        steps=tuple(EscalationStep(after=timedelta(minutes=after), channels=(draw(channels),)) for after in afters),
+        active=None if window is None else parse_window(window),
+        repeat=draw(st.sampled_from((None, timedelta(hours=2)))),
+    )

@@ -16,8 +16,13 @@ from sqlalchemy import text
 from stage import Stage
 
 from notifier.core.delivery import DeliveryState
+from notifier.core.events import EventType
+from notifier.core.failures import HistoryKind
+from notifier.core.holds import kind_of
 from notifier.core.routing import RoutingConfig
 
+KINDS = {"mute", "route", "repeat"}
+"""Kinds of the rules that suppress. Groups and budgets only hold."""
 FINAL = {DeliveryState.DELIVERED, DeliveryState.DEAD, DeliveryState.SUPPRESSED, DeliveryState.SUPERSEDED}
 
 
@@ -41,6 +46,29 @@ def played(start: datetime, both: tuple[RoutingConfig, RoutingConfig], story: li
         stage.close()
 
 
+def check_reasons(stage: Stage) -> None:
+    """What is kept back has a rule of a known kind and a reason, unless a ticket has no use for it."""
+    for one in stage.history():
+        if one.state is DeliveryState.SUPPRESSED:
+            assert one.reason
+            assert one.rule is None or kind_of(one.rule) in KINDS
+            assert one.rule is not None or one.channel == "desk"
+        if one.events[0].type is EventType.TASK_FAILED and one.state is DeliveryState.SUPPRESSED and one.rule:
+            assert kind_of(one.rule) in KINDS, "nothing else may suppress a failure"
+
+
+def check_reminders(stage: Stage) -> None:
+    """No reminder or step of an escalation was sent twice, and none is overdue once the service has run."""
+    stage.tick()
+    assert not stage.run(lambda tx: tx.queries.any_due_failure())
+    for one in stage.failures():
+        entries = [entry for entry in one.history if entry.kind in (HistoryKind.REMINDED, HistoryKind.ESCALATED)]
+        sent = Counter((entry.kind, entry.name, entry.number) for entry in entries)
+        assert [entry for entry, count in sent.items() if count > 1] == []
+        times = [entry.at for entry in entries]
+        assert times == sorted(times)
+
+
 @settings(max_examples=settings().max_examples // 4)
 @given(histories())
 def test_every_event_has_one_account_on_each_channel(
@@ -54,5 +82,7 @@ def test_every_event_has_one_account_on_each_channel(
         note(f"{len(accounts)} accounts")
         assert [pair for pair, count in accounts.items() if count != 1] == []
         assert ledger.pairs == len(accounts)
+        check_reasons(stage)
+        check_reminders(stage)
         empty = text("SELECT count(*) FROM deliveries WHERE id NOT IN (SELECT delivery_id FROM delivery_events)")
         assert stage.run(lambda tx: tx.queries._session.connection.execute(empty).scalar()) == 0
