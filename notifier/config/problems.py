@@ -128,8 +128,13 @@ def _unknown_escalations(data: object) -> Iterator[tuple[Path, str]]:
 
 
 def _unknown_names_in_matchers(data: object) -> Iterator[tuple[Path, str]]:
-    reported = (found for path, report in _entries(data, "reports") for found in _listed(report, path, "match"))
-    for path, text in (*_texts(data, "match"), *reported):
+    others = (
+        found
+        for section in ("reports", "mutes")
+        for path, entry in _entries(data, section)
+        for found in _listed(entry, path, "match")
+    )
+    for path, text in (*_texts(data, "match"), *others):
         try:
             matcher = parse_matcher(text)
         except ValueError:

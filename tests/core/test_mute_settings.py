@@ -14,7 +14,7 @@ timezone: Asia/Shanghai
 sources: [{name: prod, kind: gaussdb, region: cn-north-4, project_id: p1, auth: {kind: ecs_agency}}]
 channels: [{name: ops, kind: console}]
 """
-MUTE = "mutes: [{name: patches, match: [source=staging], %s}]\n"
+MUTE = "mutes: [{name: patches, match: [source=prod], %s}]\n"
 
 
 def complaint(text: str) -> str:
@@ -27,7 +27,7 @@ def complaint(text: str) -> str:
 def test_a_recurring_mute_loads() -> None:
     more = "cron: '0 22 * * 6', length: 4h, until: '2027-06-01', except_failures: true, reason: patch day"
     (mute,) = loads(BASE + MUTE % more, {}).configured_mutes
-    assert (mute.name, list(map(str, mute.match)), mute.except_failures) == ("patches", ["source=staging"], True)
+    assert (mute.name, list(map(str, mute.match)), mute.except_failures) == ("patches", ["source=prod"], True)
     assert (mute.times.schedule, mute.times.timezone, mute.times.length) == ("0 22 * * 6", "Asia/Shanghai", 4 * HOUR)
     assert mute.times.last == datetime(2027, 5, 31, 16, tzinfo=UTC)
 
@@ -70,9 +70,10 @@ def test_each_mistake_gets_one_clear_error(more: str, why: str) -> None:
 @pytest.mark.parametrize(
     ("entry", "why"),
     [
-        ("{name: 2bcf, match: [source=a], from: 2026-12-05, length: 1h}", "looks like the id of a mute of a person"),
+        ("{name: 2bcf, match: [source=prod], from: 2026-12-05, length: 1h}", "looks like the id of a mute of a person"),
         ("{name: x, match: [], from: 2026-12-05, length: 1h}", "mutes[0].match"),
         ("{name: x, match: [sauce=a], from: 2026-12-05, length: 1h}", "unknown field 'sauce'"),
+        ("{name: x, match: [source=lab], from: 2026-12-05, length: 1h}", "no source is called 'lab'"),
     ],
 )
 def test_a_mute_has_a_name_and_covers_something(entry: str, why: str) -> None:
@@ -80,5 +81,5 @@ def test_a_mute_has_a_name_and_covers_something(entry: str, why: str) -> None:
 
 
 def test_two_mutes_cannot_have_one_name() -> None:
-    entry = "{name: x, match: [source=a], from: 2026-12-05, length: 1h}"
+    entry = "{name: x, match: [source=prod], from: 2026-12-05, length: 1h}"
     assert "the name is taken by mutes[0]" in complaint(f"mutes: [{entry}, {entry}]\n")
