@@ -24,7 +24,7 @@ from notifier.core.durations import format_duration
 from notifier.core.events import EventType
 from notifier.core.fields import OPERATION_KINDS
 from notifier.core.matcher_logic import exclusion, includes
-from notifier.core.matchers import Matcher, is_glob
+from notifier.core.matchers import Matcher, fits, is_glob
 from notifier.core.rota import rota_named
 from notifier.settings.words import closest_match
 from notifier.sources.base import SourceSettings
@@ -50,6 +50,7 @@ def warnings(config: Config, at: datetime) -> Iterable[str]:
     yield from _unacknowledged(config, scopes)
     yield from _unreachable_routes(config)
     yield from _windows_that_never_open(config, at)
+    yield from _unknown_causes(config)
     yield from _long_waits(scopes)
     yield from _held_one_by_one(config)
     yield from _unused_templates(config, scopes)
@@ -280,6 +281,19 @@ def suspicious_values(config: Config) -> Iterable[str]:
         for matcher in route.match:
             if meant := _mistyped_operation(matcher):
                 yield f"{matcher} of route {route.name}: did you mean {meant}?"
+
+
+def _unknown_causes(config: Config) -> Iterable[str]:
+    """Return warnings about matchers for causes that the catalogue does not have."""
+    matchers = [(route, one) for route in config.routes for one in route.match if one.field == "cause"]
+    known = [cause.id for cause in config.cause_catalogue.causes] if matchers else []
+    for route, matcher in matchers:
+        for value in matcher.members if matcher.op not in ("=~", "!~") else ():
+            one = Matcher(field="cause", op="=", value=value)
+            if value and not any(fits(one, {"cause": id_}) for id_ in known):
+                guess = closest_match(value, known)
+                hint = f"Did you mean {guess}?" if guess else "A failed task shows its id in notifier explain --json."
+                yield f"{matcher} of route {route.name}: no cause is called {value!r}. {hint}"
 
 
 def _mistyped_operation(matcher: Matcher) -> str | None:

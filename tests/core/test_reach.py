@@ -290,3 +290,17 @@ def covers(hours: str, at: datetime) -> bool:
         if (start <= minute < end) if start < end else (minute >= start or minute < end):
             return True
     return False
+
+
+@pytest.mark.parametrize(
+    ("matcher", "lines"),
+    [
+        ("cause=quota-*", []),
+        ("cause in [quota-disk, eip]", []),
+        ("cause=~quota.*", []),
+        ("cause=", []),
+        ("cause=quota-dsk", ["cause=quota-dsk of route r1: no cause is called 'quota-dsk'. Did you mean quota-disk?"]),
+    ],
+)
+def test_a_cause_that_is_not_known_is_named(matcher: str, lines: list[str]) -> None:
+    assert said(ALL | {"match": [matcher]}, about="no cause") == lines
