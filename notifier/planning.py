@@ -252,6 +252,7 @@ def plan_new(
         last=context.last,
         away_after=context.away_after,
     )
+    closing = failures.storm_closing_rule(known, routing, now)
     repeating = repeats.repeats_of(new, known) if routing.counts_repeats else {}
     closed = {id_: one.first_event_id for id_, one in failures.closed_by(new, known).items()} if routing.holds else {}
     held = tx.holds.of_events(list(closed.values())) if closed else {}
@@ -261,6 +262,7 @@ def plan_new(
         rules=(
             *([quiet.closing_rule(closed, held)] if held else []),
             mute_rule(mutes, now, routing.catalogue),
+            *((closing,) if closing else ()),
             *read_rules(tx, new, routing, now, storms=storms, repeating=repeating),
         )
         if new
@@ -276,8 +278,9 @@ def plan_new(
     # After the deliveries and the threads of tasks, in the order in which a settlement locks the same rows.
     for storm in plan.storms:
         tx.storms.save(storm, now)
-    told = failures.told_by((*plan.deliveries, *plan.extending.values()))
-    if changed := failures.after_events(new, known, told, routing, now):
+    planned = (*plan.deliveries, *plan.extending.values())
+    told, stormy = failures.told_by(planned), failures.told_by(planned, storms=True)
+    if changed := failures.after_events(new, known, told, routing, now, stormy=stormy):
         tx.failures.save(changed)
     if plan.ended:
         tx.people.pop_subscribers(new[0].event.source, plan.ended)

@@ -13,17 +13,20 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TypeAlias
 
 from notifier.core.causes import CauseCatalogue
 from notifier.core.delivery import Delivery, DeliveryState
 from notifier.core.events import EventType
 from notifier.core.fields import FIELDS, fields_of
+from notifier.core.identity import Subject
 from notifier.core.matchers import Matcher, fits
 from notifier.core.model import ClosedFailure, Event, Task, id_of
 from notifier.core.outbox import ends
 from notifier.core.people import Acknowledgement
 from notifier.core.routing import Otherwise, Route, RoutedEvent, RoutingConfig
+from notifier.core.rulings import Hold, Rule, Ruling
 from notifier.core.severity import Severity
 from notifier.core.tickets import happened, operation_of
 from notifier.core.windows import Window
@@ -119,6 +122,8 @@ class OpenFailure:
     """How bad its latest event is: what the routes set, else the default."""
     told: tuple[str, ...] = ()
     """Channels that got a message about it, reminders included."""
+    stormy: tuple[str, ...] = ()
+    """Those of them on which it was part of a storm."""
     clocks: tuple[FailureClock, ...] = ()
     number: int = 0
     """Number of reminders and escalations so far. It never begins again, for it is in the ids of their events."""
@@ -245,6 +250,7 @@ class _Closable:
     failed_at: datetime
     """When it last failed."""
     told: tuple[str, ...]
+    stormy: tuple[str, ...] = ()
 
 
 def _closable(one: OpenFailure) -> _Closable:
@@ -254,7 +260,7 @@ def _closable(one: OpenFailure) -> _Closable:
         failures=one.count,
         acknowledged_by=one.acknowledged.name if one.acknowledged else "",
     )
-    return _Closable(facts=facts, failed_at=_failed_at(one.latest), told=one.told)
+    return _Closable(facts=facts, failed_at=_failed_at(one.latest), told=one.told, stormy=one.stormy)
 
 
 def _reopened(before: _Closable | None, item: RoutedEvent) -> _Closable:
@@ -262,7 +268,8 @@ def _reopened(before: _Closable | None, item: RoutedEvent) -> _Closable:
     if before is None:
         facts = ClosedFailure(type=event.type, since=happened(event), failures=1)
         return _Closable(facts=facts, failed_at=_failed_at(event), told=item.channels)
-    return _Closable(
+    return replace(
+        before,
         facts=replace(before.facts, type=event.type, failures=before.facts.failures + 1, acknowledged_by=""),
         failed_at=max(before.failed_at, _failed_at(event)),
         told=tuple(dict.fromkeys((*before.told, *item.channels))),
@@ -281,7 +288,7 @@ def _closing(item: RoutedEvent, solved: Sequence[_Closable], keeping: Collection
         item,
         event=replace(item.event, closes=solved[0].facts),
         channels=tuple(dict.fromkeys((*item.channels, *told))),
-        solves=tuple(dict.fromkeys((*item.solves, *told))),
+        solves=tuple(dict.fromkeys((*item.solves, *(channel for channel in told if channel not in solved[0].stormy)))),
     )
 
 
@@ -296,14 +303,50 @@ def closed_by(new: Iterable[RoutedEvent], known: OpenFailures) -> Mapping[str, O
     }
 
 
+CLOSING_WAIT = timedelta(minutes=10)
+"""Time for which successes are collected that close failures of a storm."""
+
+
+def storm_closing_rule(known: OpenFailures, routing: RoutingConfig, now: datetime) -> Rule | None:
+    """Return the rule by which successes that close failures of a storm go out together; None without any.
+
+    It concerns channels on which these failures were part of a storm, and to which no route leads the success.
+    """
+    stormy = {key: one.stormy for key, one in known.items() if one.stormy}
+    if not stormy:
+        return None
+    channels = {route.name: route.channels for route in routing.routes}
+
+    def rule(item: RoutedEvent, channel: str) -> Ruling | None:
+        key = (operation_of(item.event) or "", "")
+        if item.event.closes is None or channel not in stormy.get(key, ()):
+            return None
+        if any(channel in channels.get(name, ()) for name in item.routes):
+            return None
+        return Hold(
+            rule=f"closing:{item.event.source}",
+            until=now + CLOSING_WAIT,
+            reason="it closes a failure of a storm, and goes out with others that do",
+        )
+
+    return rule
+
+
 # ---- what is recorded ----
 
+_NOWHERE: Mapping[str, Collection[str]] = MappingProxyType({})
 
-def told_by(planned: Iterable[Delivery]) -> Mapping[str, Collection[str]]:
-    """Return the channels that deliveries send each event to, by event id, without those that do not get it."""
+
+def told_by(planned: Iterable[Delivery], *, storms: bool = False) -> Mapping[str, Collection[str]]:
+    """Return the channels that deliveries send each event to, by event id, without those that do not get it.
+
+    With `storms`, only those that get it as a part of a storm.
+    """
     told: dict[str, dict[str, None]] = {}
     for delivery in planned:
-        if delivery.state is not DeliveryState.SUPPRESSED:
+        if delivery.state is not DeliveryState.SUPPRESSED and (
+            not storms or delivery.subject.startswith(Subject.STORM_PREFIX)
+        ):
             for event in delivery.events:
                 told.setdefault(event.id, {})[delivery.channel] = None
     return told
@@ -315,6 +358,8 @@ def after_events(
     told: Mapping[str, Collection[str]],
     routing: RoutingConfig,
     now: datetime,
+    *,
+    stormy: Mapping[str, Collection[str]] = _NOWHERE,
 ) -> Sequence[OpenFailure]:
     """Return what is recorded of open failures after events that turned out to be new: those that changed.
 
@@ -324,6 +369,7 @@ def after_events(
         told: the channels that each event is sent to, by event id.
         routing: whose routes start clocks.
         now: the present time.
+        stormy: those of the channels on which each event is part of a storm.
     """
     open_now = dict(known)
     changed: dict[str, OpenFailure] = {}
@@ -338,7 +384,7 @@ def after_events(
             one = open_now.get(opened)
             after = _opened(opened, item, now) if one is None else _counted(one, item, now)
             after = _again(after, now) if one is not None and one.acknowledged and channels else after
-            after = _with_channels(after, channels)
+            after = _with_channels(after, channels, stormy.get(item.event.id, ()))
             open_now[opened] = changed[after.id] = _with_clocks(after, item, routing, now)
     return list(changed.values())
 
@@ -375,8 +421,12 @@ def _again(one: OpenFailure, now: datetime) -> OpenFailure:
     return open_again.noted(HistoryEntry(at=now, kind=HistoryKind.REOPENED, name=name))
 
 
-def _with_channels(one: OpenFailure, channels: Iterable[str]) -> OpenFailure:
-    return replace(one, told=tuple(dict.fromkeys((*one.told, *channels))))
+def _with_channels(one: OpenFailure, channels: Iterable[str], stormy: Iterable[str]) -> OpenFailure:
+    return replace(
+        one,
+        told=tuple(dict.fromkeys((*one.told, *channels))),
+        stormy=tuple(dict.fromkeys((*one.stormy, *stormy))),
+    )
 
 
 def _with_clocks(one: OpenFailure, item: RoutedEvent, routing: RoutingConfig, now: datetime) -> OpenFailure:

@@ -211,6 +211,27 @@ async def test_a_storm_is_acknowledged_and_reminded_of_as_one(office: Office) ->
     assert len(office.channels["dba"].sent) == sent + 1
 
 
+async def test_successes_after_a_storm_go_out_together(office: Office) -> None:
+    office.channels["dba"].digest_above = 20
+    names = [f"{n:04}" for n in range(60)]
+    await office.see(*(office.task(f"job-{name}", instance=f"prod-{name}") for name in names))
+    sent = len(office.channels["dba"].sent)
+    for name in names[:30]:  # one after the other, each found by a poll of its own
+        office.clock.advance(timedelta(seconds=10))
+        await office.see(office.task(f"again-{name}", "completed", instance=f"prod-{name}"))
+    assert len(office.channels["dba"].sent) == sent
+    assert len(office.sent("log", EventType.TASK_COMPLETED)) == 30, "a route leads there"
+    assert len(await office.open()) == 30
+    office.clock.advance(10 * MINUTE)
+    await office.see()
+    (together,) = office.channels["dba"].sent[sent:]
+    assert together.digest
+    assert {event.job_id for event in together.events} == {f"again-{name}" for name in names[:30]}
+    assert all(event.closes for event in together.events)
+    ledger = await office.store.read(lambda q: q.ledger())
+    assert ledger.unaccounted == ()
+
+
 async def test_a_stalled_task_that_moves_on_without_an_event_is_not_reminded_of(office: Office) -> None:
     running = make_task("a", status="running", progress=60.0)
     await office.see(running)
