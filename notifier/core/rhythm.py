@@ -165,12 +165,22 @@ def _next_expected(
     times: Sequence[datetime], in_rhythm: Sequence[datetime], period: timedelta, spread: timedelta
 ) -> datetime | None:
     """Return the first moment after the last run at which earlier weeks have a run too; None within a fortnight."""
-    # A later run means that the schedule was moved, or that somebody was faster: the period still holds.
-    last = times[-1] if times[-1] > in_rhythm[-1] + period / 2 else in_rhythm[-1]
-    expected = last + period
-    while expected <= last + max(2 * _WEEK, period):
-        asked = [at for week in range(1, _WEEKS + 1) if (at := expected - week * _WEEK) >= times[0] - spread]
-        if not _is_weekly(period, spread) or not asked:
+    last = times[-1]
+    turns = max(round((last - in_rhythm[-1]) / period), 0)
+    expected = _first_turn(times, in_rhythm[-1] + (turns + 1) * period, period, spread)
+    if expected is None or last <= in_rhythm[-1] + period / 2:
+        return expected
+    # A later run out of rhythm means that the schedule was moved, or that somebody was faster: the period still holds.
+    moved = _first_turn(times, last + period, period, _TURN * period)
+    return None if moved is None else max(expected, moved)
+
+
+def _first_turn(times: Sequence[datetime], begin: datetime, period: timedelta, near: timedelta) -> datetime | None:
+    """Return the first turn from `begin` on that has runs in earlier weeks, as far back as they are known."""
+    expected = begin
+    while expected <= begin + max(2 * _WEEK, period):
+        asked = [at for week in range(1, _WEEKS + 1) if (at := expected - week * _WEEK) >= times[0] - near]
+        if not _is_weekly(period, near) or not asked:
             return expected
         if sum(_has_run(times, at, period) for at in asked) >= _COVERED * len(asked):
             return expected

@@ -174,12 +174,10 @@ class Message:
     def clause_about(self, operation: str) -> str:
         """Return what happened to an operation, or to a source, a channel or the store."""
         event, task = self.event, self.event.task
-        if event.expectation:
-            return _clause(self.localizer.language, event.type, operation, "", "")
-        if task is None:
+        if not self.operation:
             return self._own_sentence()
-        at = "" if task.progress is None else self.localizer.progress(task.progress)
-        status = self._status(task.raw_status) if event.type is EventType.TASK_CHANGED else ""
+        at = "" if task is None or task.progress is None else self.localizer.progress(task.progress)
+        status = self._status(task.raw_status) if task and event.type is EventType.TASK_CHANGED else ""
         if not event.type.traits.follows_up:
             return _clause(self.localizer.language, event.type, operation, at, status)
         named = _within(operation, self.localizer) if self.known else operation

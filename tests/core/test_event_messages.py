@@ -29,7 +29,7 @@ from notifier.core.causes import Cause, CauseCatalogue, Retryable
 from notifier.core.events import EventType
 from notifier.core.foreseen import OverdueLimit
 from notifier.core.ids import shorten_id, shorten_ids
-from notifier.core.model import Event, TaskHistory
+from notifier.core.model import Event, FollowUp, TaskHistory
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import Severity
 from notifier.wording.events import EventFormatter
@@ -495,3 +495,14 @@ def test_nothing_from_outside_leaves_its_line_or_its_quotes(text: str, language:
     assert len(message.headline.push) < 1_000
     outside = {message.subject, message.operation}
     assert all(part.quoted for part in split_marked(message.sentence) if part.text in outside)
+
+
+def test_a_missing_run_is_reminded_of_in_its_own_words() -> None:
+    about = FollowUp(failure_id="f", type=EventType.TASK_MISSING, event_id=make_missing().id, failures=1, number=1)
+    reminded = make_missing(id="r", type=EventType.TASK_REMINDED, since=T0 - timedelta(hours=1), follow_up=about)
+    assert (
+        without_marks(english(reminded).sentence) == "Still open after 1 h: manual backup is missing on gauss-6568-zzh"
+    )
+    assert chinese(reminded).headline.push
+    assert "Last run 14 Jan 13:30:00" in [without_marks(part) for part in english(reminded).conditions]
+    assert reminded.subject == make_missing().subject
