@@ -259,7 +259,7 @@ async def test_a_month_of_a_team_of_ten(sqlite_url: str) -> None:
         assert ledger.unaccounted == ()
         assert ledger.by_state[DeliveryState.PENDING] == ledger.by_state[DeliveryState.DEAD] == 0
         check_times(history, figures)
-        assert at.messages == {"dba": 97, "developers": 56, "duty": 63, "leads": 9, "jira": 9}
+        assert at.messages == {"dba": 97, "developers": 34, "duty": 63, "leads": 9, "jira": 9}
         assert table(figures) in DOCUMENT.read_text(encoding="utf-8")
         assert TEAM in DOCUMENT.read_text(encoding="utf-8")
         check_replay(at, history, figures)
