@@ -17,9 +17,8 @@ from notifier.core.delivery import DeliveryState
 from notifier.core.events import EventType
 from notifier.core.failures import FailureState, OpenFailure
 from notifier.core.model import Event, SourceOrigin, Task, TaskStatus, event_id
-from notifier.core.replays import RecordedHistory
 from notifier.core.reported import MAX_LISTED, HandedOver, ListedTask, Report
-from notifier.core.reports import LastSuccess, ReportFacts, ReportRules, ReportScope, make_report
+from notifier.core.reports import COUNTED_TYPES, LastSuccess, ReportFacts, ReportRules, ReportScope, make_report
 from notifier.core.rota import Rota, Rotas
 from notifier.core.routing import RoutedEvent, RoutingConfig
 from notifier.core.schedules import MAX_PERIOD_OF_REPORT, ScheduledReport, ScheduleState
@@ -55,8 +54,17 @@ class ReportReads(Protocol):
     def schedules(self) -> Mapping[str, ScheduleState]:
         """Return what is recorded of every schedule, by name."""
 
-    def recorded_history(self, since: datetime, until: datetime) -> RecordedHistory:
-        """Return what was recorded of the events from one time up to another, and what became of them."""
+    def events_of_types(self, types: Collection[EventType], since: datetime, until: datetime) -> Sequence[Event]:
+        """Return the events of some types that were detected from one time up to another, in order."""
+
+    def first_event_at(self) -> datetime | None:
+        """Return when the first of all recorded events was detected."""
+
+    def unsent(self, since: datetime, until: datetime) -> Sequence[tuple[Event, DeliveryState]]:
+        """Return the messages that rules suppressed or that died, about events from one time up to another.
+
+        There is an entry for each event of such a message.
+        """
 
     def tasks(self, wanted: TaskFilter) -> Sequence[StoredTask]:
         """Return tasks, the most recently changed first."""
@@ -186,19 +194,17 @@ def read_report(
 ) -> Report:
     """Return what a report says of a period."""
     since, until = period
-    history = q.recorded_history(since - (until - since), until)
-    events = [item.event for item in history.events]
-    mine = {event.id for event in events if since <= event.observed_at < until and rules.scope.covers_own(event)}
+    events = q.events_of_types(COUNTED_TYPES, since - (until - since), until)
     completed = {
         (event.task.source, event.task.name)
         for event in events
-        if event.id in mine and event.task and event.type is EventType.TASK_COMPLETED
+        if event.type is EventType.TASK_COMPLETED and event.observed_at >= since and event.task
     }
-    states = [one.state for one in history.deliveries if any(event.id in mine for event in one.events)]
+    states = [state for event, state in q.unsent(since, until) if rules.scope.covers_own(event)]
     running = q.tasks(TaskFilter(status=TaskStatus.RUNNING, limit=MAX_RUNNING_READ))
     facts = ReportFacts(
         events=events,
-        first_at=history.begins,
+        first_at=q.first_event_at(),
         running=[stored.task for stored in running if stored.listed],
         open=list(_open(q, rules.scope)),
         successes=q.last_successes(),

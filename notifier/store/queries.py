@@ -6,11 +6,13 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import case, func, or_, select
 
+from notifier.core.delivery import DeliveryState
 from notifier.core.diff import RecordedTask
+from notifier.core.events import EventType
 from notifier.core.failures import FailureState, OpenFailure
 from notifier.core.health import FUTURE_TOLERANCE
 from notifier.core.health_facts import HealthFacts
-from notifier.core.model import SourceState, TaskStatus
+from notifier.core.model import Event, SourceState, TaskStatus
 from notifier.core.people import Acknowledgement
 from notifier.core.reports import LastSuccess
 from notifier.core.routing import RoutedEvent
@@ -21,6 +23,9 @@ from notifier.store.lookups import Lookups
 from notifier.store.schedules import Schedules
 from notifier.store.schema import (
     UtcDateTime,
+    deliveries,
+    delivery_events,
+    events,
     failures,
     sources,
     tasks,
@@ -146,6 +151,27 @@ class Queries(Lookups):
         found = select(failures.c.facts).where(failures.c.state != FailureState.RESOLVED)
         ordered = found.order_by(failures.c.opened_at, failures.c.id)
         return [rows.failure_of(facts) for facts in self._session.execute(ordered).scalars()]
+
+    def events_of_types(self, types: Collection[EventType], since: datetime, until: datetime) -> Sequence[Event]:
+        """Return the events of some types that were detected from one time up to another, in order."""
+        wanted = (events.c.observed_at >= since, events.c.observed_at < until, events.c.type.in_(list(map(str, types))))
+        found = select(events.c.facts).where(*wanted).order_by(events.c.observed_at, events.c.seq)
+        return [rows.event_of(facts) for facts in self._session.execute(found).scalars()]
+
+    def first_event_at(self) -> datetime | None:
+        """Return when the first of all recorded events was detected."""
+        return self._session.execute(select(func.min(events.c.observed_at, type_=UtcDateTime))).scalar()
+
+    def unsent(self, since: datetime, until: datetime) -> Sequence[tuple[Event, DeliveryState]]:
+        """Return the messages that rules suppressed or that died; see `schedules.ReportReads.unsent`."""
+        found = (
+            select(events.c.facts, deliveries.c.state)
+            .join(delivery_events, delivery_events.c.event_id == events.c.id)
+            .join(deliveries, deliveries.c.id == delivery_events.c.delivery_id)
+            .where(events.c.observed_at >= since, events.c.observed_at < until)
+            .where(deliveries.c.state.in_([str(DeliveryState.SUPPRESSED), str(DeliveryState.DEAD)]))
+        )
+        return [(rows.event_of(facts), DeliveryState(state)) for facts, state in self._session.execute(found)]
 
     def last_successes(self) -> Sequence[LastSuccess]:
         """Return when tasks of each name last completed on each instance."""
