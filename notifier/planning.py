@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from notifier.core import failures, polling, quiet, repeats, ticket_plan
+from notifier.core import failures, flapping, holds, polling, quiet, repeats, ticket_plan
 from notifier.core.calendars import StoredCalendar, days_of
 from notifier.core.failures import OpenFailure, OpenFailures
+from notifier.core.flapping import FLAPPING_RULE, ResultKey, TaskResult
 from notifier.core.holds import LastingHold
 from notifier.core.model import Event, RepeatedFailure
 from notifier.core.mutes import Mute, MutesInForce
@@ -77,6 +78,9 @@ class HeldDeliveries(Protocol):
     def rules(self) -> Sequence[tuple[str, str]]:
         """Return the channels and rules of everything that is held."""
 
+    def prolong(self, channel: str, rule: str, until: datetime) -> None:
+        """Let a hold that has not ended last longer."""
+
     def end(self, channel: str, rule: str, now: datetime) -> int:
         """Let a hold end now. Return how much it holds."""
 
@@ -89,6 +93,13 @@ class CalendarCopies(Protocol):
 
     def read(self, names: Collection[str]) -> Mapping[str, StoredCalendar]:
         """Return what is recorded of calendars, by name."""
+
+
+class TaskResults(Protocol):
+    """How tasks have ended."""
+
+    def results(self, instance_ids: Collection[str], since: datetime) -> Mapping[ResultKey, Sequence[TaskResult]]:
+        """Return how the tasks of instances have ended since a time, by operation."""
 
 
 class PlanTickets(Protocol):
@@ -155,6 +166,10 @@ class PlanTx(DatabaseTime, Protocol):
     @property
     def deliveries(self) -> PlanDeliveries:
         """The deliveries that a plan makes and changes."""
+
+    @property
+    def histories(self) -> TaskResults:
+        """How tasks have ended."""
 
     @property
     def holds(self) -> HeldDeliveries:
@@ -230,6 +245,10 @@ def with_receivers(
     if keeping:
         solved = ticket_plan.operations_solved_by(routed)
         routed = ticket_plan.with_tickets(routed, keeping, tx.tickets.unsolved(solved) if solved else {})
+    if routing.flapping and (instances := flapping.instances_of(routed)):
+        now = tx.now()
+        results = tx.histories.results(instances, now - routing.flapping.within)
+        routed = flapping.with_flapping(routed, results, routing.flapping, now)
     if routing.counts_repeats:
         routed = repeats.with_repeats(routed, known)
     return failures.with_closings(routed, known, keeping)
@@ -356,6 +375,8 @@ def _read_holding_rules(
     tx: PlanTx, new: Sequence[RoutedEvent], routing: RoutingConfig, storms: StormContext, now: datetime
 ) -> Iterator[Rule]:
     """Yield the rules of grouping and of budgets, where one concerns any of the events."""
+    if unsteady := flapping.held_rules(new):
+        yield flapping.flapping_rule(tx.holds.lasting(unsteady), routing.ticket_channels, now)
     groups = quiet.groups_of(new, routing)
     budgets = quiet.budgets_of(new, routing)
     if not groups and not budgets:
@@ -403,6 +424,9 @@ def _write(tx: PlanTx, plan: DeliveryPlan, parked: Collection[str], now: datetim
     tx.deliveries.record([*plan.deliveries, *left])
     if plan.sent:
         tx.holds.release_about(plan.sent, parked, now)
+    for one in plan.deliveries:  # each event that flaps keeps back what its operation has held before
+        if one.rule and holds.kind_of(one.rule) == FLAPPING_RULE:
+            tx.holds.prolong(one.channel, one.rule, one.available_at)
     if plan.wanted:
         tx.tickets.want(plan.wanted, now)
     for channel, by in plan.superseding.items():

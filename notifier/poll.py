@@ -47,6 +47,7 @@ from notifier.planning import (
     PlanPeople,
     PlanReads,
     PlanTx,
+    TaskResults,
     lock_failures,
     plan_new,
     routing_at,
@@ -121,7 +122,7 @@ class PollEvents(EventRecords, Protocol):
         """Return the occurrences of the recorded events of tasks, by job id."""
 
 
-class PollHistories(Protocol):
+class PollHistories(TaskResults, Protocol):
     """What is recorded about instances and operations."""
 
     def read(self, query: HistoryQuery) -> HistoryFacts:

@@ -64,6 +64,7 @@ from notifier.planning import (
     PlanTickets,
     ShownThreads,
     StormRecords,
+    TaskResults,
     plan_new,
     routing_at,
     with_receivers,
@@ -147,6 +148,10 @@ class ReplayTx(DatabaseTime, Protocol):
     @property
     def deliveries(self) -> ReplayDeliveries:
         """Deliveries, from their plan to their end."""
+
+    @property
+    def histories(self) -> TaskResults:
+        """How tasks have ended: nothing, for no poll is repeated."""
 
     @property
     def holds(self) -> HeldDeliveries:

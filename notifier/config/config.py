@@ -22,7 +22,7 @@ from notifier.config.mutes import MuteSettings
 from notifier.config.network import NetworkSettings
 from notifier.config.reports import ReportSettings
 from notifier.config.routes import RouteEntry
-from notifier.config.sections import AlertSettings, DeliverySettings, LogSettings, RetentionSettings
+from notifier.config.sections import AlertSettings, DeliverySettings, LogSettings, QuietSettings, RetentionSettings
 from notifier.config.store import StoreSettings
 from notifier.config.timezones import Timezone
 from notifier.config.web import WebSettings
@@ -121,6 +121,7 @@ class Config(Settings):
     reported where one does not."""
     delivery: DeliverySettings = DeliverySettings()
     alerts: AlertSettings = AlertSettings()
+    quiet: QuietSettings = QuietSettings()
     retention: RetentionSettings = RetentionSettings()
     chat: ChatSettings = ChatSettings()
     web: WebSettings | None = None

@@ -35,6 +35,22 @@ class AlertSettings(Settings):
     """How long a source, channel or role may fail before an alert. A misconfigured channel causes one at once."""
 
 
+class FlappingSettings(Settings):
+    """When the result of an operation on an instance counts as flapping."""
+
+    changes: int = Field(default=6, ge=2, le=100)
+    """Changes from success to failure and back within the time, from which on one message says so and others wait."""
+    within: Duration = Field(default=timedelta(hours=1), ge=timedelta(minutes=5), le=timedelta(days=1))
+    """The time in which changes are counted, and for which the result must stay the same until what waits is sent."""
+
+
+class QuietSettings(Settings):
+    """What keeps messages back besides routes, budgets and mutes."""
+
+    flapping: FlappingSettings | None = None
+    """Operations whose result keeps changing; null sends every event."""
+
+
 RetentionPeriod = Annotated[Duration, Field(ge=timedelta(days=35), le=timedelta(days=36500))] | None
 """A retention period: longer than the month that the API lists, so that no listed task is notified twice."""
 

@@ -211,6 +211,18 @@ class RepeatedFailure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FlappingOperation:
+    """How unsteady the result of an operation was when an event of it was detected."""
+
+    changes: int
+    """Number of times that its result had changed."""
+    within_seconds: float
+    """Time within which these changes happened, in seconds."""
+    began: bool
+    """True for the event with which it became so many: it is sent, and later ones wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FollowUp:
     """What a reminder or an escalation is about, as it was when that was recorded."""
 
@@ -307,6 +319,8 @@ class Event:
     """The open failure that the success of a task has ended."""
     repeats: RepeatedFailure | None = None
     """The failures of the operation so far, where a route counts them, for a task that was not the first to fail."""
+    flapping: FlappingOperation | None = None
+    """Set where the result of its operation keeps changing, and that is judged."""
     follow_up: FollowUp | None = None
     """Set for reminders and escalations; `since` is then when the failure began."""
     mute: MuteWindow | None = None

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from notifier.core.durations import format_duration
 from notifier.core.events import EventType
 from notifier.core.fields import FIELDS, fields_of
+from notifier.core.flapping import FLAPPING_RULE
 from notifier.core.model import id_of
 from notifier.core.routing import Budget, Route, RoutedEvent, RoutesOfChannel, RoutingConfig
 from notifier.core.rulings import Hold, Rule, Ruling
@@ -186,5 +187,7 @@ def is_configured(rule: str, channel: str, routing: RoutingConfig) -> bool:
         return any(route.wait is not None for route in leading)
     if kind == WINDOW_RULE:
         return any(route.may_hold for route in leading)
+    if kind == FLAPPING_RULE:
+        return routing.flapping is not None
     policy = routing.policies.get(channel)
     return policy is not None and policy.budget is not None and rule == budget_rule_name(policy.budget)

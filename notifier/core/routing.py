@@ -157,6 +157,15 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FlappingLimit:
+    """From when on an operation counts as flapping."""
+
+    changes: int
+    """Number of changes of its result."""
+    within: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelPolicy:
     """What planning needs to know about a channel."""
 
@@ -187,6 +196,8 @@ class RoutingConfig:
     policies: Mapping[str, ChannelPolicy] = field(default_factory=dict)
     catalogue: CauseCatalogue | None = None
     """The causes that explain reasons of failed tasks; None where no route asks for a cause."""
+    flapping: FlappingLimit | None = None
+    """None judges no operation."""
     rotas: Rotas = field(default_factory=Rotas)
     """Who is on duty when, for the mentions that stand for them."""
     direct: ChannelPolicy | None = None
@@ -234,7 +245,9 @@ class RoutingConfig:
     def holds(self) -> bool:
         """Whether any rule may hold events, so that something may be held."""
         grouping = any(route.wait is not None or route.may_hold for route in self.routes)
-        return grouping or any(policy.budget is not None for policy in self.policies.values())
+        return (
+            grouping or self.flapping is not None or any(policy.budget is not None for policy in self.policies.values())
+        )
 
 
 def with_holidays(routes: Iterable[Route], days: Mapping[str, Collection[date]]) -> tuple[Route, ...]:

@@ -1,8 +1,11 @@
 """What is recorded about the instances and the operations of tasks that need care."""
 
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
+from notifier.core.flapping import ResultKey, TaskResult
 from notifier.core.history import HistoryFacts, HistoryQuery, InstanceKey
+from notifier.core.model import TaskStatus
 from notifier.store import statements
 from notifier.store.session import Session, chunks
 
@@ -18,6 +21,17 @@ class Histories:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+
+    def results(self, instance_ids: Collection[str], since: datetime) -> Mapping[ResultKey, Sequence[TaskResult]]:
+        """Return how the tasks of instances have ended since a time, by operation."""
+        found: dict[ResultKey, list[TaskResult]] = {}
+        for rows in self._session.execute_chunks(
+            statements.RESULTS_OF_INSTANCES, instance_ids, "instances", since=since
+        ):
+            for row in rows:
+                result = TaskResult(at=row.changed_at, job_id=row.job_id, failed=row.status == TaskStatus.FAILED)
+                found.setdefault((row.source, row.instance_id, row.name), []).append(result)
+        return found
 
     def read(self, query: HistoryQuery) -> HistoryFacts:
         """Return the facts that a query asks for."""

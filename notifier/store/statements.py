@@ -283,6 +283,14 @@ def _recoveries(instance: Column[Any]) -> Select[Any]:
 
 FAILURES_BY_ID, FAILURES_BY_NAME = _failures(tasks.c.instance_id), _failures(tasks.c.instance_name)
 RECOVERIES_BY_ID, RECOVERIES_BY_NAME = _recoveries(tasks.c.instance_id), _recoveries(tasks.c.instance_name)
+RESULTS_OF_INSTANCES = compiled(
+    select(tasks.c.source, tasks.c.instance_id, tasks.c.name, tasks.c.job_id, tasks.c.status, tasks.c.changed_at).where(
+        is_in(tasks.c.instance_id, "instances"),
+        or_(*(tasks.c.status == status for status in (TaskStatus.COMPLETED, TaskStatus.FAILED))),
+        tasks.c.changed_at > bindparam("since"),
+    )
+)
+
 # ---- events ----
 
 KNOWN_EVENTS = compiled(select(events.c.id).where(is_in(events.c.id, "ids")))

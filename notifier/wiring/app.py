@@ -14,10 +14,11 @@ from notifier.channels.rate_limits import parse_budget
 from notifier.clock import SystemClock
 from notifier.config.config import Config
 from notifier.config.foresight import missing_rules
+from notifier.config.sections import FlappingSettings
 from notifier.core.credentials import Credential
 from notifier.core.polling import PollRules
 from notifier.core.rota import Rotas
-from notifier.core.routing import ChannelPolicy, RoutingConfig
+from notifier.core.routing import ChannelPolicy, FlappingLimit, RoutingConfig
 from notifier.core.usual_memory import UsualMemory
 from notifier.deliver import DeliveryRules
 from notifier.foresight import Foresight
@@ -129,6 +130,10 @@ class App:
         return await send_heartbeat(self.http, url.get_secret_value()) if self.http and url else None
 
 
+def _flapping_limit(settings: FlappingSettings | None) -> FlappingLimit | None:
+    return None if settings is None else FlappingLimit(changes=settings.changes, within=settings.within)
+
+
 def routing_config(config: Config, channels: Mapping[str, Channel]) -> RoutingConfig:
     """Return the routes and the channels that they lead to."""
     budgets = {each.name: parse_budget(each.budget) for each in config.channels if each.budget}
@@ -137,6 +142,7 @@ def routing_config(config: Config, channels: Mapping[str, Channel]) -> RoutingCo
         rotas=Rotas(by_name=config.rotas_by_name),
         catalogue=config.cause_catalogue,
         escalations=config.escalations_by_name,
+        flapping=_flapping_limit(config.quiet.flapping),
         policies={
             name: ChannelPolicy(
                 name=name,

@@ -348,6 +348,9 @@ class Message:
             kind = "unlisted"
         elif event.overdue or event.expectation:
             return (self._based_on(),)
+        elif event.flapping and event.flapping.began:
+            within = self.localizer.duration(timedelta(seconds=event.flapping.within_seconds))
+            return (self.localizer.text("note.flapping", n=event.flapping.changes, within=within),)
         elif event.repeats:
             return (self._repeated(event.repeats),)
         key = f"note.{kind}"

@@ -132,6 +132,7 @@ PARAMETERS: Mapping[str, Any] = {
     "ACKNOWLEDGEMENT": {"event_id": FAILED.id},
     "KNOWN_EVENTS": {"ids": {FAILED.id, "unknown", OTHER.id}},
     "RECORD_EVENT": rows_of(rows.event_columns([RoutedEvent(event=NEW_EVENT, routes=("all",), channels=("dba",))])),
+    "RESULTS_OF_INSTANCES": {"instances": [make_task().instance_id, "unknown"], "since": T0 - timedelta(days=1)},
     "OCCURRENCES": {"source": "prod", "ids": ["failed", "other"]},
     "EVENTS_OF_DELIVERIES": {"ids": [delivery.id for delivery in DELIVERIES]},
     "CHANNEL": {"of_name": "dba"},
