@@ -306,6 +306,41 @@ class DrivenWorld(World):
         return len(await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.PENDING))))
 
 
+class OnCallWorld(World):
+    """A failure that nobody acknowledges, what follows of that, and the success that ends it."""
+
+    def __init__(self, url: str) -> None:
+        routes = "routes: [{name: failures, match: [type=task.failed], channels: [dba], remind: 30m, escalate: lead}]"
+        steps = "escalations: [{name: lead, steps: [{after: 45m, channels: [dba]}]}]"
+        super().__init__(url, configuration=f"{CONFIGURATION.partition('routes:')[0]}{routes}\n{steps}\n")
+        self.parts: list[tuple[timedelta, Task | None]] = []
+        """When something happens, from the beginning on: a task is seen, or what is due is sent."""
+        self.begin = self.clock.now()
+
+    def tell_of_failure(self, number: int) -> None:
+        self.sent.clear()
+        self.begin = self.clock.now()
+        failed, done = (
+            make_task(f"{number}-{status}", status=status, instance_id=f"i{number}", ended_at=self.begin + after)
+            for status, after in (("failed", timedelta()), ("completed", timedelta(minutes=70)))
+        )
+        minutes = timedelta(minutes=1)
+        self.parts = [(0 * minutes, failed), (40 * minutes, None), (60 * minutes, None), (70 * minutes, done)]
+
+    async def read_all(self, service: Service) -> None:
+        await super().read_all(service)  # the baseline
+        while self.parts:
+            after, task = self.parts[0]
+            self.clock.advance(max(self.begin + after - self.clock.now(), timedelta()))
+            if task is None:
+                await service.reminding.run()
+            else:
+                self.source.tasks = [task]
+                await service.polling.poll(self.source, force=True)
+            await service.delivering.drain()
+            self.parts.pop(0)
+
+
 @pytest.fixture
 def quick_url(store_url: str) -> Iterator[str]:
     """Return a database that does not wait for the disk: processes die here, machines do not."""
@@ -415,3 +450,27 @@ async def test_a_death_at_any_step_leaves_one_ticket_with_each_comment_once(quic
     tickets = await store.transact(lambda tx: tx.tickets.unsolved({str(operation_of(make_event(tasks[0])))}))
     await store.aclose()
     assert tickets == {}
+
+
+async def test_a_death_at_any_step_loses_no_reminder_and_no_escalation(quick_url: str) -> None:
+    """Each is told once, but for the one message that was on its way when the process died."""
+    world = OnCallWorld(quick_url)
+    await world.live(Fuse(-1))
+    stride = 5 if quick_url.startswith("postgresql") else 2
+    survived, step = False, -1
+    while not survived:
+        step += stride
+        world.tell_of_failure(step)
+        survived = await world.survives(step)
+        assert world.told() == {
+            f"{step}-failed": ["task.failed", "task.reminded", "task.escalated"],
+            f"{step}-completed": ["task.completed"],
+        }, step
+        assert len({(delivery.id, delivery.body) for delivery in world.sent}) == 4
+        assert len(world.sent) <= 4 + (not survived), step
+    assert step > 50
+    store = open_store(quick_url)
+    ledger = await store.read(lambda q: q.ledger())
+    found = await store.read(lambda q: q.open_failures())
+    await store.aclose()
+    assert (ledger.unaccounted, found) == ((), [])
