@@ -303,8 +303,9 @@ class Message:
         if key not in phrases(self.localizer.language) or (window and not self._has_more(window)):
             return ""
         event = self.event
+        about = shorten_id(event.follow_up.event_id if event.follow_up else event.id)
         return self.localizer.text(
-            key, channel=event.channel, job=self.job, event=shorten_id(event.id), mute=window.id if window else ""
+            key, channel=event.channel, job=self.job, event=about, mute=window.id if window else ""
         )
 
     def _has_more(self, window: MuteWindow) -> bool:

@@ -503,6 +503,7 @@ def test_a_missing_run_is_reminded_of_in_its_own_words() -> None:
     assert (
         without_marks(english(reminded).sentence) == "Still open after 1 h: manual backup is missing on gauss-6568-zzh"
     )
+    assert f"notifier explain {shorten_id(make_missing().id)}" in english(reminded).advice
     assert chinese(reminded).headline.push
     assert "Last run 14 Jan 13:30:00" in [without_marks(part) for part in english(reminded).conditions]
     assert reminded.subject == make_missing().subject

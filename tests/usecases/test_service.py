@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from factories import make_delivery, make_event, make_task
+from factories import T0, make_delivery, make_event, make_task
 from fakes import FakeChannel, FakeClock, FakeSource
 from pydantic import SecretStr
 from servers.http import HttpServer, reply
@@ -25,6 +25,7 @@ from notifier.config.loading import loads
 from notifier.core.delivery import Delivered, Delivery, DeliveryState, GaveUp, Outcome, Parked, Retry
 from notifier.core.errors import SourceUnreachable, StoreUnreachable
 from notifier.core.events import EventType
+from notifier.core.expectations import ExpectedRuns
 from notifier.core.people import Person
 from notifier.core.routing import RoutedEvent
 from notifier.http import HttpClient
@@ -98,6 +99,19 @@ async def test_every_good_poll_gives_a_sign_of_life_and_no_other_does(harness: H
     harness.source.error = SourceUnreachable("no answer")
     await poll_and_deliver(harness.app)
     assert [request.target for request in heartbeats.requests] == ["/ping"] * 2
+
+
+async def test_a_run_that_does_not_begin_is_notified(harness: Harness, clock: FakeClock, records: io.StringIO) -> None:
+    expected = ExpectedRuns(text="a rule", name=make_task().name, every=timedelta(hours=26))
+    app = replace(harness.app, config=harness.app.config.model_copy(update={"expect": (expected,)}))
+    harness.source.tasks = [make_task(status="completed", created_at=T0 - timedelta(hours=25))]
+    await poll_and_deliver(app)
+    assert harness.notified(harness.dba) == [EventType.SOURCE_MONITORED]
+    clock.advance(timedelta(hours=2))
+    for _ in range(2):
+        await poll_and_deliver(app)
+    assert harness.notified(harness.dba)[1:] == [EventType.TASK_MISSING]
+    assert records.getvalue().count("task.missing") == 1
 
 
 async def test_a_fault_is_signalled_at_once_instead_of_a_heartbeat(harness: Harness, heartbeats: HttpServer) -> None:
