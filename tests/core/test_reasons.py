@@ -142,6 +142,8 @@ def test_every_reason_that_the_code_gives_has_a_chinese_form() -> None:
             texts = tuple(text for sample in SAMPLES if (text := literal(node, sample)) and " " in text.strip())
             if not texts or id(node) in skipped or texts[0].strip(" ;:,") in NO_REASONS:
                 continue
+            if texts[0].startswith("notifier "):  # a command to paste
+                continue
             seen += 1
             missing += [] if translated(texts) else [(f"{path.relative_to(PACKAGE)}:{node.lineno}", texts[0])]
     assert missing == [], "add templates to notifier/wording/phrases/reasons.zh.toml"
