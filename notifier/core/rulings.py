@@ -43,10 +43,11 @@ Rule: TypeAlias = Callable[[RoutedEvent, str], Ruling | None]
 def ruling_on(item: RoutedEvent, channel: str, rules: Sequence[Rule]) -> Ruling | None:
     """Return what becomes of an event on a channel; None where it is sent at once.
 
-    Nothing keeps an event from a person who asked for it, nor a success from a channel that it closes something on.
+    Nothing keeps an event from a person who asked for it, nor a success from a channel that it closes something on, nor
+    a report or a hand-over: it is due at its time, and a digest would show its title alone.
     """
     direct = DirectChannel.parse(channel)
-    if channel in item.solves or (direct and direct.personal):
+    if channel in item.solves or (direct and direct.personal) or item.event.type.traits.scheduled:
         return None
     return next((ruling for rule in rules if (ruling := rule(item, channel))), None)
 

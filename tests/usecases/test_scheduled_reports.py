@@ -19,7 +19,7 @@ from notifier.core.events import EventType
 from notifier.core.model import Event, SourceOrigin
 from notifier.core.reports import ReportRules
 from notifier.core.rota import DutyPerson, Override, Rota, Rotation
-from notifier.core.routing import ChannelPolicy, RoutedEvent, RoutingConfig
+from notifier.core.routing import Budget, ChannelPolicy, RoutedEvent, RoutingConfig
 from notifier.core.schedules import ScheduledReport
 from notifier.ports import DeliveryFilter, EventFilter
 from notifier.schedules import SETTLED_AFTER, ScheduleRules, ScheduleRun, run_schedules
@@ -114,6 +114,19 @@ async def test_after_a_time_without_a_service_there_is_one_report(store: SqlStor
     assert len((await run(store, rules(DAILY))).events) == 1
     reports = [event.report for event in await told(store) if event.report]
     assert [(report.since, report.until) for report in reports] == [(NINE - DAY, NINE), (NINE, NINE + 3 * DAY)]
+
+
+async def test_no_budget_holds_a_report(store: SqlStore, clock: FakeClock) -> None:
+    budget = Budget(messages=1, within=HOUR, text="1/h")
+    tight = replace(
+        ROUTING, policies={"dba": ChannelPolicy(name="dba", budget=budget), "mail": ChannelPolicy(name="mail")}
+    )
+    weekly = replace(DAILY, rules=replace(DAILY.rules, name="weekly"))
+    await run(store, rules(DAILY, weekly))
+    clock.time = MADE
+    await run_schedules(store, rules(DAILY, weekly), tight)
+    planned = await store.read(lambda q: q.deliveries(DeliveryFilter(channel="dba")))
+    assert [(one.rule, one.available_at) for one in planned] == [(None, MADE), (None, MADE)]
 
 
 async def test_a_period_of_its_own_reaches_back_as_far_as_it_says(store: SqlStore, clock: FakeClock) -> None:
