@@ -312,3 +312,5 @@ class ThreadUpdate:
     loud: bool | None = None
     """True where a loud message reported something bad of the task, False where it has ended well; None changes
     nothing."""
+    follows_up: bool = False
+    """True for a reminder or an escalation: the event is the failure that it is about, shown as it was sent itself."""

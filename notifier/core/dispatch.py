@@ -202,6 +202,7 @@ def thread_updates(delivery: Delivery, settlement: Settlement) -> Iterator[Threa
             ThreadUpdate(
                 subject=event.subject,
                 event_id=event.care_id,
+                follows_up=event.follow_up is not None,
                 thread=settlement.thread if event.subject == subject else None,
                 copy=settlement.copy if event.subject == subject else None,
                 routing=delivery.routing,

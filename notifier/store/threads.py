@@ -68,9 +68,10 @@ class Threads:
                 self._begin(channel, one.subject, one.thread, event, now, routing)
             else:
                 self._show(event, now, threads.c.channel == channel, subject=one.subject, routing=routing)
-                self._reroute(channel, one.subject, event, routing, now)
+                if not one.follows_up:
+                    self._reroute(channel, one.subject, event, routing, now)
             if one.copy:
-                self._add_copy(channel, one.subject, one.copy, now)
+                self._add_copy(channel, one.subject, one.copy, now, stays=one.follows_up)
             if one.loud is not None:
                 own = (threads.c.channel == channel, threads.c.subject == one.subject, threads.c.loud != one.loud)
                 self._session.execute(update(threads).where(*own).values(loud=one.loud))
@@ -134,10 +135,18 @@ class Threads:
         urgency = int(EventType(event.type).traits.urgency)
         self._touch(now, urgency, *own, threads.c.routing.is_distinct_from(routing), routing=routing)
 
-    def _add_copy(self, channel: str, subject: str, ref: str, now: datetime) -> None:
-        """Record a copy of a thread's message, and let it change: something may have happened since it was posted."""
+    def _add_copy(self, channel: str, subject: str, ref: str, now: datetime, *, stays: bool) -> None:
+        """Record a copy of a thread's message, and let it change: something may have happened since it was posted.
+
+        One that `stays`, a reminder, keeps its words until something else about the failure is to be shown.
+        """
         own = {"channel": channel, "subject": subject}
         copies = rows.copies_of(self._session.execute(statements.COPIES, own).scalar())
+        if stays:
+            kept = rows.copies_text(dispatch.with_copy(copies, ref))
+            is_own = (threads.c.channel == channel, threads.c.subject == subject)
+            self._session.execute(update(threads).where(*is_own).values(copies=kept))
+            return
         self._touch(
             now,
             int(EditUrgency.FAILURE),

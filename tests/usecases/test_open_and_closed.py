@@ -13,12 +13,14 @@ from fakes import FakeChannel, FakeClock, FakeSource
 
 from notifier import failures, mutes, people
 from notifier.config.loading import loads
-from notifier.core.delivery import DeliveryState
+from notifier.core.delivery import Delivered, Delivery, DeliveryState, Outcome, Thread
 from notifier.core.events import EventType
 from notifier.core.failures import FailureState, OpenFailure
 from notifier.core.model import ClosedFailure, Event, Task
+from notifier.core.pacing import Pace
 from notifier.core.people import Person
 from notifier.core.reminders import MAX_REMINDED
+from notifier.live_messages import MessageEditor
 from notifier.ports import DeliveryFilter
 from notifier.service.service import Service
 from notifier.store.engine import SqlStore, open_store
@@ -87,6 +89,28 @@ class Office:
 
     async def acknowledge(self, job: str) -> None:
         await self.store.transact(lambda tx: people.acknowledge_task(tx, self.tasks[job], ANN))
+
+
+class LiveChat(FakeChannel):
+    """A chat whose messages show tasks. Replies of loud trouble are copies."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.threads, self.edit_budget = True, "token"
+        self.edit_pace = Pace(per_second=1_000, burst=1_000)
+        self.shown: list[Thread] = []
+        self.answer = self._post
+
+    def _post(self, delivery: Delivery) -> Outcome:
+        ref = f"ref {len(self.sent)}"
+        return Delivered(ref, copy=ref) if delivery.thread else Delivered(ref, thread=ref)
+
+    async def show(self, thread: Thread) -> Outcome:
+        self.shown.append(thread)
+        return Delivered()
+
+    async def show_copy(self, thread: Thread, ref: str) -> Outcome | None:  # noqa: ARG002 - of any
+        return Delivered()
 
 
 REMINDED, ESCALATED = EventType.TASK_REMINDED, EventType.TASK_ESCALATED
@@ -166,6 +190,26 @@ async def test_a_reminder_leaves_the_failure_the_latest_event_of_its_task(office
     assert latest.event.id == reminder.care_id
     await office.acknowledge("a")
     assert [one.state for one in await office.open()] == [FailureState.ACKNOWLEDGED]
+
+
+async def test_a_live_message_goes_on_showing_the_failure(office: Office) -> None:
+    """A reminder is a reply that the channel shows too; the task's message stays that of the failure."""
+    office.channels["dba"] = dba = LiveChat("dba")
+    office.app.channels["dba"] = dba  # type: ignore[index]  # a mapping of the test
+    office.service = Service(office.app)
+    await office.service.start()
+    await office.see(office.task("a"))
+    await office.wait(35 * MINUTE)
+    (failed,) = office.sent("dba", EventType.TASK_FAILED)
+    (reminder,) = [one for one in dba.sent if one.events[0].type is REMINDED]
+    assert reminder.thread == "ref 1"
+    await MessageEditor(dba, office.store, office.clock, lease=MINUTE, tickets=False).step()
+    assert dba.shown == [], "nothing about the failure has changed"
+    await office.acknowledge("a")
+    await MessageEditor(dba, office.store, office.clock, lease=MINUTE, tickets=False).step()
+    (thread,) = dba.shown
+    assert (thread.event.id, thread.ref, thread.copies) == (failed.id, "ref 1", ("ref 2",))
+    assert thread.routing.routes == ("failures",)
 
 
 async def test_a_person_resolves_by_job_or_by_instance(office: Office) -> None:
