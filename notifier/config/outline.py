@@ -21,7 +21,7 @@ from notifier.config.files import environment, read_text
 from notifier.core.causes import CauseCatalogue
 from notifier.core.durations import parse_duration
 from notifier.core.health_facts import FAILING_AFTER, ConfiguredSource, Expected
-from notifier.core.matchers import parse_matcher
+from notifier.core.matchers import check_field, parse_matcher
 from notifier.core.routing import Otherwise, Route
 from notifier.core.severity import Severity
 from notifier.core.windows import parse_window
@@ -42,9 +42,13 @@ SECTIONS = frozenset((
 # fmt: on
 """The keys of a configuration; a test holds them to `Config`."""
 
-_ROUTE = frozenset(
-    {"name", "match", "channels", "stop", "severity", "mention", "template", "active", "otherwise", "holidays"}
-)
+# fmt: off
+_ROUTE = frozenset((
+    "name", "match", "channels", "stop", "severity", "mention", "template", "active", "otherwise", "holidays",
+    "wait", "group_by", "repeats", "remind", "escalate",
+))
+# fmt: on
+_MINUTE, _DAY, _MONTH = timedelta(minutes=1), timedelta(days=1), timedelta(days=30)
 _POLL_EVERY, _CALLS_PER_MINUTE = timedelta(seconds=30), "20"
 """Defaults of a source, which a test holds to its settings."""
 
@@ -162,7 +166,14 @@ class Outline:
             raise _NotPlainError
         try:
             match = tuple(parse_matcher(_text(text)) for text in _texts(entry.get("match", [])))
-            severity, template = entry.get("severity"), entry.get("template")
+            severity, template, escalate = entry.get("severity"), entry.get("template"), entry.get("escalate")
+            remind = entry.get("remind")
+            waits = [remind] if isinstance(remind, str) else _texts([] if remind is None else remind)
+            groups = [_text(name) for name in _texts(entry.get("group_by", []))]
+            if (remind is not None and not waits) or ("group_by" in entry and entry.get("wait") is None):
+                raise _NotPlainError
+            for name in groups:
+                check_field(name)
             return Route(
                 name=_text(entry.get("name"), NAME_PATTERN, 64),
                 match=match,
@@ -171,6 +182,11 @@ class Outline:
                 severity=None if severity is None else Severity(severity),
                 mention=tuple(map(_text, _texts(entry.get("mention", [])))),
                 template=None if template is None else _text(template, NAME_PATTERN, 64),
+                wait=_limited(entry.get("wait"), timedelta(seconds=1), _DAY),
+                group_by=tuple(groups),
+                repeats=_limited(entry.get("repeats"), _MINUTE, _MONTH),
+                remind=tuple(filter(None, (_limited(wait, _MINUTE, _MONTH) for wait in waits))),
+                escalate=None if escalate is None else _one_of(escalate, self._names("escalations")),
                 **self._window(entry),
             )
         except (KeyError, ValueError):
@@ -264,13 +280,18 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _duration(value: object, default: timedelta, shortest: timedelta) -> timedelta:
+    return _limited(value, shortest, _DAY) or default
+
+
+def _limited(value: object, shortest: timedelta, longest: timedelta) -> timedelta | None:
+    """Return a duration between two others; None where there is no value."""
     if value is None:
-        return default
+        return None
     try:
         found = parse_duration(_text(value))
     except ValueError:
         raise _NotPlainError from None
-    if not shortest <= found <= timedelta(days=1):
+    if not shortest <= found <= longest:
         raise _NotPlainError
     return found
 

@@ -91,6 +91,15 @@ PLAIN: dict[str, Mapping[str, Any]] = {
             },
         ],
     },
+    "quiet and on call": BASE
+    | {
+        "routes": [
+            ROUTE | {"wait": "5m", "group_by": ["instance", "label.team"], "repeats": "6h", "remind": "30m"},
+            ROUTE | {"name": "b", "wait": "1h", "group_by": [], "remind": ["30m", "1d"], "escalate": "night"},
+        ],
+        "escalations": [{"name": "night", "steps": [{"after": "30m", "channels": ["hook"]}]}],
+        "sources": [SOURCE | {"labels": {"team": "a"}}],
+    },
     "no routes": {"sources": [SOURCE]},
 }
 
@@ -133,6 +142,13 @@ WRONG: dict[str, tuple[str, Mapping[str, Any]]] = {
     "route": ("routes", BASE | {"routes": [ROUTE | {"channels": ["nobody"]}]}),
     "matcher": ("routes", BASE | {"routes": [ROUTE | {"match": ["type~x"]}]}),
     "severity": ("routes", BASE | {"routes": [ROUTE | {"severity": "awful"}]}),
+    "wait": ("routes", BASE | {"routes": [ROUTE | {"wait": "2d"}]}),
+    "group": ("routes", BASE | {"routes": [ROUTE | {"wait": "5m", "group_by": ["instence"]}]}),
+    "groups alone": ("routes", BASE | {"routes": [ROUTE | {"group_by": []}]}),
+    "no reminder": ("routes", BASE | {"routes": [ROUTE | {"remind": []}]}),
+    "escalation": ("routes", BASE | {"routes": [ROUTE | {"escalate": "nobody"}]}),
+    "repeats": ("routes", BASE | {"routes": [ROUTE | {"repeats": "1s"}]}),
+    "reminder": ("routes", BASE | {"routes": [ROUTE | {"remind": ["30"]}]}),
     "window": ("routes", BASE | {"routes": [ROUTE | {"active": "sometimes", "otherwise": "hold"}]}),
     "window alone": ("routes", BASE | {"routes": [ROUTE | {"active": "daily"}]}),
     "otherwise alone": ("routes", BASE | {"routes": [ROUTE | {"otherwise": "hold"}]}),
