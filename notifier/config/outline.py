@@ -36,7 +36,7 @@ T = TypeVar("T")
 # fmt: off
 SECTIONS = frozenset((
     "language", "timezone", "store", "sources", "channels", "routes", "delivery", "alerts", "retention", "chat", "web",
-    "calendars", "rotas", "reports", "escalations", "mutes", "foresight", "expect",
+    "calendars", "rotas", "quiet", "reports", "escalations", "mutes", "foresight", "expect",
     "console_url", "runbook_url", "causes", "network", "log", "heartbeat_url", "heartbeat_fail_url",
 ))
 # fmt: on
