@@ -789,7 +789,7 @@ LOCK_FAILURES_OF_STORM = compiled(
     .order_by(failures.c.id)
     .with_for_update(of=failures)
 )
-ANY_DUE_FAILURE = compiled(select(ONE_ROW.label("found")).where(*_SOONER).limit(1))
+ANY_DUE_FAILURE = compiled(select(ONE_ROW.label("found")).where(*_SOONER).limit(ONE_ROW))
 NEXT_DUE_MUTE = compiled(select(func.min(mutes.c.due_at).label("at")))
 NEXT_DUE_FAILURE = compiled(select(func.min(failures.c.due_at).label("at")))
 # The earliest first, locked in that order: two processes that do so skip what the other has locked.

@@ -15,11 +15,13 @@ from sqlalchemy.exc import IntegrityError
 from notifier.core.delivery import Delivery, DeliveryState
 from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.events import EventType
+from notifier.core.failures import ClockKind, FailureClock, OpenFailure
 from notifier.core.health_facts import Replica, Role
 from notifier.core.identity import DirectChannel
 from notifier.core.model import TaskStatus
 from notifier.core.mutes import Mute
 from notifier.core.routing import RoutedEvent
+from notifier.core.severity import Severity
 from notifier.core.tickets import Ticket
 from notifier.store import rows, schema, statements
 from notifier.store.compiled import CompiledStatement, form_of, marked
@@ -62,6 +64,17 @@ MUTE = Mute(
     created_at=T0,
     length=timedelta(hours=1),
     due_at=T0,
+)
+
+OPEN = OpenFailure(
+    id="f-1",
+    operation="o-1",
+    first_event_id=FAILED.id,
+    latest=FAILED,
+    opened_at=T0,
+    severity=Severity.ERROR,
+    clocks=(FailureClock(kind=ClockKind.REMIND, name="all", due_at=T0),),
+    changed_at=T0,
 )
 
 HEALTH = {"failures": 3, "good_at": T0, "failing_since": T0, "open_until": None, "paused_until": LATER, "rate_at": T0}
@@ -171,7 +184,8 @@ PARAMETERS: Mapping[str, Any] = {
     ],
     "SETTLE": SETTLED,
     "SETTLE_WITH_RECIPIENTS": SETTLED | {"new_recipients": "[]"},
-    "PENDING_CHANNELS": {},
+    "PENDING_CHANNELS": {"now": LATER},
+    "NEXT_PENDING": {"now": T0},
     "WAITING_PROGRESS": {"channel": "dba", "subjects": [PROGRESS.subject]},
     "SUPERSEDE": [{"delivery_id": PROGRESSED.id, "new_reason": "superseded", "now": LATER}],
     "LASTING_HOLDS": {"rules": ["budget:20/h", "unknown"]},
@@ -207,6 +221,13 @@ PARAMETERS: Mapping[str, Any] = {
     "END_EVENT_SUBSCRIPTIONS": {"ids": ["known", "unknown"]},
     "SAVE_MUTE": rows.mute_values(replace(MUTE, until=LATER, reason="works", announced=("dba",))),
     "DUE_MUTES": {"now": LATER},
+    "NEXT_DUE_MUTE": {},
+    "ANY_DUE_FAILURE": {"before": LATER},
+    "NEXT_DUE_FAILURE": {},
+    "DUE_FAILURES": {"before": LATER, "limit": 10},
+    "LOCK_FAILURES": {"operations": [OPEN.operation, "unknown"]},
+    "LOCK_FAILURES_OF_STORM": {"storm": STORM.id},
+    "SAVE_FAILURE": rows_of(rows.failure_columns([replace(OPEN, count=2, changed_at=LATER)])),
     "INSTANCE_SOURCES": {"instance": "gauss-6568-zzh"},
     "MUTE_IDS": {},
     "SHOWN_SINCE": {"after": T0 - timedelta(days=1), "limit": 10},
@@ -270,6 +291,8 @@ def _fill(connection: Connection) -> None:
     for id_ in ("known", "other"):
         put(schema.event_subscriptions, {"id": id_} | subscribed)
     put(schema.mutes, rows.mute_values(MUTE))
+    for row in rows_of(rows.failure_columns([OPEN])):
+        put(schema.failures, row)
     put(schema.requests, {"key": "old", "seen_at": T0})
     put(schema.acknowledgements, {"event_id": FAILED.id, "by": "me", "name": "Me", "at": T0})
     put(schema.edit_budgets, {"name": "token", "good_at": T0})
@@ -281,6 +304,7 @@ def _fill(connection: Connection) -> None:
     held = {"claimed_by": "you", "body": b"{}", "content_type": "application/json", "begun": False}
     connection.execute(changed.where(schema.deliveries.c.id == HELD.id).values(held))
     connection.execute(changed.where(schema.deliveries.c.id == RENDERED.id).values(claimed_by="you"))
+    connection.execute(changed.where(schema.deliveries.c.id == IN_PERSON.id).values(storm=STORM.id))
     recipients = '[{"address":"a@b.example","state":"waiting"}]'
     connection.execute(changed.where(schema.deliveries.c.id == SENT_BEFORE.id).values(recipients=recipients))
     attempt = {"delivery_id": HELD.id, "number": 1, "started_at": T0, "finished_at": T0, "outcome": "retry"}
