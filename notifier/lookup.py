@@ -269,9 +269,14 @@ MAX_MEASURED = 20
 """Maximum number of operations whose usual time is read for one answer."""
 
 
-def with_usual(q: RunReads, rows: Sequence[StoredTask], *, ended: bool = False) -> tuple[StoredTask, ...]:
-    """Add to running tasks how long such tasks usually take, or to all with `ended`."""
-    memory = UsualMemory()
+def with_usual(
+    q: RunReads, rows: Sequence[StoredTask], *, ended: bool = False, memory: UsualMemory | None = None
+) -> tuple[StoredTask, ...]:
+    """Add to running tasks how long such tasks usually take, or to all with `ended`.
+
+    `memory` is that of a process that answers many; None reads all runs.
+    """
+    memory = memory or UsualMemory()
     now = q.now()
     wanted = [row.task for row in rows if ended or row.task.status is TaskStatus.RUNNING]
     for source, name in memory.unknown(wanted, now)[:MAX_MEASURED]:

@@ -22,6 +22,7 @@ from notifier.core.health_facts import Expected
 from notifier.core.identity import DirectChannel, Subject
 from notifier.core.model import TaskStatus
 from notifier.core.rota import Duty, Rota
+from notifier.core.usual_memory import UsualMemory
 from notifier.ports import Clock, Store, TaskFilter
 from notifier.wording.causes import builtin_catalogue
 from notifier.wording.links import LinkTemplates
@@ -73,6 +74,7 @@ class ChatResponder:
         self._clock = clock
         self._rules = rules
         self._wake = wake
+        self._usual = UsualMemory()
         self._queued: dict[Hashable, asyncio.Future[ChatReply]] = {}
         """The replies whose read has not begun, by what was asked for."""
 
@@ -260,7 +262,7 @@ class ChatResponder:
         if selected.match:
             wanted = lookup.tasks_that_fit(q, wanted, selected.match, configured)
         now = self._clock.now()
-        page = _page(q, wanted, offset, now)
+        page = _page(q, wanted, offset, now, self._usual)
         fresh = reports.freshness(q.source_states(), sources, now, fmt)
         return reports.narrowed(selected, reports.tasks(page, key, fresh, fmt, **values), fmt)
 
@@ -297,7 +299,7 @@ class ChatResponder:
         task = found.task.task
         latest = q.latest_event(task.source, task.job_id)
         acknowledged = q.acknowledgement(latest.event.id) if latest else None
-        (shown,) = lookup.with_usual(q, [found.task], ended=True)
+        (shown,) = lookup.with_usual(q, [found.task], ended=True, memory=self._usual)
         return reports.task(shown, lookup.task_history(q, task), acknowledged, fmt)
 
     def _instance(self, q: ChatReads, name: str, fmt: ReplyFormatter, offset: int) -> ChatReply:
@@ -312,9 +314,9 @@ class ChatResponder:
         return replace(reply, lines=(*muted, *reply.lines), command=f"instance {fmt.typed(instance.key)}")
 
 
-def _page(q: ChatReads, wanted: TaskFilter, offset: int, now: datetime) -> reports.Page:
+def _page(q: ChatReads, wanted: TaskFilter, offset: int, now: datetime, usual: UsualMemory) -> reports.Page:
     """Read one page of a list. One that holds everything that matches is summed up without a further read."""
-    found = lookup.with_usual(q, q.tasks(replace(wanted, limit=PAGE_ROWS, offset=offset)))
+    found = lookup.with_usual(q, q.tasks(replace(wanted, limit=PAGE_ROWS, offset=offset)), memory=usual)
     whole = offset == 0 and len(found) < PAGE_ROWS
     by_source: Mapping[str, int] = {}
     if wanted.status:
