@@ -36,7 +36,7 @@ HOURLY_UP_TO = timedelta(hours=36)
 PART_OF_DAY = timedelta(hours=3)
 MAX_BARS = 14
 """Maximum number of bars of a chart. Longer periods are counted by weeks, or by longer times."""
-COUNTED_TYPES = (EventType.TASK_COMPLETED, EventType.TASK_FAILED, EventType.TASK_UNLISTED)
+COUNTED_TYPES = (*(kind for kind in EventType if kind.traits.ends_task), EventType.TASK_UNLISTED)
 """Types of the events that a report counts."""
 _CLONE = "CloneGaussDBV5NewInstance"
 NOTABLY_SLOW = 1.25
