@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Protocol
 
@@ -30,6 +30,11 @@ from notifier.ports import DatabaseTime, Store
 
 JUDGED_EVERY = timedelta(minutes=10)
 """Longest time after which the runs of a source are read again."""
+
+
+JUDGED_TOGETHER = 200
+"""Maximum number of sources that one pass judges, those that have waited longest: a read of a second at most."""
+_AT_ONCE = datetime.min.replace(tzinfo=UTC)
 
 
 class SourceRecords(Protocol):
@@ -93,12 +98,15 @@ class Foresight:
     def _missing(self, queries: ForesightReads) -> Sequence[ConfiguredSource]:
         """Return the sources with missing runs that are not known to be announced."""
         now = queries.now()
-        due = [one for one in self.sources if self.memory.due.get(one.name, now) <= now]
+        waiting = {one.name: self.memory.due.get(one.name, _AT_ONCE) for one in self.sources}
+        due = sorted((one for one in self.sources if waiting[one.name] <= now), key=lambda one: waiting[one.name])
+        due = due[:JUDGED_TOGETHER]
         states = {state.name: state for state in queries.source_states()} if due else {}
         found = []
         for source in due:
             state = states.get(source.name)
             if state is None:
+                self._wait(source.name, (), now)
                 continue
             expected = self._expected(source, state, queries.seen_runs(source.name, now - SEEN_WITHIN), now)
             missing = {judged.event.id for judged in missing_runs(expected, state, now)}
