@@ -20,7 +20,7 @@ class Hold:
     """The event waits on the channel. What one rule holds there goes out together when the hold ends."""
 
     rule: str
-    """Name of the rule: `route:night`, `group:backups:1f3a`, `budget`. Recorded with the delivery."""
+    """Name of the rule: `route:night`, `group:backups:1f3a`, `budget:20/h`, `flapping:1f3a`. It is recorded."""
     until: datetime
     reason: str
     """Why, in words that people read."""
