@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,7 +23,7 @@ from notifier.core.events import EventType
 from notifier.core.health import HealthReport, judge
 from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, HealthFacts
 from notifier.core.matchers import parse_matchers
-from notifier.core.model import ChannelState, Event, SourceState, Task, TaskHistory, TaskStatus
+from notifier.core.model import ChannelState, ClosedFailure, Event, FollowUp, SourceState, Task, TaskHistory, TaskStatus
 from notifier.core.mutes import HeldBack, Mute
 from notifier.core.people import Acknowledgement, EventSubscription
 from notifier.core.routing import DeliveryRouting
@@ -88,6 +88,34 @@ def requests(language: Language) -> Iterator[tuple[str, RenderRequest]]:
     more = replace(opened, total=330, latest=30, updated_at=T0 + timedelta(minutes=3))
     yield "the next poll of the storm", _request(*events[60:90], storm=more, digest=True)
     yield "a digest", _request(*_many())
+    yield "a success that closes a failure", _request(_closing(failed), routing=DeliveryRouting())
+    yield "reminders of many failures", _request(*_reminders(events[:20]))
+
+
+def _closing(failed: Event) -> Event:
+    """Return the success that follows failures of a flavor change."""
+    closes = ClosedFailure(
+        type=EventType.TASK_FAILED, since=T0 - timedelta(hours=4), failures=3, acknowledged_by="Li Wei"
+    )
+    done = _with(failed, status=TaskStatus.COMPLETED, raw_status="Completed", progress=None, fail_reason=None)
+    return replace(done, type=EventType.TASK_COMPLETED, history=None, closes=closes)
+
+
+def _reminders(failed: Sequence[Event]) -> tuple[Event, ...]:
+    """Return reminders of these failures, the first of three hundred."""
+    return tuple(
+        replace(
+            event,
+            id=f"reminder of {event.id}",
+            type=EventType.TASK_REMINDED,
+            observed_at=T0 + timedelta(hours=1),
+            since=T0,
+            follow_up=FollowUp(
+                failure_id=event.id, type=event.type, event_id=event.id, failures=1, number=1, together=300
+            ),
+        )
+        for event in failed
+    )
 
 
 TIMED_OUT = "Timed out while waiting for the VM to become active. Error code: DBS.111205."

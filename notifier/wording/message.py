@@ -624,6 +624,8 @@ class Headline:
             push = localizer.text("headline.subject", subject=message.subject, clause=push)
         if message.why:
             push = localizer.text("headline.why", head=push, why=message.why)
+        if message.event.closes:
+            push = localizer.text("headline.why", head=push, why=without_marks(message.notes[0]).rstrip(".。"))
         if message.operation:
             push = localizer.text("headline.time", head=push, time=self._time)
         if message.environment:

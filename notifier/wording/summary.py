@@ -162,13 +162,14 @@ class SummaryFormatter:
         worst, severity = state_of(events[0]), request.severity
         counts = self.formatter.counts(events)
         late = all(event.late for event in events)
-        sentence = self._text("digest.late", counts=counts) if late else counts
-        if any(event.follow_up and event.follow_up.together > len(events) for event in events):
-            sentence = self._text("digest.named", counts=counts, n=len(events))
+        head = self._text("digest.late", counts=counts) if late else counts
+        more = any(event.follow_up and event.follow_up.together > len(events) for event in events)
+        sentence = self._text("digest.named", counts=head, n=len(events)) if more else head
         configured = sorted({event.environment for event in events})
         environment = ", ".join(filter(None, map(self.formatter.environment, configured)))
-        counted = list(self._reason_counts(events))
-        failed = [event for event in events if event.type is EventType.TASK_FAILED]
+        # Where it names the first of many alone, their reasons and instances are not those of all.
+        counted = [] if more else list(self._reason_counts(events))
+        failed = [event for event in events if event.type is EventType.TASK_FAILED or (event.follow_up and not more)]
         count = self._localizer.counted("storm.instances", len({self._name(event) for event in failed}))
         sources = sorted({event.source for event in events} - {""})
         return SummaryMessage(
@@ -176,8 +177,8 @@ class SummaryFormatter:
             emoji=_digest_emoji(worst, severity),
             glyph=worst.glyph,
             severity=severity,
-            push=self._push(sentence, environment, counted, count if failed else ""),
-            title=self._title(sentence, environment, counted),
+            push=self._push(head, environment, counted, count if failed else ""),
+            title=self._title(head, environment, counted),
             sentence=sentence,
             environment=environment,
             production=bool(configured) and all(map(is_production, configured)),

@@ -29,7 +29,7 @@ from notifier.core.causes import Cause, CauseCatalogue, Retryable
 from notifier.core.events import EventType
 from notifier.core.foreseen import OverdueLimit
 from notifier.core.ids import shorten_id, shorten_ids
-from notifier.core.model import Event, FollowUp, TaskHistory
+from notifier.core.model import ClosedFailure, Event, FollowUp, TaskHistory, TaskStatus
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import Severity
 from notifier.wording.events import EventFormatter
@@ -507,3 +507,48 @@ def test_a_missing_run_is_reminded_of_in_its_own_words() -> None:
     assert chinese(reminded).headline.push
     assert "Last run 14 Jan 13:30:00" in [without_marks(part) for part in english(reminded).conditions]
     assert reminded.subject == make_missing().subject
+
+
+def test_a_success_says_what_it_closes() -> None:
+    done = replace(failed(), type=EventType.TASK_COMPLETED, history=None)
+    assert done.task
+    done = replace(done, task=replace(done.task, status=TaskStatus.COMPLETED, fail_reason=None))
+    closing = replace(done, closes=ClosedFailure(type=EventType.TASK_FAILED, since=T0 - timedelta(hours=4), failures=3))
+    assert [without_marks(note) for note in english(closing).notes] == [
+        "It closes the failure of 12:30:00: 3 failures."
+    ]
+    push = english(closing).headline.push
+    assert "flavor change completed. It closes the failure of 12:30:00: 3 failures, 16:2" in push
+    assert [without_marks(note) for note in chinese(closing).notes] == ["12:30:00 起的 3 次失败已解决。"]
+    taken = replace(closing, closes=replace(closing.closes, acknowledged_by="Ann")) if closing.closes else closing
+    assert without_marks(english(taken).notes[1]) == "Acknowledged by Ann."
+
+
+def test_a_reminder_says_how_long_a_failure_is_open_and_that_nobody_has_it() -> None:
+    about = FollowUp(
+        failure_id="f",
+        type=EventType.TASK_FAILED,
+        event_id="e",
+        failures=3,
+        number=24,
+        told=("dba",),
+        last=True,
+        together=3,
+        delay_seconds=7200,
+    )
+    reminder = replace(
+        failed(), type=EventType.TASK_REMINDED, observed_at=T0 + timedelta(hours=1), since=T0, follow_up=about
+    )
+    message = english(reminder)
+    assert without_marks(message.sentence) == "Still open after 1 h: flavor change failed on prod-orders-01"
+    assert message.headline.title == "prod-orders-01: still open after 1 h: flavor change failed (PROD)"
+    assert [without_marks(note) for note in message.notes] == [
+        "Failing since 16:30:00: 3 failures.",
+        "Nobody has acknowledged it.",
+        "2 more open failures were due with it: `notifier open` lists them.",
+        "This is 2 h late: the notifier was down.",
+        "No more of these follow. It stays open: `notifier open` lists it.",
+    ]
+    escalated = english(replace(reminder, type=EventType.TASK_ESCALATED))
+    assert "Notified so far: dba." in [without_marks(note) for note in escalated.notes]
+    assert without_marks(escalated.sentence) == "Nobody has reacted for 1 h: flavor change failed on prod-orders-01"
