@@ -166,7 +166,7 @@ def _notes(view: View, notes: ReplayNotes) -> Iterable[str]:
     if notes.channel_alerts:
         yield view.phrase("replay.channel_alerts", n=notes.channel_alerts)
     if notes.still_held:
-        yield view.phrase("replay.still_held", n=notes.still_held)
+        yield view.localizer.counted("cli.replay.still_held", notes.still_held)
 
 
 def _both(now: int, then: int) -> str:
