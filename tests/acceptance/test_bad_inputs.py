@@ -466,7 +466,7 @@ def test_an_unset_variable_is_named_and_nothing_begins(tmp_path: Path) -> None:
 # ---- the command line ----
 
 MISUSE: dict[str, tuple[int, str]] = {
-    "taks": (2, "No such command 'taks'. Did you mean 'tasks', 'task'?"),
+    "taks": (2, "No such command 'taks'. Did you mean 'tasks', 'task', 'stats'?"),
     "tasks --bogus": (2, "No such option: --bogus"),
     "tasks more": (2, "Got unexpected extra argument(s) (more)"),
     "tasks --status broken": (2, "'broken' is not one of 'running', 'completed', 'failed', 'unknown'."),
