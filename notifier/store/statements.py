@@ -880,7 +880,7 @@ SAVE_MUTE = compiled(
     )
 )
 LOCK_MUTE = select(mutes).where(mutes.c.id == bindparam("id")).with_for_update()
-# Shared: polls of several sources suppress by the same mute at once.
+# Shared: polls of several sources suppress by the same mute at once. In the order of ids, as people end several.
 HOLD_MUTES = (
     select(mutes)
     .where(
@@ -889,7 +889,7 @@ HOLD_MUTES = (
         mutes.c.until > bindparam("now"),
         mutes.c.due_at.is_not(None),
     )
-    .order_by(mutes.c.until, mutes.c.id)
+    .order_by(mutes.c.id)
     .with_for_update(read=True)
 )
 DUE_MUTES = compiled(select(mutes.c.id).where(mutes.c.due_at <= bindparam("now")).order_by(mutes.c.due_at, mutes.c.id))
