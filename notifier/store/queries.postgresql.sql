@@ -110,6 +110,12 @@ FROM events AS "of"
 WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND true)/*end*/;
+-- name: results_since
+-- takes: name, status, since time
+-- gives: name, status, seconds
+SELECT tasks.name, tasks.status, tasks.seconds
+FROM tasks
+WHERE tasks.name = %(name)s::VARCHAR AND tasks.status = %(status)s::VARCHAR AND tasks.changed_at >= %(since)s::TIMESTAMP WITH TIME ZONE;
 -- name: completed_runs
 -- takes: source, name
 -- gives: seconds, changed_at time, instance_id

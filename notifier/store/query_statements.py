@@ -309,6 +309,12 @@ _TASKS: Mapping[str, Select[Any]] = {
         optional("changed_since", tasks.c.changed_at >= bindparam("changed_since", type_=UtcDateTime)),
         *_TASK_CONDITIONS,
     ),
+    # A range of the index, which has all that it gives.
+    "results_since": select(tasks.c.name, tasks.c.status, tasks.c.seconds).where(
+        tasks.c.name == bindparam("name", type_=String),
+        tasks.c.status == bindparam("status", type_=String),
+        tasks.c.changed_at >= _since,
+    ),
     "completed_runs": _RUNS_OF_SOURCE,
     "completed_everywhere": _RUNS_EVERYWHERE,
     "instances": _instances(),
