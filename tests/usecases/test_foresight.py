@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from factories import T0, make_task
 from fakes import FakeClock, FakeSource
+from sqlalchemy import Executable
 
+from notifier.core.delivery import Delivery
+from notifier.core.errors import StoreUnreachable
 from notifier.core.events import EventType
 from notifier.core.expectations import ExpectedRuns, MissingRules, SeenRun
 from notifier.core.foreseen import OverdueLimit
@@ -25,8 +28,11 @@ from notifier.core.usual_memory import UsualMemory
 from notifier.foresight import Foresight
 from notifier.poll import PollReport, poll_once
 from notifier.ports import DeliveryFilter, EventFilter
+from notifier.store.compiled import Parameters, Result
+from notifier.store.deliveries import Deliveries
 from notifier.store.engine import SqlStore
 from notifier.store.queries import Queries
+from notifier.store.session import Session
 
 RULES = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60))
 ROUTING = RoutingConfig(
@@ -194,6 +200,37 @@ async def test_the_runs_are_read_once_in_a_quarter_of_an_hour(
     assert read == [("prod", "CreateGaussDBV5Instance")] * 2
 
 
+async def test_an_unchanged_poll_reads_no_more_for_a_task_that_is_overdue(
+    store: SqlStore, source: FakeSource, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+    execute, query = Session.execute, Session.query
+
+    def executed(self: Session, statement: Executable, parameters: Parameters | None = None) -> Result:
+        ran.append("execute")
+        return execute(self, statement, parameters)
+
+    def queried(self: Session, name: str, /, **parameters: object) -> Sequence[Any]:
+        ran.append(name)
+        return query(self, name, **parameters)
+
+    async def statements(rules: PollRules) -> list[str]:
+        ran.clear()
+        await poll_once(source, store, owner="me", rules=rules, routing=ROUTING, force=True, usual=memory)
+        return [*ran]
+
+    memory = UsualMemory()
+    source.tasks = [*runs(9), begun()]
+    await statements(LIMITED)
+    clock.advance(timedelta(hours=1))
+    for _ in range(2):  # it is announced, and seen to be
+        await statements(LIMITED)
+    monkeypatch.setattr(Session, "execute", executed)
+    monkeypatch.setattr(Session, "query", queried)
+    assert await statements(LIMITED) == await statements(RULES)
+    assert "completed_runs" not in ran
+
+
 # ---- runs that do not begin ----
 
 HOUR = timedelta(hours=1)
@@ -288,3 +325,22 @@ async def test_nothing_is_read_where_nothing_is_expected(
 
 async def test_a_source_that_was_never_polled_expects_nothing(store: SqlStore) -> None:
     assert (await foresight().run(store)).events == ()
+
+
+async def test_what_fails_halfway_is_announced_as_a_whole_the_next_time(
+    store: SqlStore, source: FakeSource, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_self: Deliveries, _planned: Sequence[Delivery]) -> None:
+        raise StoreUnreachable("the disk is full")
+
+    source.tasks = runs(3)
+    clock.advance(3 * HOUR)
+    await poll(source, store)
+    watching = foresight()
+    with monkeypatch.context() as broken:
+        broken.setattr(Deliveries, "record", fail)
+        with pytest.raises(StoreUnreachable):
+            await watching.run(store)
+    assert await missing(store) == []
+    assert (await watching.run(store)).deliveries == 1
+    assert await missing(store) == ["run-0"]
