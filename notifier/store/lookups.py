@@ -4,7 +4,7 @@ They take no library but the driver: their statements are compiled ahead of time
 the service run the same ones.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -189,12 +189,12 @@ class Lookups:
         else:
             wanted = self._task_parameters(TaskFilter(instance=instance))
             found = self._reader.query("task_results", name=name, changed_since=since, **wanted)
-        counts: dict[str, Counter[str]] = {}
-        durations: dict[str, list[float]] = {}
+        counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        durations: defaultdict[str, list[float]] = defaultdict(list)
         for of, status, seconds in found:
-            counts.setdefault(of, Counter())[status] += 1
+            counts[of][status] += 1
             if seconds is not None and status == TaskStatus.COMPLETED:
-                durations.setdefault(of, []).append(seconds)
+                durations[of].append(seconds)
         known = [_statistics(of, count, durations.get(of, ())) for of, count in counts.items()]
         return sorted(known, key=lambda one: (-one.count, one.name))
 
