@@ -24,8 +24,9 @@ from notifier.core.mutes import MuteTimes
 from notifier.core.people import Person, Subscription
 from notifier.core.polling import PollRules
 from notifier.core.replays import FailureFate, RecordedHistory
-from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
+from notifier.core.routing import ChannelPolicy, Otherwise, Route, RoutingConfig
 from notifier.core.severity import Severity
+from notifier.core.windows import parse_window
 from notifier.deliver import DeliveryRules
 from notifier.failures import remind_once
 from notifier.mutes import ConfiguredMute, mute_instance
@@ -304,6 +305,35 @@ async def test_the_mutes_of_the_configuration_are_in_force_and_recur(past: Past)
     result = replayed(await past.history(timedelta(days=5)), ALL, mutes=(nightly,))
     assert [one.event.job_id for one in result.now.muted] == ["job-0001", "job-0003", "job-0005"]
     assert result.now.by_type == {"task.failed": 2, "mute.ended": 2}
+
+
+async def test_a_failure_that_repeats_is_counted_and_reaches_somebody(past: Past) -> None:
+    for number in range(1, 4):
+        await past.poll(replace(job(number, "failed"), instance_id="id-1"), after=timedelta(minutes=5))
+    (found,) = ALL.routes
+    policies = {"dba": ChannelPolicy(name="dba", threads=True, coalesces=True)}
+    counting = replace(ALL, routes=(replace(found, repeats=timedelta(hours=1)),), policies=policies)
+    result = replayed(await past.history(), counting)
+    assert [one.fate for one in result.now.failures] == [FailureFate.TOLD, FailureFate.COUNTED, FailureFate.COUNTED]
+    assert (result.now.total.messages, dict(result.now.total.suppressed)) == (1, {"repeat": 2})
+    assert result.ok
+
+
+async def test_what_a_window_holds_is_late_and_what_it_drops_reaches_nobody(past: Past) -> None:
+    """It is 16:30 in Shanghai at first, and half an hour later the window has closed until the next morning."""
+    await past.poll(job(1, "failed"))
+    await past.poll(job(2, "failed"), after=timedelta(hours=2))
+    past.clock.advance(timedelta(hours=1))
+    (found,) = ALL.routes
+    daytime = replace(found, active=parse_window("daily 09:00-18:00 Asia/Shanghai"))
+    held = replayed(await past.history(), replace(ALL, routes=(daytime,)))
+    assert [(one.event.job_id, one.delay) for one in held.now.late] == [("job-0002", timedelta(hours=14, minutes=29))]
+    assert (held.ok, held.notes.still_held) == (True, 1)
+    dropping = replace(daytime, otherwise=Otherwise.DROP)
+    dropped = replayed(await past.history(), replace(ALL, routes=(dropping,)))
+    (lost,) = dropped.now.unreached
+    assert (lost.event.job_id, lost.fate) == ("job-0002", FailureFate.DROPPED)
+    assert not dropped.ok
 
 
 async def test_the_history_is_only_read(past: Past) -> None:
