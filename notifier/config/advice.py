@@ -40,9 +40,7 @@ def warnings(config: Config, at: datetime) -> Iterable[str]:
     for channel in config.channels:
         if channel.name not in led_to:
             yield f"No route leads to the channel {channel.name}."
-        elif channel.keeps_tickets and not any(
-            kind.traits.needs_care for kind in types_reaching(config, channel.name, scopes)
-        ):
+        elif channel.keeps_tickets and not any(map(_opens_ticket, types_reaching(config, channel.name, scopes))):
             yield (
                 f"The channel {channel.name} will never open a ticket: no route sends failures there."
                 ' Add one with match: ["type in [task.failed, task.stalled, task.unlisted]"].'
@@ -183,6 +181,10 @@ def _silent_mentions(scopes: Sequence[RouteScope]) -> Iterable[str]:
                 f"Route {scope.route.name} mentions nobody: none of the failures that it takes is critical or an error."
                 " Give it severity: error, or remove mention."
             )
+
+
+def _opens_ticket(kind: EventType) -> bool:
+    return kind.traits.needs_care or kind is EventType.TASK_ESCALATED
 
 
 def _unacknowledged(config: Config, scopes: Sequence[RouteScope]) -> Iterable[str]:

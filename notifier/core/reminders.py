@@ -249,13 +249,11 @@ class _Message:
         return _routed_name(self.name, min(self.position, len(self.routing.escalations[self.name].steps) - 1))
 
     def _channels(self) -> Sequence[str]:
-        """Return where it is sent. Channels that keep tickets have their own way to show that one is open."""
-        if self.kind is ClockKind.REMIND:
-            route = _route(self.routing, self.name)
-            wanted = route.channels if route else ()
-        else:
-            wanted = self.routing.escalations[self.name].step(self.position).channels
-        return [channel for channel in wanted if channel not in self.routing.ticket_channels]
+        """Return where it is sent. A ticket needs no reminder: it is one. A step may open one."""
+        if self.kind is ClockKind.ESCALATE:
+            return self.routing.escalations[self.name].step(self.position).channels
+        route, keeping = _route(self.routing, self.name), self.routing.ticket_channels
+        return [channel for channel in (route.channels if route else ()) if channel not in keeping]
 
     def _clock(self, one: OpenFailure) -> FailureClock:
         return next(clock for clock in one.clocks if clock.kind is self.kind and clock.name == self.name)

@@ -18,6 +18,7 @@ from functools import reduce
 from typing import Literal
 from urllib.parse import urlsplit
 
+from notifier.core.events import EventType
 from notifier.core.model import Event, Task, id_of
 
 _KEY_LENGTH = 20
@@ -242,8 +243,9 @@ class TicketDecision:
 
 
 def opens_ticket(event: Event) -> bool:
-    """Return whether an event is trouble with an operation: it asks for a ticket."""
-    return event.type.traits.needs_care and (event.task is not None or event.expectation is not None)
+    """Return whether an event is trouble with an operation: it asks for a ticket. An escalation does; no reminder."""
+    trouble = event.type.traits.needs_care or event.type is EventType.TASK_ESCALATED
+    return trouble and (event.task is not None or event.expectation is not None)
 
 
 def solves_ticket(event: Event) -> bool:

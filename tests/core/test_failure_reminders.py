@@ -13,7 +13,7 @@ import pytest
 from factories import T0, make_event, make_task
 
 from notifier.core import reminders
-from notifier.core.delivery import Delivery
+from notifier.core.delivery import Delivery, DeliveryState
 from notifier.core.escalations import Escalation, EscalationStep
 from notifier.core.events import EventType
 from notifier.core.failures import (
@@ -30,6 +30,7 @@ from notifier.core.polling import plan_deliveries
 from notifier.core.reminders import MAX_REMINDED, MAX_REMINDERS, DueDecision, decide_due, with_steps
 from notifier.core.routing import ChannelPolicy, Otherwise, Route, RoutedEvent, RoutingConfig
 from notifier.core.severity import Severity
+from notifier.core.tickets import Step, Ticket, TicketRules, next_steps
 from notifier.core.windows import Window, parse_window
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -155,6 +156,24 @@ def test_an_escalation_tells_who_was_told_and_in_the_words_of_its_step() -> None
 
 def planned_deliveries(routing: RoutingConfig, items: Sequence[RoutedEvent]) -> Sequence[Delivery]:
     return plan_deliveries(items, with_steps(routing), parked=(), rules=(), now=T0).deliveries
+
+
+def test_a_step_opens_a_ticket_and_a_reminder_does_not() -> None:
+    escalation = Escalation(name="night", steps=(EscalationStep(after=15 * MINUTE, channels=("tickets",)),))
+    routing = replace(REMINDING, routes=(replace(FAILURES, escalate="night"),), escalations={"night": escalation})
+    run = Run(routing)
+    run.until(T0 + 40 * MINUTE)
+    assert [(item.event.type, item.channels) for _, item in run.sent] == [
+        (EventType.TASK_ESCALATED, ("tickets",)),
+        (EventType.TASK_REMINDED, ("dba",)),
+    ]
+    (_, escalated), _ = run.sent
+    plan = plan_deliveries([escalated], with_steps(routing), parked=(), rules=(), now=T0)
+    [ticket] = plan.deliveries
+    assert ticket.state is DeliveryState.PENDING
+    assert [(one.channel, one.failed_at) for one in plan.wanted] == [("tickets", T0)]
+    steps = next_steps(Ticket(channel="tickets", operation="o"), None, escalated.event, T0, TicketRules()).steps
+    assert steps == (Step.OPEN,)
 
 
 def test_the_last_step_is_repeated_until_somebody_acknowledges() -> None:
