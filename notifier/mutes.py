@@ -215,14 +215,6 @@ def _when(mute: Mute, now: datetime) -> str:
     return until if mute.since <= now else f"from {mute.since.isoformat(timespec='minutes')} {until}"
 
 
-def mute_instance(
-    tx: MuteTx, name: str, length: timedelta, by: Person, *, reason: str | None = None
-) -> Mute | InstanceAnswer:
-    """Mute the instance with this id or name from now on; see `create`."""
-    request = MuteRequest(scope=MuteScope(instance=name), times=MuteTimes(length=length), reason=reason)
-    return create(tx, request, by)
-
-
 def mute_task(tx: MuteTx, task: Task, length: timedelta, by: Person) -> tuple[Mute, bool] | None:
     """Mute the instance of a task. Return the mute in force and whether it is a new one; None without an instance."""
     if not task.instance_id and not task.instance_name:

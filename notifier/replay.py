@@ -566,10 +566,6 @@ def _save_calendars(copies: Sequence[StoredCalendar], tx: ReplayTx) -> None:
         tx.calendars.save_copy(one.name, one.origin, one.entries, now, now)
 
 
-def _sent_to(item: RoutedEvent, more: Sequence[str]) -> RoutedEvent:
-    return replace(item, channels=tuple(dict.fromkeys((*item.channels, *more))))
-
-
 def _as_seen(event: Event, source: ReplayedSource | None) -> Event:
     """Return an event with the environment and the labels that the configuration gives its source.
 

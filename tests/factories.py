@@ -15,9 +15,10 @@ from notifier.core.failures import failure_id
 from notifier.core.foreseen import Expectation
 from notifier.core.matchers import parse_matchers
 from notifier.core.model import Event, FollowUp, Task, TaskStatus, event_id
-from notifier.core.mutes import HeldBack, Mute, window_event
+from notifier.core.mutes import HeldBack, Mute, MuteScope, MuteTimes, window_event
 from notifier.core.storms import Storm, StormGroup
 from notifier.core.usual import Usual, UsualBasis
+from notifier.mutes import MuteRequest
 from notifier.ports import RenderRequest
 from notifier.wording.states import EVENT_ROWS
 
@@ -302,6 +303,11 @@ HOSTILE: Sequence[str] = (
     "",
 )
 """Texts that anybody who can name an instance, or make a task fail, could inject."""
+
+
+def mute_request(instance: str, length: timedelta) -> MuteRequest:
+    """Return the request to mute an instance, by its name or id, from now on."""
+    return MuteRequest(scope=MuteScope(instance=instance), times=MuteTimes(length=length))
 
 
 def open_channel(kind: str, settings: dict[str, Any], context: ChannelContext) -> BaseChannel[Any]:

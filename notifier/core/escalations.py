@@ -41,11 +41,6 @@ class Escalation:
     repeat: timedelta | None = None
     """Wait after which the last step is taken again, and again; None never."""
 
-    @property
-    def routed_name(self) -> str:
-        """Name that takes the place of a route's in what is recorded."""
-        return f"{PREFIX}{self.name}"
-
     def step(self, position: int) -> EscalationStep:
         """Return the step at a position, from 0; repeats have those after the last."""
         return self.steps[min(position, len(self.steps) - 1)]

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from factories import T0, make_delivery, make_event, make_task
+from factories import T0, make_delivery, make_event, make_task, mute_request
 
 from notifier import mutes, people
 from notifier.core.diff import RecordedTask, TaskWrite
@@ -65,7 +65,7 @@ def fill(tx: Transaction) -> None:
         tx.events.record([RoutedEvent(event=event, routes=("all",), channels=("dba",))])
         tx.deliveries.record([make_delivery(event, channel="dba", attempt=0)])
     people.acknowledge_task(tx, make_task("a"), ALICE)
-    mutes.mute_instance(tx, "muted", timedelta(hours=2), ALICE)
+    mutes.create(tx, mute_request("muted", timedelta(hours=2)), ALICE)
 
 
 @pytest.mark.parametrize("name", READS)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pytest
-from factories import T0, make_task
+from factories import T0, make_task, mute_request
 from fakes import FakeChannel, FakeClock, FakeSource
 
 from notifier import failures, mutes, people
@@ -150,7 +150,7 @@ async def test_a_success_closes_the_failure_where_that_was_told(office: Office) 
 
 async def test_a_mute_hides_a_failure_and_its_closing_but_not_that_it_is_open(office: Office) -> None:
     await office.see(office.task("z", "completed"))
-    await office.store.transact(lambda tx: mutes.mute_instance(tx, "prod-01", HOUR, ANN))
+    await office.store.transact(lambda tx: mutes.create(tx, mute_request("prod-01", HOUR), ANN))
     await office.see(office.task("a"))
     (one,) = await office.open()
     assert one.told == ()

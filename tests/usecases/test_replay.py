@@ -10,9 +10,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from drain import deliver_due
-from factories import make_alert, make_task
+from factories import make_alert, make_task, mute_request
 from fakes import START, FakeChannel, FakeClock, FakeSource
 
+from notifier import mutes as mute_acts
 from notifier.core import alerts
 from notifier.core.cron import Cron
 from notifier.core.delivery import DeliveryState
@@ -29,8 +30,7 @@ from notifier.core.severity import Severity
 from notifier.core.windows import parse_window
 from notifier.deliver import DeliveryRules
 from notifier.failures import remind_once
-from notifier.mutes import ConfiguredMute, mute_instance
-from notifier.mutes import end as end_mutes
+from notifier.mutes import ConfiguredMute
 from notifier.people import acknowledge_task
 from notifier.planning import announce
 from notifier.poll import poll_once
@@ -282,10 +282,10 @@ async def test_what_people_muted_is_muted_when_it_was(past: Past) -> None:
     """A mute suppresses what its time has, wherever the tried configuration sends it, and sums it up at its end."""
     await past.poll(job(1, "failed"))
     ana, tried = Person(id="U1", name="Ana"), routes(route("mail", to=("mail",)))
-    await past.store.transact(lambda tx: mute_instance(tx, "db-1", timedelta(hours=2), ana))
+    await past.store.transact(lambda tx: mute_acts.create(tx, mute_request("db-1", timedelta(hours=2)), ana))
     await past.poll(job(2, "failed"), replace(job(3, "failed"), instance_id="id-1"), after=timedelta(hours=1))
     past.clock.advance(timedelta(minutes=1))
-    await past.store.transact(lambda tx: end_mutes(tx, "db-1", ana))
+    await past.store.transact(lambda tx: mute_acts.end(tx, "db-1", ana))
     await past.poll(replace(job(4, "failed"), instance_id="id-1"), after=timedelta(minutes=5))
     result = replayed(await past.history(), tried)
     sent_jobs = [event.job_id for one in result.now.messages for event in one.delivery.events if event.job_id]

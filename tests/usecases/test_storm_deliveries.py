@@ -17,9 +17,10 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 from drain import deliver_due
-from factories import make_task
+from factories import make_task, mute_request
 from fakes import FakeChannel, FakeClock, FakeSource
 
+from notifier import mutes
 from notifier.chat.requests import Button, ButtonAction, ChatReply, ClickRequest
 from notifier.chat.responder import ChatResponder, ResponderRules
 from notifier.core import polling
@@ -51,7 +52,6 @@ from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
 from notifier.core.storms import Storm
 from notifier.deliver import DeliveryRules, DeliveryWorker
 from notifier.live_messages import MessageEditor
-from notifier.mutes import mute_instance
 from notifier.people import acknowledge, move, unacknowledge
 from notifier.poll import PollReport, poll_once
 from notifier.ports import DeliveryFilter, RenderRequest, TaskFilter
@@ -416,7 +416,7 @@ async def test_a_poll_and_a_settlement_lock_threads_in_one_order(
         started, opening = live.sent[:2]
         of_task = ThreadUpdate(subject=started.subject, event_id=started.events[0].id, thread="C:run")
         await store.transact(lambda tx: tx.threads.update("live", [of_task], clock.now()))
-        await store.transact(lambda tx: mute_instance(tx, "muted", timedelta(hours=1), ALICE))
+        await store.transact(lambda tx: mutes.create(tx, mute_request("muted", timedelta(hours=1)), ALICE))
         world.source.tasks[0] = make_task("run", source=source, instance_name="muted", ended_at=clock.now())
 
         of_storm = ThreadUpdate(subject=opening.subject, event_id=opening.events[0].id, thread="C:storm")
