@@ -1,4 +1,4 @@
-"""The short sections of a configuration: `delivery`, `alerts`, `retention` and `log`."""
+"""The short sections of a configuration: `delivery`, `alerts`, `quiet`, `retention` and `log`."""
 
 from datetime import timedelta
 from typing import Annotated, Literal

@@ -1,7 +1,6 @@
 """What recurs, from its settings."""
 
 from notifier.config.config import Config
-from notifier.core.model import SourceOrigin
 from notifier.schedules import ScheduleRules
 
 
@@ -10,14 +9,5 @@ def schedule_rules(config: Config) -> ScheduleRules:
     return ScheduleRules(
         reports=[one.scheduled(config.timezone) for one in config.reports],
         rotas=[rota for rota in config.rotas_by_name.values() if rota.announce],
-        origins={
-            source.name: SourceOrigin(
-                source=source.name,
-                region=source.region,
-                project_id=source.project_id,
-                environment=source.environment,
-                labels=source.sorted_labels,
-            )
-            for source in config.sources
-        },
+        origins={source.name: source.origin for source in config.expected.sources},
     )
