@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from rich.console import Console
 
 from notifier.chat import reports
-from notifier.chat.reports import Page, ReplyFormatter
+from notifier.chat.replies import Page, ReplyFormatter
 from notifier.chat.requests import ChatReply
 from notifier.cli.samples import sample_event
 from notifier.cli.slack_preview import BlockJson, draw_message

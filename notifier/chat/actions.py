@@ -3,9 +3,9 @@
 from collections.abc import Collection
 
 from notifier import lookup, mutes, people
-from notifier.chat import reports
+from notifier.chat import replies
 from notifier.chat.ports import ChatTx
-from notifier.chat.reports import ReplyFormatter
+from notifier.chat.replies import ReplyFormatter
 from notifier.chat.requests import MUTE_LENGTHS, ButtonAction, ChatReply, ClickRequest, CommandRequest
 from notifier.core.commands import (
     USAGE,
@@ -33,7 +33,7 @@ def perform_command(tx: ChatTx, command: Change, request: CommandRequest, fmt: R
         case CreateMute() | EndMute() | ExtendMute():
             return _change_mute(tx, command, request.person, fmt)
         case ResolveFailures(wanted=wanted, reason=reason):
-            return reports.resolved(people.resolve(tx, wanted, request.person, reason), wanted, tx.now(), fmt)
+            return replies.resolved(people.resolve(tx, wanted, request.person, reason), wanted, tx.now(), fmt)
         case SubscribeTask(job_id=job_id):
             return _subscribe(tx, job_id, request, fmt)
         case SubscribeToEvents():
@@ -79,7 +79,7 @@ def _change_mute(
         case CreateMute():
             return _create_mute(tx, command, person, fmt)
         case EndMute(name=name):
-            return reports.unmuted(mutes.end(tx, name, person), name, fmt)
+            return replies.unmuted(mutes.end(tx, name, person), name, fmt)
         case ExtendMute():
             return _extend_mute(tx, command, person, fmt)
 
@@ -97,8 +97,8 @@ def _create_mute(tx: ChatTx, command: CreateMute, person: Person, fmt: ReplyForm
     except WrongMute as wrong:
         return fmt.mistake(f"mistake.{wrong.key}", wrong.given, USAGE["mute"])
     if isinstance(muted, Mute):
-        return reports.muted(muted, now, fmt)
-    return reports.no_instance("mute", command.scope.instance or "", muted, fmt) if muted.namesakes else None
+        return replies.muted(muted, now, fmt)
+    return replies.no_instance("mute", command.scope.instance or "", muted, fmt) if muted.namesakes else None
 
 
 def _extend_mute(tx: ChatTx, command: ExtendMute, person: Person, fmt: ReplyFormatter) -> ChatReply:
@@ -106,13 +106,13 @@ def _extend_mute(tx: ChatTx, command: ExtendMute, person: Person, fmt: ReplyForm
         extended = mutes.extend(tx, command.name, command.length, person)
     except WrongMute as wrong:
         return fmt.mistake(f"mistake.{wrong.key}", wrong.given, USAGE["extend"])
-    return reports.extended(extended, command.name, tx.now(), fmt)
+    return replies.extended(extended, command.name, tx.now(), fmt)
 
 
 def _subscribe(tx: ChatTx, job_id: str, request: CommandRequest, fmt: ReplyFormatter) -> ChatReply:
     found = lookup.find_task(tx.queries, job_id)
     if found.task is None:
-        return reports.no_task(found.candidates, job_id, tx.now(), fmt)
+        return replies.no_task(found.candidates, job_id, tx.now(), fmt)
     if not request.direct:
         return fmt.refusal("watch.elsewhere")
     task = found.task.task
@@ -120,7 +120,7 @@ def _subscribe(tx: ChatTx, job_id: str, request: CommandRequest, fmt: ReplyForma
         at = fmt.when(task.ended_at or found.task.changed_at)
         return fmt.reply("watch.over", status=fmt.localizer.status_label(task.status), at=at)
     new = people.subscribe(tx, task, request.person)
-    return fmt.reply("watch.done" if new else "watch.again", note=reports.task_title(task, fmt))
+    return fmt.reply("watch.done" if new else "watch.again", note=replies.task_title(task, fmt))
 
 
 def _subscribe_to_events(
@@ -132,7 +132,7 @@ def _subscribe_to_events(
     made = people.subscribe_to_events(tx, receiver, command.matchers, request.person)
     if made is None:
         return fmt.refusal("subscribe.full", n=MAX_SUBSCRIPTIONS)
-    return reports.subscribed(made, fmt, here=command.here, doubtful=command.here and request.may_post is not None)
+    return replies.subscribed(made, fmt, here=command.here, doubtful=command.here and request.may_post is not None)
 
 
 def _unsubscribe(tx: ChatTx, command: Unsubscribe, request: CommandRequest, fmt: ReplyFormatter) -> ChatReply:
@@ -144,7 +144,7 @@ def _unsubscribe(tx: ChatTx, command: Unsubscribe, request: CommandRequest, fmt:
     else:
         ended = people.unsubscribe_all(tx, receiver, request.person)
     left = people.subscriptions_of(tx.people.event_subscriptions(), receiver)
-    return reports.unsubscribed(ended, left, command.wanted, fmt)
+    return replies.unsubscribed(ended, left, command.wanted, fmt)
 
 
 def _receiver(request: CommandRequest, *, here: bool) -> DirectChannel | None:
@@ -209,7 +209,7 @@ def _mute_event(tx: ChatTx, event: Event, click: ClickRequest, fmt: ReplyFormatt
         return fmt.refusal("click.unnamed")
     mute, is_new = found
     if is_new:
-        return reports.muted(mute, tx.now(), fmt)
+        return replies.muted(mute, tx.now(), fmt)
     name = (event.task and event.task.instance_name) or mute.instance
     until = fmt.when(mute.until)
     return fmt.refusal("click.muted", instance=name, until=until, who=mute.name)
@@ -221,4 +221,4 @@ def _unmute_event(tx: ChatTx, event: Event, click: ClickRequest, fmt: ReplyForma
     wide = None if found.ended else MutesInForce(tx.queries.mutes(now), now).covering(event)
     if wide is not None:
         return fmt.refusal("click.wide", id=fmt.typed(wide.id))
-    return reports.unmuted(found, (task and (task.instance_name or task.instance_id)) or "?", fmt)
+    return replies.unmuted(found, (task and (task.instance_name or task.instance_id)) or "?", fmt)

@@ -9,9 +9,9 @@ from functools import partial
 from types import MappingProxyType
 
 from notifier import lookup, people
-from notifier.chat import actions, reports
+from notifier.chat import actions, replies
 from notifier.chat.ports import ChatReads, ChatTx, PermissionCheck
-from notifier.chat.reports import MAX_COUNTED_REASONS, PAGE_ROWS, ReplyFormatter
+from notifier.chat.replies import MAX_COUNTED_REASONS, PAGE_ROWS, ReplyFormatter
 from notifier.chat.requests import Button, ButtonAction, ChatReply, ClickRequest, CommandRequest
 from notifier.core import commands, failures
 from notifier.core.causes import CauseCatalogue
@@ -116,14 +116,14 @@ class ChatResponder:
         if reply is None and isinstance(command, commands.CreateMute):
             name = command.scope.instance or ""
             found = await self._store.read(lambda q: lookup.find_instance(q, name))
-            return reports.no_instance("mute", name, found, fmt)
+            return replies.no_instance("mute", name, found, fmt)
         return reply
 
     async def _answer_query(
         self, command: Query, request: CommandRequest, language: Language, fmt: ReplyFormatter
     ) -> ChatReply:
         if isinstance(command, commands.Help):
-            return reports.help_text(fmt)
+            return replies.help_text(fmt)
         if isinstance(command, commands.Subscriptions):  # the answer depends on who asks, and where
             return await self._store.read(lambda q: self._subscriptions(q, command, request, fmt))
         return await self._read((command, language), lambda q: self._query(q, command, fmt))
@@ -205,16 +205,16 @@ class ChatResponder:
             case commands.DescribeInstance(instance=name):
                 reply = self._instance(q, name, fmt, offset)
             case commands.Stats(within=within, ignored=ignored):
-                reply = reports.with_ignored(ignored, reports.statistics(q.statistics(now - within), within, fmt), fmt)
+                reply = replies.with_ignored(ignored, replies.statistics(q.statistics(now - within), within, fmt), fmt)
             case commands.Mutes(ignored=ignored):
-                reply = reports.with_ignored(ignored, reports.mutes(q.known_mutes(), now, fmt), fmt)
+                reply = replies.with_ignored(ignored, replies.mutes(q.known_mutes(), now, fmt), fmt)
             case commands.OnCall(rota=name):
-                reply = reports.on_call(self._people_on_duty(q, name), name, fmt)
+                reply = replies.on_call(self._people_on_duty(q, name), name, fmt)
             case commands.Status(ignored=ignored):
                 health = lookup.health_report(q, self._rules.expected)
-                reply = reports.with_ignored(ignored, reports.status(health, fmt), fmt)
+                reply = replies.with_ignored(ignored, replies.status(health, fmt), fmt)
             case _:  # the button of a reply that was not read from the store
-                reply = reports.help_text(fmt)
+                reply = replies.help_text(fmt)
         return reply
 
     def _task_list(
@@ -263,8 +263,8 @@ class ChatResponder:
             wanted = lookup.tasks_that_fit(q, wanted, selected.match, configured)
         now = self._clock.now()
         page = _page(q, wanted, offset, now, self._usual)
-        fresh = reports.freshness(q.source_states(), sources, now, fmt)
-        return reports.narrowed(selected, reports.tasks(page, key, fresh, fmt, **values), fmt)
+        fresh = replies.freshness(q.source_states(), sources, now, fmt)
+        return replies.narrowed(selected, replies.tasks(page, key, fresh, fmt, **values), fmt)
 
     def _open(self, q: ChatReads, selected: TaskSelection, fmt: ReplyFormatter, offset: int) -> ChatReply:
         """List open failures: of the source with the name `about`, else of instances with that name."""
@@ -277,14 +277,14 @@ class ChatResponder:
             match=selected.match,
             catalogue=fmt.causes if selected.match else None,
         )
-        return reports.narrowed(selected, reports.open_failures(found, self._clock.now(), fmt, offset), fmt)
+        return replies.narrowed(selected, replies.open_failures(found, self._clock.now(), fmt, offset), fmt)
 
     def _subscriptions(
         self, q: ChatReads, command: commands.Subscriptions, request: CommandRequest, fmt: ReplyFormatter
     ) -> ChatReply:
         every = q.event_subscriptions() if request.direct else ()
         own, here = (people.subscriptions_of(every, DirectChannel(id_)) for id_ in (request.person.id, request.channel))
-        return reports.with_ignored(command.ignored, reports.subscriptions(own, here, fmt), fmt)
+        return replies.with_ignored(command.ignored, replies.subscriptions(own, here, fmt), fmt)
 
     def _storm_tasks(self, q: ChatReads, storm_id: str, fmt: ReplyFormatter, offset: int = 0) -> ChatReply:
         if q.storm(storm_id) is None:
@@ -295,18 +295,18 @@ class ChatResponder:
     def _task(self, q: ChatReads, job_id: str, fmt: ReplyFormatter, *, source: str | None = None) -> ChatReply:
         found = lookup.find_task(q, job_id, source=source)
         if found.task is None:
-            return reports.no_task(found.candidates, job_id, self._clock.now(), fmt)
+            return replies.no_task(found.candidates, job_id, self._clock.now(), fmt)
         task = found.task.task
         latest = q.latest_event(task.source, task.job_id)
         acknowledged = q.acknowledgement(latest.event.id) if latest else None
         (shown,) = lookup.with_usual(q, [found.task], ended=True, memory=self._usual)
-        return reports.task(shown, lookup.task_history(q, task), acknowledged, fmt)
+        return replies.task(shown, lookup.task_history(q, task), acknowledged, fmt)
 
     def _instance(self, q: ChatReads, name: str, fmt: ReplyFormatter, offset: int) -> ChatReply:
         found = lookup.find_instance(q, name)
         instance = found.instance
         if instance is None:
-            return reports.no_instance("instance", name, found, fmt)
+            return replies.no_instance("instance", name, found, fmt)
         wanted = TaskFilter(instance_id=instance.id) if instance.id else TaskFilter(instance_name=instance.name)
         reply = self._list(q, "instance", wanted, fmt=fmt, offset=offset, values={"instance": instance.shown})
         mutes = [mute for mute in q.mutes(self._clock.now()) if mute.instance in (instance.id, instance.name)]
@@ -314,7 +314,7 @@ class ChatResponder:
         return replace(reply, lines=(*muted, *reply.lines), command=f"instance {fmt.typed(instance.key)}")
 
 
-def _page(q: ChatReads, wanted: TaskFilter, offset: int, now: datetime, usual: UsualMemory) -> reports.Page:
+def _page(q: ChatReads, wanted: TaskFilter, offset: int, now: datetime, usual: UsualMemory) -> replies.Page:
     """Read one page of a list. One that holds everything that matches is summed up without a further read."""
     found = lookup.with_usual(q, q.tasks(replace(wanted, limit=PAGE_ROWS, offset=offset)), memory=usual)
     whole = offset == 0 and len(found) < PAGE_ROWS
@@ -328,4 +328,4 @@ def _page(q: ChatReads, wanted: TaskFilter, offset: int, now: datetime, usual: U
     if wanted.status is TaskStatus.FAILED:
         of_page = [stored.task.fail_reason for stored in found if stored.task.fail_reason]
         reasons = of_page if whole else q.fail_reasons(replace(wanted, limit=MAX_COUNTED_REASONS))
-    return reports.Page(rows=found, offset=offset, total=total, by_source=by_source, reasons=reasons, now=now)
+    return replies.Page(rows=found, offset=offset, total=total, by_source=by_source, reasons=reasons, now=now)

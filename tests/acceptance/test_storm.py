@@ -23,7 +23,7 @@ from servers.receiver import SECRET, Receiver
 from servers.slack import APP_TOKEN, CHANNEL, TOKEN, Json, SlackServer, blocks_of, shown_texts, slack_server
 from servers.smtp import SmtpServer
 
-from notifier.chat.reports import PAGE_ROWS
+from notifier.chat.replies import PAGE_ROWS
 from notifier.config import loading as configuration
 from notifier.core.delivery import DeliveryState
 from notifier.ports import EventFilter, Ledger

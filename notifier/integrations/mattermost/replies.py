@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from notifier.channels.base import Json
-from notifier.chat.reports import PAGE_ROWS
+from notifier.chat.replies import PAGE_ROWS
 from notifier.chat.requests import ChatReply, ReplyRow
 from notifier.core.identity import Subject
 from notifier.integrations.mattermost.markdown import MATTERMOST

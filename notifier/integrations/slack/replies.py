@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from notifier.channels.base import Json
-from notifier.chat.reports import PAGE_ROWS
+from notifier.chat.replies import PAGE_ROWS
 from notifier.chat.requests import Button, ButtonAction, ChatReply, ReplyRow
 from notifier.integrations.slack.blockkit import (
     BLOCK_LIMIT,
