@@ -17,7 +17,7 @@ from notifier.core.delivery import DeliveryState
 from notifier.core.events import EventType
 from notifier.core.failures import FailureState, OpenFailure
 from notifier.core.model import Event, SourceOrigin, Task, TaskStatus, event_id
-from notifier.core.reported import MAX_LISTED, HandedOver, ListedTask, Report
+from notifier.core.report_values import MAX_LISTED, HandedOver, ListedTask, Report
 from notifier.core.reports import COUNTED_TYPES, LastSuccess, ReportFacts, ReportRules, ReportScope, make_report
 from notifier.core.rota import Rota, Rotas
 from notifier.core.routing import RoutedEvent, RoutingConfig

@@ -15,7 +15,7 @@ from notifier.cli.configured import load_config
 from notifier.cli.output import cell, print_json, show
 from notifier.config.config import Config
 from notifier.core.errors import ConfigurationError
-from notifier.core.reported import Report
+from notifier.core.report_values import Report
 from notifier.core.schedules import MAX_PERIOD_OF_REPORT, ScheduledReport
 from notifier.schedules import report_event
 from notifier.settings.words import did_you_mean

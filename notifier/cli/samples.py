@@ -13,7 +13,7 @@ from notifier.core.events import EventType
 from notifier.core.failures import failure_id
 from notifier.core.foreseen import Expectation, OverdueLimit
 from notifier.core.model import Event, FollowUp, MuteWindow, Task, TaskStatus, event_id
-from notifier.core.reported import (
+from notifier.core.report_values import (
     HandedOver,
     ListedTask,
     OperationCount,

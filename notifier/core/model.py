@@ -16,7 +16,7 @@ from notifier.core.events import EventType
 from notifier.core.foreseen import Expectation, OverdueLimit
 from notifier.core.identity import Subject
 from notifier.core.pacing import ChannelHealth
-from notifier.core.reported import HandedOver, Report
+from notifier.core.report_values import HandedOver, Report
 from notifier.core.severity import Severity
 from notifier.core.usual import Usual
 

@@ -14,7 +14,7 @@ from notifier.core.events import EventType
 from notifier.core.fields import fields_of, operation_kind
 from notifier.core.matchers import Matcher, first_misfit
 from notifier.core.model import Event, SourceOrigin, Task, TaskStatus
-from notifier.core.reported import (
+from notifier.core.report_values import (
     MAX_LISTED,
     ListedTask,
     OperationCount,

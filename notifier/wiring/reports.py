@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from notifier.clock import SystemClock
 from notifier.config.config import Config
-from notifier.core.reported import Report
+from notifier.core.report_values import Report
 from notifier.core.schedules import ScheduledReport
 from notifier.schedules import ScheduleRun, report_now, send_report
 from notifier.wiring.app import routing_config

@@ -27,7 +27,7 @@ from notifier.wording.localizer import Localizer, capitalised
 from notifier.wording.marks import quoted, strong, without_marks
 from notifier.wording.operations import OPERATIONS
 from notifier.wording.phrases import Language, phrases, text
-from notifier.wording.reported import MessageSection, ReportFormatter, hand_over_sections, hand_over_sentence
+from notifier.wording.reports import MessageSection, ReportFormatter, hand_over_sections, hand_over_sentence
 from notifier.wording.sanitize import ID_LIMIT, one_line
 from notifier.wording.states import EventState, emoji_of, state_of
 

@@ -11,9 +11,9 @@ from message_samples import FORMATTERS
 
 from notifier.cli.samples import sample_event
 from notifier.core.events import EventType
-from notifier.core.reported import ListedTask, OverdueBackup, Report, ReportCounts
+from notifier.core.report_values import ListedTask, OverdueBackup, Report, ReportCounts
 from notifier.wording.marks import without_marks
-from notifier.wording.reported import ReportFormatter
+from notifier.wording.reports import ReportFormatter
 
 SAMPLE = sample_event(EventType.REPORT_DUE, T0)
 HANDED_OVER = sample_event(EventType.ROTA_HANDED_OVER, T0)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from notifier.core.events import EventType
 from notifier.core.matchers import parse_matcher
 from notifier.core.model import Event, SourceOrigin, Task
-from notifier.core.reported import Report, ReportCounts
+from notifier.core.report_values import Report, ReportCounts
 from notifier.core.reports import (
     LastSuccess,
     ReportFacts,

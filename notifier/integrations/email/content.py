@@ -19,7 +19,7 @@ from notifier.wording.events import EventFormatter
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import quoted, split_marked, without_marks
 from notifier.wording.message import Fact, ListedInstance, Message, SummaryMessage
-from notifier.wording.reported import MessageSection
+from notifier.wording.reports import MessageSection
 from notifier.wording.sanitize import DETAIL_LIMIT, cut, one_line, strip_controls
 from notifier.wording.states import EVENT_ROWS, EventState
 from notifier.wording.summary import SummaryFormatter

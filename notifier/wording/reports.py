@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from notifier.core.reported import (
+from notifier.core.report_values import (
     HandedOver,
     ListedTask,
     OperationCount,
