@@ -45,7 +45,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
-from notifier.store.failures import is_lost
+from notifier.store.driver_failures import is_lost
 from notifier.store.schema import UtcDateTime
 from notifier.store.values import TO_DRIVER, Columns
 

@@ -26,7 +26,7 @@ from notifier.core.errors import (
 )
 from notifier.settings.database_url import PostgresAddress, SqliteAddress, address_of
 from notifier.steady_time import SteadyTime
-from notifier.store import failures, files, statements
+from notifier.store import driver_failures, files, statements
 from notifier.store.errors import names_no_database, place_of, translated
 from notifier.store.migrate import current, require_current, upgrade
 from notifier.store.planned_events import UnclaimedDeliveries
@@ -318,7 +318,7 @@ def _connected(address: PostgresAddress) -> Engine:
     except NotifierError as error:
         engine.dispose()
         if names_no_database(error):
-            raise failures.no_such_database(error) from error
+            raise driver_failures.no_such_database(error) from error
         raise
     return engine
 

@@ -7,7 +7,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from notifier.core.errors import StoreError
-from notifier.store import failures
+from notifier.store import driver_failures
 
 
 @contextmanager
@@ -21,16 +21,16 @@ def translated(url: URL) -> Iterator[None]:
         if url.get_backend_name() != "sqlite":
             raise
         # SQLite quotes the malformed bytes of the file, which may not be text.
-        raise failures.damaged(place_of(url)) from error
+        raise driver_failures.damaged(place_of(url)) from error
     except SQLAlchemyError as error:
         raise StoreError(f"the database failed: {type(error).__name__}") from error
 
 
 def _translate(error: DBAPIError, url: URL) -> StoreError:
     if url.get_backend_name() == "sqlite":
-        return failures.sqlite_failure(error.orig, place_of(url))
+        return driver_failures.sqlite_failure(error.orig, place_of(url))
     operational, lost = isinstance(error, OperationalError), error.connection_invalidated
-    return failures.postgres_failure(error.orig, place_of(url), operational=operational, lost=lost)
+    return driver_failures.postgres_failure(error.orig, place_of(url), operational=operational, lost=lost)
 
 
 def place_of(url: URL) -> str:
@@ -42,4 +42,4 @@ def place_of(url: URL) -> str:
 
 def names_no_database(error: Exception) -> bool:
     """Return whether a server answered that it has no database of that name."""
-    return failures.names_no_database(getattr(error.__cause__, "orig", None))
+    return driver_failures.names_no_database(getattr(error.__cause__, "orig", None))

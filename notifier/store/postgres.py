@@ -9,7 +9,7 @@ from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 
 from notifier.settings.database_url import PostgresAddress
-from notifier.store.failures import is_lost
+from notifier.store.driver_failures import is_lost
 from notifier.store.postgres_driver import DEFAULTS, is_read_only, postgres_parameters
 
 POSTGRES_THREADS = 8

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from notifier.settings.database_url import PostgresAddress, SqliteAddress, address_of
 from notifier.steady_time import SteadyTime
-from notifier.store import failures, files
+from notifier.store import driver_failures, files
 from notifier.store.lookups import Lookups
 from notifier.store.postgres_driver import postgres_parameters, require_utf8
 from notifier.store.query_texts import query_text
@@ -80,9 +80,9 @@ def _sqlite(named: Path, *, writing: bool) -> Iterator[Any]:
             yield cursor
             connection.commit()
     except sqlite_module().Error as error:
-        raise failures.sqlite_failure(error, str(path)) from error
+        raise driver_failures.sqlite_failure(error, str(path)) from error
     except UnicodeDecodeError as error:  # SQLite quotes the malformed bytes of the file, which may not be text
-        raise failures.damaged(str(path)) from error
+        raise driver_failures.damaged(str(path)) from error
 
 
 @contextmanager
@@ -103,11 +103,11 @@ def _postgres(address: PostgresAddress, *, writing: bool) -> Iterator[Any]:
             yield cursor
             connection.commit()
     except psycopg.Error as error:
-        failure = failures.postgres_failure(
+        failure = driver_failures.postgres_failure(
             error, place, operational=isinstance(error, psycopg.OperationalError), lost=False
         )
-        if failures.names_no_database(error):
-            raise failures.no_such_database(failure) from error
+        if driver_failures.names_no_database(error):
+            raise driver_failures.no_such_database(failure) from error
         raise failure from error
 
 

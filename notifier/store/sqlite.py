@@ -8,8 +8,8 @@ from sqlalchemy.engine import URL
 
 from notifier.core.errors import ConfigurationError, StoreUnreachable
 from notifier.store.compiled import CompiledStatement
+from notifier.store.driver_failures import damaged
 from notifier.store.errors import translated
-from notifier.store.failures import damaged
 from notifier.store.files import create, identity_of
 from notifier.store.sqlite_driver import connect, sqlite_module
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from notifier.store.failures import BUSY_SECONDS
+from notifier.store.driver_failures import BUSY_SECONDS
 from notifier.store.files import Identity, require_same
 
 SQLITE_PAGE_SIZE = 8_192

@@ -19,8 +19,8 @@ from sqlalchemy import Connection, Engine, RootTransaction
 from sqlalchemy.exc import DBAPIError
 
 from notifier.core.errors import StoreError
+from notifier.store.driver_failures import BUSY_SECONDS
 from notifier.store.errors import translated
-from notifier.store.failures import BUSY_SECONDS
 from notifier.store.sqlite import backup
 
 DISK_LIMIT = 0.001

@@ -23,8 +23,8 @@ from notifier.core.errors import ConfigurationError, NotifierError, StoreUnreach
 from notifier.core.routing import RoutedEvent
 from notifier.settings.database_url import PostgresAddress
 from notifier.store import listen
+from notifier.store.driver_failures import is_lost
 from notifier.store.engine import SqlStore, admin_engine, open_store
-from notifier.store.failures import is_lost
 from notifier.store.planned_events import UnclaimedDeliveries
 from notifier.store.polls import FingerprintCache
 from notifier.store.postgres_driver import postgres_parameters

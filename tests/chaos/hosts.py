@@ -14,7 +14,7 @@ from typing import Any
 
 from chaos.harness import Harness
 from chaos.postgres import Proxy, Server
-from notifier.store.failures import BUSY_SECONDS
+from notifier.store.driver_failures import BUSY_SECONDS
 from notifier.store.sqlite_driver import sqlite_module
 
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
