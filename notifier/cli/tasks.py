@@ -29,11 +29,11 @@ from notifier.core import listings
 from notifier.core.errors import NotifierError
 from notifier.core.events import EventType
 from notifier.core.health_facts import ConfiguredSource
-from notifier.core.kind_words import with_types
 from notifier.core.matchers import Matcher
 from notifier.core.model import TaskStatus
 from notifier.core.mutes import RULE_PREFIX
 from notifier.core.routing import RoutedEvent
+from notifier.core.type_words import with_types
 from notifier.lookup import Lookup, StoredListing
 from notifier.ports import EventFilter, StoredTask, TaskFilter
 

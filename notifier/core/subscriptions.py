@@ -8,12 +8,12 @@ from functools import lru_cache
 from hashlib import sha256
 
 from notifier.core.fields import CLOSED_FIELDS, FIELDS, fields_of
-from notifier.core.kind_words import with_types
 from notifier.core.matchers import Matcher, fitting, parse_matchers
 from notifier.core.model import Event
 from notifier.core.outbox import concerns_subscribers
 from notifier.core.people import EventSubscription
 from notifier.core.routing import RoutedEvent, RoutingConfig
+from notifier.core.type_words import with_types
 
 MAX_SUBSCRIPTIONS = 20
 """Maximum number of subscriptions of one person or one channel."""
