@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from rich.console import Console
 
-from notifier.chat import reports
+from notifier.chat import replies
 from notifier.chat.replies import Page, ReplyFormatter
 from notifier.chat.requests import ChatReply
 from notifier.cli.samples import sample_event
@@ -300,7 +300,7 @@ def _replies(language: Language) -> Iterator[Sample]:
 
 def _answers(fmt: ReplyFormatter) -> Iterator[tuple[str, ChatReply]]:
     failed = _stored(EventType.TASK_FAILED)
-    fresh = reports.freshness([SourceState(name="prod", last_poll_at=T0 - timedelta(seconds=12))], ["prod"], T0, fmt)
+    fresh = replies.freshness([SourceState(name="prod", last_poll_at=T0 - timedelta(seconds=12))], ["prod"], T0, fmt)
     staged = replace(failed, task=replace(failed.task, source="lab"))
     reasons = [failed.task.fail_reason or ""] * 2
     counts = {"prod": 2, "lab": 1}
@@ -310,33 +310,33 @@ def _answers(fmt: ReplyFormatter) -> Iterator[tuple[str, ChatReply]]:
     progressed = _stored(EventType.TASK_PROGRESSED)
     stuck, vanished = replace(progressed, newest=EventType.TASK_STALLED), replace(progressed, listed=False)
     running = Page(rows=(progressed, stuck, vanished), offset=0, total=3, now=LATER)
-    yield "failed", reports.tasks(page, "failed", fresh, fmt, **day)
-    yield "failed 1d (second page)", reports.tasks(long, "failed", fresh, fmt, **day)
+    yield "failed", replies.tasks(page, "failed", fresh, fmt, **day)
+    yield "failed 1d (second page)", replies.tasks(long, "failed", fresh, fmt, **day)
     narrowed = TaskSelection(match=parse_matchers("gauss-* operation=create"), text="gauss-* operation=create")
-    one = reports.tasks(running, "running", fresh, fmt)
-    yield "running gauss-* operation=create", reports.narrowed(narrowed, one, fmt)
+    one = replies.tasks(running, "running", fresh, fmt)
+    yield "running gauss-* operation=create", replies.narrowed(narrowed, one, fmt)
     mine, here = (
         EventSubscription(id="1a2b3c", channel=who, matchers=matchers, by="U0", name="alice", created_at=T0)
         for who, matchers in (("dm:U0", "prod-* failed"), ("dm:C0", "source=prod operation=backup duration>30m"))
     )
     made = MadeSubscription(subscription=here, new=True)
-    yield f"subscribe here {here.matchers}", reports.subscribed(made, fmt, here=True, doubtful=True)
-    yield "subscriptions", reports.subscriptions([mine], [here], fmt)
-    yield f"unsubscribe {mine.matchers}", reports.unsubscribed([mine], [], mine.matchers, fmt)
+    yield f"subscribe here {here.matchers}", replies.subscribed(made, fmt, here=True, doubtful=True)
+    yield "subscriptions", replies.subscriptions([mine], [here], fmt)
+    yield f"unsubscribe {mine.matchers}", replies.unsubscribed([mine], [], mine.matchers, fmt)
     wrong = parse_command("subscribe enviroment=prod")
     assert isinstance(wrong, Mistake)
     yield "subscribe enviroment=prod", fmt.mistake(wrong.key, wrong.given, wrong.meant)
-    yield "failed (none)", reports.tasks(Page(rows=(), offset=0, total=0, now=LATER), "failed", fresh, fmt, **day)
-    yield "running", reports.tasks(running, "running", fresh, fmt)
-    yield "task sample", reports.task(failed, [sample_event(EventType.TASK_FAILED, T0)], None, fmt)
+    yield "failed (none)", replies.tasks(Page(rows=(), offset=0, total=0, now=LATER), "failed", fresh, fmt, **day)
+    yield "running", replies.tasks(running, "running", fresh, fmt)
+    yield "task sample", replies.task(failed, [sample_event(EventType.TASK_FAILED, T0)], None, fmt)
     alice = Acknowledgement(event_id="", by="U0", name="alice", at=T0)
     muted = replace(
         failed, muted=Mute(id="7k2m", since=T0, instance="x", until=LATER, by="U0", name="bob", created_at=T0)
     )
-    yield "task sample (acknowledged)", reports.task(muted, [sample_event(EventType.TASK_FAILED, T0)], alice, fmt)
-    yield "task zzz", reports.no_task((), "zzz", LATER, fmt)
+    yield "task sample (acknowledged)", replies.task(muted, [sample_event(EventType.TASK_FAILED, T0)], alice, fmt)
+    yield "task zzz", replies.no_task((), "zzz", LATER, fmt)
     near = InstanceAnswer(similar_names=("gauss-sample", "gauss-example"))
-    yield "instance gauss-sampel", reports.no_instance("instance", "gauss-sampel", near, fmt)
+    yield "instance gauss-sampel", replies.no_instance("instance", "gauss-sampel", near, fmt)
     fared = TaskStatistics(
         name="CreateGaussDBV5Instance",
         running=1,
@@ -345,7 +345,7 @@ def _answers(fmt: ReplyFormatter) -> Iterator[tuple[str, ChatReply]]:
         other=0,
         durations=spread_of([480, 540, 570, 600, 600, 610, 630, 660, 660, 720, 900, 2_040]),
     )
-    yield "stats", reports.statistics([fared], timedelta(days=7), fmt)
+    yield "stats", replies.statistics([fared], timedelta(days=7), fmt)
     mute = Mute(
         id="7k2m", since=T0, instance="gauss-sample", until=T0 + timedelta(hours=2), by="U0", name="bob", created_at=T0
     )
@@ -364,13 +364,13 @@ def _answers(fmt: ReplyFormatter) -> Iterator[tuple[str, ChatReply]]:
     )
     held = HeldBack(counts=((EventType.TASK_COMPLETED, 3), (EventType.TASK_FAILED, 1)))
     over = EndedMutes(ended=(EndedMute(mute=mute, held=held, next_at=None),))
-    yield "mute gauss-sample 2h", reports.muted(mute, T0, fmt)
-    yield "mute source=staging every sat 22:00 4h but failures", reports.muted(weekly, T0, fmt)
-    yield "unmute gauss-sample", reports.unmuted(over, "gauss-sample", fmt)
-    yield "mutes", reports.mutes([mute, weekly], T0, fmt)
-    yield "status", reports.status(_health(ok=True), fmt)
-    yield "status (bad)", reports.status(_health(ok=False), fmt)
-    yield "help", reports.help_text(fmt)
+    yield "mute gauss-sample 2h", replies.muted(mute, T0, fmt)
+    yield "mute source=staging every sat 22:00 4h but failures", replies.muted(weekly, T0, fmt)
+    yield "unmute gauss-sample", replies.unmuted(over, "gauss-sample", fmt)
+    yield "mutes", replies.mutes([mute, weekly], T0, fmt)
+    yield "status", replies.status(_health(ok=True), fmt)
+    yield "status (bad)", replies.status(_health(ok=False), fmt)
+    yield "help", replies.help_text(fmt)
     yield "faild 24h", fmt.mistake("mistake.meant", "faild", "failed 24h")
     yield "watch sample", fmt.reply("watch.done", note="")
 
