@@ -8,7 +8,6 @@ loses nothing. Any number of replicas may do this at once: what one of them has 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Protocol
@@ -19,7 +18,7 @@ from notifier.core.failures import HistoryEntry, HistoryKind, OpenFailure
 from notifier.core.model import Event
 from notifier.core.mutes import MutesInForce
 from notifier.core.routing import RoutingConfig
-from notifier.planning import FailureRecords, PlanTx, announce, routing_at
+from notifier.planning import Announced, FailureRecords, PlanTx, announce, routing_at
 from notifier.ports import Store
 
 
@@ -66,31 +65,20 @@ MAX_ROUNDS = 50
 """Maximum number of transactions in a row. Each takes one step of each escalation that is behind."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReminderReport:
-    """What was sent. The shell logs it."""
-
-    events: tuple[Event, ...] = ()
-    deliveries: int = 0
-
-    def __add__(self, more: ReminderReport) -> ReminderReport:
-        return ReminderReport(events=self.events + more.events, deliveries=self.deliveries + more.deliveries)
-
-
-async def remind(store: Store[FailureTx, FailureReads], *, routing: RoutingConfig) -> ReminderReport:
+async def remind(store: Store[FailureTx, FailureReads], *, routing: RoutingConfig) -> Announced:
     """Send every reminder and escalation that is due. Raises StoreError."""
-    report = ReminderReport()
+    sent = Announced()
     for _ in range(MAX_ROUNDS):
         if not await store.read(lambda q: q.any_due_failure()):
             break
         found = await store.transact(partial(remind_once, routing=routing))
         if found is None:  # another process has locked what is due
             break
-        report += found
-    return report
+        sent += found
+    return sent
 
 
-def remind_once(tx: FailureTx, routing: RoutingConfig) -> ReminderReport | None:
+def remind_once(tx: FailureTx, routing: RoutingConfig) -> Announced | None:
     """Send what is due, at most one message of each clock; None where nothing is that is not locked."""
     now = tx.now()
     found = tx.failures.due(now + reminders.MAX_AHEAD, DUE_TOGETHER)
@@ -112,7 +100,7 @@ def remind_once(tx: FailureTx, routing: RoutingConfig) -> ReminderReport | None:
     announced = announce(tx, decision.events, reminders.with_steps(current), now)
     if decision.changed:
         tx.failures.save(decision.changed)
-    return ReminderReport(events=tuple(item.event for item in announced.new), deliveries=len(announced.plan.deliveries))
+    return announced
 
 
 def _going_on(tx: FailureTx, found: Sequence[OpenFailure], now: datetime) -> Sequence[OpenFailure]:

@@ -23,9 +23,9 @@ from notifier.core.expectations import (
     missing_runs,
 )
 from notifier.core.health_facts import ConfiguredSource
-from notifier.core.model import Event, SourceState
+from notifier.core.model import SourceState
 from notifier.core.routing import RoutingConfig, route_events
-from notifier.planning import PlanReads, PlanTx, announce, routing_at
+from notifier.planning import Announced, PlanReads, PlanTx, announce, routing_at
 from notifier.ports import DatabaseTime, Store
 
 JUDGED_EVERY = timedelta(minutes=10)
@@ -67,17 +67,6 @@ class ForesightTx(PlanTx, Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForesightReport:
-    """What one pass announced."""
-
-    events: tuple[Event, ...] = ()
-    deliveries: int = 0
-
-    def __add__(self, more: ForesightReport) -> ForesightReport:
-        return ForesightReport(events=self.events + more.events, deliveries=self.deliveries + more.deliveries)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Foresight:
     """Judges the expected runs of sources."""
 
@@ -86,14 +75,14 @@ class Foresight:
     sources: Sequence[ConfiguredSource]
     memory: ExpectationMemory = field(default_factory=ExpectationMemory)
 
-    async def run(self, store: Store[ForesightTx, ForesightReads]) -> ForesightReport:
+    async def run(self, store: Store[ForesightTx, ForesightReads]) -> Announced:
         """Announce the runs of due sources that are missing. Raises StoreError."""
-        report = ForesightReport()
+        announced = Announced()
         if not self.rules.any:
-            return report
+            return announced
         for found in await store.read(self._missing):
-            report += await store.transact(partial(self._announce, found))
-        return report
+            announced += await store.transact(partial(self._announce, found))
+        return announced
 
     def _missing(self, queries: ForesightReads) -> Sequence[ConfiguredSource]:
         """Return the sources with missing runs that are not known to be announced."""
@@ -116,12 +105,12 @@ class Foresight:
                 self._wait(source.name, expected, now)
         return found
 
-    def _announce(self, source: ConfiguredSource, tx: ForesightTx) -> ForesightReport:
+    def _announce(self, source: ConfiguredSource, tx: ForesightTx) -> Announced:
         """Judge a source again with its row locked: a poll may have recorded the run since."""
         now = tx.now()
         state = tx.polls.lock_source(source.name)
         if state is None:
-            return ForesightReport()
+            return Announced()
         expected = self._expected(source, state, tx.queries.seen_runs(source.name, now - SEEN_WITHIN), now)
         missing = missing_runs(expected, state, now)
         routing = routing_at(tx, self.routing, now)
@@ -129,9 +118,7 @@ class Foresight:
         announced = announce(tx, routed, self.routing, now)
         self.memory.announced[source.name] = frozenset(judged.event.id for judged in missing)
         self._wait(source.name, expected, now)
-        return ForesightReport(
-            events=tuple(item.event for item in announced.new), deliveries=len(announced.plan.deliveries)
-        )
+        return announced
 
     def _expected(
         self, source: ConfiguredSource, state: SourceState, seen: Sequence[SeenRun], now: datetime

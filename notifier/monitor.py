@@ -194,7 +194,7 @@ def _record(
     found = announce(tx, routed, routing, verdict.at)
     return MonitorReport(
         health=verdict,
-        events=tuple(item.event for item in found.new),
-        deliveries=len(found.plan.deliveries),
-        undeliverable=tuple(item.event for item in found.new if not item.channels),
+        events=found.events,
+        deliveries=len(found.deliveries),
+        undeliverable=tuple(item.event for item in found.routed if not item.channels),
     )

@@ -23,7 +23,7 @@ from notifier.core.mutes import MAX_MUTE, MAX_NAMED_TASKS, HeldBack, Mute, MuteS
 from notifier.core.people import Action, Person, Verb
 from notifier.core.routing import RoutedEvent, RoutingConfig, route_events
 from notifier.lookup import InstanceAnswer, Lookup, NamedInstance
-from notifier.planning import PlanTx, announce
+from notifier.planning import Announced, PlanTx, announce
 from notifier.ports import DatabaseTime, EventFilter, Store
 
 
@@ -459,17 +459,6 @@ class StepTx(PlanTx, Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MuteReport:
-    """What the steps of mutes announced."""
-
-    events: tuple[Event, ...] = ()
-    deliveries: int = 0
-
-    def __add__(self, more: "MuteReport") -> "MuteReport":
-        return MuteReport(events=self.events + more.events, deliveries=self.deliveries + more.deliveries)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MuteRouting:
     """What decides whom the windows of mutes concern."""
 
@@ -478,31 +467,29 @@ class MuteRouting:
     """The configured sources."""
 
 
-async def run_mutes(store: Store[StepTx, StepReads], rules: MuteRouting) -> MuteReport:
+async def run_mutes(store: Store[StepTx, StepReads], rules: MuteRouting) -> Announced:
     """Take every step that is due. Raises StoreError; steps that were taken stay taken."""
-    report = MuteReport()
+    announced = Announced()
     for mute_id in await store.read(lambda q: q.due_mutes()):
-        report += await store.transact(partial(take_steps, mute_id=mute_id, rules=rules))
-    return report
+        announced += await store.transact(partial(take_steps, mute_id=mute_id, rules=rules))
+    return announced
 
 
-def take_steps(tx: StepTx, mute_id: str, rules: MuteRouting) -> MuteReport:
+def take_steps(tx: StepTx, mute_id: str, rules: MuteRouting) -> Announced:
     """Take the steps of a mute that are due, as far as no other replica has."""
-    mute, report, now = tx.mutes.lock(mute_id), MuteReport(), tx.now()
+    mute, announced, now = tx.mutes.lock(mute_id), Announced(), tx.now()
     while mute is not None and (step := mutes.next_step(mute, now)):
         take = _begin if step.begins else _end_window
         after, routed = take(tx, mute, step.mute, rules, now)
         if routed.channels:
-            found = announce(tx, [routed], rules.routing, now)
-            events = tuple(item.event for item in found.new)
-            report += MuteReport(events=events, deliveries=len(found.plan.deliveries))
+            announced += announce(tx, [routed], rules.routing, now)
         # Messages show a window from the act on that made or ended it.
         if (mute.since > mute.created_at) if step.begins else (mute.ended_by is None):
             tx.mutes.save(after, now)
         else:
             tx.mutes.step(after)
         mute = after
-    return report
+    return announced
 
 
 def _begin(tx: StepTx, mute: Mute, after: Mute, rules: MuteRouting, now: datetime) -> tuple[Mute, RoutedEvent]:

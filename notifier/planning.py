@@ -14,6 +14,7 @@ from typing import Protocol
 
 from notifier.core import failures, flapping, holds, polling, quiet, repeats, ticket_plan
 from notifier.core.calendars import StoredCalendar, days_of
+from notifier.core.delivery import Delivery
 from notifier.core.failures import OpenFailure, OpenFailures
 from notifier.core.flapping import FLAPPING_RULE, ResultKey, TaskResult
 from notifier.core.holds import LastingHold
@@ -337,16 +338,24 @@ def announce(tx: PlanTx, routed: Sequence[RoutedEvent], routing: RoutingConfig, 
     """Record events that the notifier makes itself and plan their deliveries. One that is recorded stays as it is."""
     new = tx.events.record(add_subscriptions(tx, routed, routing)).new
     plan = plan_new(tx, new, routing, now) if new else DeliveryPlan()
-    return Announced(new=new, plan=plan)
+    return Announced(routed=tuple(new), deliveries=plan.deliveries)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announced:
-    """What came of an announcement."""
+    """What came of announcements."""
 
-    new: Sequence[RoutedEvent]
-    """The events that were not recorded before."""
-    plan: DeliveryPlan
+    routed: tuple[RoutedEvent, ...] = ()
+    """The events that were not recorded before, with their channels."""
+    deliveries: tuple[Delivery, ...] = ()
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The events that were not recorded before."""
+        return tuple(item.event for item in self.routed)
+
+    def __add__(self, more: Announced) -> Announced:
+        return Announced(routed=self.routed + more.routed, deliveries=self.deliveries + more.deliveries)
 
 
 def read_rotas(tx: PlanTx, rotas: Rotas) -> Rotas:

@@ -23,7 +23,7 @@ from notifier.core.rota import Rota, Rotas
 from notifier.core.routing import RoutedEvent, RoutingConfig
 from notifier.core.schedules import MAX_PERIOD_OF_REPORT, ScheduledReport, ScheduleState
 from notifier.core.usual import Runs
-from notifier.planning import PlanTx, announce
+from notifier.planning import Announced, PlanTx, announce
 from notifier.ports import Store, StoredTask, TaskFilter
 
 SETTLED_AFTER = timedelta(minutes=1)
@@ -106,27 +106,17 @@ class ScheduleRules:
         return [*(one.name for one in self.reports), *map(_rota_name, self.rotas)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduleRun:
-    """What one run has announced."""
-
-    events: tuple[Event, ...] = ()
-    deliveries: int = 0
-
-
 async def run_schedules(
     store: Store[ScheduleTx, ReportReads], rules: ScheduleRules, routing: RoutingConfig
-) -> ScheduleRun:
+) -> Announced:
     """Announce what is due. Raises StoreError."""
-    events, deliveries = list[Event](), 0
+    announced = Announced()
     for make in await store.read(lambda q: _due(q, rules, routing)):
-        found = await store.transact(make)
-        events += found.events
-        deliveries += found.deliveries
-    return ScheduleRun(events=tuple(events), deliveries=deliveries)
+        announced += await store.transact(make)
+    return announced
 
 
-_Write: TypeAlias = Callable[[ScheduleTx], ScheduleRun]
+_Write: TypeAlias = Callable[[ScheduleTx], Announced]
 
 
 def _due(q: ReportReads, rules: ScheduleRules, routing: RoutingConfig) -> Sequence[_Write]:
@@ -146,11 +136,11 @@ def _due(q: ReportReads, rules: ScheduleRules, routing: RoutingConfig) -> Sequen
 
 
 def _begin(one: ScheduledReport, now: datetime) -> _Write:
-    def write(tx: ScheduleTx) -> ScheduleRun:
+    def write(tx: ScheduleTx) -> Announced:
         state = tx.schedules.lock(one.name)
         if state.expression != one.expression or state.next_at is None:
             tx.schedules.save(replace(state, expression=one.expression, next_at=one.cron.after(now)))
-        return ScheduleRun()
+        return Announced()
 
     return write
 
@@ -158,10 +148,10 @@ def _begin(one: ScheduledReport, now: datetime) -> _Write:
 def _announce_report(
     one: ScheduledReport, report: Report, due: datetime, now: datetime, routing: RoutingConfig
 ) -> _Write:
-    def write(tx: ScheduleTx) -> ScheduleRun:
+    def write(tx: ScheduleTx) -> Announced:
         state = tx.schedules.lock(one.name)
         if state.next_at != due or state.expression != one.expression:
-            return ScheduleRun()  # another replica was faster
+            return Announced()  # another replica was faster
         tx.schedules.save(replace(state, next_at=one.cron.after(report.until), last_at=report.until))
         return _announced(tx, report_event(report, now), one.rules.channels, routing, now)
 
@@ -170,9 +160,8 @@ def _announce_report(
 
 def _announced(
     tx: ScheduleTx, event: Event, channels: tuple[str, ...], routing: RoutingConfig, now: datetime
-) -> ScheduleRun:
-    found = announce(tx, [RoutedEvent(event=event, routes=(), channels=channels)], routing, now)
-    return ScheduleRun(events=tuple(item.event for item in found.new), deliveries=len(found.plan.deliveries))
+) -> Announced:
+    return announce(tx, [RoutedEvent(event=event, routes=(), channels=channels)], routing, now)
 
 
 # ---- reports ----
@@ -249,7 +238,7 @@ async def report_now(
 
 async def send_report(
     store: Store[ScheduleTx, ReportReads], one: ScheduledReport, report: Report, routing: RoutingConfig
-) -> ScheduleRun:
+) -> Announced:
     """Plan the deliveries of a report on its channels. When the next one is due stays as it is. Raises StoreError."""
     return await store.transact(
         lambda tx: _announced(tx, report_event(report, tx.now()), one.rules.channels, routing, tx.now())
@@ -327,13 +316,13 @@ def _hand_over(
 ) -> _Write:
     duty, since = rota.duty(now, entries), rota.since(now, entries)
 
-    def write(tx: ScheduleTx) -> ScheduleRun:
+    def write(tx: ScheduleTx) -> Announced:
         state = tx.schedules.lock(was.name)
         if state.detail != was.detail:
-            return ScheduleRun()  # another replica was faster
+            return Announced()  # another replica was faster
         tx.schedules.save(replace(state, detail=person, last_at=now))
         if was.detail is None:  # who is on duty when the rota is first seen has not just taken over
-            return ScheduleRun()
+            return Announced()
         handed = HandedOver(
             rota=rota.name,
             person=person or None,

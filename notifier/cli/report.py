@@ -45,13 +45,13 @@ def report(
     if since is not None and not timedelta() < since <= MAX_PERIOD_OF_REPORT:
         raise ConfigurationError(f"a report reaches back at most {MAX_PERIOD_OF_REPORT.days}d")
     wanted = _named(config, name)
-    found, run = event_loop.run(make_report(config, wanted, since, send=send))
+    found, sent = event_loop.run(make_report(config, wanted, since, send=send))
     if as_json:
-        print_json({"report": _document(asdict(found)), "deliveries": run.deliveries if run else 0})
+        print_json({"report": _document(asdict(found)), "deliveries": len(sent.deliveries) if sent else 0})
         return
     words = localizer(config)
     show(*_shown(config, found))
-    if run:
+    if sent:
         channels = ", ".join(wanted.rules.channels)
         show(cell(words.text("cli.report_planned", channels=channels), "green"))
 

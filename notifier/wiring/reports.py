@@ -7,7 +7,8 @@ from notifier.clock import SystemClock
 from notifier.config.config import Config
 from notifier.core.report_values import Report
 from notifier.core.schedules import ScheduledReport
-from notifier.schedules import ScheduleRun, report_now, send_report
+from notifier.planning import Announced
+from notifier.schedules import report_now, send_report
 from notifier.wiring.app import routing_config
 from notifier.wiring.channels import build_channels, http_client
 from notifier.wiring.schedules import schedule_rules
@@ -16,7 +17,7 @@ from notifier.wiring.stores import open_existing_store
 
 async def make_report(
     config: Config, one: ScheduledReport, since: timedelta | None, *, send: bool
-) -> tuple[Report, ScheduleRun | None]:
+) -> tuple[Report, Announced | None]:
     """Return a report of the time up to now, and what was planned where it is to be sent. Raises StoreError."""
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_existing_store(config))

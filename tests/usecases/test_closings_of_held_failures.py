@@ -40,7 +40,7 @@ def completed(number: int, at: datetime) -> Event:
 async def notify(store: SqlStore, event: Event, routing: RoutingConfig) -> Delivery:
     def plan(tx: Transaction) -> Sequence[Delivery]:
         routed = with_receivers(tx, route_events([event], routing.routes), routing)
-        return announce(tx, routed, routing, event.observed_at).plan.deliveries
+        return announce(tx, routed, routing, event.observed_at).deliveries
 
     (planned,) = await store.transact(plan)
     return planned

@@ -36,7 +36,7 @@ async def notify(store: SqlStore, event: Event) -> Sequence[Delivery]:
 
     def plan(tx: Transaction) -> Sequence[Delivery]:
         routed = with_receivers(tx, route_events([event], ROUTING.routes), ROUTING)
-        return announce(tx, routed, ROUTING, event.observed_at).plan.deliveries
+        return announce(tx, routed, ROUTING, event.observed_at).deliveries
 
     return await store.transact(plan)
 

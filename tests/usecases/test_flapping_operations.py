@@ -30,7 +30,7 @@ async def ended(store: SqlStore, number: int, at: datetime, *, failed: bool) -> 
 
     def plan(tx: Transaction) -> Sequence[Delivery]:
         routed = with_receivers(tx, route_events([event], ROUTING.routes), ROUTING)
-        return announce(tx, routed, ROUTING, at).plan.deliveries
+        return announce(tx, routed, ROUTING, at).deliveries
 
     (planned,) = await store.transact(plan)
     recorded = {"fingerprint": b"", "occurrence": "o", "first_seen_at": at, "changed_at": at}
@@ -74,7 +74,7 @@ async def test_a_failure_of_another_operation_is_sent(store: SqlStore) -> None:
 
     def plan(tx: Transaction) -> Sequence[Delivery]:
         routed = with_receivers(tx, route_events([other], ROUTING.routes), ROUTING)
-        return announce(tx, routed, ROUTING, T0 + HOUR / 2).plan.deliveries
+        return announce(tx, routed, ROUTING, T0 + HOUR / 2).deliveries
 
     (planned,) = await store.transact(plan)
     assert planned.rule is None

@@ -261,7 +261,7 @@ async def test_a_run_that_does_not_begin_is_reported_once_by_any_number_of_repli
     clock.advance(MINUTE)
     reports = [await watching.run(store) for watching in (mine, theirs, mine)]
     assert [len(report.events) for report in reports] == [1, 0, 0]
-    assert reports[0].deliveries == 1
+    assert len(reports[0].deliveries) == 1
     assert await missing(store) == ["run-0"]
     assert (await foresight().run(store)).events == ()  # after a restart
     (delivery,) = await store.read(lambda q: q.deliveries(DeliveryFilter(limit=10)))
@@ -283,7 +283,7 @@ async def test_the_run_that_appears_late_closes_it(store: SqlStore, source: Fake
     assert (await foresight().run(store)).events == ()
     clock.advance(26 * HOUR)
     await poll(source, store)
-    assert (await foresight().run(store)).deliveries == 1
+    assert len((await foresight().run(store)).deliveries) == 1
     assert await missing(store) == ["late", "run-0"]
 
 
@@ -342,5 +342,5 @@ async def test_what_fails_halfway_is_announced_as_a_whole_the_next_time(
         with pytest.raises(StoreUnreachable):
             await watching.run(store)
     assert await missing(store) == []
-    assert (await watching.run(store)).deliveries == 1
+    assert len((await watching.run(store)).deliveries) == 1
     assert await missing(store) == ["run-0"]

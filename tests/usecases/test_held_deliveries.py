@@ -94,7 +94,7 @@ class World:
             found = announce(tx, routed, self.routing, self.now)
             if crashes:
                 raise Crash
-            self.planned |= {(event.id, one.channel): one for one in found.plan.deliveries for event in one.events}
+            self.planned |= {(event.id, one.channel): one for one in found.deliveries for event in one.events}
 
         if crash:
             with pytest.raises(Crash):

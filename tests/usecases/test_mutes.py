@@ -27,7 +27,8 @@ from notifier.core.mutes import MAX_MUTE, Mute, MuteScope, MuteTimes, WrongMute
 from notifier.core.people import Person, Verb
 from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
-from notifier.mutes import ConfiguredMute, MuteReport, MuteRequest, MuteRouting, run_mutes
+from notifier.mutes import ConfiguredMute, MuteRequest, MuteRouting, run_mutes
+from notifier.planning import Announced
 from notifier.poll import poll_once
 from notifier.ports import DeliveryFilter, EventFilter
 from notifier.retention import PruneRules, prune
@@ -94,7 +95,7 @@ class World:
     async def act(self, act: Callable[[Transaction], Any]) -> Any:
         return await self.store.transact(act)
 
-    async def steps(self) -> MuteReport:
+    async def steps(self) -> Announced:
         return await run_mutes(self.store, RULES)
 
     async def announced(self) -> Sequence[Event]:

@@ -26,7 +26,8 @@ from notifier.core.model import Event
 from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
 from notifier.core.windows import parse_window
-from notifier.failures import ReminderReport, remind
+from notifier.failures import remind
+from notifier.planning import Announced
 from notifier.poll import poll_once
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.transaction import Transaction
@@ -79,7 +80,7 @@ async def test_two_replicas_send_each_once(postgres_url: str, clock: FakeClock) 
         sent: list[Event] = []
         for _ in range(60):
             clock.advance(timedelta(minutes=rng.randint(1, 12)))
-            reports: Sequence[ReminderReport] = await asyncio.gather(
+            reports: Sequence[Announced] = await asyncio.gather(
                 *(remind(store, routing=ROUTING) for store in (one, other, one, other))
             )
             sent += [event for report in reports for event in report.events]

@@ -21,8 +21,9 @@ from notifier.core.reports import ReportRules
 from notifier.core.rota import DutyPerson, Override, Rota, Rotation
 from notifier.core.routing import Budget, ChannelPolicy, RoutedEvent, RoutingConfig
 from notifier.core.schedules import ScheduledReport
+from notifier.planning import Announced
 from notifier.ports import DeliveryFilter, EventFilter
-from notifier.schedules import SETTLED_AFTER, ScheduleRules, ScheduleRun, run_schedules
+from notifier.schedules import SETTLED_AFTER, ScheduleRules, run_schedules
 from notifier.store.engine import SqlStore, open_store
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -49,7 +50,7 @@ async def store(store_url: str, clock: FakeClock) -> AsyncIterator[SqlStore]:
     await store.aclose()
 
 
-async def run(store: SqlStore, wanted: ScheduleRules) -> ScheduleRun:
+async def run(store: SqlStore, wanted: ScheduleRules) -> Announced:
     return await run_schedules(store, wanted, ROUTING)
 
 
@@ -66,17 +67,17 @@ async def record(store: SqlStore, clock: FakeClock, kind: EventType, job: str, *
 
 
 async def test_a_report_is_sent_once_to_each_channel_when_it_is_due(store: SqlStore, clock: FakeClock) -> None:
-    assert await run(store, rules(DAILY)) == ScheduleRun()
+    assert await run(store, rules(DAILY)) == Announced()
     clock.time = NINE - timedelta(seconds=1)
     await record(store, clock, EventType.TASK_FAILED, "in-time")
-    assert await run(store, rules(DAILY)) == ScheduleRun()
+    assert await run(store, rules(DAILY)) == Announced()
     clock.time = NINE
     await record(store, clock, EventType.TASK_FAILED, "for-the-next")
-    assert await run(store, rules(DAILY)) == ScheduleRun()
+    assert await run(store, rules(DAILY)) == Announced()
     clock.time = MADE
     first = await run(store, rules(DAILY))
-    assert (len(first.events), first.deliveries) == (1, 2)
-    assert await run(store, rules(DAILY)) == ScheduleRun()
+    assert (len(first.events), len(first.deliveries)) == (1, 2)
+    assert await run(store, rules(DAILY)) == Announced()
     (event,) = await told(store)
     assert event.report
     assert (event.report.since, event.report.until) == (NINE - DAY, NINE)
@@ -143,7 +144,7 @@ async def test_a_changed_schedule_counts_from_now_on(store: SqlStore, clock: Fak
     await run(store, rules(DAILY))
     noon = replace(DAILY, cron=Cron.parse("0 12 * * *", ZONE))
     clock.time = MADE
-    assert await run(store, rules(noon)) == ScheduleRun()
+    assert await run(store, rules(noon)) == Announced()
     clock.time = MADE + 3 * HOUR
     assert len((await run(store, rules(noon))).events) == 1
 
@@ -163,7 +164,7 @@ async def test_of_two_replicas_one_sends_the_report(store: SqlStore, clock: Fake
         async def transact(self, fn: object, *, short: bool = False) -> object:
             return await store.transact(fn, short=short)  # type: ignore[arg-type]  # as above
 
-    assert await run_schedules(Behind(), rules(DAILY), ROUTING) == ScheduleRun()  # type: ignore[arg-type]  # as above
+    assert await run_schedules(Behind(), rules(DAILY), ROUTING) == Announced()  # type: ignore[arg-type]  # as above
     assert len(await told(store)) == 1
 
 
@@ -204,12 +205,12 @@ MONDAY = datetime(2026, 1, 19, 1, tzinfo=UTC)
 
 async def test_a_hand_over_is_announced_once(store: SqlStore, clock: FakeClock) -> None:
     wanted = rules(rotas=(ROTA,))
-    assert await run(store, wanted) == ScheduleRun()  # who is on duty already has not just taken over
+    assert await run(store, wanted) == Announced()  # who is on duty already has not just taken over
     clock.time = MONDAY - timedelta(seconds=1)
-    assert await run(store, wanted) == ScheduleRun()
+    assert await run(store, wanted) == Announced()
     clock.time = MONDAY
     assert len((await run(store, wanted)).events) == 1
-    assert await run(store, wanted) == ScheduleRun()
+    assert await run(store, wanted) == Announced()
     (event,) = await told(store)
     found = event.handed_over
     assert found
