@@ -16,7 +16,7 @@ from notifier.core.calendars import CalendarEntry
 from notifier.core.delivery import DeliveryState
 from notifier.core.events import EventType
 from notifier.core.failures import FailureState, OpenFailure
-from notifier.core.model import Event, SourceOrigin, Task, TaskStatus, event_id
+from notifier.core.model import Event, SourceOrigin, Task, TaskStatus, own_event
 from notifier.core.report_values import MAX_LISTED, HandedOver, ListedTask, Report
 from notifier.core.reports import COUNTED_TYPES, LastSuccess, ReportFacts, ReportRules, ReportScope, make_report
 from notifier.core.rota import Rota, Rotas
@@ -247,29 +247,8 @@ async def send_report(
 
 def report_event(report: Report, now: datetime) -> Event:
     """Return the event of a report. Its id is made of the name and the time of the report."""
-    return _own_event(EventType.REPORT_DUE, f"report {report.name} {report.until.isoformat()}", now, report=report)
-
-
-def _own_event(
-    kind: EventType,
-    occurrence: str,
-    now: datetime,
-    *,
-    report: Report | None = None,
-    handed_over: HandedOver | None = None,
-) -> Event:
-    return Event(
-        id=event_id("", "", occurrence),
-        type=kind,
-        source="",
-        region="",
-        project_id="",
-        occurrence=occurrence,
-        observed_at=now,
-        occurred_at=None,
-        report=report,
-        handed_over=handed_over,
-    )
+    event = own_event(EventType.REPORT_DUE, f"report {report.name} {report.until.isoformat()}", now)
+    return replace(event, report=report)
 
 
 # ---- hand-overs ----
@@ -333,7 +312,7 @@ def _hand_over(
             open_total=len(open_),
         )
         occurrence = f"rota {rota.name} {person} {(since or now).isoformat()} {(was.last_at or now).isoformat()}"
-        event = _own_event(EventType.ROTA_HANDED_OVER, occurrence, now, handed_over=handed)
-        return _announced(tx, event, rota.announce, routing, now)
+        event = own_event(EventType.ROTA_HANDED_OVER, occurrence, now)
+        return _announced(tx, replace(event, handed_over=handed), rota.announce, routing, now)
 
     return write

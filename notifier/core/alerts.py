@@ -19,7 +19,7 @@ from notifier.core.health_facts import (
     serves,
     sources_to_judge,
 )
-from notifier.core.model import ChannelState, Event, SourceState, event_id
+from notifier.core.model import ChannelState, Event, SourceState, own_event
 from notifier.core.outbox import event_about_source
 from notifier.core.routing import Route, RoutedEvent, route_events
 
@@ -258,19 +258,7 @@ def _occurrence(edge: AlertEdge) -> str:
 
 
 def _about_channel(channel: str, kind: EventType, what: str, now: datetime) -> Event:
-    # Events are unique by source, job and occurrence, and here the first two are empty.
-    occurrence = f"{channel}:{what}"
-    return Event(
-        id=event_id("", "", occurrence),
-        type=kind,
-        source="",
-        region="",
-        project_id="",
-        occurrence=occurrence,
-        observed_at=now,
-        occurred_at=None,
-        channel=channel,
-    )
+    return replace(own_event(kind, f"{channel}:{what}", now), channel=channel)
 
 
 def route_alerts(

@@ -388,6 +388,23 @@ def event_id(source: str, job_id: str, occurrence: str) -> str:
     return id_of(f"{source}\x1f{job_id}\x1f{occurrence}")
 
 
+def own_event(kind: EventType, occurrence: str, now: datetime) -> Event:
+    """Return an event about no task and no source, to which the caller adds what it is about.
+
+    `occurrence` is unique among all of them, whatever their type: it names the channel, mute, report or rota, and when.
+    """
+    return Event(
+        id=event_id("", "", occurrence),
+        type=kind,
+        source="",
+        region="",
+        project_id="",
+        occurrence=occurrence,
+        observed_at=now,
+        occurred_at=None,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceState:
     """What is recorded about a source."""

@@ -16,7 +16,7 @@ from notifier.core.durations import format_duration
 from notifier.core.events import EventType
 from notifier.core.fields import LABEL_PREFIX, fields_of, label_fields
 from notifier.core.matchers import Matcher, first_misfit, fits, is_glob, parse_matchers
-from notifier.core.model import Event, MuteWindow, SourceOrigin, Task, TaskStatus, event_id, id_of
+from notifier.core.model import Event, MuteWindow, SourceOrigin, Task, TaskStatus, id_of, own_event
 from notifier.core.routing import Route
 
 _ABOUT_TASKS = "task."
@@ -565,15 +565,8 @@ def window_event(
     """Return the event that a window of a mute begins or ends. `mute` is as it was before its step."""
     held = held or HeldBack()
     occurrence = f"{mute.rule}:{kind.removeprefix('mute.')}@{mute.since.isoformat()}"
-    return Event(
-        id=event_id("", "", occurrence),
-        type=kind,
-        source="",
-        region="",
-        project_id="",
-        occurrence=occurrence,
-        observed_at=now,
-        occurred_at=None,
+    return replace(
+        own_event(kind, occurrence, now),
         since=mute.since,
         mute=MuteWindow(
             id=mute.id,
