@@ -17,6 +17,7 @@ from notifier.cli.lookups import note_left_behind
 from notifier.cli.output import TableRow, cell, print_json, print_note, show
 from notifier.cli.views import View
 from notifier.config.config import Config
+from notifier.core.events import EventType
 from notifier.core.replays import (
     NIGHT_HOURS,
     ChannelFigures,
@@ -230,8 +231,8 @@ def _rules(view: View, now: HistoryFigures) -> Iterable[Text]:
 
 
 def _others(view: View, result: ReplayResult) -> Iterable[Text]:
-    """Return a line about reminders, escalations, reports and tickets, where there are any."""
-    kinds = ("task.reminded", "task.escalated", "report.due")
+    """Return a line about reminders, escalations, reports, hand-overs and tickets, where there are any."""
+    kinds = [kind.value for kind in EventType if kind.traits.follows_up or kind.traits.scheduled]
     counts = [
         view.phrase(f"replay.{kind}", n=_both(result.now.by_type.get(kind, 0), result.then.by_type.get(kind, 0)))
         for kind in kinds

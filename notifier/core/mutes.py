@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from notifier.core.causes import CauseCatalogue
 from notifier.core.cron import Cron
+from notifier.core.diff import TYPES_BY_STATUS
 from notifier.core.durations import format_duration
 from notifier.core.events import EventType
 from notifier.core.fields import LABEL_PREFIX, fields_of, label_fields
@@ -499,10 +500,8 @@ def concerned_channels(mute: Mute, routes: Sequence[Route], origins: Iterable[So
 
 
 _STATUS_OF: Mapping[EventType, TaskStatus] = {
-    EventType.TASK_STARTED: TaskStatus.RUNNING,
+    **{kind: status for status, kind in TYPES_BY_STATUS.items() if status is not TaskStatus.UNKNOWN},
     EventType.TASK_PROGRESSED: TaskStatus.RUNNING,
-    EventType.TASK_COMPLETED: TaskStatus.COMPLETED,
-    EventType.TASK_FAILED: TaskStatus.FAILED,
 }
 
 
