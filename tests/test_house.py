@@ -376,6 +376,12 @@ def test_the_architecture_names_only_what_exists() -> None:
     assert quoted - defined_names() - {"job_id", "importlinter", ""} == set()
 
 
+@pytest.mark.parametrize("module", sorted(path.name for path in (ROOT / "notifier" / "core").glob("[a-z]*.py")))
+def test_the_architecture_says_what_each_module_of_the_core_decides(module: str) -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert f"`notifier/core/{module}`" in text
+
+
 @pytest.mark.parametrize("kind", installed_kinds())
 def test_the_overview_of_channels_has_every_kind(kind: str) -> None:
     text = (ROOT / "docs" / "channels.md").read_text(encoding="utf-8")
