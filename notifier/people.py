@@ -17,7 +17,7 @@ from notifier.core.failures import FailureState, HistoryEntry, HistoryKind, Open
 from notifier.core.health_facts import Expected, serves
 from notifier.core.identity import DirectChannel, Subject
 from notifier.core.model import Event, Task
-from notifier.core.people import Acknowledgement, Action, EventSubscription, Person, Subscription, Verb
+from notifier.core.people import Acknowledgement, Action, EventSubscription, Person, TaskSubscription, Verb
 from notifier.core.routing import RoutedEvent
 from notifier.core.storms import Storm
 from notifier.core.subscriptions import MAX_ALL_SUBSCRIPTIONS, MAX_SUBSCRIPTIONS, read_filter, subscription_id
@@ -47,7 +47,7 @@ class PeopleRecords(Protocol):
     def unacknowledge(self, event_id: str, now: datetime) -> Acknowledgement | None:
         """Delete the acknowledgement of an event and return it; None without one. The event's threads are edited."""
 
-    def subscribe(self, watch: Subscription) -> bool:
+    def subscribe(self, watch: TaskSubscription) -> bool:
         """Record a subscription; return False where it exists already."""
 
     def event_subscriptions(self) -> Sequence[EventSubscription]:
@@ -288,7 +288,9 @@ def resolve(tx: PeopleTx, wanted: str, by: Person, reason: str | None = None) ->
 
 def subscribe(tx: PeopleTx, task: Task, by: Person) -> bool:
     """Send somebody a direct message when a task ends. Return False where they had asked for that already."""
-    new = tx.people.subscribe(Subscription(source=task.source, job_id=task.job_id, person=by.id, created_at=tx.now()))
+    new = tx.people.subscribe(
+        TaskSubscription(source=task.source, job_id=task.job_id, person=by.id, created_at=tx.now())
+    )
     if new:
         _record(tx, by, Verb.WATCH, task.subject)
     return new

@@ -64,7 +64,7 @@ class Acknowledgement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subscription:
+class TaskSubscription:
     """Somebody wants a direct message when one task ends."""
 
     source: str

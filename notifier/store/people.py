@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Executable, delete
 
-from notifier.core.people import Acknowledgement, Action, EventSubscription, Subscription
+from notifier.core.people import Acknowledgement, Action, EventSubscription, TaskSubscription
 from notifier.store import rows, statements
 from notifier.store.queries import Queries
 from notifier.store.schema import acknowledgements, subscriptions
@@ -57,7 +57,7 @@ class People:
         self._threads.touch_event(event_id, now)
         return rows.acknowledgement_of(row)
 
-    def subscribe(self, subscription: Subscription) -> bool:
+    def subscribe(self, subscription: TaskSubscription) -> bool:
         """Record a subscription; return False when it was there already."""
         insert = self._session.insert(subscriptions).values(asdict(subscription)).on_conflict_do_nothing()
         return self._session.execute(insert.returning(subscriptions.c.job_id)).first() is not None

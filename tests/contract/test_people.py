@@ -18,7 +18,7 @@ from notifier.core.identity import DirectChannel
 from notifier.core.matchers import parse_matchers
 from notifier.core.model import Event
 from notifier.core.mutes import Mute
-from notifier.core.people import Acknowledgement, EventSubscription, Person, Subscription, Verb
+from notifier.core.people import Acknowledgement, EventSubscription, Person, TaskSubscription, Verb
 from notifier.core.routing import DeliveryRouting, RoutedEvent
 from notifier.core.severity import Severity
 from notifier.core.subscriptions import MAX_SUBSCRIPTIONS
@@ -369,7 +369,7 @@ async def test_a_message_shows_a_mute_of_what_its_event_matches(store: SqlStore)
 
 
 async def test_a_wish_is_taken_once(store: SqlStore) -> None:
-    subscription = Subscription(source="prod", job_id="job-1", person="U0ALICE", created_at=T0)
+    subscription = TaskSubscription(source="prod", job_id="job-1", person="U0ALICE", created_at=T0)
     assert await store.transact(lambda tx: tx.people.subscribe(subscription)) is True
     assert await store.transact(lambda tx: tx.people.subscribe(subscription)) is False
     assert await store.transact(lambda tx: tx.people.subscribe(replace(subscription, person="U0BOB"))) is True
@@ -431,7 +431,7 @@ async def test_unneeded_records_of_people_are_pruned(store: SqlStore, clock: Fak
     await tell(store, FAILED, "C:1")
     await store.transact(lambda tx: tx.mutes.save(replace(WINDOW, due_at=None), T0))
     await store.transact(
-        lambda tx: tx.people.subscribe(Subscription(source="prod", job_id="job-1", person="U0ALICE", created_at=T0))
+        lambda tx: tx.people.subscribe(TaskSubscription(source="prod", job_id="job-1", person="U0ALICE", created_at=T0))
     )
     (thread,) = await claim(store)
     await store.transact(lambda tx: tx.threads.mark_rendered(thread, T0))

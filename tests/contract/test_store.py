@@ -18,7 +18,7 @@ from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.model import Event, Scope, Snapshot, TaskStatus
 from notifier.core.outbox import Settlement
 from notifier.core.pacing import ChannelHealth
-from notifier.core.people import Subscription
+from notifier.core.people import TaskSubscription
 from notifier.core.routing import RoutedEvent
 from notifier.ports import DeliveryFilter, EventFilter, PollClaim, TaskFilter
 from notifier.store import rows
@@ -483,7 +483,7 @@ async def test_releasing_an_owner_makes_its_claims_due_at_once(store: SqlStore) 
 
 
 async def test_a_request_and_a_wish_are_new_once(store: SqlStore) -> None:
-    subscription = Subscription(source="prod", job_id="a", person="U1", created_at=T0)
+    subscription = TaskSubscription(source="prod", job_id="a", person="U1", created_at=T0)
     assert [await store.transact(lambda tx: tx.people.subscribe(subscription)) for _ in range(2)] == [True, False]
     ages = (timedelta(0), timedelta(minutes=10), timedelta(minutes=10, seconds=1))
     moments = [T0 + age for age in ages]

@@ -21,7 +21,7 @@ from notifier.core.events import EventType
 from notifier.core.health import removed_sources
 from notifier.core.model import Scope, Snapshot, SourceOrigin, Task, TaskHistory, TaskStatus, Transition
 from notifier.core.outbox import settle, task_event
-from notifier.core.people import Subscription
+from notifier.core.people import TaskSubscription
 from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, Route, RoutingConfig, route_events
 from notifier.poll import PollReport, _StartedPoll, poll_once
@@ -277,7 +277,7 @@ async def test_a_live_message_shows_the_end_that_was_shown_again(store: SqlStore
 
 async def subscribe_to(store: SqlStore, job_id: str = "a") -> None:
     await store.transact(
-        lambda tx: tx.people.subscribe(Subscription(source="prod", job_id=job_id, person="U1", created_at=tx.now()))
+        lambda tx: tx.people.subscribe(TaskSubscription(source="prod", job_id=job_id, person="U1", created_at=tx.now()))
     )
 
 

@@ -22,7 +22,7 @@ from notifier.core.identity import DirectChannel
 from notifier.core.matchers import parse_matcher
 from notifier.core.model import SourceOrigin, Task
 from notifier.core.mutes import MuteTimes
-from notifier.core.people import Person, Subscription
+from notifier.core.people import Person, TaskSubscription
 from notifier.core.polling import PollRules
 from notifier.core.replays import FailureFate, RecordedHistory
 from notifier.core.routing import ChannelPolicy, Otherwise, Route, RoutingConfig
@@ -187,7 +187,7 @@ async def test_events_of_a_source_that_is_not_polled_any_more_are_left_out(past:
 
 async def test_people_who_asked_for_a_task_get_it_as_they_did(past: Past) -> None:
     await past.poll(job(1, "running"))
-    asked = Subscription(source="prod", job_id="job-0001", person="U1", created_at=past.clock.now())
+    asked = TaskSubscription(source="prod", job_id="job-0001", person="U1", created_at=past.clock.now())
     await past.store.transact(lambda tx: tx.people.subscribe(asked))
     await past.poll(job(1, "failed"))
     result = replayed(await past.history(), routes(route("none", "status=unknown")))
