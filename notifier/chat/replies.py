@@ -416,7 +416,9 @@ def no_instance(about: str, wanted: str, found: InstanceAnswer, fmt: ReplyFormat
 
 def muted(mute: Mute, now: datetime, fmt: ReplyFormatter) -> ChatReply:
     """Confirm a mute, and explain how to end it."""
-    key = "recurring" if mute.recurs else "planned" if mute.since > now else "done"
+    began = mute.since <= now
+    recurring = "recurring_open" if began else "recurring"
+    key = recurring if mute.recurs else "done" if began else "planned"
     how = "how_but" if mute.except_failures else "how_matching" if mute.instance is None else "how"
     values = _mute_values(mute, fmt)
     return ChatReply(

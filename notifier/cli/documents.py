@@ -132,7 +132,7 @@ def open_failure(value: OpenFailure, error_code: str | None) -> JsonDocument:
         "failures": value.count,
         "told": [*value.told],
         "acknowledged": value.acknowledged and acknowledgement(value.acknowledged),
-        "next": time(value.due_at),
+        "next": time(value.next_at),
         "history": [
             {
                 "at": time(entry.at),

@@ -20,7 +20,7 @@ from notifier.cli.views import View
 from notifier.config.config import Config
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.mute_words import MuteWords, parse_written_time, read_mute_words
-from notifier.core.mutes import MAX_MUTE_REASON, Mute, MuteScope, WrongMute
+from notifier.core.mutes import MAX_MUTE_REASON, Mute, MuteScope, WrongMute, unnamed
 from notifier.lookup import InstanceAnswer
 from notifier.mutes import EndedMutes, MutePreview, MuteRequest
 from notifier.wording.events import EventFormatter
@@ -145,7 +145,9 @@ def _unknown(scope: MuteScope, found: InstanceAnswer) -> str:
 
 
 def _confirmation(view: View, muted: Mute) -> str:
-    key = "mute_recurring" if muted.recurs else "mute_planned" if muted.since > now() else "muted"
+    began = muted.since <= now()
+    recurring = "mute_recurring_open" if began else "mute_recurring"
+    key = recurring if muted.recurs else "muted" if began else "mute_planned"
     return view.phrase(
         key,
         instance=muted.shown,
@@ -169,7 +171,8 @@ def _show_preview(view: View, found: MutePreview, *, as_json: bool) -> None:
 def _preview_lines(view: View, found: MutePreview, length: str, held: str) -> Sequence[Text]:
     lines = [view.phrase("preview", length=length, held=held) if held else view.phrase("preview_none", length=length)]
     if found.named:
-        lines.append(view.phrase("preview_named", names=", ".join(_named(view, *task) for task in found.named)))
+        names, more = ", ".join(_named(view, *task) for task in found.named), unnamed(found.counts, found.named)
+        lines.append(view.phrase("preview_named_more" if more else "preview_named", names=names, n=more))
     lines += [
         view.phrase("preview_window", since=view.when(window.since), until=view.when(window.until))
         for window in found.windows

@@ -222,12 +222,13 @@ class View:
 
     def _event_row(self, row: RoutedEvent, *, wide: bool) -> TableRow:
         event, task = row.event, row.event.task
+        about = task or event.expectation
         late = f" ({self.word('late')})" if event.late else ""
         cells = (
             cell(self.when(event.observed_at)),
             cell(f"{event.type}{late}", state_of(event).tone.terminal),
-            cell(self.localizer.task_label(task.name) if task else event.source or event.channel),
-            cell((task.instance_name or task.instance_id) if task else None),
+            cell(self.localizer.task_label(about.name) if about else event.source or event.channel),
+            cell((about.instance_name or about.instance_id) if about else None),
             short(event.job_id, self.width),
             *((cell(", ".join(row.channels)), cell(event.id[:8])) if wide else ()),
         )

@@ -46,6 +46,7 @@ def warnings(config: Config, at: datetime) -> Iterable[str]:
                 ' Add one with match: ["type in [task.failed, task.stalled, task.unlisted]"].'
             )
     yield from _unacknowledged(config, scopes)
+    yield from _foreseen_for_nobody(config, scopes)
     yield from _unreachable_routes(config)
     yield from _windows_that_never_open(config, at)
     yield from _unknown_causes(config)
@@ -211,6 +212,21 @@ def _unacknowledged(config: Config, scopes: Sequence[RouteScope]) -> Iterable[st
             f"Route {following[0].route.name} reminds of failures until somebody acknowledges them, which only"
             " `notifier ack` can do: there is no section chat."
         )
+
+
+def _foreseen_for_nobody(config: Config, scopes: Sequence[RouteScope]) -> Iterable[str]:
+    """Return warnings about judgements that are made and that no route takes."""
+    foresight = config.foresight
+    settings = {
+        EventType.TASK_OVERDUE: "foresight.overdue" if foresight.overdue.enabled else "",
+        EventType.TASK_MISSING: "expect" if config.expect else "foresight.missing" if foresight.missing.enabled else "",
+    }
+    for kind, setting in settings.items():
+        if setting and not any(scope.severities_of(kind) for scope in scopes):
+            yield (
+                f"{setting} reports {kind}, and no route takes it: nobody is told. Name it in the match of a route:"
+                f' match: ["type in [task.failed, {kind}]"].'
+            )
 
 
 LONG_WAIT = timedelta(minutes=15)

@@ -78,7 +78,14 @@ class FailureClock:
     started_at: datetime | None = None
     """Time from which its waits are counted. None after an acknowledgement was taken back, until it is started."""
     due_at: datetime | None = None
-    """Time of the next message. None while the failure is acknowledged."""
+    """Time of the next message, or of asking again whether a mute is over. None while the failure is acknowledged."""
+    muted_until: datetime | None = None
+    """End of the mute that covered the failure when the clock was last due; None without one."""
+
+    @property
+    def sends_at(self) -> datetime | None:
+        """When the next message is sent, as far as is known: not before the end of the mute."""
+        return None if self.due_at is None else max(self.due_at, self.muted_until or self.due_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,10 +143,17 @@ class OpenFailure:
 
     @property
     def due_at(self) -> datetime | None:
-        """When the next reminder or escalation is due; None where there is none."""
+        """When its clocks are to be looked at next; None where none is running."""
         if self.state is not FailureState.OPEN:
             return None
         return min((clock.due_at for clock in self.clocks if clock.due_at is not None), default=None)
+
+    @property
+    def next_at(self) -> datetime | None:
+        """When the next reminder or escalation is sent, as far as is known; None where there is none."""
+        if self.state is not FailureState.OPEN:
+            return None
+        return min((clock.sends_at for clock in self.clocks if clock.sends_at is not None), default=None)
 
     @property
     def over(self) -> bool:
@@ -461,7 +475,7 @@ def acknowledged(one: OpenFailure, by: Acknowledgement) -> OpenFailure:
     """Return a failure that somebody takes care of: its clocks stop. The first acknowledgement counts."""
     if one.state is not FailureState.OPEN:
         return one
-    stopped = tuple(replace(clock, started_at=None, due_at=None, position=0) for clock in one.clocks)
+    stopped = tuple(replace(clock, started_at=None, due_at=None, muted_until=None, position=0) for clock in one.clocks)
     taken = replace(one, state=FailureState.ACKNOWLEDGED, acknowledged=by, clocks=stopped)
     return taken.noted(HistoryEntry(at=by.at, kind=HistoryKind.ACKNOWLEDGED, name=by.name, event_id=by.event_id))
 

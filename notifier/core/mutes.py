@@ -130,7 +130,7 @@ class Mute:
 
     def concerns(self, kind: EventType) -> bool:
         """Return whether it may suppress events of this type."""
-        return kind.startswith(_ABOUT_TASKS) and not (self.except_failures and kind.traits.needs_care)
+        return kind.startswith(_ABOUT_TASKS) and not (self.except_failures and kind.traits.acknowledgeable)
 
     @property
     def fields(self) -> Collection[str]:
@@ -275,6 +275,8 @@ class MuteTimes:
 
     def check(self, now: datetime) -> None:
         """Raise WrongMute where no window can be as long as this."""
+        if self.length <= timedelta():
+            raise WrongMute("past", "it would end before it begins")
         if not MIN_MUTE <= self.length <= MAX_MUTE:
             shown = format_duration(self.length)
             bounds = f"from {format_duration(MIN_MUTE)} to {format_duration(MAX_MUTE)}"
@@ -481,8 +483,14 @@ class HeldBack:
 
 def named_task(event: Event) -> tuple[str, str]:
     """Return the API's name of the operation and the instance of an event, as `HeldBack.named` has them."""
-    task = event.task
-    return (task.name, task.instance_name or task.instance_id or "") if task else ("", "")
+    about = event.task or event.expectation
+    return (about.name, about.instance_name or about.instance_id or "") if about else ("", "")
+
+
+def unnamed(counts: Iterable[tuple[str, int]], named: Sequence[tuple[str, str]]) -> int:
+    """Return how many events that need somebody are counted by type and not named."""
+    caring = sum(count for kind, count in counts if EventType(kind).traits.needs_care)
+    return max(0, caring - len(named))
 
 
 def concerned_channels(mute: Mute, routes: Sequence[Route], origins: Iterable[SourceOrigin]) -> tuple[str, ...]:

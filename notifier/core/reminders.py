@@ -39,6 +39,8 @@ MAX_REMINDED = 20
 SHARE_AHEAD = 5
 """What is due within this part of its wait goes along with what is due."""
 
+MUTES_ASKED_EVERY = timedelta(minutes=5)
+"""Time after which it is asked again whether a mute still covers what is due: people may end one early."""
 MAX_AHEAD = timedelta(minutes=15)
 """Maximum time that something goes out before it is due."""
 
@@ -69,10 +71,11 @@ def decide_due(
         muted_until: a mute postpones what is due.
         now: the present time.
     """
-    current = {one.id: _postponed(one, routing, muted_until, now) for one in found}
+    muted = {one.id: until for one in found if (until := muted_until(one.latest))}
+    current = {one.id: _postponed(one, routing, muted.get(one.id), now) for one in found}
     notified: set[tuple[str, str]] = set()
     events: list[RoutedEvent] = []
-    for message in _messages(current.values(), routing, now):
+    for message in _messages((one for one in current.values() if one.id not in muted), routing, now):
         group = [current[id_] for id_ in message.failures]
         sent = message.events_about(group, notified, now)
         events += sent.values()
@@ -104,18 +107,20 @@ def _routed_name(escalation: str, position: int) -> str:
 # ---- what is due ----
 
 
-def _postponed(one: OpenFailure, routing: RoutingConfig, muted_until: MutedUntil, now: datetime) -> OpenFailure:
-    """Return a failure whose clocks are started, and due later where a mute or a window keeps them back now."""
-    clocks = tuple(clock for each in one.clocks if (clock := _kept(each, routing, now)))
-    soon = [clock for clock in clocks if clock.due_at is not None and clock.due_at <= now + MAX_AHEAD]
-    until = muted_until(one.latest) if soon else None
-    if until is not None:
-        clocks = tuple(_not_before(clock, until) if clock in soon else clock for clock in clocks)
+def _postponed(one: OpenFailure, routing: RoutingConfig, muted: datetime | None, now: datetime) -> OpenFailure:
+    """Return a failure whose clocks are started, and due later where a mute or a window keeps them back now.
+
+    `muted` is the end of the mute that covers it; None without one.
+    """
+    kept = (clock for each in one.clocks if (clock := _kept(each, routing, now)))
+    clocks = tuple(_not_before(clock, muted, now) for clock in kept)
     return one if clocks == one.clocks else replace(one, clocks=clocks, changed_at=now)
 
 
-def _not_before(clock: FailureClock, at: datetime) -> FailureClock:
-    return replace(clock, due_at=max(clock.due_at or at, at))
+def _not_before(clock: FailureClock, muted: datetime | None, now: datetime) -> FailureClock:
+    if muted is None or clock.due_at is None:
+        return replace(clock, muted_until=None)
+    return replace(clock, due_at=max(clock.due_at, min(muted, now + MUTES_ASKED_EVERY)), muted_until=muted)
 
 
 def _kept(clock: FailureClock, routing: RoutingConfig, now: datetime) -> FailureClock | None:

@@ -18,6 +18,7 @@ from notifier.core.events import EventType
 from notifier.core.foreseen import Expectation
 from notifier.core.ids import shorten_id
 from notifier.core.model import Event, MuteWindow, RepeatedFailure, Task
+from notifier.core.mutes import unnamed
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import Severity, is_production
 from notifier.core.usual import Usual, remaining
@@ -244,7 +245,8 @@ class Message:
             return
         if window.named:
             names = text("note.mute.separator").join(self._named(*task) for task in window.named)
-            yield text("note.mute.named", names=names)
+            more = unnamed(window.held, window.named)
+            yield text("note.mute.named_more" if more else "note.mute.named", names=names, n=more)
         if window.ended_by:
             yield text("note.mute.ended_by", who=quoted(one_line(window.ended_by)))
         if window.next_at:

@@ -41,10 +41,10 @@ class FailureFormatter:
 
     def following(self, one: OpenFailure) -> str:
         """Return what follows next where nobody takes care of it; the empty string for nothing."""
-        at = one.due_at
+        at = one.next_at
         if at is None:
             return ""
-        reminds = any(clock.kind is ClockKind.REMIND and clock.due_at == at for clock in one.clocks)
+        reminds = any(clock.kind is ClockKind.REMIND and clock.sends_at == at for clock in one.clocks)
         key = "reminder" if reminds else "escalation"
         return self._text(f"open_list.{key}", age=self.localizer.age(max(at, self.now), self.now))
 

@@ -153,6 +153,12 @@ def test_explain_takes_the_id_of_an_event(run: Run) -> None:
     assert found["event"]["expectation"]["intervals"] == 12
 
 
+def test_events_name_the_operation_and_the_instance_that_are_missing(run: Run) -> None:
+    shown = run("events", "--type", "task.missing").stdout
+    assert "Manual backup" in shown
+    assert "gauss-6568-zzh" in shown
+
+
 def test_explain_missing_lists_what_is_expected(run: Run) -> None:
     shown = run("explain", "--missing").stdout
     assert "expect: instance creation of gauss-* every 26h" in shown

@@ -27,7 +27,7 @@ from notifier.core.failures import (
 from notifier.core.model import Event
 from notifier.core.people import Acknowledgement
 from notifier.core.polling import plan_deliveries
-from notifier.core.reminders import MAX_REMINDED, MAX_REMINDERS, DueDecision, decide_due, with_steps
+from notifier.core.reminders import MAX_REMINDED, MAX_REMINDERS, MUTES_ASKED_EVERY, DueDecision, decide_due, with_steps
 from notifier.core.routing import ChannelPolicy, Otherwise, Route, RoutedEvent, RoutingConfig
 from notifier.core.severity import Severity
 from notifier.core.tickets import Step, Ticket, TicketRules, next_steps
@@ -209,6 +209,29 @@ def test_a_mute_postpones_what_is_due() -> None:
     assert run.times == [5 * HOUR, 6 * HOUR]
     assert run.sent[0][1].event.follow_up
     assert run.sent[0][1].event.follow_up.delay_seconds == 0, "it was postponed, and is not late"
+
+
+def test_what_a_mute_postponed_comes_within_minutes_where_the_mute_is_ended_early() -> None:
+    run = Run(REMINDING)
+    run.muted_until = T0 + 5 * HOUR
+    run.until(T0 + HOUR)
+    assert run.sent == []
+    assert run.one.next_at == T0 + 5 * HOUR, "people are shown the end of the mute"
+    run.muted_until = None
+    run.until(T0 + HOUR + MUTES_ASKED_EVERY)
+    [when] = run.times
+    assert HOUR < when <= HOUR + MUTES_ASKED_EVERY
+    assert run.one.next_at == T0 + when + HOUR
+
+
+def test_what_is_muted_does_not_go_along_with_what_is_due() -> None:
+    [muted, other] = opened(REMINDING, failed(1), failed(2))
+    due = T0 + 30 * MINUTE
+    decision = decide_due(
+        [muted, other], REMINDING.at(due), lambda event: due + MINUTE if event == muted.latest else None, due
+    )
+    assert decision.events == decide_due([other], REMINDING.at(due), never_muted, due).events != ()
+    assert {one.id: one.number for one in decision.changed} == {muted.id: 0, other.id: 1}
 
 
 @pytest.mark.parametrize("otherwise", [Otherwise.HOLD, Otherwise.DROP])

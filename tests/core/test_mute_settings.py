@@ -56,7 +56,7 @@ def test_a_single_window_loads(more: str, length: timedelta) -> None:
         ("cron: '0 2 * * *', length: 40d", "mutes[0].length: is wrong: a mute lasts from 1m to 30d, not 40d."),
         ("cron: '0 2 * * *', length: 1h, from: 2026-12-05", "mutes[0].from: has no effect beside cron."),
         ("from: 2026-12-05", "mutes[0].until: or length says when the window closes."),
-        ("from: 2026-12-05, until: 2026-12-01", "mutes[0].until: is wrong: a mute lasts from 1m to 30d"),
+        ("from: 2026-12-05, until: 2026-12-01", "mutes[0].until: is wrong: it would end before it begins."),
         ("from: sat 22:00, length: 1h", "mutes[0].from: has no date; write a date, or a date and a time of day"),
         ("from: soon, length: 1h", "mutes[0].from: is no time; write a date, or a date and a time of day"),
         ("from: 2026-02-30, length: 1h", "mutes[0].from: there is no day 2026-02-30."),

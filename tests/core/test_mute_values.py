@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from factories import T0, make_event, make_task
+from factories import T0, make_event, make_missing, make_task
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,10 +28,12 @@ from notifier.core.mutes import (
     WrongMute,
     concerned_channels,
     ended_early,
+    named_task,
     new_mute_id,
     next_step,
     redefined,
     same_definition,
+    unnamed,
     upcoming,
     window_event,
 )
@@ -429,3 +431,15 @@ def test_each_event_is_sent_or_suppressed_by_a_mute_that_covers_it(known: list[M
             assert covering == []
         else:
             assert by_rule[ruling.rule] == covering[0]
+
+
+def test_what_is_not_named_is_counted() -> None:
+    counts = (("task.completed", 4), ("task.failed", 7), ("task.stalled", 1))
+    named = (("CreateGaussDBV5Instance", "prod-1"),) * 5
+    assert unnamed(counts, named) == 3
+    assert unnamed(counts[:1], ()) == 0
+    assert unnamed((("task.failed", 2),), named[:2]) == 0
+
+
+def test_a_missing_run_is_named_as_a_task_is() -> None:
+    assert named_task(make_missing()) == ("BackupSnapshotGaussDBV5InInstance", "gauss-6568-zzh")

@@ -304,3 +304,20 @@ def covers(hours: str, at: datetime) -> bool:
 )
 def test_a_cause_that_is_not_known_is_named(matcher: str, lines: list[str]) -> None:
     assert said(ALL | {"match": [matcher]}, about="no cause") == lines
+
+
+@pytest.mark.parametrize(
+    ("section", "about"),
+    [
+        ({"expect": ["backup of prod-* every 26h"]}, ["expect reports task.missing, and no route takes it"]),
+        ({"foresight": {"missing": {"enabled": True}}}, ["foresight.missing reports task.missing"]),
+        ({"foresight": {"overdue": {"enabled": True}}}, ["foresight.overdue reports task.overdue"]),
+        ({"foresight": {"overdue": {"limits": {"operation=restore": "4h"}}}}, []),
+    ],
+)
+def test_judgements_that_no_route_takes_are_told(section: dict[str, Any], about: list[str]) -> None:
+    for match, expected in (["type=task.failed"], about), (["type=task.*"], []):
+        route = {"name": "a", "match": match, "channels": ["dba"]}
+        found = [line for line in warnings(config(route, **section), AT) if "nobody is told" in line]
+        assert len(found) == len(expected)
+        assert all(line.startswith(start) for line, start in zip(found, expected, strict=True))

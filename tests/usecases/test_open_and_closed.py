@@ -16,11 +16,14 @@ from notifier.config.loading import loads
 from notifier.core.delivery import Delivered, Delivery, DeliveryState, Outcome, Thread
 from notifier.core.events import EventType
 from notifier.core.failures import FailureState, OpenFailure
+from notifier.core.matchers import parse_matchers
 from notifier.core.model import ClosedFailure, Event, Task
+from notifier.core.mutes import MuteScope, MuteTimes
 from notifier.core.pacing import Pace
 from notifier.core.people import Person
 from notifier.core.reminders import MAX_REMINDED
 from notifier.live_messages import MessageEditor
+from notifier.mutes import MuteRequest
 from notifier.ports import DeliveryFilter
 from notifier.service.service import Service
 from notifier.store.engine import SqlStore, open_store
@@ -158,6 +161,28 @@ async def test_a_mute_hides_a_failure_and_its_closing_but_not_that_it_is_open(of
     assert office.sent("dba") == office.sent("lead") == []
     await office.wait(20 * MINUTE)
     assert [event.type for event in office.sent("dba")] == [REMINDED], "a mute postpones what is due"
+    assert [event.type for event in office.sent("lead")] == [ESCALATED]
+
+
+async def test_a_mute_but_failures_lets_reminders_and_escalations_pass(office: Office) -> None:
+    times = MuteTimes(length=5 * HOUR)
+    request = MuteRequest(scope=MuteScope(match=parse_matchers("prod-*")), times=times, except_failures=True)
+    await office.store.transact(lambda tx: mutes.create(tx, request, ANN))
+    await office.see(office.task("a"))
+    await office.wait(HOUR)
+    assert REMINDED in {event.type for event in office.sent("dba")}
+    assert ESCALATED in {event.type for event in office.sent("lead")}
+
+
+async def test_what_a_mute_postponed_comes_soon_after_it_was_ended_early(office: Office) -> None:
+    await office.see(office.task("z", "completed"))
+    await office.store.transact(lambda tx: mutes.mute_instance(tx, "prod-01", 24 * HOUR, ANN))
+    await office.see(office.task("a"))
+    await office.wait(HOUR)
+    assert office.sent("dba") == office.sent("lead") == []
+    await office.store.transact(lambda tx: mutes.end(tx, "prod-01", ANN))
+    await office.wait(10 * MINUTE)
+    assert [event.type for event in office.sent("dba")] == [REMINDED]
     assert [event.type for event in office.sent("lead")] == [ESCALATED]
 
 
