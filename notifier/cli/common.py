@@ -26,11 +26,14 @@ T = TypeVar("T")
 
 
 def duration(text: str) -> timedelta:
-    """Parse a duration of the command line."""
+    """Parse a duration of the command line, longer than nothing."""
     try:
-        return parse_duration(text)
+        found = parse_duration(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    if not found:
+        raise typer.BadParameter(f"{text!r} is no time at all; write for example 30m, 24h or 7d")
+    return found
 
 
 class Readers(Protocol):

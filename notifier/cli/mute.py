@@ -18,6 +18,7 @@ from notifier.cli.output import cell, print_json, show
 from notifier.cli.stores import read_whole_store, write_store
 from notifier.cli.views import View
 from notifier.config.config import Config
+from notifier.config.problems import unknown_name
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.mute_words import MuteWords, parse_written_time, read_mute_words
 from notifier.core.mutes import MAX_MUTE_REASON, Mute, MuteScope, WrongMute, unnamed
@@ -99,6 +100,7 @@ def mute(
         )
         request = partial(_request, found, zone=zone, announce=announce)
         scope = MuteScope.parse(found.covers)
+        _refuse_unknown_names(config, scope)
         if preview:
             shown = read_whole_store(config, lambda q: mutes.preview(q, request(scope=scope), now()))
             _show_preview(view, shown, as_json=as_json)
@@ -113,6 +115,17 @@ def mute(
         print_json({"mute": documents.mute(muted)})
     else:
         show(cell(_confirmation(view, muted), "green"))
+
+
+def _refuse_unknown_names(config: Config, scope: MuteScope) -> None:
+    """Raise ConfigurationError for a source, an environment or a label that is not configured."""
+    data = {
+        "sources": [one.model_dump(include={"name", "environment", "labels"}) for one in config.sources],
+        "channels": [{"name": one.name} for one in config.channels],
+    }
+    for matcher in scope.match:
+        if problem := unknown_name(data, matcher):
+            raise ConfigurationError(problem.removesuffix("."))
 
 
 def _zone(config: Config, name: str | None) -> ZoneInfo:

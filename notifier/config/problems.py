@@ -139,11 +139,11 @@ def _unknown_names_in_matchers(data: object) -> Iterator[tuple[Path, str]]:
             matcher = parse_matcher(text)
         except ValueError:
             continue  # reported for the route itself
-        if what := _unknown_name(data, matcher):
+        if what := unknown_name(data, matcher):
             yield path, what
 
 
-def _unknown_name(data: object, matcher: Matcher) -> str | None:
+def unknown_name(data: object, matcher: Matcher) -> str | None:
     """Return what a matcher names that the configuration does not have, so that it would match nothing."""
     field = matcher.field
     if field.startswith(LABEL_PREFIX):

@@ -85,6 +85,8 @@ class MuteWords:
             last = None if self.end is None else self.end.resolve(now, zone)
             return MuteTimes(length=self.length, cron=cron, last=last)
         since = None if self.start is None else _resolved(self.start, now, zone)
+        if self.length is not None and self.end is not None:
+            raise WrongMute("both", "give a length or an end, not both")
         if self.length is not None:
             return MuteTimes(length=self.length, since=since)
         if self.end is None:

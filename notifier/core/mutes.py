@@ -30,6 +30,8 @@ MAX_MUTE_AHEAD = timedelta(days=366)
 """Maximum time until a planned window begins."""
 MAX_MUTE_REASON = 300
 """Maximum length of the reason of a mute, in characters. The rest is cut off."""
+MAX_SCOPE = 500
+"""Maximum number of characters that a person may type for what a mute covers: messages and lists show it."""
 MAX_NAMED_TASKS = 5
 """Maximum number of tasks that the sum at the end of a mute names."""
 
@@ -163,6 +165,8 @@ class MuteScope:
     @classmethod
     def parse(cls, words: Sequence[str]) -> "MuteScope":
         """Read `gaussdb-prod-01`, `prod-* type=task.completed`, `source=staging`. Raises WrongMute."""
+        if sum(map(len, words)) > MAX_SCOPE:
+            raise WrongMute("long", f"what it covers has more than {MAX_SCOPE} characters; use a shorter pattern")
         try:
             match = parse_matchers(" ".join(f'"{word}"' if " " in word and "=" not in word else word for word in words))
         except ValueError as error:

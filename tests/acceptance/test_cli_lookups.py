@@ -939,6 +939,11 @@ def test_a_preview_mutes_nothing(run: Run) -> None:
         (["gauss-*", "2h", "--from", "soon"], "'soon' is no time"),
         (["gauss-*", "--cron", "61 * * * *", "--for", "1h"], "is not a schedule"),
         (["gauss-*", "2h", "--timezone", "Mars"], "there is no time zone 'Mars'"),
+        (["gauss-*", "2h", "--until", "18:00"], "give a length or an end, not both"),
+        (["source=prd", "2h"], "no source is called 'prd'. Did you mean prod?"),
+        (["label.teem=pay", "2h"], "no source has the label 'teem'"),
+        (["gauss-*", "--for", "0h"], "'0h' is no time at all"),
+        (["*a" * 300, "2h"], "has more than 500 characters"),
     ],
 )
 def test_a_wrong_mute_gets_one_clear_error(run: Run, arguments: list[str], why: str) -> None:

@@ -176,7 +176,7 @@ async def test_a_mute_but_failures_lets_reminders_and_escalations_pass(office: O
 
 async def test_what_a_mute_postponed_comes_soon_after_it_was_ended_early(office: Office) -> None:
     await office.see(office.task("z", "completed"))
-    await office.store.transact(lambda tx: mutes.mute_instance(tx, "prod-01", 24 * HOUR, ANN))
+    await office.store.transact(lambda tx: mutes.create(tx, mute_request("prod-01", 24 * HOUR), ANN))
     await office.see(office.task("a"))
     await office.wait(HOUR)
     assert office.sent("dba") == office.sent("lead") == []
