@@ -6,7 +6,7 @@ from functools import partial
 import structlog
 
 from notifier import mutes
-from notifier.core.errors import StoreError
+from notifier.service.announcing import AnnouncingJob
 from notifier.service.reporting import ErrorThrottle
 from notifier.wiring.app import App
 
@@ -19,9 +19,8 @@ class Muting:
     def __init__(self, app: App, *, wake: Callable[[], None]) -> None:
         """Call `wake` when deliveries are planned."""
         self._app = app
-        self._wake = wake
         self._rules = app.mute_rules
-        self._unavailable = ErrorThrottle("mute.failed", "mute.recovered")
+        self._job = AnnouncingJob(app.clock, ErrorThrottle("mute.failed", "mute.recovered"), wake)
 
     async def start(self) -> None:
         """Record the mutes of the configuration. Raises StoreError."""
@@ -29,15 +28,7 @@ class Muting:
 
     async def run(self) -> None:
         """Take every step that is due, and log what was announced."""
-        try:
-            report = await mutes.run_mutes(self._app.store, self._rules)
-        except StoreError as error:
-            self._unavailable.failed(error, self._app.clock.monotonic())
-            return
-        self._unavailable.recovered()
-        for event in report.events:
+        for event in await self._job.run(mutes.run_mutes(self._app.store, self._rules)):
             window = event.mute
             if window is not None:
                 log.info(str(event.type), mute=window.id, covers=window.covers, held=dict(window.held))
-        if report.deliveries:
-            self._wake()

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import structlog
 
-from notifier.core.errors import StoreError
 from notifier.failures import remind
+from notifier.service.announcing import AnnouncingJob
 from notifier.service.reporting import ErrorThrottle
 from notifier.wiring.app import App
 
@@ -18,8 +18,7 @@ class Reminding:
     def __init__(self, app: App, *, wake: Callable[[], None]) -> None:
         """Call `wake` when deliveries are planned."""
         self._app = app
-        self._wake = wake
-        self._errors = ErrorThrottle("remind.failed", "remind.recovered")
+        self._job = AnnouncingJob(app.clock, ErrorThrottle("remind.failed", "remind.recovered"), wake)
 
     @property
     def needed(self) -> bool:
@@ -28,13 +27,7 @@ class Reminding:
 
     async def run(self) -> None:
         """Send what is due."""
-        try:
-            report = await remind(self._app.store, routing=self._app.routing)
-        except StoreError as error:
-            self._errors.failed(error, self._app.clock.monotonic())
-            return
-        self._errors.recovered()
-        for event in report.events:
+        for event in await self._job.run(remind(self._app.store, routing=self._app.routing)):
             about = event.follow_up
             log.info(
                 str(event.type),
@@ -44,5 +37,3 @@ class Reminding:
                 number=about and about.number,
                 together=about and about.together,
             )
-        if report.deliveries:
-            self._wake()

@@ -8,6 +8,7 @@ import structlog
 from notifier.calendars import refresh_calendars
 from notifier.core.errors import StoreError
 from notifier.schedules import run_schedules
+from notifier.service.announcing import AnnouncingJob
 from notifier.service.reporting import ErrorThrottle
 from notifier.wiring.app import App
 from notifier.wiring.stores import Transaction
@@ -33,13 +34,14 @@ class Scheduling:
     def __init__(self, app: App, *, wake: Callable[[], None]) -> None:
         """Call `wake` when deliveries are planned."""
         self._app = app
-        self._wake = wake
         self._rules = app.schedule_rules
         self._routing = app.routing
         self._failing: set[str] = set()
-        self._unavailable = ErrorThrottle("schedule.failed", "schedule.recovered")
+        self._errors = ErrorThrottle("schedule.failed", "schedule.recovered")
+        self._schedule_job = AnnouncingJob(app.clock, self._errors, wake)
         self._foresight = app.foresight
-        self._blind = ErrorThrottle("foresight.failed", "foresight.recovered")
+        errors = ErrorThrottle("foresight.failed", "foresight.recovered")
+        self._foresight_job = AnnouncingJob(app.clock, errors, wake)
 
     async def start(self) -> None:
         """Delete what is recorded of calendars and schedules that are no longer configured. Raises StoreError."""
@@ -53,16 +55,8 @@ class Scheduling:
 
     async def announce_due(self) -> None:
         """Send the reports and announce the hand-overs that are due."""
-        try:
-            run = await run_schedules(self._app.store, self._rules, self._routing)
-        except StoreError as error:
-            self._unavailable.failed(error, self._app.clock.monotonic())
-            return
-        self._unavailable.recovered()
-        for event in run.events:
+        for event in await self._schedule_job.run(run_schedules(self._app.store, self._rules, self._routing)):
             log.info(str(event.type), name=event.about)
-        if run.deliveries:
-            self._wake()
 
     @property
     def reads_calendars(self) -> bool:
@@ -76,13 +70,7 @@ class Scheduling:
 
     async def judge_runs(self) -> None:
         """Report the expected runs that did not begin."""
-        try:
-            report = await self._foresight.run(self._app.store)
-        except StoreError as error:
-            self._blind.failed(error, self._app.clock.monotonic())
-            return
-        self._blind.recovered()
-        for event in report.events:
+        for event in await self._foresight_job.run(self._foresight.run(self._app.store)):
             if missing := event.expectation:
                 log.warning(
                     "task.missing",
@@ -91,17 +79,15 @@ class Scheduling:
                     instance=missing.instance_name or missing.instance_id,
                     overdue_at=missing.overdue_at.isoformat(),
                 )
-        if report.deliveries:
-            self._wake()
 
     async def read_calendars(self) -> None:
         """Read the calendars that are due, and log what came of it."""
         try:
             reports = await refresh_calendars(self._app.store, self._app.calendars)
         except StoreError as error:
-            self._unavailable.failed(error, self._app.clock.monotonic())
+            self._errors.failed(error, self._app.clock.monotonic())
             return
-        self._unavailable.recovered()
+        self._errors.recovered()
         for report in reports:
             if report.error:
                 self._failing.add(report.name)
