@@ -104,6 +104,9 @@ class Lookup(CalendarReads, RunReads, Protocol):
     def open_failures(self) -> Sequence[OpenFailure]:
         """Return the failures that are not resolved, the worst first, then the oldest."""
 
+    def count_unacknowledged(self) -> int:
+        """Count the open failures that nobody has acknowledged."""
+
     def failures_of(self, operation: str) -> Sequence[OpenFailure]:
         """Return the failures of an operation, resolved ones too, the oldest first."""
 
@@ -422,7 +425,7 @@ def audit_ledger(q: Lookup, now: datetime) -> Audit:
 
 def health_report(q: Lookup, expected: Expected) -> HealthReport:
     """Judge how everything is; see `notifier.core.health`."""
-    return judge(expected, q.health_facts())
+    return replace(judge(expected, q.health_facts()), unacknowledged=q.count_unacknowledged())
 
 
 _Pairs = Mapping[tuple[str, str], Delivery]

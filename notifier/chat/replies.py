@@ -608,6 +608,7 @@ def status(health: HealthReport, fmt: ReplyFormatter) -> ChatReply:
         title=health_formatter.title(),
         lines=[
             *(_finding_line(finding, health_formatter, fmt) for finding in red[:MAX_FINDINGS]),
+            *([f"– {open_} → {quoted(f'{fmt.command} open')}"] if (open_ := health_formatter.open_failures()) else ()),
             *(f"✓ {line}" for line in (*good_sources, *good_channels)),
             *(f"– {health_formatter.finding(finding)}" for finding in remarks),
         ][:MAX_STATUS_LINES],

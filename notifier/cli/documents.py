@@ -10,7 +10,7 @@ from notifier.core.delivery import Attempt, Delivery
 from notifier.core.expectations import Judged
 from notifier.core.failures import OpenFailure
 from notifier.core.foreseen import Expectation
-from notifier.core.health import ChannelStatus, HealthFinding, HealthReport, SourceStatus
+from notifier.core.health import LIST_OPEN, ChannelStatus, HealthFinding, HealthReport, SourceStatus
 from notifier.core.identity import DirectChannel
 from notifier.core.model import ChannelState, Event, SourceState, Task
 from notifier.core.mutes import Mute
@@ -391,6 +391,7 @@ def health(value: HealthReport) -> JsonDocument:
         "findings": [health_finding(finding) for finding in value.findings],
         "sources": [_source_health(source) for source in value.sources],
         "channels": [_channel_health(channel) for channel in value.channels],
+        "open_failures": {"unacknowledged": value.unacknowledged, "commands": [LIST_OPEN]},
     }
 
 

@@ -16,7 +16,7 @@ from notifier.cli.output import cell, paragraph, print_json, show
 from notifier.cli.views import View
 from notifier.config.outline import Outline
 from notifier.core.errors import StoreError
-from notifier.core.health import HealthFinding, HealthReport, unavailable
+from notifier.core.health import LIST_OPEN, HealthFinding, HealthReport, unavailable
 from notifier.wording.findings import HealthFormatter
 
 
@@ -30,9 +30,10 @@ def health(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     --json: {"ok", "at", "findings": [{kind, about, red, since, count, reason, commands}],
     "sources": [{name, ok, last_poll_at, failing_since, limit_seconds, error}],
     "channels": [{name, ok, parked_since, waiting_since, failing_since, open_until, paused_until, waiting, dead,
-    reason}]}. A kind is stable: database.unavailable, role.not_served, source.not_polled, source.not_whole,
-    source.polled_in_future, source.rows_refused, source.removed, channel.parked, channel.failing, channel.waiting,
-    channel.dead, channel.removed, chat.disconnected.
+    reason}], "open_failures": {unacknowledged, commands}}. Open failures are no problems. A kind is stable:
+    database.unavailable, role.not_served, source.not_polled, source.not_whole, source.polled_in_future,
+    source.rows_refused, source.removed, channel.parked, channel.failing, channel.waiting, channel.dead,
+    channel.removed, chat.disconnected, calendar.stale.
     """
     config = load_outline(ctx)
     found = _judge(ctx, config)
@@ -66,6 +67,7 @@ def health_report(view: View, found: HealthReport) -> RenderableType:
         _marked(view, words.title(), ok=found.ok),
         *(line for finding in found.findings if finding.red for line in _finding(view, finding, words)),
         *(paragraph(line, view.width, indent=2) for line in held),
+        *_open_failures(view, words),
         *(_marked(view, words.source(source), ok=True) for source in found.sources if source.ok),
         *(_marked(view, "; ".join([words.channel(one), *words.held(one)]), ok=True) for one in delivering),
         *(paragraph(remark, view.width, first="–", indent=2) for remark in remarks),
@@ -88,11 +90,21 @@ def _marked(view: View, text: str, *, ok: bool) -> Text:
     return paragraph(cell(text, style), view.width, first="✓" if ok else "✗", indent=2)
 
 
+def _open_failures(view: View, words: HealthFormatter) -> Iterable[Text]:
+    if text := words.open_failures():
+        yield paragraph(cell(text), view.width, first="–", indent=2)
+        yield _command(LIST_OPEN)
+
+
 def _finding(view: View, finding: HealthFinding, words: HealthFormatter) -> Iterable[Text]:
     yield _marked(view, words.finding(finding), ok=False)
     if finding.reason:
         yield paragraph(cell(view.localizer.reason(finding.reason)), view.width, indent=4)
     for command in finding.commands:
-        line = Text.assemble("    ", cell(command, "yellow"))
-        line.no_wrap, line.overflow = True, "ignore"
-        yield line
+        yield _command(command)
+
+
+def _command(command: str) -> Text:
+    line = Text.assemble("    ", cell(command, "yellow"))
+    line.no_wrap, line.overflow = True, "ignore"
+    return line

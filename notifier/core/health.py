@@ -82,6 +82,10 @@ FINDING_COMMANDS: Mapping[FindingKind, Sequence[str]] = {
 """Commands that help, in the order in which to try them."""
 
 
+LIST_OPEN = "notifier open"
+"""Command that lists open failures."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthFinding:
     """One thing that is not as it should be."""
@@ -151,6 +155,9 @@ class HealthReport:
     channels: tuple[ChannelStatus, ...] = ()
     findings: tuple[HealthFinding, ...] = field(default=())
     """Gravest first: what keeps everything from working, then sources, then channels, remarks last."""
+    unacknowledged: int | None = None
+    """Open failures that nobody has acknowledged: work for people, and no fault of the notifier. None where they were
+    not counted."""
 
     @property
     def ok(self) -> bool:

@@ -250,6 +250,11 @@ class Lookups:
         """Return the failures that are not resolved, the worst first, then the oldest."""
         return sorted((rows.failure_of(row.facts) for row in self._reader.query("open_failures")), key=order_of)
 
+    def count_unacknowledged(self) -> int:
+        """Count the open failures that nobody has acknowledged."""
+        (row,) = self._reader.query("unacknowledged_count")
+        return int(row.number)
+
     def failures_of(self, operation: str) -> Sequence[OpenFailure]:
         """Return the failures of an operation, resolved ones too, the oldest first."""
         return [rows.failure_of(row.facts) for row in self._reader.query("failures_of", operation=operation)]

@@ -238,6 +238,12 @@ WHERE tickets.operation = %(operation)s::VARCHAR ORDER BY tickets.channel, ticke
 SELECT failures.facts
 FROM failures
 WHERE failures.state = 'open' OR failures.state = 'acknowledged';
+-- name: unacknowledged_count
+-- takes:
+-- gives: number
+SELECT count(*) AS number
+FROM failures
+WHERE failures.state = 'open';
 -- name: failures_of
 -- takes: operation
 -- gives: facts

@@ -239,6 +239,12 @@ WHERE tickets.operation = :operation ORDER BY tickets.channel, tickets.generatio
 SELECT failures.facts
 FROM failures
 WHERE failures.state = 'open' OR failures.state = 'acknowledged';
+-- name: unacknowledged_count
+-- takes:
+-- gives: number
+SELECT count(*) AS number
+FROM failures
+WHERE failures.state = 'open';
 -- name: failures_of
 -- takes: operation
 -- gives: facts

@@ -374,6 +374,7 @@ _EVENTS: Mapping[str, Select[Any]] = {
     "open_failures": select(failures.c.facts).where(
         or_(*(failures.c.state == state.value for state in (FailureState.OPEN, FailureState.ACKNOWLEDGED)))
     ),
+    "unacknowledged_count": select(func.count().label("number")).where(failures.c.state == FailureState.OPEN.value),
     "failures_of": select(failures.c.facts)
     .where(failures.c.operation == bindparam("operation"))
     .order_by(failures.c.opened_at, failures.c.id),

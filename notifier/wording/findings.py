@@ -61,6 +61,11 @@ class HealthFormatter:
         waiting = found.kind in (FindingKind.CHANNEL_PARKED, FindingKind.CHANNEL_FAILING) and found.count
         return text + (self.localizer.text("finding.waiting", messages=messages) if waiting else "")
 
+    def open_failures(self) -> str:
+        """Return how many open failures nobody has acknowledged; the empty text where there are none."""
+        n = self.health.unacknowledged
+        return self.localizer.counted("health.unacknowledged", n) if n else ""
+
     def source(self, source: SourceStatus) -> str:
         """Return the state of a source that is polled."""
         age = self.localizer.age(source.last_poll_at, self.health.at)

@@ -36,7 +36,7 @@ from notifier.core.routing import Route, RoutedEvent, explain_routes
 from notifier.lookup import Audit, ChannelRecord, EventRecord, TaskExplanation
 from notifier.ports import CheckResult, Ledger, StoredTask
 from notifier.wording.localizer import Localizer
-from notifier.wording.phrases import phrases
+from notifier.wording.phrases import Language, phrases
 
 HOSTILE = (
     "[bold red]x[/bold red] [link=http://evil.example]y[/link] \x1b[31m\x1b]0;title\x07 \u202ereversed :boom: \r\nz"
@@ -409,6 +409,19 @@ def test_health_reports_that_all_is_well_and_each_state() -> None:
         "✓ source prod: polled 12 s ago",
         "✓ channel dba: delivers",
     ]
+
+
+@pytest.mark.parametrize(
+    ("language", "sentence"),
+    [("en", "– 2 open failures that nobody has acknowledged"), ("zh", "– 2 个故障尚无人认领")],
+)
+def test_health_names_open_failures_without_being_red(language: Language, sentence: str) -> None:
+    view = replace(WHOLE, localizer=Localizer(language=language, timezone=ZoneInfo("UTC")))
+    found = replace(health_of(), unacknowledged=2)
+    assert found.ok
+    assert unfolded(health_report(view, found)).splitlines()[1:3] == [sentence, "    notifier open"]
+    document = documents.health(found)
+    assert document["open_failures"] == {"unacknowledged": 2, "commands": ["notifier open"]}
 
 
 def test_health_begins_with_what_is_wrong_and_what_helps() -> None:

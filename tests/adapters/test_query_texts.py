@@ -64,6 +64,7 @@ def test_sqlite_finds_tasks_and_deliveries_by_index(sqlite_url: str) -> None:
         ("tasks", "job_id"): "ix_tasks_job_id",
         ("tasks", "status"): "ix_tasks_status_changed_at",
         ("deliveries", "state"): "ix_deliveries_state_seq",
+        ("unacknowledged_count", "state"): "ix_failures_state_changed_at",
         ("deliveries", "id"): "sqlite_autoindex_deliveries_1",
     }
     with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:

@@ -910,6 +910,9 @@ async def test_open_lists_what_is_not_over_and_resolve_closes_it(chat: ChatHarne
     narrowed = await chat.type("open gauss-users")
     assert [row.subject for row in narrowed.rows] == ["prod/0ther-1"]
     await chat.click("acknowledge", FAILURE.id)
+    status = await chat.type("status")
+    assert status.ok
+    assert lines(status)[0] == "– 1 open failure that nobody has acknowledged → /gaussdb open"
     taken = await chat.type("open")
     assert taken.title == "1 open, 1 acknowledged"
     assert [row.emoji for row in taken.rows] == ["🔴", "✅"]

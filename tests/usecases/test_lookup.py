@@ -104,6 +104,9 @@ class Nothing:
     def open_failures(self) -> Sequence[OpenFailure]:
         return ()
 
+    def count_unacknowledged(self) -> int:
+        raise NotImplementedError
+
     def failures_of(self, operation: str) -> Sequence[OpenFailure]:  # noqa: ARG002 - of any
         return ()
 
