@@ -8,12 +8,20 @@ LONGEST_SHIFT = timedelta(days=1)
 """No clock is set forward or back by more than this (Samoa left out a day in 2011), nor twice within it."""
 
 
+def is_zone(name: str) -> bool:
+    """Return whether there is a time zone of this name."""
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        return False
+    return True
+
+
 def zone_of(name: str) -> ZoneInfo:
     """Return a time zone. Raises ValueError, with an example, where there is none of that name."""
-    try:
-        return ZoneInfo(name)
-    except (ValueError, OSError, LookupError):
-        raise ValueError(f"there is no time zone {name!r}; write a name such as Asia/Shanghai or UTC") from None
+    if not is_zone(name):
+        raise ValueError(f"there is no time zone {name!r}; write a name such as Asia/Shanghai or UTC")
+    return ZoneInfo(name)
 
 
 def wall_time(at: datetime, zone: ZoneInfo) -> datetime:

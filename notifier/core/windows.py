@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from notifier.core.wall_time import instant_of, is_zone
+
 _DAY_NAMES = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _WEEK = frozenset(range(7))
 _DAY_WORDS: dict[str, frozenset[int]] = {
@@ -131,21 +133,7 @@ class Window:
 
 def _reached(day: date, minute: int, timezone: str) -> datetime:
     """Return the time in UTC at which the clocks first show a minute of a day, or a later one."""
-    zone = ZoneInfo(timezone)
-    shown = datetime.combine(day, time()) + minute * _MINUTE
-    found = shown.replace(tzinfo=zone).astimezone(UTC)
-    if _shown(found, zone) == shown:
-        return found
-    # The clocks skip it. They are moved between the two times that it would be before and after.
-    before, after = shown.replace(tzinfo=zone, fold=1).astimezone(UTC), found
-    while after - before > timedelta(seconds=1):
-        middle = before + (after - before) // 2
-        before, after = (before, middle) if _shown(middle, zone) >= shown else (middle, after)
-    return after.replace(microsecond=0)
-
-
-def _shown(at: datetime, zone: ZoneInfo) -> datetime:
-    return at.astimezone(zone).replace(tzinfo=None)
+    return instant_of(datetime.combine(day, time()) + minute * _MINUTE, ZoneInfo(timezone))
 
 
 # ---- reading ----
@@ -194,20 +182,12 @@ def _kind_of(word: str) -> str:
     unknown = [day for day in re.split("[,-]", word.lower()) if day not in _DAY_WORDS]
     if not unknown:
         return "days"
-    if _is_zone(word):
+    if is_zone(word):
         return "zone"
     near = difflib.get_close_matches(unknown[0], _DAY_WORDS, n=1)
     if near and "/" not in word:
         raise ValueError(f"no day is called {unknown[0]!r}, did you mean {near[0]!r}?")
     raise ValueError(f"{word!r} is no day and no time zone; write for example {_EXAMPLE}")
-
-
-def _is_zone(name: str) -> bool:
-    try:
-        ZoneInfo(name)
-    except (OSError, LookupError, ValueError):
-        return False
-    return True
 
 
 def _days(text: str) -> tuple[frozenset[int], bool]:
