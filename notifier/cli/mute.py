@@ -17,8 +17,8 @@ from notifier.cli.configured import load_config
 from notifier.cli.output import cell, print_json, show
 from notifier.cli.stores import read_whole_store, write_store
 from notifier.cli.views import View
+from notifier.config.advice import misnamed
 from notifier.config.config import Config
-from notifier.config.problems import unknown_name
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.mute_words import MuteWords, parse_written_time, read_mute_words
 from notifier.core.mutes import MAX_MUTE_REASON, Mute, MuteScope, WrongMute, unnamed
@@ -119,12 +119,8 @@ def mute(
 
 def _refuse_unknown_names(config: Config, scope: MuteScope) -> None:
     """Raise ConfigurationError for a source, an environment or a label that is not configured."""
-    data = {
-        "sources": [one.model_dump(include={"name", "environment", "labels"}) for one in config.sources],
-        "channels": [{"name": one.name} for one in config.channels],
-    }
     for matcher in scope.match:
-        if problem := unknown_name(data, matcher):
+        if problem := misnamed(config, matcher):
             raise ConfigurationError(problem.removesuffix("."))
 
 

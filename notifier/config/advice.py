@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from notifier.channels.templates import DIGEST, named_key, template_key
 from notifier.config.config import Config
+from notifier.config.problems import unknown_name
 from notifier.config.reach import (
     MAX_NAMED_SOURCES,
     FailureReach,
@@ -24,7 +25,7 @@ from notifier.core.durations import format_duration
 from notifier.core.events import EventType
 from notifier.core.fields import OPERATION_KINDS
 from notifier.core.matcher_logic import exclusion, includes
-from notifier.core.matchers import Matcher, fits, is_glob
+from notifier.core.matchers import Matcher, fits, is_glob, parse_matcher
 from notifier.core.rota import rota_named
 from notifier.settings.words import closest_match
 from notifier.sources.base import SourceSettings
@@ -47,6 +48,7 @@ def warnings(config: Config, at: datetime) -> Iterable[str]:
             )
     yield from _unacknowledged(config, scopes)
     yield from _foreseen_for_nobody(config, scopes)
+    yield from _misnamed_in_foresight(config)
     yield from _unreachable_routes(config)
     yield from _windows_that_never_open(config, at)
     yield from _unknown_causes(config)
@@ -295,23 +297,55 @@ def suspicious_values(config: Config) -> Iterable[str]:
                 f"The project_id of {source.name} is {source.project_id!r}; a project id usually is 32 hexadecimal"
                 " digits. The console shows it under My Credentials."
             )
-    for route in config.routes:
-        for matcher in route.match:
-            if meant := _mistyped_operation(matcher):
-                yield f"{matcher} of route {route.name}: did you mean {meant}?"
+    for place, matcher in _written_matchers(config):
+        if meant := _mistyped_operation(matcher):
+            yield f"{matcher} of {place}: did you mean {meant}?"
+
+
+def _written_matchers(config: Config) -> Iterable[tuple[str, Matcher]]:
+    """Yield all matchers of the configuration, each with where it stands."""
+    named = (("route", config.routes), ("the mute", config.mutes), ("the report", config.reports))
+    for kind, entries in named:
+        for entry in entries:
+            yield from ((f"{kind} {entry.name}", one) for one in entry.match)
+    yield from _foresight_matchers(config)
+
+
+def _foresight_matchers(config: Config) -> Iterable[tuple[str, Matcher]]:
+    overdue, missing = config.foresight.overdue, config.foresight.missing
+    yield from (("expect", one) for runs in config.expect for one in runs.match)
+    yield from (("foresight.overdue.limits", parse_matcher(text)) for text in overdue.limits)
+    yield from (("foresight.overdue.ignore", one) for one in overdue.ignore)
+    yield from (("foresight.missing.ignore", one) for one in missing.ignore)
+
+
+def misnamed(config: Config, matcher: Matcher) -> str | None:
+    """Return what a matcher names that the configuration does not have, so that it fits nothing."""
+    data = {
+        "sources": [one.model_dump(include={"name", "environment", "labels"}) for one in config.sources],
+        "channels": [{"name": one.name} for one in config.channels],
+    }
+    return unknown_name(data, matcher)
+
+
+def _misnamed_in_foresight(config: Config) -> Iterable[str]:
+    """Return warnings about matchers of judgements that fit nothing. In routes, mutes and reports these are errors."""
+    for place, matcher in _foresight_matchers(config):
+        if problem := misnamed(config, matcher):
+            yield f"{matcher} of {place} fits nothing: {problem}"
 
 
 def _unknown_causes(config: Config) -> Iterable[str]:
     """Return warnings about matchers for causes that the catalogue does not have."""
-    matchers = [(route, one) for route in config.routes for one in route.match if one.field == "cause"]
+    matchers = [(place, one) for place, one in _written_matchers(config) if one.field == "cause"]
     known = [cause.id for cause in config.cause_catalogue.causes] if matchers else []
-    for route, matcher in matchers:
+    for place, matcher in matchers:
         for value in matcher.members if matcher.op not in ("=~", "!~") else ():
             one = Matcher(field="cause", op="=", value=value)
             if value and not any(fits(one, {"cause": id_}) for id_ in known):
                 guess = closest_match(value, known)
                 hint = f"Did you mean {guess}?" if guess else "A failed task shows its id in notifier explain --json."
-                yield f"{matcher} of route {route.name}: no cause is called {value!r}. {hint}"
+                yield f"{matcher} of {place}: no cause is called {value!r}. {hint}"
 
 
 def _mistyped_operation(matcher: Matcher) -> str | None:

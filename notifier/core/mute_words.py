@@ -94,7 +94,7 @@ class MuteWords:
         until = _resolved(self.end, since or now, zone)
         if until <= (since or now):
             raise WrongMute("past", "it would end before it begins")
-        return MuteTimes(length=until - (since or now), since=since)
+        return MuteTimes(length=until - (since or now), since=since, until=until)
 
 
 def _resolved(written: WrittenTime, after: datetime, zone: ZoneInfo) -> datetime:

@@ -263,6 +263,8 @@ class MuteTimes:
     length: timedelta
     since: datetime | None = None
     """Beginning of the only window; None for now."""
+    until: datetime | None = None
+    """End of the only window where a person named it; else `length` decides."""
     cron: Cron | None = None
     last: datetime | None = None
     """See `Mute.last`."""
@@ -300,11 +302,12 @@ class MuteTimes:
 
     def _only_window(self, now: datetime) -> MuteSpan:
         since = self.since or now
-        if since + self.length <= now:
+        until = self.until or since + self.length
+        if until <= now:
             raise WrongMute("past", "it would have ended already")
         if since - now > MAX_MUTE_AHEAD:
             raise WrongMute("ahead", "it would begin more than a year from now")
-        return MuteSpan(since, since + self.length)
+        return MuteSpan(since, until)
 
 
 def _refuse_overlaps(cron: Cron, length: timedelta, now: datetime) -> None:

@@ -121,7 +121,8 @@ def test_a_skipped_time_is_when_the_clock_has_moved_on() -> None:
 def test_times_follow_from_the_words() -> None:
     words = read_mute_words(["x", "sat", "22:00", "until", "02:00"])
     since = local("2026-12-05 22:00")
-    assert words.times(NOW, SHANGHAI) == MuteTimes(length=HOURS[4], since=since)
+    until = since + HOURS[4]
+    assert words.times(NOW, SHANGHAI) == MuteTimes(length=HOURS[4], since=since, until=until)
     assert read_mute_words(["x", "2h"]).times(NOW, SHANGHAI) == MuteTimes(length=HOURS[2])
     recurring = read_mute_words(["x", "every", "sat", "22:00", "4h", "until", "2027-01-01"]).times(NOW, SHANGHAI)
     assert (recurring.schedule, recurring.timezone) == ("0 22 * * 6", "Asia/Shanghai")
@@ -165,3 +166,10 @@ def test_what_is_no_matcher_is_refused_with_the_reason() -> None:
     with pytest.raises(WrongMute, match="unknown field 'sauce'") as caught:
         MuteScope.parse(["sauce=staging"])
     assert caught.value.key == "matcher"
+
+
+def test_an_end_that_a_person_named_is_exact_whenever_the_mute_is_made() -> None:
+    read_at = datetime(2026, 12, 1, 3, 0, 0, 250_000, UTC)
+    times = read_mute_words(["prod-*", "until", "18:00"]).times(read_at, ZoneInfo("UTC"))
+    window = times.first_window(read_at + timedelta(seconds=2))
+    assert window.until == datetime(2026, 12, 1, 18, tzinfo=UTC)

@@ -321,3 +321,30 @@ def test_judgements_that_no_route_takes_are_told(section: dict[str, Any], about:
         found = [line for line in warnings(config(route, **section), AT) if "nobody is told" in line]
         assert len(found) == len(expected)
         assert all(line.startswith(start) for line, start in zip(found, expected, strict=True))
+
+
+def test_mistakes_in_matchers_of_judgements_mutes_and_reports_are_told() -> None:
+    route = {"name": "a", "match": ["type=task.*"], "channels": ["dba"]}
+    found = config(
+        route,
+        mutes=[{"name": "m", "match": ["operation=restroe"], "cron": "0 1 * * 0", "length": "1h"}],
+        foresight={
+            "overdue": {
+                "enabled": True,
+                "limits": {"operation=restroe": "4h"},
+                "ignore": ["environment=nowhere", "source=*", "cause=quota-*"],
+            },
+            "missing": {"ignore": ["cause=nonsense"]},
+        },
+        expect=[{"operation": "backup", "match": ["label.teem=pay"], "every": "26h"}],
+    )
+    told = [line for line in warnings(found, AT) if "No route leads" not in line]
+    for start in (
+        "operation=restroe of the mute m: did you mean restore?",
+        "operation=restroe of foresight.overdue.limits: did you mean restore?",
+        "environment=nowhere of foresight.overdue.ignore fits nothing: no source has the environment 'nowhere'.",
+        "label.teem=pay of expect fits nothing: no source has the label 'teem'.",
+        "cause=nonsense of foresight.missing.ignore: no cause is called 'nonsense'.",
+    ):
+        assert [line for line in told if line.startswith(start)], (start, told)
+    assert not [line for line in told if line.startswith(("source=*", "cause=quota"))]
