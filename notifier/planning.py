@@ -308,9 +308,7 @@ def plan_new(
 
 
 def routing_at(tx: PlanTx, routing: RoutingConfig, now: datetime) -> RoutingConfig:
-    """Return the routes as they are at a time. The calendars that their windows name are read."""
-    if routing.timeless:
-        return routing
+    """Return the routes as they are at a time. The calendars that windows name are read, of escalations too."""
     if names := routing.calendars:
         found = tx.calendars.read(names)
         routing = routing.with_holidays({name: days_of(calendar.entries) for name, calendar in found.items()})

@@ -134,9 +134,14 @@ def _taken_before(scope: RouteScope, earlier: Sequence[RouteScope], sources: Seq
 def _windows_that_never_open(config: Config, at: datetime) -> Iterable[str]:
     """Return warnings about windows that will not open any more. A calendar that is read later may open one."""
     read_later = {calendar.name for calendar in config.calendars if calendar.origin}
-    for route in config.routes:
-        if route.active and route.calendar not in read_later and route.active.next_opening(at) is None:
-            yield f"The window of route {route.name} never opens: no holiday is to come. Give it days, or other hours."
+    windows = [(f"route {route.name}", route.active) for route in config.routes]
+    for escalation in config.escalations_by_name.values():
+        windows.append((f"escalation {escalation.name}", escalation.active))
+        steps = enumerate(escalation.steps, start=1)
+        windows += [(f"step {number} of escalation {escalation.name}", step.active) for number, step in steps]
+    for name, window in windows:
+        if window and window.calendar not in read_later and window.next_opening(at) is None:
+            yield f"The window of {name} never opens: no holiday is to come. Give it days, or other hours."
 
 
 def _unused_templates(config: Config, scopes: Sequence[RouteScope]) -> Iterable[str]:

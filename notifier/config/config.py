@@ -21,7 +21,7 @@ from notifier.config.links import ConsoleUrl, RunbookUrl, default_console_url
 from notifier.config.mutes import MuteSettings
 from notifier.config.network import NetworkSettings
 from notifier.config.reports import ReportSettings
-from notifier.config.routes import RouteEntry
+from notifier.config.routes import RouteEntry, unknown_calendar
 from notifier.config.sections import AlertSettings, DeliverySettings, LogSettings, QuietSettings, RetentionSettings
 from notifier.config.store import StoreSettings
 from notifier.config.timezones import Timezone
@@ -212,6 +212,19 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
+    def _every_escalation_has_its_calendars(self) -> Self:
+        known = {calendar.name for calendar in self.calendars}
+        found = [
+            error_detail(("escalations", number, *place), unknown_calendar(name, self.calendars))
+            for number, escalation in enumerate(self.escalations)
+            for place, name in escalation.named_calendars
+            if name not in known
+        ]
+        if found:
+            raise ValidationError.from_exception_data("settings", found, hide_input=True)
+        return self
+
+    @model_validator(mode="after")
     def _every_ticket_has_a_channel(self) -> Self:
         keeping = {channel.name for channel in self.channels if channel.keeps_tickets}
         known = {channel.name for channel in self.channels}
@@ -262,7 +275,7 @@ class Config(Settings):
     @cached_property
     def escalations_by_name(self) -> Mapping[str, Escalation]:
         """The escalations as values of the core."""
-        return {one.name: one.escalation(self.timezone) for one in self.escalations}
+        return {one.name: one.escalation(self.timezone, self.calendars) for one in self.escalations}
 
     @cached_property
     def configured_mutes(self) -> tuple[ConfiguredMute, ...]:

@@ -289,7 +289,7 @@ class _Week:
         self._usual = self._hours(usual, self._start, self._end)
         self._holiday: Sequence[_Hours] = ()
         self._same_day: Sequence[_Hours] = ()
-        if any(route.active and (route.active.holidays or route.calendar) for route in routes):
+        if any(route.active and (route.active.holidays or route.active.calendar) for route in routes):
             day = monday + 2 * _DAY
             begins, ends = self._midnight(day), self._midnight(day + _DAY)
             self._holiday = self._hours([_with_holidays(route, [day]) for route in routes], begins, ends)
@@ -360,7 +360,7 @@ class _Week:
 def _with_holidays(route: Route, days: Collection[date]) -> Route:
     if route.active is None:
         return route
-    observes = bool(route.active.holidays or route.calendar)
+    observes = bool(route.active.holidays or route.active.calendar)
     return replace(route, active=replace(route.active, holidays=frozenset(days if observes else ()), text=""))
 
 

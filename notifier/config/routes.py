@@ -1,7 +1,7 @@
 """The section `routes`: which events go to which channels."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, timedelta
 from typing import Annotated, Any, Self
@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from notifier.channels.ticket_settings import FieldValues, Word, Words
+from notifier.config.calendars import CalendarSettings
 from notifier.config.matchers import MatcherText
 from notifier.core.calendars import days_of
 from notifier.core.durations import DURATION_PATTERN
@@ -25,7 +26,7 @@ from notifier.core.matchers import check_field
 from notifier.core.routing import MAX_MENTIONS, Otherwise, Route
 from notifier.core.severity import Severity
 from notifier.core.tickets import TicketFields
-from notifier.core.windows import parse_window
+from notifier.core.windows import Window, parse_window
 from notifier.settings.base import Settings
 from notifier.settings.explain import setting_error
 from notifier.settings.types import Duration, MentionText, Name
@@ -127,6 +128,29 @@ HolidaysSetting = Annotated[
 ]
 
 
+WITHOUT_ACTIVE = "has no effect without active. Give the hours, for example active: weekdays 09:00-18:00."
+"""Why `holidays` or `otherwise` is wrong where there is no window."""
+
+
+def read_window(
+    active: tuple[str, ...],
+    holidays: str | tuple[date, ...] | None,
+    timezone: str,
+    calendars: Iterable[CalendarSettings],
+) -> Window:
+    """Return the window of `active` and `holidays`. Days of a calendar that is read later are not in it yet."""
+    if not isinstance(holidays, str):
+        return parse_window(active, timezone, holidays or ())
+    days = (days_of(calendar.dates) for calendar in calendars if calendar.name == holidays)
+    return parse_window(active, timezone, next(days, ()), holidays)
+
+
+def unknown_calendar(name: str, calendars: Iterable[CalendarSettings]) -> str:
+    """Return that no calendar has a name, and which there are."""
+    hint = did_you_mean(name, [calendar.name for calendar in calendars], otherwise="Calendars")
+    return f"no calendar is called {name!r}. {hint}"
+
+
 class RouteTicketSettings(Settings):
     """What a route wants of the tickets that it opens, instead of what the channel has configured."""
 
@@ -212,8 +236,7 @@ class RouteSettings(Settings):
             raise setting_error("otherwise", f"is missing. Outside the hours of active, {_OTHERWISE}.")
         for name in ("otherwise", "holidays"):
             if self.active is None and getattr(self, name) is not None:
-                what = "has no effect without active. Give the hours, for example active: weekdays 09:00-18:00."
-                raise setting_error(name, what)
+                raise setting_error(name, WITHOUT_ACTIVE)
         return self
 
 
@@ -231,18 +254,11 @@ def _window_of(found: RouteSettings, config: Mapping[str, Any]) -> dict[str, Any
     """Return the window of a route. `config` has the sections of the configuration that come before the routes."""
     if found.active is None:
         return {"otherwise": Otherwise.HOLD}
-    days: Collection[date] = ()
-    name = None
-    if isinstance(found.holidays, str):
-        known = {calendar.name: calendar for calendar in config.get("calendars", ())}
-        if "calendars" in config and found.holidays not in known:
-            hint = did_you_mean(found.holidays, known, otherwise="Calendars")
-            raise setting_error("holidays", f"no calendar is called {found.holidays!r}. {hint}")
-        name = found.holidays
-        days = days_of(known[name].dates) if name in known else ()
-    elif found.holidays:
-        days = found.holidays
-    return {"active": parse_window(found.active, config.get("timezone", "UTC"), days), "calendar": name}
+    calendars: Sequence[CalendarSettings] = config.get("calendars", ())
+    named = found.holidays if isinstance(found.holidays, str) else None
+    if named and "calendars" in config and named not in {calendar.name for calendar in calendars}:
+        raise setting_error("holidays", unknown_calendar(named, calendars))
+    return {"active": read_window(found.active, found.holidays, config.get("timezone", "UTC"), calendars)}
 
 
 RouteEntry = Annotated[Route, PlainValidator(_route), PlainSerializer(asdict), WithJsonSchema({})]

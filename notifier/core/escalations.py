@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 
 from notifier.core.severity import Severity
 from notifier.core.windows import Window
@@ -40,6 +41,17 @@ class Escalation:
     """As of a step, for those without a window of their own; None always."""
     repeat: timedelta | None = None
     """Wait after which the last step is taken again, and again; None never."""
+
+    @property
+    def calendars(self) -> frozenset[str]:
+        """Names of the calendars that its windows name."""
+        windows = (self.active, *(step.active for step in self.steps))
+        return frozenset(window.calendar for window in windows if window and window.calendar)
+
+    def with_holidays(self, days: Mapping[str, Collection[date]]) -> Escalation:
+        """Return the same with the days of calendars, by name, as holidays of the windows that name them."""
+        steps = tuple(replace(step, active=step.active and step.active.with_holidays(days)) for step in self.steps)
+        return replace(self, active=self.active and self.active.with_holidays(days), steps=steps)
 
     def step(self, position: int) -> EscalationStep:
         """Return the step at a position, from 0; repeats have those after the last."""

@@ -56,8 +56,6 @@ class Route:
     """When it leads to its channels; None for always. It takes events at any time, and its `stop` always applies."""
     otherwise: Otherwise | tuple[str, ...] = Otherwise.HOLD
     """While its window is closed: the channels that it leads to then, or what becomes of the events on its own."""
-    calendar: str | None = None
-    """Name of the calendar whose days are holidays of the window, besides the dates that the window has."""
     is_open: bool | None = None
     """Whether the window was open at the time that `at` was asked about. None before."""
 
@@ -206,6 +204,8 @@ class RoutingConfig:
     """Configured channels by the name that a direct channel to the same place would have."""
     escalations: Mapping[str, Escalation] = field(default_factory=dict)
     """By name."""
+    holidays_known: bool = False
+    """Whether the windows have the days of the calendars that they name; see `with_holidays`."""
 
     def policy_of(self, channel: str) -> ChannelPolicy:
         """Return the policy of a channel: its own, or the usual one."""
@@ -219,7 +219,8 @@ class RoutingConfig:
 
     def with_holidays(self, days: Mapping[str, Collection[date]]) -> Self:
         """Return the same with the days of calendars, by name, as holidays of the windows that name them."""
-        return replace(self, routes=with_holidays(self.routes, days))
+        escalations = {name: one.with_holidays(days) for name, one in self.escalations.items()}
+        return replace(self, routes=with_holidays(self.routes, days), escalations=escalations, holidays_known=True)
 
     @property
     def timeless(self) -> bool:
@@ -228,8 +229,10 @@ class RoutingConfig:
 
     @property
     def calendars(self) -> frozenset[str]:
-        """Names of the calendars that windows of routes depend on."""
-        return calendars_of(self.routes)
+        """Names of the calendars that have to be read, because windows of routes or escalations name them."""
+        if self.holidays_known:
+            return frozenset()
+        return calendars_of(self.routes).union(*(one.calendars for one in self.escalations.values()))
 
     @property
     def ticket_channels(self) -> Sequence[str]:
@@ -252,19 +255,12 @@ class RoutingConfig:
 
 def with_holidays(routes: Iterable[Route], days: Mapping[str, Collection[date]]) -> tuple[Route, ...]:
     """Return routes with the days of calendars, by name, as holidays of the windows that name them."""
-    return tuple(_with_holidays(route, days) for route in routes)
+    return tuple(replace(route, active=route.active and route.active.with_holidays(days)) for route in routes)
 
 
 def calendars_of(routes: Iterable[Route]) -> frozenset[str]:
     """Return the names of the calendars that windows of routes depend on."""
-    return frozenset(route.calendar for route in routes if route.calendar)
-
-
-def _with_holidays(route: Route, days: Mapping[str, Collection[date]]) -> Route:
-    found = days.get(route.calendar or "")
-    if not found or route.active is None:
-        return route
-    return replace(route, active=replace(route.active, holidays=route.active.holidays.union(found)))
+    return frozenset(route.active.calendar for route in routes if route.active and route.active.calendar)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

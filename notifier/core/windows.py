@@ -5,11 +5,13 @@ day. So an hour that the clocks skip opens the window when they skip it, an hour
 windows that adjoin leave no time between them.
 """
 
+from __future__ import annotations
+
 import difflib
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -60,11 +62,18 @@ class Window:
     parts: tuple[WindowPart, ...]
     holidays: frozenset[date] = frozenset()
     """Dates on which only the parts for holidays are open, each from 00:00 to 24:00 in the time zone of the part."""
+    calendar: str | None = None
+    """Name of the calendar whose days are holidays besides; see `with_holidays`."""
     text: str = ""
     """As it was written, for people to read."""
 
     def __str__(self) -> str:
         return self.text
+
+    def with_holidays(self, days: Mapping[str, Collection[date]]) -> Window:
+        """Return the same with the days of its calendar, of those given by name, as holidays."""
+        found = days.get(self.calendar or "")
+        return replace(self, holidays=self.holidays.union(found)) if found else self
 
     def is_open(self, at: datetime) -> bool:
         """Return whether it is active at this time, which has a time zone."""
@@ -139,17 +148,25 @@ def _reached(day: date, minute: int, timezone: str) -> datetime:
 # ---- reading ----
 
 
-def parse_window(text: str | Iterable[str], timezone: str = "UTC", holidays: Collection[date] = ()) -> Window:
+def parse_window(
+    text: str | Iterable[str],
+    timezone: str = "UTC",
+    holidays: Collection[date] = (),
+    calendar: str | None = None,
+) -> Window:
     """Read `DAYS HOURS ZONE`, each of which may be left out; several with `;` between them, or as several texts.
 
     DAYS are `daily`, `weekdays`, `weekend`, `holidays`, `mon-fri` or `sat,sun`; HOURS are `09:00-18:00`, or several
     with commas; 22:00-06:00 ends on the next day. Without hours they are whole days, without a zone those of
-    `timezone`. On the dates of `holidays` only the parts for holidays are open. Raises ValueError with what would be
-    right.
+    `timezone`. On the dates of `holidays` only the parts for holidays are open; `calendar` names a calendar whose days
+    are holidays too. Raises ValueError with what would be right.
     """
     texts = [part.strip() for one in ([text] if isinstance(text, str) else text) for part in one.split(";")]
     return Window(
-        parts=tuple(_part(one, timezone) for one in texts), holidays=frozenset(holidays), text="; ".join(texts)
+        parts=tuple(_part(one, timezone) for one in texts),
+        holidays=frozenset(holidays),
+        calendar=calendar,
+        text="; ".join(texts),
     )
 
 

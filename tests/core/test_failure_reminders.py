@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -263,6 +263,17 @@ def test_steps_wait_for_their_window_and_count_its_hours_alone() -> None:
     run = Run(escalating(*steps))
     run.until(T0 + DAY)
     assert run.times == [45 * MINUTE, HOUR], "the wait begins at nine"
+
+
+def test_steps_wait_over_a_holiday_of_23_hours() -> None:
+    """On that day the clocks of Berlin change."""
+    saturday = datetime(2026, 3, 28, 17, 50, tzinfo=ZoneInfo("Europe/Berlin"))
+    work = parse_window("daily 09:00-18:00 Europe/Berlin", calendar="office")
+    routing = escalating(active=work).with_holidays({"office": [date(2026, 3, 29)]})
+    run = Run(routing, now=saturday)
+    run.until(saturday + 3 * DAY)
+    first, _ = run.sent[0]
+    assert first == datetime(2026, 3, 30, 9, 5, tzinfo=ZoneInfo("Europe/Berlin"))
 
 
 def test_a_step_whose_window_never_opens_is_never_taken() -> None:

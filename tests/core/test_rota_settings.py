@@ -72,6 +72,9 @@ def test_an_address_is_a_secret(tmp_path: Path) -> None:
     assert len({first.origin, second.origin, ""}) == 3
 
 
+OFFICE_HOURS = "escalations: [{name: e, active: weekdays, holidays: ofice, steps: [{after: 1h, channels: [hook]}]}]"
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -111,6 +114,18 @@ def test_an_address_is_a_secret(tmp_path: Path) -> None:
         (
             "escalations: [{name: e, steps: [{after: 30m, channels: [hook], mention: ['@rota:dbs']}]}]\n" + WEEKLY,
             "escalations[0].steps[0].mention[0]: no rota is called 'dbs'. Did you mean dba?",
+        ),
+        (
+            "calendars: [{name: office, dates: [2027-01-01]}]\n" + OFFICE_HOURS,
+            "escalations[0].holidays: no calendar is called 'ofice'. Did you mean office?",
+        ),
+        (
+            "escalations: [{name: e, steps: [{after: 1h, channels: [hook], active: daily, holidays: office}]}]",
+            "escalations[0].steps[0].holidays: no calendar is called 'office'.",
+        ),
+        (
+            "escalations: [{name: e, steps: [{after: 1h, channels: [hook], holidays: [2027-01-01]}]}]",
+            "escalations[0].steps[0].holidays: has no effect without active",
         ),
         (
             "routes: [{name: r, channels: [ops], mention: ['@rota:dba']}]\n" + WEEKLY,

@@ -213,11 +213,14 @@ def test_a_configuration_without_windows_stays_as_it_is() -> None:
 
 
 def test_the_days_of_a_calendar_are_holidays_of_the_windows_that_name_it() -> None:
-    config = RoutingConfig(routes=[route("work", "dba", calendar="office"), route("other", "dba")])
+    config = RoutingConfig(
+        routes=[route("work", "dba", active=replace(WORK, calendar="office")), route("other", "dba")]
+    )
     assert config.calendars == {"office"}
     known = config.with_holidays({"office": [DAY.date()], "another": [WEEKEND.date()]})
     assert [one.at(DAY).is_open for one in known.routes] == [False, True]
     assert [one.at(HOLIDAY).is_open for one in known.routes] == [False, False]
+    assert known.calendars == frozenset(), "they are read once"
 
 
 def test_the_explanation_has_the_windows_of_the_time_of_the_event() -> None:

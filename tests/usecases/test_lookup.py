@@ -214,7 +214,7 @@ def test_an_explanation_knows_the_holidays_of_the_time_of_the_event(calendar: st
     event = routed_event(stored.task, EventType.TASK_FAILED, ("dba",))
     at = datetime.combine(START.date(), START.time(), UTC)
     event = replace(event, event=replace(event.event, observed_at=at))
-    route = replace(FAILURES, active=parse_window("daily"), calendar=calendar)
+    route = replace(FAILURES, active=parse_window("daily", calendar=calendar))
     (account,) = lookup.explain_task(Lists(all_events=(event,)), stored, (route,), ("dba",)).events
     assert [verdict.route.is_open for verdict in account.verdicts] == [is_open]
 

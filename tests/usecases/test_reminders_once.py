@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stage import Stage
 
+from notifier.core.calendars import CalendarEntry
 from notifier.core.escalations import Escalation, EscalationStep
 from notifier.core.failures import HistoryKind, OpenFailure, due_after
 from notifier.core.matchers import parse_matcher
@@ -52,13 +54,13 @@ ROUTING = RoutingConfig(
 POLLING = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60), quiet_baseline=False)
 
 
-async def fail(store: SqlStore, clock: FakeClock) -> None:
+async def fail(store: SqlStore, clock: FakeClock, routing: RoutingConfig = ROUTING) -> None:
     """Let a task fail in front of a service."""
     source = FakeSource(clock)
-    await poll_once(source, store, owner="me", rules=POLLING, routing=ROUTING, force=True)
+    await poll_once(source, store, owner="me", rules=POLLING, routing=routing, force=True)
     clock.advance(timedelta(seconds=30))
     source.tasks = [make_task("job-1", ended_at=clock.now())]
-    await poll_once(source, store, owner="me", rules=POLLING, routing=ROUTING, force=True)
+    await poll_once(source, store, owner="me", rules=POLLING, routing=routing, force=True)
 
 
 def numbers(events: Sequence[Event]) -> dict[str, list[int]]:
@@ -92,6 +94,33 @@ async def test_two_replicas_send_each_once(postgres_url: str, clock: FakeClock) 
         assert len(found["task.escalated"]) >= 4
         ledger = await one.read(lambda q: q.ledger())
         assert ledger.unaccounted == ()
+
+
+@pytest.mark.parametrize("holiday", [False, True])
+async def test_a_step_waits_over_the_days_of_a_recorded_calendar(
+    store: SqlStore, clock: FakeClock, *, holiday: bool
+) -> None:
+    """No route has a window: the calendar is read for the escalation alone."""
+    window = parse_window("daily", calendar="office")
+    routing = replace(ROUTING, escalations={"night": Escalation(name="night", steps=STEPS, active=window)})
+    day = clock.now().date() - timedelta(days=0 if holiday else 9)
+
+    def record_office(tx: Transaction) -> None:
+        tx.calendars.claim_due({"office": "1"}, tx.now(), tx.now())
+        tx.calendars.save_copy("office", "1", [CalendarEntry(first_day=day, last_day=day)], tx.now(), tx.now())
+
+    await store.transact(record_office)
+    began = clock.now()
+    await fail(store, clock, routing)
+    ((due_at,),) = [
+        [clock.due_at for clock in one.clocks if clock.name == "night"]
+        for one in await store.read(lambda q: q.open_failures())
+    ]
+    midnight = began.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    assert due_at == (midnight if holiday else clock.now()) + timedelta(minutes=45)
+    clock.advance(timedelta(hours=1))
+    sent = await remind(store, routing=routing)
+    assert ("task.escalated" in {event.type for event in sent.events}) is not holiday
 
 
 class _Died(Exception):

@@ -105,7 +105,7 @@ async def test_the_holidays_of_a_recorded_calendar_close_a_window(
     store: SqlStore, clock: FakeClock, calendar: str | None
 ) -> None:
     await store.transact(lambda tx: record_office(tx, T0.date()))
-    config = routing(work(("oncall",), calendar=calendar))
+    config = routing(work(("oncall",), active=replace(WORK, calendar=calendar)))
     (delivery,) = await failure_at(store, clock, T0 + timedelta(minutes=5), config)
     assert delivery.channel == ("oncall" if calendar == "office" else "dba")
     assert await routed(store) == [(delivery.channel,)]
