@@ -13,7 +13,7 @@ from notifier.core.causes import CauseCatalogue
 from notifier.core.delivery import Attempt, Delivery
 from notifier.core.events import EventType
 from notifier.core.expectations import SEEN_WITHIN, Judged, MissingRules, SeenRun, expected_runs
-from notifier.core.failures import OpenFailure, episodes_of
+from notifier.core.failures import MIN_ID_PREFIX, OpenFailure, episodes_of
 from notifier.core.health import HealthReport, judge
 from notifier.core.health_facts import ConfiguredSource, Expected, HealthFacts
 from notifier.core.matchers import Matcher
@@ -320,6 +320,18 @@ def find_task(q: Lookup, wanted: str, *, source: str | None = None) -> TaskAnswe
     exact = tuple(stored for stored in found if stored.task.job_id == wanted)
     fitting = exact or found
     return TaskAnswer(task=fitting[0]) if len(fitting) == 1 else TaskAnswer(candidates=fitting)
+
+
+def missing_run(q: Lookup, wanted: str, source: str | None = None) -> Event | None:
+    """Return the event about a missing run that is not over and whose id begins so; None without exactly one.
+
+    A job id that begins so comes first.
+    """
+    if len(wanted) < MIN_ID_PREFIX or q.tasks(TaskFilter(job_id=wanted, source=source, limit=1)):
+        return None
+    missing = [one.latest for one in q.open_failures() if one.latest.expectation]
+    found = [event for event in missing if event.id.startswith(wanted) and source in (None, event.source)]
+    return found[0] if len(found) == 1 else None
 
 
 def people_on_duty(q: CalendarReads, rotas: Mapping[str, Rota], at: datetime) -> Sequence[tuple[Rota, Duty]]:

@@ -252,9 +252,6 @@ def _later_event(tx: PeopleTx, event: Event) -> Event | None:
 
 # ---- open failures ----
 
-MIN_JOB_PREFIX = 4
-"""Minimum length of the beginning of a job id that names an open failure."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
@@ -271,7 +268,7 @@ def resolve(tx: PeopleTx, wanted: str, by: Person, reason: str | None = None) ->
 
     Who resolves a failure has taken charge of it, and messages show that.
     """
-    named = failures.named(tx.queries.open_failures(), wanted, MIN_JOB_PREFIX)
+    named = failures.named(tx.queries.open_failures(), wanted)
     if not failures.are_one(named, wanted):
         return Resolved(candidates=tuple(named))
     locked = tx.failures.lock({one.operation for one in named})

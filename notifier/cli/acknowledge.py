@@ -2,7 +2,7 @@
 
 import typer
 
-from notifier import people
+from notifier import lookup, people
 from notifier.cli import documents
 from notifier.cli.common import JsonOption, SourceOption, current_user, view_for
 from notifier.cli.configured import load_config
@@ -16,7 +16,8 @@ from notifier.wiring.stores import Transaction
 def ack(ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = None, as_json: JsonOption = False) -> None:
     """Acknowledge the newest event of a task: you take care of it, and live messages show your name.
 
-    Exits with 1 where another person acknowledged it earlier.
+    For a run that is missing give the id that `notifier open` shows. Exits with 1 where another person acknowledged it
+    earlier.
     --json: {"acknowledged": {by, name, at}, "yours": true | false}.
     """
     config = load_config(ctx)
@@ -24,6 +25,8 @@ def ack(ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = None,
     user = current_user()
 
     def acknowledge(tx: Transaction) -> Acknowledgement:
+        if run := lookup.missing_run(tx.queries, job_id, source):
+            return people.acknowledge(tx, run, user)
         return people.acknowledge_task(tx, require_task(tx.queries, job_id, source, view).task, user)
 
     acknowledged = write_store(config, acknowledge)
@@ -49,6 +52,8 @@ def unack(ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = Non
     user = current_user()
 
     def take_back(tx: Transaction) -> Acknowledgement | None:
+        if run := lookup.missing_run(tx.queries, job_id, source):
+            return people.unacknowledge(tx, run, user)
         return people.unacknowledge_task(tx, require_task(tx.queries, job_id, source, view).task, user)
 
     taken_back = write_store(config, take_back)

@@ -91,7 +91,7 @@ def _row(view: View, words: FailureFormatter, one: OpenFailure, *, several: bool
         cell(message.subject),
         cell(without_marks(words.since(one))),
         *((cell(one.latest.source),) if several else ()),
-        short(one.latest.job_id, view.width),
+        short(one.shown_id, view.width),
     )
     care = " · ".join(without_marks(part) for part in (words.care(one), words.following(one)) if part)
     why = [cell(message.why or one_line(message.reason), "red")] if message.reason else []
@@ -105,7 +105,7 @@ def resolve(
     reason: Annotated[str | None, typer.Option("--reason", help="Reason, shown to others.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Close open failures by hand, acknowledged or not: that of a job, or all of an instance.
+    """Close open failures by hand, acknowledged or not: that of a job or a missing run, or all of an instance.
 
     A success of the same operation does so by itself. Exits with 1 when nothing that is open has that name.
     --json: {"resolved": […]}; see `notifier open --help` for the keys.
@@ -121,7 +121,7 @@ def resolve(
     result = write_store(config, lambda tx: people.resolve(tx, wanted, user, why))
     text = view.localizer.text
     if result.candidates:
-        jobs = ", ".join(sorted({one.latest.job_id for one in result.candidates})[:10])
+        jobs = ", ".join(sorted({one.shown_id for one in result.candidates})[:10])
         raise NotifierError(f"{wanted} is the beginning of several jobs with open failures; give one of them: {jobs}")
     if as_json:
         shown = [documents.open_failure(one, view.explain(reason_of(one)).code) for one in result.failures]

@@ -142,6 +142,11 @@ class OpenFailure:
     """Time of the last change of the record."""
 
     @property
+    def shown_id(self) -> str:
+        """How people name it: the job id of its latest task, or the id of the event about a missing run."""
+        return self.latest.job_id or self.latest.id
+
+    @property
     def due_at(self) -> datetime | None:
         """When its clocks are to be looked at next; None where none is running."""
         if self.state is not FailureState.OPEN:
@@ -519,19 +524,23 @@ def _lasted_until(one: OpenFailure, event: Event) -> bool:
     return not one.over or happened(event) <= happened(one.latest)
 
 
-def named(found: Iterable[OpenFailure], wanted: str, prefix: int = 1) -> Sequence[OpenFailure]:
-    """Return the failures that a job id, its beginning of at least `prefix` characters, or an instance names."""
+MIN_ID_PREFIX = 4
+"""Minimum length of the beginning of an id that names an open failure."""
+
+
+def named(found: Iterable[OpenFailure], wanted: str) -> Sequence[OpenFailure]:
+    """Return the failures that an id, its beginning, or an instance names."""
     listed = list(found)
-    jobs = [one for one in listed if one.latest.job_id == wanted]
+    jobs = [one for one in listed if one.shown_id == wanted]
     instances = [one for one in listed if wanted in _names(one)]
-    begins = [one for one in listed if len(wanted) >= prefix and one.latest.job_id.startswith(wanted)]
+    begins = [one for one in listed if len(wanted) >= MIN_ID_PREFIX and one.shown_id.startswith(wanted)]
     return jobs or instances or begins
 
 
 def are_one(found: Sequence[OpenFailure], wanted: str) -> bool:
-    """Return whether failures were named beyond doubt: by an instance, or by what begins one job id alone."""
+    """Return whether failures were named beyond doubt: by an instance, or by what begins one id alone."""
     by_instance = all(wanted in _names(one) for one in found)
-    return by_instance or len({one.latest.job_id for one in found}) == 1
+    return by_instance or len({one.shown_id for one in found}) == 1
 
 
 def chosen(
@@ -555,8 +564,8 @@ def chosen(
 
 
 def _names(one: OpenFailure) -> Collection[str]:
-    task = one.latest.task
-    return {name for name in (task.instance_id, task.instance_name) if name} if task else ()
+    about = one.latest.task or one.latest.expectation
+    return {name for name in (about.instance_id, about.instance_name) if name} if about else ()
 
 
 def order_of(one: OpenFailure) -> tuple[int, datetime, str]:

@@ -19,9 +19,10 @@ from typer.testing import CliRunner, Result
 from notifier.cli.root import app
 from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.events import EventType
+from notifier.core.failures import after_events
 from notifier.core.foreseen import OverdueLimit
 from notifier.core.model import Scope, Snapshot, Task, TaskStatus
-from notifier.core.routing import RoutedEvent
+from notifier.core.routing import RoutedEvent, RoutingConfig
 from notifier.store.engine import open_store
 from notifier.store.transaction import Transaction
 
@@ -79,6 +80,8 @@ def record(tx: Transaction) -> None:
         claim, [TaskWrite(recorded=RecordedTask(task=one, occurrence="o"), fingerprint=b"1") for one in tasks], NOW
     )
     tx.events.record([RoutedEvent(event=event, routes=(), channels=()) for event in (OVERDUE, MISSING)])
+    missing = RoutedEvent(event=MISSING, routes=("all",), channels=("dba",))
+    tx.failures.save(after_events([missing], {}, {MISSING.id: ("dba",)}, RoutingConfig(), NOW))
     rows = {one.job_id: b"1" for one in tasks}
     tx.polls.record(
         claim, Snapshot(source="prod", taken_at=NOW, fingerprints=rows, complete=True, scope=Scope.FULL), NOW, NOW
@@ -157,6 +160,22 @@ def test_events_name_the_operation_and_the_instance_that_are_missing(run: Run) -
     shown = run("events", "--type", "task.missing").stdout
     assert "Manual backup" in shown
     assert "gauss-6568-zzh" in shown
+
+
+def test_a_missing_run_is_acknowledged_and_resolved_by_the_id_that_open_shows(run: Run) -> None:
+    assert MISSING.id in run("open").stdout
+    assert "acknowledged by you" in run("ack", MISSING.id[:8]).stdout
+    assert document(run("open", "--json", "--instance", "6568"))["open"][0]["state"] == "acknowledged"
+    run("unack", MISSING.id)
+    assert document(run("open", "--json"))["open"][0]["state"] == "open"
+    run("ack", MISSING.id[:3], code=1)
+    assert "Manual backup" in run("resolve", MISSING.id[:8]).stdout
+    run("open", code=1)
+
+
+def test_a_missing_run_is_resolved_by_its_instance(run: Run) -> None:
+    assert "gauss-6568-zzh" in run("resolve", "gauss-6568-zzh", "--reason", "made by hand").stdout
+    run("open", code=1)
 
 
 def test_explain_missing_lists_what_is_expected(run: Run) -> None:
