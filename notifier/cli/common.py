@@ -24,15 +24,22 @@ from notifier.wording.localizer import Localizer
 
 T = TypeVar("T")
 
+MAX_DURATION = timedelta(days=36_525)
+"""Longest time that people may type, a century: the calendar has a time that is this long ago."""
+COMPUTED_YEARS = range(1970, 9000)
+"""Years of the times that people may type: in others the days around a time may not exist."""
+
 
 def duration(text: str) -> timedelta:
-    """Parse a duration of the command line, longer than nothing."""
+    """Parse a duration of the command line, longer than nothing and at most MAX_DURATION."""
     try:
         found = parse_duration(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     if not found:
         raise typer.BadParameter(f"{text!r} is no time at all; write for example 30m, 24h or 7d")
+    if found > MAX_DURATION:
+        raise typer.BadParameter(f"{text!r} is too long a time; write for example 30m, 24h or 7d")
     return found
 
 
@@ -106,6 +113,19 @@ def current_user() -> Person:
 def now() -> datetime:
     """Return the current time."""
     return datetime.now(UTC)
+
+
+def moment_of(text: str | None, timezone: str) -> datetime:
+    """Return the time that somebody typed for --at, in a time zone where it names none, and now where nobody did."""
+    if text is None:
+        return now()
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.year not in COMPUTED_YEARS:
+        raise ConfigurationError(f'{text!r} is not a time; write it as --at "2026-12-24 18:00"')
+    return found if found.tzinfo else found.replace(tzinfo=ZoneInfo(timezone))
 
 
 def time_before_now(span: timedelta | None) -> datetime | None:

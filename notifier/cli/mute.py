@@ -22,6 +22,7 @@ from notifier.config.config import Config
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.mute_words import MuteWords, parse_written_time, read_mute_words
 from notifier.core.mutes import MAX_MUTE_REASON, Mute, MuteScope, WrongMute, unnamed
+from notifier.core.wall_time import zone_of
 from notifier.lookup import InstanceAnswer
 from notifier.mutes import EndedMutes, MutePreview, MuteRequest
 from notifier.wording.events import EventFormatter
@@ -126,9 +127,9 @@ def _refuse_unknown_names(config: Config, scope: MuteScope) -> None:
 
 def _zone(config: Config, name: str | None) -> ZoneInfo:
     try:
-        return ZoneInfo(config.timezone if name is None else name)
-    except (OSError, LookupError, ValueError):
-        raise ConfigurationError(f"there is no time zone {name!r}; write a name such as Asia/Shanghai") from None
+        return zone_of(config.timezone if name is None else name)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
 
 
 def _request(words: MuteWords, *, scope: MuteScope, zone: ZoneInfo, announce: bool | None) -> MuteRequest:

@@ -1,14 +1,12 @@
 """`notifier oncall`: who is on duty."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
 
 import typer
 
 from notifier.cli import documents
-from notifier.cli.common import JsonOption, now, view_for
+from notifier.cli.common import JsonOption, moment_of, view_for
 from notifier.cli.configured import load_config
 from notifier.cli.output import TableRow, cell, print_json, show
 from notifier.cli.stores import read_duties
@@ -36,7 +34,7 @@ def oncall(
     """
     config = load_config(ctx)
     rotas = _chosen(config, name)
-    moment = _moment(config, at)
+    moment = moment_of(at, config.timezone)
     found = read_duties(config, rotas, moment)
     if as_json:
         print_json({"at": documents.time(moment), "rotas": [_document(rota, duty) for rota, duty in found]})
@@ -55,16 +53,6 @@ def _chosen(config: Config, name: str | None) -> Mapping[str, Rota]:
     if name not in rotas:
         raise ConfigurationError(f"there is no rota {name!r}. {did_you_mean(name, rotas, otherwise='Rotas')}")
     return {name: rotas[name]}
-
-
-def _moment(config: Config, text: str | None) -> datetime:
-    if text is None:
-        return now()
-    try:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(config.timezone))).astimezone()
-    except (ValueError, OverflowError):
-        raise ConfigurationError(f'{text!r} is not a time; write it as "2026-12-24 18:00"') from None
 
 
 def _document(rota: Rota, duty: Duty) -> dict[str, Any]:

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Annotated
-from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Group
 from rich.text import Text
 
 from notifier.cli import documents
-from notifier.cli.common import JsonOption, now, view_for
+from notifier.cli.common import JsonOption, moment_of, view_for
 from notifier.cli.configured import load_config
 from notifier.cli.output import cell, print_json, show
 from notifier.cli.stores import read_routes, read_whole_store
@@ -63,7 +62,7 @@ def route(
         raise typer.BadParameter("give the event's fields, for example type=task.failed, or --task JOB_ID")
     config = load_config(ctx)
     view = view_for(config)
-    moment = _moment(at, config.timezone) if at else now()
+    moment = moment_of(at, config.timezone)
     event = (
         read_whole_store(config, partial(_latest, job_id=task, config=config, view=view))
         if task
@@ -88,14 +87,6 @@ class _Answer:
     held: Mapping[str, datetime]
     """Channels that get it when a window opens."""
     dropped: Sequence[str]
-
-
-def _moment(text: str, timezone: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigurationError(f"{text!r} is not a time; write for example --at 2026-12-24T03:00") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(timezone))
 
 
 def _answer(

@@ -13,7 +13,6 @@ from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
-from zoneinfo import ZoneInfo
 
 from notifier.config.database_place import DatabasePlace
 from notifier.config.document import YamlDocument, parse
@@ -24,6 +23,7 @@ from notifier.core.health_facts import FAILING_AFTER, ConfiguredSource, Expected
 from notifier.core.matchers import check_field, parse_matcher
 from notifier.core.routing import Otherwise, Route
 from notifier.core.severity import Severity
+from notifier.core.wall_time import is_zone
 from notifier.core.windows import parse_window
 from notifier.settings.words import LABEL_PATTERN, NAME_PATTERN, PROJECT_ID_PATTERN, REGION_PATTERN
 from notifier.wording.causes import builtin_catalogue
@@ -126,10 +126,8 @@ class Outline:
 
     def _timezone(self) -> str:
         name = _text(self._data.get("timezone", "UTC"))
-        try:
-            ZoneInfo(name)
-        except (OSError, LookupError, ValueError):
-            raise _NotPlainError from None
+        if not is_zone(name):
+            raise _NotPlainError
         return name
 
     def _database(self) -> DatabasePlace:

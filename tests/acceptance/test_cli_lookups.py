@@ -943,6 +943,7 @@ def test_a_preview_mutes_nothing(run: Run) -> None:
         (["source=prd", "2h"], "no source is called 'prd'. Did you mean prod?"),
         (["label.teem=pay", "2h"], "no source has the label 'teem'"),
         (["gauss-*", "--for", "0h"], "'0h' is no time at all"),
+        (["gauss-*", "--for", "999999w"], "'999999w' is too long a time"),
         (["*a" * 300, "2h"], "has more than 500 characters"),
     ],
 )

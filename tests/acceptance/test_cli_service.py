@@ -370,9 +370,10 @@ def test_route_knows_what_follows_from_the_name_and_the_reason(tmp_path: Path) -
     assert json.loads(invoke("route", *args, "--json", cwd=folder).stdout)["channels"] == ["mail"]
 
 
-def test_a_time_that_is_none_is_reported(tmp_path: Path) -> None:
-    shown = invoke("route", "type=task.failed", "--at", "noon", cwd=offline(tmp_path), code=2).stderr
-    assert shown.strip() == "error: 'noon' is not a time; write for example --at 2026-12-24T03:00"
+@pytest.mark.parametrize("typed", ["noon", "0001-01-01", "9999-12-31T23:59-10:00"])
+def test_a_time_that_is_none_is_reported(tmp_path: Path, typed: str) -> None:
+    shown = invoke("route", "type=task.failed", "--at", typed, cwd=offline(tmp_path), code=2).stderr
+    assert shown.strip() == f"error: '{typed}' is not a time; write it as --at \"2026-12-24 18:00\""
 
 
 def test_check_online_proves_each_part(house: Path) -> None:
