@@ -177,8 +177,7 @@ def open_failures(found: Sequence[OpenFailure], now: datetime, fmt: ReplyFormatt
 def _open_row(one: OpenFailure, now: datetime, fmt: ReplyFormatter) -> ReplyRow:
     words = FailureFormatter(fmt.events, now)
     message = words.message(one)
-    why = quoted(one_line(message.why or message.reason, ROW_REASON_LIMIT)) if message.reason else ""
-    details = (words.since(one), words.care(one), words.following(one), why)
+    details = (words.since(one), words.care(one), words.following(one), words.cause(one, ROW_REASON_LIMIT))
     return ReplyRow(
         emoji="✅" if one.state is FailureState.ACKNOWLEDGED else emoji_of(message.state, one.severity),
         label=message.operation,

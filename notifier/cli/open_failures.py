@@ -94,8 +94,8 @@ def _row(view: View, words: FailureFormatter, one: OpenFailure, *, several: bool
         short(one.shown_id, view.width),
     )
     care = " · ".join(without_marks(part) for part in (words.care(one), words.following(one)) if part)
-    why = [cell(message.why or one_line(message.reason), "red")] if message.reason else []
-    return TableRow(cells, [*why, cell(care, "dim")])
+    why = without_marks(words.cause(one))
+    return TableRow(cells, [*([cell(why, "red")] if why else []), cell(care, "dim")])
 
 
 def resolve(

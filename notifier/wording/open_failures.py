@@ -11,7 +11,7 @@ from notifier.wording.events import EventFormatter
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import dated, quoted
 from notifier.wording.message import Message
-from notifier.wording.sanitize import one_line
+from notifier.wording.sanitize import REASON_LIMIT, one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,13 @@ class FailureFormatter:
     def message(self, one: OpenFailure) -> Message:
         """Return the latest event of a failure in words."""
         return self.formatter.describe(one.latest)
+
+    def cause(self, one: OpenFailure, limit: int = REASON_LIMIT) -> str:
+        """Return the last reason; of a run that did not begin, which one was the last. Empty where none is known."""
+        message = self.message(one)
+        if one.latest.expectation:
+            return next(iter(message.conditions), "")
+        return quoted(one_line(message.why or message.reason, limit)) if message.reason else ""
 
     def since(self, one: OpenFailure) -> str:
         """Return since when it is open, and how often it failed: `since 04:12, 3 failures`."""

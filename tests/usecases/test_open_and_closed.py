@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from factories import T0, make_task, mute_request
@@ -15,7 +18,7 @@ from notifier import failures, mutes, people
 from notifier.config.loading import loads
 from notifier.core.delivery import Delivered, Delivery, DeliveryState, Outcome, Thread
 from notifier.core.events import EventType
-from notifier.core.failures import FailureState, OpenFailure
+from notifier.core.failures import FailureState, OpenFailure, chosen
 from notifier.core.matchers import parse_matchers
 from notifier.core.model import ClosedFailure, Event, Task
 from notifier.core.mutes import MuteScope, MuteTimes
@@ -25,9 +28,13 @@ from notifier.core.reminders import MAX_REMINDED
 from notifier.live_messages import MessageEditor
 from notifier.mutes import MuteRequest
 from notifier.ports import DeliveryFilter
-from notifier.service.service import Service
+from notifier.service.service import Service, poll_and_deliver
 from notifier.store.engine import SqlStore, open_store
 from notifier.wiring.app import App
+from notifier.wording.events import EventFormatter
+from notifier.wording.localizer import Localizer
+from notifier.wording.marks import without_marks
+from notifier.wording.open_failures import FailureFormatter
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 ANN = Person(id="U1", name="Ann")
@@ -394,3 +401,36 @@ async def die(office: Office, *, inside: bool) -> None:
             await office.store.transact(work)
     else:
         await office.store.transact(work)
+
+
+async def test_a_missing_run_is_open_until_its_operation_succeeds_or_somebody_resolves_it(office: Office) -> None:
+    text = CONFIGURATION.replace("task.stalled", "task.missing") + "expect: [manual backup of prod-* every 26h]\n"
+    app = replace(office.app, config=loads(text, {}))
+    backup: dict[str, Any] = {"name": app.config.expect[0].name, "fail_reason": None, "created_at": office.clock.now()}
+    office.source.tasks = [office.task("b1", "completed", **backup)]
+    await poll_and_deliver(app)
+    for length in (27 * HOUR, 31 * MINUTE, 15 * MINUTE):  # missing, reminded, escalated
+        office.clock.advance(length)
+        await poll_and_deliver(app)
+    assert [event.type for event in office.sent("dba")][-2:] == [EventType.TASK_MISSING, REMINDED]
+    (escalated,) = office.sent("lead", ESCALATED)
+    assert escalated.follow_up
+    assert escalated.follow_up.type is EventType.TASK_MISSING
+    (found,) = chosen(await office.open(), instance="prod-01")
+    words = FailureFormatter(EventFormatter(Localizer(language="en", timezone=ZoneInfo("UTC"))), office.clock.now())
+    assert without_marks(words.message(found).sentence) == "Manual backup is missing on prod-01"
+    assert without_marks(words.cause(found)) == "Last run 15 Jan 08:30:00"
+    failed = office.task("b2", **backup | {"created_at": office.clock.now()})
+    office.source.tasks = [*office.source.tasks, failed]
+    await poll_and_deliver(app)
+    assert [(one.count, one.latest.type) for one in await office.open()] == [(2, EventType.TASK_FAILED)]
+    done = office.task("b3", "completed", **backup | {"created_at": office.clock.now()})
+    office.source.tasks = [*office.source.tasks, done]
+    await poll_and_deliver(app)
+    assert await office.open() == []
+    assert office.sent("lead", EventType.TASK_COMPLETED)[0].closes
+    office.clock.advance(27 * HOUR)
+    await poll_and_deliver(app)
+    resolved = await office.store.transact(lambda tx: people.resolve(tx, "prod-01", ANN))
+    assert [one.latest.type for one in resolved.failures] == [EventType.TASK_MISSING]
+    assert await office.open() == []
