@@ -58,7 +58,7 @@ Rate = Annotated[
 
 
 MAX_BUDGET = 1000
-"""Maximum number of messages of a budget: so many are counted."""
+"""Maximum number of messages of a budget: a plan reads the times of this many."""
 
 _PERIODS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _BUDGET = re.compile(r"([1-9][0-9]{0,2}|1000)/([mhd])")

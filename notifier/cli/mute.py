@@ -69,7 +69,7 @@ def mute(
     ] = False,
     announce: Annotated[
         bool | None,
-        typer.Option("--announce/--no-announce", help="Tell channels when it begins and ends, or never do."),
+        typer.Option("--announce/--no-announce", help="Notify channels when it begins and ends, or never do."),
     ] = None,
     preview: Annotated[
         bool, typer.Option("--preview", help="Show what it would have held back in the last 7 days; mute nothing.")

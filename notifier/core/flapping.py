@@ -1,6 +1,6 @@
 """Operations whose result keeps changing: one message says so, and further ones wait until it is calm. Pure.
 
-An operation flaps where its result, success or failure, has changed at least so many times within a time. Only
+An operation flaps where its result, success or failure, has changed at least `changes` times within `within`. Only
 operations on instances with an id are judged.
 """
 

@@ -219,7 +219,7 @@ class FlappingOperation:
     within_seconds: float
     """Time within which these changes happened, in seconds."""
     began: bool
-    """True for the event with which it became so many: it is sent, and later ones wait."""
+    """True for the event with which the limit was reached: it is sent, and later ones wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,7 +66,7 @@ def decide_due(
     """Decide what is sent of open failures, of which some are due and others soon: one message of each clock at most.
 
     Args:
-        found: failures that nobody else changes meanwhile.
+        found: failures that the transaction has locked.
         routing: the configuration by now, with its routes as they are now; what it no longer has is not sent.
         muted_until: a mute postpones what is due.
         now: the present time.
@@ -297,7 +297,7 @@ class _Message:
         )
 
     def _is_last(self, clock: FailureClock) -> bool:
-        """Return whether no more messages of a clock follow because there have been so many."""
+        """Return whether a message is the last of a clock, because of MAX_REMINDERS."""
         if self.kind is ClockKind.REMIND:
             return clock.position + 1 >= MAX_REMINDERS
         escalation = self.routing.escalations[self.name]

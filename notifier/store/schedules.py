@@ -32,7 +32,7 @@ class Schedules:
         self._session.execute(update(schedules).where(schedules.c.name == state.name).values(asdict(state)))
 
     def keep(self, names: Collection[str]) -> None:
-        """Delete the schedules that are no longer configured: one that comes back begins anew."""
+        """Delete the schedules that are no longer configured: one that comes back begins again."""
         self._session.execute(delete(schedules).where(schedules.c.name.not_in(list(names))))
 
 
