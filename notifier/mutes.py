@@ -111,6 +111,8 @@ class EndedMute:
     """What it has suppressed in this window."""
     next_at: datetime | None
     """When its next window begins; None where it is over."""
+    planned: bool = False
+    """True where its window had not begun."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,7 +269,7 @@ def _end(tx: MuteTx, found: Sequence[Mute], by: Person) -> EndedMutes:
         after = mutes.ended_early(mute, now, by.name, for_good=not mute.configured)
         tx.mutes.save(after, now)
         following = mutes.following(after, now)
-        ended.append(EndedMute(mute=mute, held=held, next_at=following and following.since))
+        ended.append(EndedMute(mute=mute, held=held, next_at=following and following.since, planned=now < mute.since))
         _record(tx, by, Verb.UNMUTE, mute, _sum(held))
     return EndedMutes(ended=tuple(ended), kept=tuple(kept))
 

@@ -495,9 +495,15 @@ def unmuted(found: EndedMutes, name: str, fmt: ReplyFormatter) -> ChatReply:
             kept = found.kept[0]
             return fmt.refusal("unmute.configured", instance=kept.id, at=fmt.when(kept.since))
         return fmt.refusal("unmute.none", instance=name)
-    names = list(dict.fromkeys(one.mute.shown for one in found.ended))
-    title = fmt.text("unmute.done", instance=name if len(names) > 1 else names[0])
-    return ChatReply(title=title, lines=[line for one in found.ended for line in _ended_lines(one, fmt)])
+    names = list(dict.fromkeys(one.mute.shown for one in found.ended if not one.planned))
+    done = [fmt.text("unmute.done", instance=name if len(names) > 1 else names[0])] if names else []
+    planned = [
+        fmt.text("unmute.planned", instance=one.mute.shown, since=fmt.when(one.mute.since))
+        for one in found.ended
+        if one.planned
+    ]
+    title, *more = (*done, *planned)
+    return ChatReply(title=title, lines=[*(line for one in found.ended for line in _ended_lines(one, fmt)), *more])
 
 
 def _ended_lines(ended: EndedMute, fmt: ReplyFormatter) -> Iterator[str]:

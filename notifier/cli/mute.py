@@ -221,7 +221,9 @@ def unmute(ctx: typer.Context, *, name: MuteArgument, as_json: JsonOption = Fals
 def _ended(view: View, found: EndedMutes, name: str) -> Sequence[Text]:
     lines = [cell(view.phrase("mute_configured", name=mute.id, at=view.when(mute.since))) for mute in found.kept]
     for one in found.ended:
-        lines.append(cell(f"✓ {view.localizer.text('unmute.done', instance=one.mute.shown)}", "green"))
+        key = "unmute.planned" if one.planned else "unmute.done"
+        done = view.localizer.text(key, instance=one.mute.shown, since=view.when(one.mute.since))
+        lines.append(cell(f"✓ {done}", "green"))
         if held := _held(view, one.held.counts):
             lines.append(cell(view.phrase("mute_held", held=held, command=f"notifier events --muted-by {one.mute.id}")))
         if one.next_at:

@@ -17,6 +17,7 @@ from notifier.cli.lookups import note_left_behind
 from notifier.cli.output import TableRow, cell, print_json, print_note, show
 from notifier.cli.views import View
 from notifier.config.config import Config
+from notifier.core.errors import ConfigurationError
 from notifier.core.events import EventType
 from notifier.core.replays import (
     NIGHT_HOURS,
@@ -115,6 +116,8 @@ def _history_url(config: Config, history: Path | None) -> str:
         return config.store.url
     if _is_database(history):
         return f"sqlite:///{history.absolute()}"
+    if history.suffix in (".db", ".sqlite", ".sqlite3") and history.is_file():
+        raise ConfigurationError(f"{history} is not an SQLite database, although it is called {history.suffix}")
     outline = load_outline_of(history)
     note_left_behind(outline)
     return outline.database.url

@@ -894,6 +894,15 @@ def test_an_instance_is_muted_listed_and_unmuted(run: Run) -> None:
     assert document(run("mutes", "--json", code=1)) == {"mutes": []}
 
 
+def test_unmute_tells_what_was_in_force_from_what_was_planned(run: Run) -> None:
+    run("mute", "gauss-*", "2h")
+    run("mute", "gauss-*", "--from", "tomorrow 22:00", "--for", "4h")
+    in_force, planned = run("unmute", "gauss-*").stdout.splitlines()
+    found = sorted((in_force, planned), key=lambda line: "will not" in line)
+    assert found[0] == "✓ gauss-* is no longer muted"
+    assert found[1].startswith("✓ gauss-* will not be muted from ")
+
+
 def test_an_instance_that_nobody_knows_is_not_muted(run: Run) -> None:
     assert "no task of an instance gauss-user is known. Did you mean" in run("mute", "gauss-user", "2h", code=1).stderr
     assert document(run("mutes", "--json", code=1)) == {"mutes": []}

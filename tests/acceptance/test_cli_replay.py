@@ -143,6 +143,14 @@ def test_the_history_may_be_of_another_configuration(replay: Replay, store_url: 
     assert "missing.db" in replay(url=missing).output
 
 
+def test_a_history_that_is_called_a_database_and_is_none_is_told(replay: Replay, tmp_path: Path) -> None:
+    broken = tmp_path / "copy.db"
+    broken.write_bytes(b"\x00\xff" * 100)
+    refused = replay("--history", str(broken))
+    assert refused.exit_code == 2
+    assert "copy.db is not an SQLite database" in " ".join(refused.output.split())
+
+
 def test_the_history_may_be_a_copy_of_an_earlier_schema(replay: Replay, tmp_path: Path) -> None:
     """A copy for a check may be older than the program. It stays as it is."""
     copy = tmp_path / "copy.db"

@@ -867,7 +867,9 @@ async def test_a_mute_by_matchers_is_planned_extended_and_ended_by_its_id(chat: 
             "failures are sent: patch day"
         )
     ]
-    assert without_marks((await chat.type(f"unmute {mute.id}")).title) == "gauss-* is no longer muted"
+    assert without_marks((await chat.type(f"unmute {mute.id}")).title) == (
+        "gauss-* will not be muted from 15 Jan 22:00:00 (UTC+8) on"
+    )
     assert not (await chat.type(f"unmute {mute.id}")).ok
     assert not (await chat.type(f"extend {mute.id} 1h")).ok
 
