@@ -12,7 +12,15 @@ from notifier.core.calendars import CalendarEntry, days_of
 from notifier.core.causes import CauseCatalogue
 from notifier.core.delivery import Attempt, Delivery
 from notifier.core.events import EventType
-from notifier.core.expectations import SEEN_WITHIN, Judged, MissingRules, SeenRun, expected_runs
+from notifier.core.expectations import (
+    SEEN_WITHIN,
+    ExpectedRuns,
+    Judged,
+    MissingRules,
+    SeenRun,
+    expected_runs,
+    fitting_nothing,
+)
 from notifier.core.failures import MIN_ID_PREFIX, OpenFailure, episodes_of
 from notifier.core.health import HealthReport, judge
 from notifier.core.health_facts import ConfiguredSource, Expected, HealthFacts
@@ -302,6 +310,44 @@ def expected_now(q: RunReads, sources: Sequence[ConfiguredSource], rules: Missin
         )
     ]
     return sorted(found, key=lambda judged: judged.overdue_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnfittingRule:
+    """A rule of `expect` that fits no recorded instance, so that it expects nothing."""
+
+    number: int
+    """Its position in the configuration, from 0."""
+    similar_names: tuple[str, ...] = ()
+    """Names of recorded instances that are most similar to those that it names."""
+
+
+def unfitting_rules(
+    q: RunReads, sources: Sequence[ConfiguredSource], rules: Sequence[ExpectedRuns]
+) -> Sequence[UnfittingRule]:
+    """Return the rules that fit no instance of a task of the last 45 days; none before any task was recorded.
+
+    It reads these tasks, and may take a second for each source.
+    """
+    since, states = q.now() - SEEN_WITHIN, {state.name: state for state in q.source_states()}
+    seen = [
+        (source.origin, states[source.name], q.seen_runs(source.name, since))
+        for source in sources
+        if rules and source.name in states
+    ]
+    names = list(dict.fromkeys(run.instance_name for _, _, runs in seen for run in runs if run.instance_name))
+    if not names:
+        return ()
+    return [
+        UnfittingRule(number=number, similar_names=_near_instances(rules[number], names))
+        for number in fitting_nothing(rules, seen)
+    ]
+
+
+def _near_instances(rule: ExpectedRuns, names: Sequence[str]) -> tuple[str, ...]:
+    wanted = [value for one in rule.match if one.field == "instance" and not one.negative for value in one.members]
+    near = [similar_names(word, names) for value in wanted if (word := value.replace("*", "").replace("?", ""))]
+    return tuple(dict.fromkeys(name for some in near for name in some))[:MAX_SUGGESTIONS]
 
 
 def list_events(q: Lookup, wanted: EventFilter) -> StoredListing[RoutedEvent]:

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from notifier.channels.kinds import missing_library
 from notifier.cli import documents
 from notifier.cli.common import JsonOption, localizer, now
-from notifier.cli.configured import load_config
+from notifier.cli.configured import lines_of, load_config
 from notifier.cli.output import Column, TableRow, TextTable, block, cell, indented, print_json, show
 from notifier.config.advice import warnings
 from notifier.config.config import Config
@@ -42,7 +42,7 @@ def check(
     if online and not missing:
         from notifier.cli.checks import check_services  # noqa: PLC0415 - only --online pays for the network stack
 
-        findings = [*findings, *check_services(config)]
+        findings = [*findings, *check_services(config, lines_of(ctx))]
     if as_json:
         print_json(_document(config, findings))
     else:

@@ -1,6 +1,6 @@
 """The checks that need the channels' code, or the network."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from notifier.channels.settings import ChannelSettings
 from notifier.channels.templates import DIGEST, named_key
@@ -9,16 +9,17 @@ from notifier.cli.common import now
 from notifier.cli.progress import spinner
 from notifier.cli.samples import sample_requests
 from notifier.config.config import Config
+from notifier.config.document import Path
 from notifier.config.reach import route_scopes, types_reaching
 from notifier.core.events import EventType
 from notifier.ports import CheckResult
 from notifier.wiring.checks import check_online, check_rendering
 
 
-def check_services(config: Config) -> Sequence[CheckResult]:
-    """Prove that every service works, without sending a message."""
+def check_services(config: Config, line_of: Callable[[Path], int] | None) -> Sequence[CheckResult]:
+    """Prove that every service works, without sending a message. `line_of` returns the line of a configured value."""
     with spinner("Checking credentials, channels and the store …"):
-        return event_loop.run(check_online(config))
+        return event_loop.run(check_online(config, line_of))
 
 
 def check_templates(config: Config, templated: Sequence[ChannelSettings]) -> Sequence[CheckResult]:

@@ -15,6 +15,7 @@ from notifier.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from notifier.config.config import Config
+    from notifier.config.document import Path as Place
 
 T = TypeVar("T")
 
@@ -28,6 +29,16 @@ def load_config(ctx: typer.Context) -> Config:
     Raises ConfigurationError also when it cannot be read in time: it may be a pipe, or lie on a mount that hangs.
     """
     return _whole(files.find(ctx.obj.config))
+
+
+def lines_of(ctx: typer.Context) -> Callable[[Place], int] | None:
+    """Return what finds the line of a value in the same configuration; None for a pipe, which was read already."""
+    path = files.find(ctx.obj.config)
+    if not path.is_file():
+        return None
+    from notifier.config.document import parse  # noqa: PLC0415 - a look-up reads a plain configuration without it
+
+    return lambda where: parse(files.read_text(path), files.environment()).place(where).line
 
 
 def load_outline(ctx: typer.Context) -> Outline:

@@ -126,6 +126,24 @@ def expected_runs(
     return sorted(found.values(), key=lambda judged: judged.overdue_at)
 
 
+def fitting_nothing(
+    rules: Sequence[ExpectedRuns], seen: Iterable[tuple[SourceOrigin, SourceState, Iterable[SeenRun]]]
+) -> Sequence[int]:
+    """Return the positions of the rules that fit none of the instances of these runs, by source.
+
+    Instances that were deleted do not count: nothing is expected of them.
+    """
+    left = dict(enumerate(rules))
+    for origin, state, runs in seen:
+        for instance in _instances(runs):
+            if instance.gone:
+                continue
+            fitting = [n for n, rule in left.items() if _configured_for(rule, origin, state, instance)]
+            for number in fitting:
+                del left[number]
+    return list(left)
+
+
 def missing_runs(expected: Iterable[Judged], state: SourceState, now: datetime) -> Sequence[Judged]:
     """Return those of the expected runs that are missing: overdue, and not in a complete scan since then."""
     scanned = state.last_full_at
@@ -150,14 +168,22 @@ def _of_instance(
 ) -> Iterator[Expectation]:
     configured: set[str] = set()
     for rule in rules.expected:
-        expected = _configured(rule, state, instance)
-        if first_misfit(rule.match, fields_of(_event(origin, expected, expected.overdue_at))) is None:
+        if expected := _configured_for(rule, origin, state, instance):
             configured.add(rule.name)
             yield expected
     if rules.learned:
         for name in sorted({run.name for run in instance.runs} - configured):
             if learned := _learned(name, instance):
                 yield learned
+
+
+def _configured_for(
+    rule: ExpectedRuns, origin: SourceOrigin, state: SourceState, instance: _Instance
+) -> Expectation | None:
+    """Return what a rule expects of an instance; None where its matchers do not fit."""
+    expected = _configured(rule, state, instance)
+    fields = fields_of(_event(origin, expected, expected.overdue_at))
+    return expected if first_misfit(rule.match, fields) is None else None
 
 
 def _configured(rule: ExpectedRuns, state: SourceState, instance: _Instance) -> Expectation:

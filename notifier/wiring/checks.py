@@ -1,16 +1,20 @@
 """Checks of a configuration against the services that it names."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 
 from notifier.channels.base import BaseChannel
 from notifier.clock import SystemClock
 from notifier.config.config import Config
+from notifier.config.document import Path
 from notifier.core.errors import NotifierError, StoreMissing
+from notifier.core.expectations import SEEN_WITHIN
 from notifier.core.health import REMOVED_SOURCES_NOTE, removed_sources
 from notifier.http import HttpClient
+from notifier.lookup import unfitting_rules
 from notifier.ports import Channel, CheckResult, RenderRequest, TaskSource
 from notifier.wiring.calendars import check_calendars
 from notifier.wiring.channels import build_channels, http_client, open_channel
@@ -18,8 +22,11 @@ from notifier.wiring.sources import build_sources
 from notifier.wiring.stores import open_existing_store, source_places
 
 
-async def check_online(config: Config) -> Sequence[CheckResult]:
-    """Check the store, every source, channel and calendar, without sending a message."""
+async def check_online(config: Config, line_of: Callable[[Path], int] | None = None) -> Sequence[CheckResult]:
+    """Check the store, every source, channel and calendar, without sending a message.
+
+    `line_of` returns the line of a value in the configuration.
+    """
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         http = http_client(config)
@@ -33,7 +40,8 @@ async def check_online(config: Config) -> Sequence[CheckResult]:
         results = await asyncio.gather(
             *map(_check_part, parts), check_calendars(config, http, clock), _check_chat(config, http)
         )
-    return [await _check_store(config), *(result for some in results for result in some)]
+    expectations = await check_expectations(config, line_of)
+    return [await _check_store(config), *expectations, *(result for some in results for result in some)]
 
 
 async def check_rendering(
@@ -69,6 +77,32 @@ async def _check_chat(config: Config, http: HttpClient) -> Sequence[CheckResult]
     from notifier.wiring import chat  # noqa: PLC0415 - only a configured chat pays for the web server
 
     return await chat.check(config, config.chat.slack, http)
+
+
+async def check_expectations(config: Config, line_of: Callable[[Path], int] | None = None) -> Sequence[CheckResult]:
+    """Return a remark about each rule of `expect` that fits no recorded instance. Without a store there is none."""
+    if not config.expect:
+        return ()
+    read = partial(unfitting_rules, sources=config.expected.sources, rules=config.expect)
+    try:
+        async with open_existing_store(config) as store:
+            found = await store.read(read)
+    except NotifierError:  # the check of the store says so
+        return ()
+    days = SEEN_WITHIN.days
+    return [
+        CheckResult(
+            ok=True,
+            proven=False,
+            what=f"expect[{one.number}]" + (f", line {line_of(('expect', one.number))}" if line_of else ""),
+            detail=f"{config.expect[one.number].text} fits no instance of a task of the last {days} days",
+            remedy=f"Did you mean {', '.join(one.similar_names)}?" if one.similar_names else _LIST_INSTANCES,
+        )
+        for one in found
+    ]
+
+
+_LIST_INSTANCES = "See the instances of recorded tasks: notifier tasks"
 
 
 async def _check_store(config: Config) -> CheckResult:

@@ -188,3 +188,20 @@ def test_explain_missing_lists_what_is_expected(run: Run) -> None:
 def test_explain_wants_an_id_or_missing(run: Run) -> None:
     assert "give the id of a task or an event, or --missing" in run("explain", code=2).output
     run("explain", "--missing", "aaaaaaaa", code=2)
+
+
+@pytest.mark.usefixtures("run")
+def test_check_names_expectations_that_fit_no_recorded_instance(tmp_path: Path) -> None:
+    rules = "  - instance creation of gaus-6568* every 26h\n  - {operation: backup, match: [source=prod], every: 26h}\n"
+    wrong = tmp_path / "wrong.yaml"
+    text = (CONFIG % tmp_path).replace("{kind: aksk, access_key: AKAKAK, secret_key: sksksk}", "{kind: ecs_agency}")
+    wrong.write_text(text + rules, encoding="utf-8")
+    shown = json.loads(CliRunner().invoke(app, ["-c", str(wrong), "check", "--online", "--json"]).stdout)
+    (found,) = (one for one in shown["findings"] if one["what"].startswith("expect"))
+    assert found == {
+        "ok": True,
+        "proven": False,
+        "what": "expect[1], line 14",
+        "detail": "instance creation of gaus-6568* every 26h fits no instance of a task of the last 45 days",
+        "remedy": f"Did you mean {RUNNING.instance_name}?",
+    }
