@@ -99,9 +99,11 @@ def root(
     ctx.obj = Invocation(config=config, debug=debug)
 
 
-_VERBATIM_OPTIONS = frozenset({"-c", "--config", "-o", "--output", "--reason"})
+_VERBATIM_OPTIONS = frozenset({"-c", "--config", "-o", "--output", "--history", "--reason"})
 """Options whose values are paths or text for people, which are not converted."""
 _FULL_WIDTH = re.compile("[\uff01-\uff5e\u3000]")
+_UNDECODED = re.compile("[\ud800-\udfff]")
+"""How Python shows bytes of an argument that are not UTF-8: no database holds them."""
 
 
 def _ascii_arguments(args: Iterable[str]) -> Iterator[str]:
@@ -110,6 +112,8 @@ def _ascii_arguments(args: Iterable[str]) -> Iterator[str]:
         name = unicodedata.normalize("NFKC", arg.partition("=")[0])
         verbatim = before in _VERBATIM_OPTIONS or name in _VERBATIM_OPTIONS
         before = name
+        if not verbatim and _UNDECODED.search(arg):
+            raise typer.BadParameter(f"{arg!r} is not text in UTF-8")
         yield unicodedata.normalize("NFKC", arg) if _FULL_WIDTH.search(arg) and not verbatim else arg
 
 

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
+from typer.testing import CliRunner
 
 from notifier.cli.commands import COMMANDS, CommandEntry, load
+from notifier.cli.root import app
 
 TASKS = next(entry for entry in COMMANDS if entry.name == "tasks")
 TEXTS = [
@@ -70,3 +72,17 @@ def test_a_path_need_not_exist(tmp_path: Path) -> None:
     found = {parameter.name: (parameter, context) for parameter, context in parameters(TASKS)}
     config, context = found["config"]
     assert config.get_runtime_param().coerce(str(tmp_path / "none"), param=config, ctx=context) == tmp_path / "none"
+
+
+@pytest.mark.parametrize("command", ["mute", "unmute", "ack", "explain", "events --match", "resolve"])
+def test_an_argument_that_is_not_utf_8_gets_one_clear_error(command: str, tmp_path: Path) -> None:
+    (tmp_path / "notifier.yaml").write_text("sources: []\n", encoding="utf-8")
+    found = CliRunner().invoke(app, ["-c", str(tmp_path / "notifier.yaml"), *command.split(), "\udcff*"])
+    assert found.exit_code == 2
+    assert r"'\udcff*' is not text in UTF-8" in found.output
+
+
+def test_a_path_may_have_any_bytes(tmp_path: Path) -> None:
+    found = CliRunner().invoke(app, ["-c", str(tmp_path / "\udcff.yaml"), "open"])
+    assert found.exit_code == 2
+    assert "No such file or directory" in found.output
