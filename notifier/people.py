@@ -327,7 +327,9 @@ def subscribe_to_events(tx: PeopleTx, receiver: DirectChannel, matchers: str, by
 def unsubscribe(tx: PeopleTx, receiver: DirectChannel, wanted: str, by: Person) -> Sequence[EventSubscription]:
     """End the subscription of a receiver with this id or these matchers; return it, or nothing where it has none."""
     id_ = _id_of(receiver, wanted)
-    ended = [one.id for one in subscriptions_of(tx.people.event_subscriptions(), receiver) if one.id in (id_, wanted)]
+    theirs = subscriptions_of(tx.people.event_subscriptions(), receiver)
+    # By its text, too, for one that this version cannot read.
+    ended = [one.id for one in theirs if one.id in (id_, wanted) or one.matchers == wanted]
     return _end_subscriptions(tx, ended, by)
 
 

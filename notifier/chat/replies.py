@@ -17,7 +17,7 @@ from notifier.core.mutes import Mute
 from notifier.core.people import Acknowledgement, EventSubscription
 from notifier.core.rota import Duty, DutyPerson, Rota
 from notifier.core.severity import is_production, severity_in
-from notifier.core.subscriptions import names_kind, read_filter
+from notifier.core.subscriptions import is_readable, names_kind, read_filter
 from notifier.core.usual import MIN_RUNS
 from notifier.lookup import InstanceAnswer
 from notifier.mutes import EndedMute, EndedMutes
@@ -471,7 +471,8 @@ def subscriptions(
 
 
 def _subscription_line(one: EventSubscription, fmt: ReplyFormatter) -> str:
-    return fmt.text("subscriptions.line", filter=_filter(one), who=one.name, at=fmt.when(one.created_at))
+    line = fmt.text("subscriptions.line", filter=_filter(one), who=one.name, at=fmt.when(one.created_at))
+    return line if is_readable(one) else fmt.text("subscriptions.unreadable_line", line=line, id=one.id)
 
 
 def _filter(one: EventSubscription) -> str:

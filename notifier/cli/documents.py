@@ -16,6 +16,7 @@ from notifier.core.model import ChannelState, Event, SourceState, Task
 from notifier.core.mutes import Mute
 from notifier.core.people import Acknowledgement, Action, EventSubscription
 from notifier.core.routing import Otherwise, RoutedEvent, RouteVerdict
+from notifier.core.subscriptions import is_readable
 from notifier.core.tickets import Ticket, TicketFields
 from notifier.core.usual import Usual
 from notifier.lookup import Audit, ChannelRecord, EventRecord, TaskExplanation
@@ -157,6 +158,7 @@ def subscription(value: EventSubscription) -> JsonDocument:
         "receiver": direct.id if direct else value.channel,
         "channel": value.channel,
         "matchers": value.matchers,
+        "readable": is_readable(value),
         "by": value.by,
         "name": value.name,
         "created_at": time(value.created_at),

@@ -10,13 +10,15 @@ from notifier.cli.output import TableRow, cell, print_json, show
 from notifier.cli.views import View
 from notifier.core.identity import DirectChannel
 from notifier.core.people import EventSubscription
+from notifier.core.subscriptions import is_readable
 
 
 def subscriptions(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     """List subscriptions to events, the oldest first. Exits with 1 when there are none.
 
+    One that this version cannot read, because another one made it, is marked: nothing is sent for it.
     People make them in the chat: /gaussdb subscribe prod-* failed. To end one: notifier unsubscribe ID.
-    --json: {"subscriptions": [{id, receiver, channel, matchers, by, name, created_at}]}.
+    --json: {"subscriptions": [{id, receiver, channel, matchers, readable, by, name, created_at}]}.
     """
     config = load_outline(ctx)
     found = read_store(ctx, config, lambda q: q.event_subscriptions())
@@ -34,4 +36,5 @@ def _row(view: View, found: EventSubscription) -> TableRow:
     direct = DirectChannel.parse(found.channel)
     receiver = direct.id if direct else found.channel
     values = (found.id, receiver, found.matchers, found.name, view.when(found.created_at))
-    return TableRow([cell(value) for value in values])
+    unreadable = () if is_readable(found) else [cell(view.localizer.text("subscriptions.unreadable"), "yellow")]
+    return TableRow([cell(value) for value in values], unreadable)

@@ -29,7 +29,7 @@ from notifier.core.failures import after_events
 from notifier.core.identity import DirectChannel
 from notifier.core.model import Event, Scope, Snapshot, Task, TaskStatus
 from notifier.core.outbox import Settlement
-from notifier.core.people import Person
+from notifier.core.people import EventSubscription, Person
 from notifier.core.routing import Route, RoutedEvent, RoutingConfig
 from notifier.store.engine import admin_engine, open_store
 from notifier.store.sqlite_driver import connect
@@ -1006,6 +1006,19 @@ def test_a_matcher_that_narrows_no_list_is_explained(run: Run, command: str, mat
 # ---- subscriptions ----
 
 
+async def record_unreadable(folder: Path) -> None:
+    made = EventSubscription(
+        id="0123456789",
+        channel="dm:U0BOB",
+        matchers="color=red",
+        by="U0BOB",
+        name="bob",
+        created_at=datetime(2100, 1, 1, tzinfo=UTC),
+    )
+    async with aclosing(open_store(f"sqlite:///{folder / 'notifier.db'}")) as store:
+        await store.transact(lambda tx: tx.people.subscribe_to_events(made))
+
+
 def test_subscriptions_are_listed_and_ended(run: Run, tmp_path: Path) -> None:
     async def subscribe() -> None:
         async with aclosing(open_store(f"sqlite:///{tmp_path / 'notifier.db'}")) as store:
@@ -1018,11 +1031,17 @@ def test_subscriptions_are_listed_and_ended(run: Run, tmp_path: Path) -> None:
     assert (one["receiver"], one["matchers"], one["name"]) == ("U0ALICE", "prod-* failed", "alice")
     shown = run("subscriptions").stdout
     assert all(text in shown for text in (one["id"], "U0ALICE", "prod-* failed", "alice"))
+    marks = [("readable", "prod-* failed"), ("unreadable", "color=red")]
+    asyncio.run(record_unreadable(tmp_path))
+    listed = document(run("subscriptions", "--json"))["subscriptions"]
+    assert [("readable" if each["readable"] else "unreadable", each["matchers"]) for each in listed] == marks
+    assert run("subscriptions").stdout.count("this version cannot read it, so nothing is sent for it") == 1
+    run("unsubscribe", "0123456789")
     assert "There is no subscription to nope" in run("unsubscribe", "nope", code=1).stdout
     assert "The subscription to prod-* failed has ended" in run("unsubscribe", one["id"]).stdout
     assert document(run("unsubscribe", one["id"], "--json", code=1)) == {"subscription": None}
     assert document(run("subscriptions", "--json", code=1)) == {"subscriptions": []}
-    newest, first = document(run("audit", "log", "--json"))["actions"][:2]
+    newest, _, first = document(run("audit", "log", "--json"))["actions"][:3]
     assert (newest["verb"], first["verb"], newest["detail"]) == ("unsubscribe", "subscribe", "dm:U0ALICE")
 
 

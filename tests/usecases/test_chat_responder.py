@@ -29,9 +29,10 @@ from notifier.core.errors import StoreUnreachable
 from notifier.core.events import EventType
 from notifier.core.failures import after_events
 from notifier.core.health_facts import ConfiguredSource, Expected
+from notifier.core.identity import DirectChannel
 from notifier.core.model import Event, Scope, Snapshot, Task, TaskStatus
 from notifier.core.mutes import Mute
-from notifier.core.people import Person
+from notifier.core.people import EventSubscription, Person
 from notifier.core.rota import DutyPerson, Rota, Rotation
 from notifier.core.routing import RoutedEvent, RoutingConfig
 from notifier.http import HttpClient
@@ -616,6 +617,25 @@ async def test_a_channel_that_cannot_be_posted_to_is_not_subscribed(
     assert (await listed(chat, channel="C0OTHER"))[0] == (
         "There are no subscriptions" if told is None else "Subscriptions of this channel: 1"
     )
+
+
+async def test_a_subscription_of_another_version_is_marked_and_can_be_ended(chat: ChatHarness, store: SqlStore) -> None:
+    made = EventSubscription(
+        id="0123456789",
+        channel=str(DirectChannel("U0ALICE")),
+        matchers="color=red",
+        by="U0ALICE",
+        name="alice",
+        created_at=START,
+    )
+    mark = " · this version cannot read it, so nothing is sent for it. Its id: 0123456789"
+    await chat.type("subscribe gauss-*")
+    for wanted in ("color=red", "0123456789"):
+        await store.transact(lambda tx: tx.people.subscribe_to_events(made))
+        marked = [line.endswith(mark) for line in (await listed(chat))[1]]
+        assert sorted(marked) == [False, True]
+        assert (await chat.type(f"unsubscribe {wanted}")).ok
+    assert len((await listed(chat))[1]) == 1
 
 
 async def test_all_subscriptions_end_together(chat: ChatHarness) -> None:
