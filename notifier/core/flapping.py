@@ -1,6 +1,6 @@
 """Operations whose result keeps changing: one message says so, and further ones wait until it is calm. Pure.
 
-An operation flaps where its result, success or failure, has changed at least `changes` times within `within`. Only
+An operation flaps where its result, success or failure, has changed as often as a `FlappingLimit` says. Only
 operations on instances with an id are judged.
 """
 
