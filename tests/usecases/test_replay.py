@@ -15,8 +15,10 @@ from fakes import START, FakeChannel, FakeClock, FakeSource
 
 from notifier import mutes as mute_acts
 from notifier.core import alerts
+from notifier.core.calendars import CalendarEntry
 from notifier.core.cron import Cron
 from notifier.core.delivery import DeliveryState
+from notifier.core.escalations import Escalation, EscalationStep
 from notifier.core.events import EventType
 from notifier.core.identity import DirectChannel
 from notifier.core.matchers import parse_matcher
@@ -37,6 +39,7 @@ from notifier.poll import poll_once
 from notifier.replay import ReplayedSource, ReplayResult, ReplayRules, VirtualTime, replay
 from notifier.store.engine import SqlStore
 from notifier.store.memory import MemoryStore
+from notifier.store.transaction import Transaction
 
 POLL_EVERY = timedelta(seconds=30)
 RULES = PollRules(poll_every=POLL_EVERY, lease=timedelta(seconds=60), quiet_baseline=False)
@@ -334,6 +337,26 @@ async def test_what_a_window_holds_is_late_and_what_it_drops_reaches_nobody(past
     (lost,) = dropped.now.unreached
     assert (lost.event.job_id, lost.fate) == ("job-0002", FailureFate.DROPPED)
     assert not dropped.ok
+
+
+@pytest.mark.parametrize("days_off", [0, 30])
+async def test_steps_wait_over_the_holidays_of_recorded_calendars(past: Past, days_off: int) -> None:
+    """No route has a window: the calendar is read for the escalation alone."""
+    day = past.clock.now().date() - timedelta(days=days_off)
+
+    def record_office(tx: Transaction) -> None:
+        tx.calendars.claim_due({"office": "1"}, tx.now(), tx.now())
+        tx.calendars.save_copy("office", "1", [CalendarEntry(first_day=day, last_day=day)], tx.now(), tx.now())
+
+    await past.store.transact(record_office)
+    await past.poll(job(1, "failed"))
+    past.clock.advance(timedelta(hours=3))
+    (found,) = ALL.routes
+    step = EscalationStep(after=timedelta(hours=1), channels=found.channels)
+    night = Escalation(name="night", steps=(step,), active=parse_window("daily", calendar="office"))
+    escalating = replace(ALL, routes=(replace(found, escalate="night"),), escalations={"night": night})
+    result = replayed(await past.history(), escalating)
+    assert result.now.by_type == {"task.failed": 1} | ({"task.escalated": 1} if days_off else {})
 
 
 async def test_the_history_is_only_read(past: Past) -> None:
