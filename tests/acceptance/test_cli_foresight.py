@@ -134,9 +134,11 @@ def test_stats_can_be_narrowed(run: Run) -> None:
 
 
 def test_running_tasks_show_what_is_left(run: Run) -> None:
-    assert "→ about 6 min left, usually about 9 min, from 12 runs" in run("tasks", "--status", "running").stdout
+    """It began three minutes before this file was loaded, which other tests may have done minutes ago."""
+    shown = run("tasks", "--status", "running").stdout
+    assert re.search(r"→ about ([1-5] to )?[1-6] min left, usually about 9 min, from 12 runs$", shown, re.MULTILINE)
     shown = run("task", "aaaaaaaa").stdout
-    assert re.search(r"^Left +about 6 min$", shown, re.MULTILINE)
+    assert re.search(r"^Left +about ([1-5] to )?[1-6] min$", shown, re.MULTILINE)
     assert "from 12 runs on this instance" in shown
     assert document(run("task", "run-01", "--json"))["usual"]["runs"] == 12
 
