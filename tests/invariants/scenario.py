@@ -37,10 +37,11 @@ from notifier.core.delivery import (
     Unknown,
 )
 from notifier.core.matchers import Matcher
-from notifier.core.model import Scope, Snapshot
+from notifier.core.model import Event, Scope, Snapshot
 from notifier.core.pacing import Pace
 from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, Route, RoutedEvent, RoutingConfig
+from notifier.core.tickets import operation_of
 from notifier.deliver import DeliveryRules
 from notifier.http import HttpClient
 from notifier.poll import PollReport, poll_once
@@ -430,8 +431,24 @@ class Scenario:
         self.identities.check(id_, notified)
         self.expectations.events[id_] = notified
         wanting = [channel.name for channel in self.channels.values() if channel.wants(notified)]
-        assert list(found.channels) == wanting, f"P3: {id_} went to {found.channels} instead of {wanting}"
-        self.expectations.due |= {(id_, name): None for name in wanting}
+        closing = set(found.channels).difference(wanting)
+        assert list(found.channels) == [*wanting, *(name for name in found.channels if name in closing)], (
+            f"P3: {id_} went to {found.channels} instead of {wanting}"
+        )
+        assert closing <= self._told_of_failures(found.event), f"P3: {id_} went to {found.channels} for no reason"
+        self.expectations.due |= {(id_, name): None for name in found.channels}
+
+    def _told_of_failures(self, success: Event) -> set[str]:
+        """Return the channels that got a failure which this event closes."""
+        if success.closes is None:
+            return set()
+        stored = self.read(lambda q: q.events(EventFilter(limit=ALL)))
+        return {
+            name
+            for item in stored
+            if item.event.type.traits.needs_care and operation_of(item.event) == operation_of(success)
+            for name in item.channels
+        }
 
     def check_events(self) -> None:
         """Check that exactly the expected events are recorded, each with one delivery record per channel."""
