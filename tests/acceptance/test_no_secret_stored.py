@@ -58,6 +58,8 @@ SAMPLES
      templates: {task.failed: '{"routing_key": "${PD_KEY}"}'}}
   - {name: failing, kind: webhook, url: "BASE/x", content_type: text/plain,
      body_template: '${PD_KEY} {{ [1][(data.task.instance.name != "sample") | int] }}'}
+calendars:
+  - {name: days, url: "BASE/CANARY-calendar.ics?key=CANARY-query"}
 chat:
   slack: CHAT
   mattermost: {token: CANARY-mm, tokens: [CANARY-mm-old]}

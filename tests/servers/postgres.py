@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import make_url
 
+from notifier.store import revision
 from notifier.store.engine import open_store
 from notifier.store.schema import metadata
 
@@ -42,6 +43,7 @@ _SHAPE = """
             WHERE datname = current_database())
 """
 """Tables, schemas, constraints, functions and settings: a test that changed one of them keeps its database."""
+_REVISIONS = sql.SQL("SELECT version_num FROM {}").format(sql.Identifier(revision.VERSION_TABLE))
 
 
 @contextmanager
@@ -101,6 +103,9 @@ class Databases:
         with psycopg.connect(self._url_of(name)) as connection:
             connection.execute(_END_SESSIONS)
             if connection.execute(_SHAPE).fetchone() != self._shape:
+                return False
+            # A test that undid the schema and made it again may have left no revision, or an older one.
+            if connection.execute(_REVISIONS).fetchall() != [(revision.HEAD,)]:
                 return False
             for table in reversed(metadata.sorted_tables):
                 connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table.name)))
