@@ -129,7 +129,7 @@ def note_a_change_whatever_came_of_it(patch: pytest.MonkeyPatch) -> None:
 
 
 def leave_copies_as_they_are(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Threads, "_add_copy", lambda *_: None)
+    patch.setattr(Threads, "_add_copy", lambda *_, **__: None)
 
 
 def leave_storms_as_they_were(patch: pytest.MonkeyPatch) -> None:
