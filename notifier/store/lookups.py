@@ -92,7 +92,8 @@ class Lookups:
         """Return tasks, the most recently changed first."""
         found = self._reader.query("tasks", **self._task_parameters(wanted), limit=wanted.limit, offset=wanted.offset)
         now = self.now()
-        mutes = MutesInForce(self.mutes(now), now)
+        in_force = self.mutes(now)
+        mutes = MutesInForce(in_force, now) if in_force else None
         return [_stored_task(row, mutes) for row in found]
 
     def count_by_source(self, wanted: TaskFilter) -> Mapping[str, int]:
@@ -410,8 +411,10 @@ def _listed(values: Collection[str] | None) -> list[str] | None:
     return None if values is None else list(values)
 
 
-def _stored_task(row: Any, mutes: MutesInForce) -> StoredTask:  # noqa: ANN401 - a row
+def _stored_task(row: Any, mutes: MutesInForce | None) -> StoredTask:  # noqa: ANN401 - a row
     task = rows.task_of(row)
+    # The newest event is decoded only where a mute may concern it: lists are read often, and mutes are rare.
+    muted = mutes.about(task, row.newest_facts and rows.event_of(row.newest_facts)) if mutes else None
     acknowledged = row.acknowledged_event_id and Acknowledgement(
         event_id=row.acknowledged_event_id,
         by=row.acknowledged_by,
@@ -425,6 +428,6 @@ def _stored_task(row: Any, mutes: MutesInForce) -> StoredTask:  # noqa: ANN401 -
         listed=not row.unlisted,
         events_pruned=row.events_pruned,
         acknowledged=acknowledged or None,
-        muted=mutes.about(task, row.newest_facts and rows.event_of(row.newest_facts)),
+        muted=muted,
         newest=EventType(row.newest) if row.newest else None,
     )
