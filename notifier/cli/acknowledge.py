@@ -3,7 +3,6 @@
 import typer
 
 from notifier import lookup, people
-from notifier.cli import documents
 from notifier.cli.common import JsonOption, SourceOption, current_user, view_for
 from notifier.cli.configured import load_config
 from notifier.cli.output import cell, print_json, show
@@ -11,6 +10,7 @@ from notifier.cli.stores import write_store
 from notifier.cli.tasks import JobArgument, require_task
 from notifier.core.people import Acknowledgement
 from notifier.wiring.stores import Transaction
+from notifier.wording import documents
 
 
 def ack(ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = None, as_json: JsonOption = False) -> None:

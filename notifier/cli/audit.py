@@ -8,7 +8,6 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from notifier import lookup
-from notifier.cli import documents
 from notifier.cli.common import JsonOption, LimitOption, now, truncation_note, view_for
 from notifier.cli.configured import load_outline
 from notifier.cli.health import channel_findings
@@ -23,6 +22,7 @@ from notifier.core.model import ChannelState
 from notifier.core.people import Action
 from notifier.lookup import Audit, Lookup
 from notifier.ports import Ledger
+from notifier.wording import documents
 
 MAX_DEAD_SHOWN = 10
 """Maximum number of dead deliveries that an audit shows."""

@@ -7,7 +7,6 @@ import typer
 from rich.console import Group, RenderableType
 
 from notifier.channels.kinds import missing_library
-from notifier.cli import documents
 from notifier.cli.common import JsonOption, localizer, now
 from notifier.cli.configured import lines_of, load_config
 from notifier.cli.output import Column, TableRow, TextTable, block, cell, indented, print_json, show
@@ -19,6 +18,7 @@ from notifier.core.events import EventType
 from notifier.core.routing import Otherwise, Route
 from notifier.ports import CheckResult
 from notifier.sources.base import SourceSettings
+from notifier.wording import documents
 from notifier.wording.localizer import Localizer
 
 

@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 import typer
 from rich.text import Text
 
-from notifier.cli import documents
 from notifier.cli.output import TextTable, cell, print_json, show, stdout
 from notifier.cli.views import View
 from notifier.core.causes import CauseCatalogue, Explanation
@@ -20,6 +19,7 @@ from notifier.core.listings import check_listing
 from notifier.core.matchers import Matcher, parse_matchers
 from notifier.core.people import Person
 from notifier.lookup import StoredListing
+from notifier.wording import documents
 from notifier.wording.localizer import Localizer
 
 T = TypeVar("T")

@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from notifier import lookup
-from notifier.cli import documents
 from notifier.cli.common import JsonOption, LimitOption, print_listing, require_channel
 from notifier.cli.configured import load_outline
 from notifier.cli.lookups import read_store
 from notifier.cli.views import View
 from notifier.core.delivery import DeliveryState
 from notifier.ports import DeliveryFilter
+from notifier.wording import documents
 
 
 def deliveries(

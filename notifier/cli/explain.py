@@ -10,7 +10,6 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from notifier import lookup
-from notifier.cli import documents
 from notifier.cli.common import JsonOption, SourceOption, require_source, view_for
 from notifier.cli.configured import load_config, load_outline
 from notifier.cli.lookups import read_store
@@ -34,6 +33,7 @@ from notifier.core.routing import channels_of
 from notifier.core.tickets import Ticket
 from notifier.core.usual import Run, Runs, Usual, UsualBasis
 from notifier.lookup import ChannelRecord, EventRecord, Lookup, TaskExplanation
+from notifier.wording import documents
 from notifier.wording.events import EventFormatter
 from notifier.wording.marks import without_marks
 from notifier.wording.message import usual_span

@@ -8,7 +8,6 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from notifier import lookup
-from notifier.cli import documents
 from notifier.cli.common import JsonOption, now, view_for
 from notifier.cli.configured import load_outline
 from notifier.cli.lookups import read_writable_store
@@ -17,6 +16,7 @@ from notifier.cli.views import View
 from notifier.config.outline import Outline
 from notifier.core.errors import StoreError
 from notifier.core.health import LIST_OPEN, HealthFinding, HealthReport, unavailable
+from notifier.wording import documents
 from notifier.wording.findings import HealthFormatter
 
 

@@ -11,7 +11,6 @@ import typer
 from rich.text import Text
 
 from notifier import lookup, mutes
-from notifier.cli import documents
 from notifier.cli.common import JsonOption, current_user, duration, now, view_for
 from notifier.cli.configured import load_config
 from notifier.cli.output import cell, print_json, show
@@ -25,6 +24,7 @@ from notifier.core.mutes import MAX_MUTE_REASON, Mute, MuteScope, WrongMute, unn
 from notifier.core.wall_time import zone_of
 from notifier.lookup import InstanceAnswer
 from notifier.mutes import EndedMutes, MutePreview, MuteRequest
+from notifier.wording import documents
 from notifier.wording.events import EventFormatter
 from notifier.wording.sanitize import one_line
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import typer
 
-from notifier.cli import documents
 from notifier.cli.common import JsonOption, view_for
 from notifier.cli.configured import load_outline
 from notifier.cli.lookups import read_store
 from notifier.cli.output import TableRow, TextTable, cell, print_json, show
 from notifier.cli.views import View
 from notifier.core.mutes import Mute
+from notifier.wording import documents
 
 
 def mutes(ctx: typer.Context, *, as_json: JsonOption = False) -> None:

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from notifier.cli import documents
 from notifier.cli.common import JsonOption, moment_of, view_for
 from notifier.cli.configured import load_config
 from notifier.cli.output import TableRow, cell, print_json, show
@@ -15,6 +14,7 @@ from notifier.config.config import Config
 from notifier.core.errors import ConfigurationError
 from notifier.core.rota import Duty, DutyPerson, Rota
 from notifier.settings.words import did_you_mean
+from notifier.wording import documents
 
 
 def oncall(

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from notifier.cli import documents
 from notifier.cli.common import (
     JsonOption,
     MatchOption,
@@ -23,6 +22,7 @@ from notifier.core import failures
 from notifier.core.commands import MAX_RESOLUTION_REASON
 from notifier.core.errors import NotifierError
 from notifier.core.failures import FailureState, OpenFailure
+from notifier.wording import documents
 from notifier.wording.events import EventFormatter
 from notifier.wording.marks import without_marks
 from notifier.wording.open_failures import FailureFormatter

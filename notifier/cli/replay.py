@@ -10,7 +10,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from notifier.cli import documents, event_loop
+from notifier.cli import event_loop
 from notifier.cli.common import JsonOption, duration, view_for
 from notifier.cli.configured import load_config, load_outline_of
 from notifier.cli.lookups import note_left_behind
@@ -30,6 +30,7 @@ from notifier.core.replays import (
 )
 from notifier.replay import ReplayNotes, ReplayResult
 from notifier.wiring import replays
+from notifier.wording import documents
 
 MAX_FAILURES_SHOWN = 20
 """Maximum number of failures of each kind that are listed. `--json` has all."""

@@ -9,7 +9,7 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from notifier.cli import documents, event_loop
+from notifier.cli import event_loop
 from notifier.cli.common import JsonOption, duration, localizer, now
 from notifier.cli.configured import load_config
 from notifier.cli.output import cell, print_json, show
@@ -20,6 +20,7 @@ from notifier.core.schedules import MAX_PERIOD_OF_REPORT, ScheduledReport
 from notifier.schedules import report_event
 from notifier.settings.words import did_you_mean
 from notifier.wiring.reports import make_report
+from notifier.wording import documents
 from notifier.wording.events import EventFormatter
 from notifier.wording.marks import without_marks
 

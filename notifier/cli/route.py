@@ -10,7 +10,6 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
-from notifier.cli import documents
 from notifier.cli.common import JsonOption, moment_of, view_for
 from notifier.cli.configured import load_config
 from notifier.cli.output import cell, print_json, show
@@ -31,6 +30,7 @@ from notifier.core.rulings import Hold, Suppress, window_ruling
 from notifier.lookup import Lookup
 from notifier.ports import EventFilter
 from notifier.sources.base import SourceSettings
+from notifier.wording import documents
 
 
 def route(

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from notifier.cli import documents
 from notifier.cli.common import JsonOption, SinceOption, time_before_now, view_for
 from notifier.cli.configured import load_outline
 from notifier.cli.lookups import read_store
@@ -16,6 +15,7 @@ from notifier.cli.output import TableRow, TextTable, cell, print_json, show
 from notifier.cli.views import View
 from notifier.lookup import Lookup
 from notifier.ports import TaskStatistics
+from notifier.wording import documents
 
 
 def stats(

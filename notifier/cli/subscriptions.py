@@ -2,7 +2,6 @@
 
 import typer
 
-from notifier.cli import documents
 from notifier.cli.common import JsonOption, view_for
 from notifier.cli.configured import load_outline
 from notifier.cli.lookups import read_store
@@ -11,6 +10,7 @@ from notifier.cli.views import View
 from notifier.core.identity import DirectChannel
 from notifier.core.people import EventSubscription
 from notifier.core.subscriptions import is_readable
+from notifier.wording import documents
 
 
 def subscriptions(ctx: typer.Context, *, as_json: JsonOption = False) -> None:

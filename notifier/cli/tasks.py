@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from notifier import lookup
-from notifier.cli import documents
 from notifier.cli.common import (
     JsonOption,
     LimitOption,
@@ -36,6 +35,7 @@ from notifier.core.routing import RoutedEvent
 from notifier.core.type_words import with_types
 from notifier.lookup import Lookup, StoredListing
 from notifier.ports import EventFilter, StoredTask, TaskFilter
+from notifier.wording import documents
 
 JobArgument = Annotated[str, typer.Argument(metavar="JOB_ID", help="Job id, or its beginning.")]
 

@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from notifier import people
-from notifier.cli import documents
 from notifier.cli.common import JsonOption, current_user, localizer
 from notifier.cli.configured import load_config
 from notifier.cli.output import cell, print_json, show
 from notifier.cli.stores import write_store
+from notifier.wording import documents
 
 
 def unsubscribe(

@@ -13,7 +13,6 @@ import pytest
 from fakes import START
 from rich.console import Console, RenderableType
 
-from notifier.cli import documents
 from notifier.cli.audit import audit_report
 from notifier.cli.check import check_result
 from notifier.cli.explain import attempt_lines, channel_account, explanation
@@ -35,6 +34,7 @@ from notifier.core.pacing import ChannelHealth as Pacing
 from notifier.core.routing import Route, RoutedEvent, explain_routes
 from notifier.lookup import Audit, ChannelRecord, EventRecord, TaskExplanation
 from notifier.ports import CheckResult, Ledger, StoredTask
+from notifier.wording import documents
 from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import Language, phrases
 

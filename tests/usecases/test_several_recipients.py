@@ -17,7 +17,6 @@ from servers.smtp import TAKEN_AND_LOST, RawSmtpServer
 from test_crash_points import Fuse, Killed, MortalStore
 
 from notifier.channels.base import ChannelContext
-from notifier.cli import documents
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, Outcome, Resolution
 from notifier.core.model import Event
 from notifier.core.routing import RoutedEvent
@@ -29,6 +28,7 @@ from notifier.ports import DeliveryFilter
 from notifier.store.engine import SqlStore
 from notifier.store.queries import Queries
 from notifier.store.transaction import Transaction
+from notifier.wording import documents
 from notifier.wording.localizer import Localizer
 
 RULES = DeliveryRules(schedule=(timedelta(seconds=5), timedelta(minutes=5)), lease=timedelta(seconds=60))

@@ -1,4 +1,7 @@
-"""The documents of `--json`: one function for each value. Keys are a contract; times are RFC 3339 in UTC."""
+"""The JSON documents of the command line, the API and the MCP server: one function for each value.
+
+Keys are a contract; times are RFC 3339 in UTC.
+"""
 
 from collections.abc import Iterable
 from dataclasses import asdict
