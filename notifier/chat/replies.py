@@ -114,7 +114,7 @@ class ReplyFormatter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class ReplyPage:
     """One page of the tasks that match."""
 
     rows: tuple[StoredTask, ...]
@@ -138,7 +138,7 @@ def help_text(fmt: ReplyFormatter) -> ChatReply:
     return ChatReply(title=fmt.text("help.title"), lines=lines)
 
 
-def tasks(page: Page, key: str, fresh: str, fmt: ReplyFormatter, **values: str) -> ChatReply:
+def tasks(page: ReplyPage, key: str, fresh: str, fmt: ReplyFormatter, **values: str) -> ChatReply:
     """List tasks, with the freshness of the data: without it an empty list would mean little."""
     found = "some" if page.total else "none"
     title = fmt.text(f"{key}.{found}", tasks=fmt.tasks(page.total), **values)
@@ -200,7 +200,7 @@ def resolved(result: Resolved, wanted: str, now: datetime, fmt: ReplyFormatter) 
     return ChatReply(title=first, lines=others[:MAX_EVENTS])
 
 
-def _summary(page: Page, fmt: ReplyFormatter) -> Iterator[str]:
+def _summary(page: ReplyPage, fmt: ReplyFormatter) -> Iterator[str]:
     """Yield how the tasks are spread over several sources, and the error code that is most frequent among them."""
     if len(page.by_source) > 1:
         most = sorted(page.by_source.items(), key=lambda item: (-item[1], item[0]))[:MAX_SOURCES]

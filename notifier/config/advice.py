@@ -62,8 +62,6 @@ def warnings(config: Config, at: datetime) -> Iterable[str]:
     yield from _silent_people(config)
     if config.store.left_behind_note:
         yield config.store.left_behind_note
-    for section in config.unused_sections:
-        yield f"{section} is valid, and this version does not use it."
 
 
 def _unreached(reach: FailureReach, gap: ReachGap) -> str:

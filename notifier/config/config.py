@@ -360,9 +360,3 @@ class Config(Settings):
             return None
         bots = (one for one in self.channels if one.kind == "mattermost" and getattr(one, "bot_token", None))
         return next(bots, None)
-
-    @property
-    def unused_sections(self) -> tuple[str, ...]:
-        """Valid sections that have no effect in this configuration."""
-        called = self.chat.mattermost or (self.chat.slack and self.chat.slack.mode == "http")
-        return ("web",) if self.web and not called else ()

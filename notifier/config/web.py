@@ -6,7 +6,7 @@ from pydantic import AfterValidator, model_validator
 
 from notifier.settings.base import Settings
 from notifier.settings.explain import setting_error
-from notifier.settings.types import Secret, is_loopback
+from notifier.settings.types import OriginUrl, Secret, is_loopback
 from notifier.settings.words import FixedMessageError
 
 
@@ -25,10 +25,15 @@ def _address(text: str) -> str:
 
 
 class WebSettings(Settings):
-    """Where the HTTP server listens. It takes the requests of chats; each proves itself with the secret of its chat."""
+    """Where the HTTP server listens, and who may open its pages.
+
+    It also takes the requests of chats; each of these proves itself with the secret of its chat.
+    """
 
     listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:8080"
     """ADDRESS:PORT; port 0 selects a free one."""
+    url: OriginUrl | None = None
+    """The address at which people open the page, such as https://notifier.example.com. Messages link to it."""
     password: Secret | None = None
     """Required unless `listen` is a loopback address."""
 

@@ -32,7 +32,7 @@ from notifier.service.roles import ALL_ROLES, Role, writes_data
 from notifier.service.scheduler import Jobs, Scheduler
 from notifier.service.scheduling import CALENDAR_INTERVAL, FORESIGHT_INTERVAL, Scheduling
 from notifier.service.stats import RunStats, Summary
-from notifier.wiring.app import App, open_chat
+from notifier.wiring.app import App, open_endpoints
 from notifier.wiring.stores import Queries, Transaction, prune_rules, source_places
 
 log = structlog.get_logger("notifier")
@@ -189,7 +189,7 @@ class Service:
         async with AsyncExitStack() as stack:
             transports: Sequence[ChatTransport] = ()
             if Role.WEB in self.roles:
-                transports = await stack.enter_async_context(open_chat(self.app, self.delivering.wake))
+                transports = await stack.enter_async_context(open_endpoints(self.app, self.delivering.wake))
             await self._run(stop, transports, supervisor)
 
     async def _run(
@@ -243,8 +243,6 @@ class Service:
         return scheduler
 
     async def _announce(self) -> None:
-        for section in self.app.config.unused_sections:
-            log.warning("config.section_ignored", section=section)
         with suppress(StoreError):
             await self._log_removed_channels()
         log.info(

@@ -1,1 +1,1 @@
-"""What this program serves over HTTP: a listener that no stranger can tie up."""
+"""What this program serves over HTTP: the page, the API, metrics, and the requests of chats."""

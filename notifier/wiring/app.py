@@ -204,24 +204,24 @@ async def open_app(
 
 
 @asynccontextmanager
-async def open_chat(app: App, wake: Callable[[], None]) -> AsyncIterator[Sequence[ChatTransport]]:
-    """Open the configured transports of the chat; yield those that have to run while the context lasts.
+async def open_endpoints(app: App, wake: Callable[[], None]) -> AsyncIterator[Sequence[ChatTransport]]:
+    """Open what others call: the web server and the transports of the chat. Yield the transports that have to run.
 
     `wake` is called after somebody changed something that messages show. Raises ConfigurationError when the address
     of `web` cannot be taken.
     """
-    if app.http is None or not (app.config.chat.slack or app.config.chat.mattermost):
+    if app.http is None or not (app.config.chat.slack or app.config.chat.mattermost or app.config.web):
         yield ()
         return
-    from notifier.wiring import chat  # noqa: PLC0415 - only a configured chat pays for the web server
+    from notifier.wiring import endpoints  # noqa: PLC0415 - only who is called pays for the web server
 
     async with AsyncExitStack() as stack:
-        yield await chat.open_transports(app.config, app.store, app.http, app.clock, wake=wake, stack=stack)
+        yield await endpoints.open_all(app, app.http, wake=wake, stack=stack)
 
 
 async def rehearse_listening(config: Config, running: Config) -> None:
     """Prove that the address to listen on can be taken, where it differs from now. Raises ConfigurationError."""
     if config.web and (running.web is None or config.web.listen != running.web.listen):
-        from notifier.wiring import chat  # noqa: PLC0415 - as above
+        from notifier.wiring import endpoints  # noqa: PLC0415 - as above
 
-        await chat.check_listen_address(config.web)
+        await endpoints.check_listen_address(config.web)

@@ -1,23 +1,21 @@
 """Builds the transports of the chat and the responder behind them from a configuration.
 
-Imported only where a chat is configured: it loads the network stack and the web server.
+Imported only where a chat is configured: it loads the network stack.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-import structlog
-from starlette.applications import Starlette
 from starlette.routing import Route
 
 from notifier.chat.ports import ChatReads, ChatTx
 from notifier.chat.responder import ChatResponder, ResponderRules
-from notifier.clock import SystemClock
 from notifier.config.chat import SlackChatSettings
 from notifier.config.config import Config
-from notifier.config.web import WebSettings
 from notifier.http import HttpClient
 from notifier.integrations.mattermost.http import MattermostRoutes
 from notifier.integrations.slack import scopes
@@ -31,11 +29,19 @@ from notifier.integrations.slack.users import UserDirectory
 from notifier.logs import RejectionLog
 from notifier.ports import ChatTransport, CheckResult, Clock, Store
 from notifier.settings.types import is_loopback
-from notifier.web.server import Server
 from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
+from notifier.wording.phrases import Language
 
-log = structlog.get_logger("notifier")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenChat:
+    """The opened transports of the chat."""
+
+    routes: Sequence[Route]
+    """Those through which a chat calls the web server."""
+    transports: Sequence[ChatTransport]
+    """Those that have to run."""
 
 
 async def open_transports(
@@ -45,14 +51,11 @@ async def open_transports(
     clock: Clock,
     *,
     wake: Callable[[], None],
+    rejections: RejectionLog,
     stack: AsyncExitStack,
-) -> Sequence[ChatTransport]:
-    """Open the configured transports until `stack` ends; return those that have to be run.
-
-    Raises ConfigurationError when the address of `web` cannot be taken.
-    """
+) -> OpenChat:
+    """Open the configured transports until `stack` ends."""
     responder = ChatResponder(store, clock, _responder_rules(config), wake)
-    rejections = _rejection_log(clock)
     routes: list[Route] = []
     run: list[ChatTransport] = []
     if (slack := config.chat.slack) is not None:
@@ -77,16 +80,7 @@ async def open_transports(
             rejections=rejections,
             direct=config.mattermost_bot is not None,
         ).routes()
-    if routes and config.web:
-        await stack.enter_async_context(server := _server(Starlette(routes=routes), config.web, rejections))
-        log.info("chat.listening", url=server.url, paths=[route.path for route in routes])
-    return run
-
-
-async def check_listen_address(web: WebSettings) -> None:
-    """Raise ConfigurationError where the address cannot be listened on."""
-    async with _server(Starlette(), web, _rejection_log(SystemClock())):
-        pass
+    return OpenChat(routes=routes, transports=run)
 
 
 async def check(config: Config, slack: SlackChatSettings, http: HttpClient) -> Sequence[CheckResult]:
@@ -99,20 +93,22 @@ async def check(config: Config, slack: SlackChatSettings, http: HttpClient) -> S
     return found
 
 
-def _server(app: Starlette, web: WebSettings, rejections: RejectionLog) -> Server:
-    return Server(app, web.host, web.port, rejections=rejections)
+def localizers(config: Config) -> Mapping[Language, Localizer]:
+    """Return what formats for the readers of each language."""
+    zone = ZoneInfo(config.timezone)
+    return {language: Localizer(language=language, timezone=zone) for language in get_args(Language)}
 
 
-def _rejection_log(clock: Clock) -> RejectionLog:
-    return RejectionLog("chat.requests_rejected", logger="notifier.chat", seconds=clock.monotonic)
+def command_of(config: Config) -> str:
+    """Return the slash command as people type it."""
+    return config.chat.slack.command if config.chat.slack else "/gaussdb"
 
 
 def _responder_rules(config: Config) -> ResponderRules:
-    zone = ZoneInfo(config.timezone)
     return ResponderRules(
-        localizers={language: Localizer(language=language, timezone=zone) for language in ("en", "zh")},
+        localizers=localizers(config),
         expected=config.expected,
-        command=config.chat.slack.command if config.chat.slack else "/gaussdb",
+        command=command_of(config),
         causes=config.cause_catalogue,
         links=LinkTemplates(console_url=config.console_url, runbook_url=config.runbook_url),
         rotas=config.rotas_by_name,

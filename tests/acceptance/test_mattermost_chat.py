@@ -9,7 +9,7 @@ import pytest
 from test_slack_chat import free_port
 
 from notifier.config.loading import loads
-from notifier.wiring.app import open_app, open_chat
+from notifier.wiring.app import open_app, open_endpoints
 
 TOKEN = "obviously-fake-token"
 CONFIGURATION = """
@@ -48,7 +48,7 @@ web: {listen: "127.0.0.1:PORT"}
 async def test_a_command_is_answered_in_markdown(tmp_path: Path, text: str, user: str, said: str) -> None:
     port = free_port()
     config = loads(CONFIGURATION.replace("FOLDER", str(tmp_path)).replace("PORT", str(port)), {})
-    async with open_app(config) as app, open_chat(app, lambda: None), httpx.AsyncClient() as client:
+    async with open_app(config) as app, open_endpoints(app, lambda: None), httpx.AsyncClient() as client:
         answer = await client.post(
             f"http://127.0.0.1:{port}/mattermost/commands",
             data={"command": "/gaussdb", "text": text, "user_id": user, "user_name": user, "token": TOKEN},

@@ -19,7 +19,7 @@ from notifier.core.delivery import DeliveryState
 from notifier.core.model import Task
 from notifier.ports import DeliveryFilter
 from notifier.service.service import Service
-from notifier.wiring.app import App, open_app, open_chat
+from notifier.wiring.app import App, open_app, open_endpoints
 
 TOKEN = "obviously-fake-token"
 ALICE, BOSS = "alice000000000000000000001", "boss0000000000000000000001"
@@ -84,7 +84,7 @@ async def harness(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Harness]:
         async with open_app(loads(text, {}), clock=clock) as opened:
             source = FakeSource(clock)
             app = replace(opened, sources={"prod": source})
-            async with open_chat(app, lambda: None), httpx.AsyncClient() as client:
+            async with open_endpoints(app, lambda: None), httpx.AsyncClient() as client:
                 url = f"http://127.0.0.1:{port}/mattermost/commands"
                 yield Harness(app, clock, Service(app), source, mattermost, client, url)
 

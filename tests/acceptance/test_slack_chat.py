@@ -45,7 +45,7 @@ from notifier.core.model import Task
 from notifier.core.routing import Route
 from notifier.ports import DeliveryFilter
 from notifier.service.service import Service
-from notifier.wiring.app import App, open_app, open_chat
+from notifier.wiring.app import App, open_app, open_endpoints
 
 CONFIGURATION = """
 store: {url: "${STORE}", migrate: true}
@@ -168,7 +168,7 @@ async def harness(slack: SlackServer, store_url: str, clock: FakeClock) -> Async
 @asynccontextmanager
 async def connected(harness: Harness) -> AsyncIterator[SlackServer]:
     """Open the transports, and wait until Slack can reach them."""
-    async with open_chat(harness.app, harness.changed.set) as transports:
+    async with open_endpoints(harness.app, harness.changed.set) as transports:
         tasks = [asyncio.ensure_future(transport.run()) for transport in transports]
         try:
             await harness.slack.connected.wait()
@@ -527,7 +527,7 @@ async def test_both_transports_lead_to_the_same_responder(
     by_http = chat.model_copy(update={"mode": "http", "signing_secret": SecretStr(SIGNING_SECRET)})
     web = WebSettings(listen=f"127.0.0.1:{port}")
     config = config.model_copy(update={"chat": ChatSettings(slack=by_http), "web": web})
-    async with open_app(config, clock=clock) as app, open_chat(app, lambda: None), httpx.AsyncClient() as client:
+    async with open_app(config, clock=clock) as app, open_endpoints(app, lambda: None), httpx.AsyncClient() as client:
         await Harness(app, clock, slack).see(failed())
         url = f"http://127.0.0.1:{port}"
         form = urlencode(command_form("failed 24h", "U0ALICE", slack.response_url)).encode()

@@ -31,7 +31,7 @@ from notifier.service.service import Service, poll_and_deliver
 from notifier.service.stats import Summary
 from notifier.simulator import Options, Simulator
 from notifier.store.queries import Queries
-from notifier.wiring.app import App, open_app, open_chat
+from notifier.wiring.app import App, open_app, open_endpoints
 
 POLLS, FAILURES, LAST = 5, 400, 3
 TOTAL = POLLS * FAILURES + LAST
@@ -218,7 +218,7 @@ async def house(store_url: str, language: str = "en") -> AsyncIterator[Harness]:
 @asynccontextmanager
 async def connected(at: Harness) -> AsyncIterator[SlackServer]:
     """Open the chat, and wait until Slack can reach it."""
-    async with open_chat(at.app, at.changed.set) as transports:
+    async with open_endpoints(at.app, at.changed.set) as transports:
         tasks = [asyncio.ensure_future(transport.run()) for transport in transports]
         try:
             await at.slack.connected.wait()

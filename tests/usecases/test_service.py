@@ -281,7 +281,7 @@ async def test_a_disconnected_chat_is_reported_with_its_reason(
         yield [transport]
 
     transport, stop = BrokenTransport(), asyncio.Event()
-    monkeypatch.setattr(service_module, "open_chat", transports)
+    monkeypatch.setattr(service_module, "open_endpoints", transports)
     async with aclosing(open_store(sqlite_url)) as store, aclosing(HttpClient()) as http, asyncio.timeout(HANG_TIMEOUT):
         harness = Harness(store, SystemClock(), http, heartbeats.url())
         async with asyncio.TaskGroup() as group:

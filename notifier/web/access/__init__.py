@@ -1,0 +1,1 @@
+"""Who opens the page or calls the API, and what they may do."""

@@ -1,0 +1,65 @@
+"""What every page shows around its content: tabs with counts, and when it was made."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from notifier.core.health_facts import HealthFacts
+from notifier.core.mutes import Mute
+
+
+class FrameReads(Protocol):
+    """The reads of the frame."""
+
+    def now(self) -> datetime:
+        """Return the time of the database."""
+
+    def count_unacknowledged(self) -> int:
+        """Count the open failures that nobody has acknowledged."""
+
+    def mutes(self, now: datetime) -> Sequence[Mute]:
+        """Return the mutes that are in force."""
+
+    def health_facts(self) -> HealthFacts:
+        """Return everything that health is judged by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tab:
+    """One of the pages that can be opened from everywhere."""
+
+    name: str
+    """Of the page; `now`."""
+    path: str
+
+
+TABS = (
+    Tab(name="now", path="/"),
+    Tab(name="tasks", path="/tasks"),
+    Tab(name="timeline", path="/timeline"),
+    Tab(name="statistics", path="/statistics"),
+    Tab(name="deliveries", path="/deliveries"),
+    Tab(name="mutes", path="/mutes"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """The facts of the frame."""
+
+    now: datetime
+    """The time of the database at which the page was read. Ages are counted up to it."""
+    counts: Mapping[str, int]
+    """The number beside each tab, by the tab's name."""
+    urgent: Collection[str]
+    """Names of the tabs whose number calls for somebody."""
+
+
+def read_frame(q: FrameReads) -> Frame:
+    """Return the facts of the frame."""
+    now = q.now()
+    needs = q.count_unacknowledged()
+    stuck = sum(backlog.parked + backlog.dead for backlog in q.health_facts().backlogs)
+    counts = {"now": needs, "deliveries": stuck, "mutes": len(q.mutes(now))}
+    return Frame(now=now, counts=counts, urgent=("now",) if needs else ())

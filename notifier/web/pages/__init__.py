@@ -1,0 +1,10 @@
+"""The pages: one module for each, with what it reads, the facts that it shows, and its `routes`.
+
+A new page is a module, a template of the same name, and the module's name below.
+"""
+
+from notifier.web.pages import now
+from notifier.web.requests import ActionRoute, PageRoute
+
+SITE: tuple[PageRoute | ActionRoute, ...] = tuple(route for module in (now,) for route in module.routes)
+"""Every page and every action."""

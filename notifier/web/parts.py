@@ -1,0 +1,49 @@
+"""What pages are made of. Wiring puts it together; see `notifier.wiring.web`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from notifier.core.causes import CauseCatalogue
+from notifier.core.health_facts import Expected
+from notifier.core.rota import Rotas
+from notifier.core.routing import RoutingConfig
+from notifier.ports import Clock, Store
+from notifier.schedules import ScheduleRules
+from notifier.web.access.viewer import Access
+from notifier.web.ports import WebReads, WebTx
+from notifier.wording.links import LinkTemplates
+from notifier.wording.localizer import Localizer
+from notifier.wording.phrases import Language
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebRules:
+    """What is configured, as far as pages show it or depend on it."""
+
+    version: str
+    url: str | None
+    """The public address of the page, without a trailing slash; None where none is configured."""
+    language: Language
+    """For readers whose browser asks for none of ours."""
+    localizers: Mapping[Language, Localizer]
+    expected: Expected
+    """The configured sources and channels."""
+    routing: RoutingConfig
+    causes: CauseCatalogue
+    links: LinkTemplates
+    rotas: Rotas
+    schedules: ScheduleRules
+    command: str
+    """The slash command of the chat, as people type it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebParts:
+    """Everything that the page, the API and the metrics need."""
+
+    rules: WebRules
+    store: Store[WebTx, WebReads]
+    clock: Clock
+    access: Access
+    wake: Callable[[], None]
+    """Is called after somebody changed something that messages show."""

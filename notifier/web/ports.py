@@ -1,0 +1,23 @@
+"""What pages need of the store: the small protocols of their modules, put together."""
+
+from typing import Protocol
+
+from notifier.mutes import MuteRecords
+from notifier.people import PeopleReads, PeopleTx
+from notifier.web.frame import FrameReads
+
+
+class WebReads(FrameReads, PeopleReads, Protocol):
+    """Reads for pages: one consistent view of the database."""
+
+
+class WebTx(PeopleTx, Protocol):
+    """The parts of a transaction that actions on pages use."""
+
+    @property
+    def queries(self) -> WebReads:
+        """The reads that the page shows again where it refuses an action."""
+
+    @property
+    def mutes(self) -> MuteRecords:
+        """The recorded mutes."""

@@ -1,0 +1,57 @@
+"""Opens what others call: the chat's transports, and the web server with the page.
+
+Imported only where something of it is configured: it loads the web server.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+
+import structlog
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
+
+from notifier.clock import SystemClock
+from notifier.config.web import WebSettings
+from notifier.http import HttpClient
+from notifier.logs import RejectionLog
+from notifier.ports import ChatTransport, Clock
+from notifier.web.server import Server
+from notifier.wiring import chat
+from notifier.wiring.app import App
+from notifier.wiring.web import build_web
+
+log = structlog.get_logger("notifier")
+
+
+async def open_all(
+    app: App, http: HttpClient, *, wake: Callable[[], None], stack: AsyncExitStack
+) -> Sequence[ChatTransport]:
+    """Open everything until `stack` ends; return the transports that have to be run.
+
+    Raises ConfigurationError when the address of `web` cannot be taken.
+    """
+    rejections, config = _rejection_log(app.clock), app.config
+    opened = await chat.open_transports(
+        config, app.store, http, app.clock, wake=wake, rejections=rejections, stack=stack
+    )
+    if config.web:
+        beside: Sequence[BaseRoute] = opened.routes
+        served = build_web(app, config.web, wake=wake, beside=beside)
+        await stack.enter_async_context(server := _server(served, config.web, rejections))
+        log.info("web.listening", url=server.url, chat=[route.path for route in opened.routes])
+    return opened.transports
+
+
+async def check_listen_address(web: WebSettings) -> None:
+    """Raise ConfigurationError where the address cannot be listened on."""
+    async with _server(Starlette(), web, _rejection_log(SystemClock())):
+        pass
+
+
+def _server(app: ASGIApp, web: WebSettings, rejections: RejectionLog) -> Server:
+    return Server(app, web.host, web.port, rejections=rejections)
+
+
+def _rejection_log(clock: Clock) -> RejectionLog:
+    return RejectionLog("chat.requests_rejected", logger="notifier.chat", seconds=clock.monotonic)

@@ -1,0 +1,43 @@
+"""Builds the page from a configuration."""
+
+from collections.abc import Callable, Sequence
+
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
+
+from notifier import __version__
+from notifier.config.config import Config
+from notifier.config.web import WebSettings
+from notifier.web.access.viewer import OpenAccess
+from notifier.web.application import build_application
+from notifier.web.parts import WebParts, WebRules
+from notifier.wiring.app import App
+from notifier.wiring.chat import command_of, localizers
+from notifier.wording.links import LinkTemplates
+
+
+def build_web(app: App, web: WebSettings, *, wake: Callable[[], None], beside: Sequence[BaseRoute]) -> ASGIApp:
+    """Return what the web server serves. `beside` are the routes that chats call."""
+    if web.password is not None or not web.loopback:
+        return Starlette(routes=list(beside))
+    parts = WebParts(rules=web_rules(app), store=app.store, clock=app.clock, access=OpenAccess(), wake=wake)
+    return build_application(parts, beside)
+
+
+def web_rules(app: App) -> WebRules:
+    """Return what is configured, as far as pages show it or depend on it."""
+    config: Config = app.config
+    return WebRules(
+        version=__version__,
+        url=config.web.url if config.web else None,
+        language=config.language,
+        localizers=localizers(config),
+        expected=config.expected,
+        routing=app.routing,
+        causes=config.cause_catalogue,
+        links=LinkTemplates(console_url=config.console_url, runbook_url=config.runbook_url),
+        rotas=app.routing.rotas,
+        schedules=app.schedule_rules,
+        command=command_of(config),
+    )
