@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from rich.console import Console
 
 from notifier.chat import replies
-from notifier.chat.replies import Page, ReplyFormatter
+from notifier.chat.replies import ReplyFormatter, ReplyPage
 from notifier.chat.requests import ChatReply
 from notifier.cli.samples import sample_event
 from notifier.cli.slack_preview import BlockJson, draw_message
@@ -304,12 +304,12 @@ def _answers(fmt: ReplyFormatter) -> Iterator[tuple[str, ChatReply]]:
     staged = replace(failed, task=replace(failed.task, source="lab"))
     reasons = [failed.task.fail_reason or ""] * 2
     counts = {"prod": 2, "lab": 1}
-    page = Page(rows=(failed, failed, staged), offset=0, total=3, by_source=counts, reasons=reasons, now=LATER)
-    long = Page(rows=(failed,) * 10, offset=10, total=37, now=LATER)
+    page = ReplyPage(rows=(failed, failed, staged), offset=0, total=3, by_source=counts, reasons=reasons, now=LATER)
+    long = ReplyPage(rows=(failed,) * 10, offset=10, total=37, now=LATER)
     day = {"length": fmt.localizer.window(timedelta(days=1)), "within": "1d"}
     progressed = _stored(EventType.TASK_PROGRESSED)
     stuck, vanished = replace(progressed, newest=EventType.TASK_STALLED), replace(progressed, listed=False)
-    running = Page(rows=(progressed, stuck, vanished), offset=0, total=3, now=LATER)
+    running = ReplyPage(rows=(progressed, stuck, vanished), offset=0, total=3, now=LATER)
     yield "failed", replies.tasks(page, "failed", fresh, fmt, **day)
     yield "failed 1d (second page)", replies.tasks(long, "failed", fresh, fmt, **day)
     narrowed = TaskSelection(match=parse_matchers("gauss-* operation=create"), text="gauss-* operation=create")
@@ -326,7 +326,7 @@ def _answers(fmt: ReplyFormatter) -> Iterator[tuple[str, ChatReply]]:
     wrong = parse_command("subscribe enviroment=prod")
     assert isinstance(wrong, Mistake)
     yield "subscribe enviroment=prod", fmt.mistake(wrong.key, wrong.given, wrong.meant)
-    yield "failed (none)", replies.tasks(Page(rows=(), offset=0, total=0, now=LATER), "failed", fresh, fmt, **day)
+    yield "failed (none)", replies.tasks(ReplyPage(rows=(), offset=0, total=0, now=LATER), "failed", fresh, fmt, **day)
     yield "running", replies.tasks(running, "running", fresh, fmt)
     yield "task sample", replies.task(failed, [sample_event(EventType.TASK_FAILED, T0)], None, fmt)
     alice = Acknowledgement(event_id="", by="U0", name="alice", at=T0)

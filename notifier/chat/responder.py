@@ -314,7 +314,7 @@ class ChatResponder:
         return replace(reply, lines=(*muted, *reply.lines), command=f"instance {fmt.typed(instance.key)}")
 
 
-def _page(q: ChatReads, wanted: TaskFilter, offset: int, now: datetime, usual: UsualMemory) -> replies.Page:
+def _page(q: ChatReads, wanted: TaskFilter, offset: int, now: datetime, usual: UsualMemory) -> replies.ReplyPage:
     """Read one page of a list. One that holds everything that matches is summed up without a further read."""
     found = lookup.with_usual(q, q.tasks(replace(wanted, limit=PAGE_ROWS, offset=offset)), memory=usual)
     whole = offset == 0 and len(found) < PAGE_ROWS
@@ -328,4 +328,4 @@ def _page(q: ChatReads, wanted: TaskFilter, offset: int, now: datetime, usual: U
     if wanted.status is TaskStatus.FAILED:
         of_page = [stored.task.fail_reason for stored in found if stored.task.fail_reason]
         reasons = of_page if whole else q.fail_reasons(replace(wanted, limit=MAX_COUNTED_REASONS))
-    return replies.Page(rows=found, offset=offset, total=total, by_source=by_source, reasons=reasons, now=now)
+    return replies.ReplyPage(rows=found, offset=offset, total=total, by_source=by_source, reasons=reasons, now=now)
