@@ -21,7 +21,7 @@ from notifier.web.requests import ActionRoute, Page, PageRequest, PageRoute, Red
 from notifier.wording.phrases import Language
 
 NOTICE_COOKIE = "notice"
-MAX_FIELDS = 2_000
+MAX_SUBMITTED_FIELDS = 2_000
 """Maximum number of fields of a submitted form: a list with a tick box for each row."""
 
 T = TypeVar("T")
@@ -56,7 +56,9 @@ async def _answer_page(parts: WebParts, route: PageRoute, request: Request) -> R
 
 async def _answer_action(parts: WebParts, route: ActionRoute, request: Request) -> Response:
     try:
-        form = parse_qs((await read_body(request)).decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+        form = parse_qs(
+            (await read_body(request)).decode(), keep_blank_values=True, max_num_fields=MAX_SUBMITTED_FIELDS
+        )
     except InvalidRequest as error:
         return Response(status_code=error.status)
     except ValueError:
