@@ -347,7 +347,7 @@ def _why(view: View, record: FailureRecord) -> str:
 def _verdict(view: View, result: ReplayResult) -> Iterable[str]:
     now, then = result.now.total.messages, result.then.total.messages
     length = view.localizer.window(result.until - (result.notes.begins or result.since))
-    yield view.phrase("replay.verdict", length=length, now=f"{now:,}", then=f"{then:,}")
+    yield view.localizer.counted("cli.replay.verdict", now, length=length, shown=f"{now:,}", then=f"{then:,}")
     yield view.localizer.counted("cli.replay.verdict_unreached", len(result.now.unreached))
 
 
