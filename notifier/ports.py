@@ -262,6 +262,26 @@ class EventCursor(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventHorizon:
+    """How far the events can be read without missing one that is being written."""
+
+    number: int
+    """The largest number of an event that has been given."""
+    writers: Collection[str] = ()
+    """Transactions that may still commit an event with a smaller number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredAnswer:
+    """What a request of the API was answered, for requests with the same key."""
+
+    fingerprint: str
+    """Digest of the method, the path and the body of the request."""
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventsPruned:
     """The result of one batch of pruning."""
 
@@ -271,6 +291,14 @@ class EventsPruned:
     """Number of deliveries deleted with them."""
     last: EventCursor | None
     """The last event that was examined; None when no more are old enough."""
+
+
+class TaskCursor(NamedTuple):
+    """A position in a list of tasks, the most recently changed first."""
+
+    changed_at: datetime
+    job_id: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,6 +326,8 @@ class TaskFilter:
     """What the instance has to fit. Names of instances are compared whatever their case."""
     unacknowledged: bool = False
     """True for tasks whose newest event needs care and is not acknowledged."""
+    after: TaskCursor | None = None
+    """Only tasks behind this one in the list."""
     limit: int = 50
     offset: int = 0
     """Number of matching tasks to skip."""
@@ -326,6 +356,8 @@ class EventFilter:
     """What the instance of its task has to fit. Names of instances are compared whatever their case."""
     rule: str | None = None
     """Name of a rule that suppressed them on a channel, such as `mute:7k2m`."""
+    before: int | None = None
+    """Only events with a smaller number than this: older ones."""
     limit: int = 50
 
 
@@ -342,6 +374,8 @@ class DeliveryFilter:
     """True for those that a person dismissed, False for all others."""
     held: bool | None = None
     """True for those that a rule holds now, False for all others."""
+    before: int | None = None
+    """Only deliveries with a smaller number than this: older ones."""
     limit: int = 50
 
 

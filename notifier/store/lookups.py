@@ -112,6 +112,10 @@ class Lookups:
 
     def events(self, wanted: EventFilter) -> Sequence[RoutedEvent]:
         """Return events, the newest first."""
+        return [item for _, item in self.numbered_events(wanted)]
+
+    def numbered_events(self, wanted: EventFilter) -> Sequence[tuple[int, RoutedEvent]]:
+        """Return events with their numbers, the newest first."""
         job = {"whole_job_id" if wanted.exact else "job_id": wanted.job_id}
         facts: dict[str, object] = {
             "type": wanted.type,
@@ -120,9 +124,11 @@ class Lookups:
             "rule": wanted.rule,
             "id": wanted.id,
             "types": _listed(wanted.types),
+            "before": wanted.before,
         }
         facts |= self._match_parameters(wanted, indexed=False)
-        return [rows.routed_of(row) for row in self._reader.query("events", **facts, **job, limit=wanted.limit)]
+        found = self._reader.query("events", **facts, **job, limit=wanted.limit)
+        return [(row.seq, rows.routed_of(row)) for row in found]
 
     def task_names(self) -> Sequence[str]:
         """Return the names of recorded tasks, each once."""
@@ -130,10 +136,15 @@ class Lookups:
 
     def deliveries(self, wanted: DeliveryFilter) -> Sequence[Delivery]:
         """Return deliveries, the newest first."""
+        return [delivery for _, delivery in self.numbered_deliveries(wanted)]
+
+    def numbered_deliveries(self, wanted: DeliveryFilter) -> Sequence[tuple[int, Delivery]]:
+        """Return deliveries with their numbers, the newest first."""
         found = self._reader.query("deliveries", **_delivery_parameters(wanted), limit=wanted.limit)
         carried = self._reader.query("events_of_deliveries", ids=[row.id for row in found]) if found else ()
         storms = self.storms({row.storm for row in found if row.storm})
-        return rows.deliveries_of(found, rows.events_by_delivery(carried), storms)
+        known = rows.deliveries_of(found, rows.events_by_delivery(carried), storms)
+        return [(row.seq, delivery) for row, delivery in zip(found, known, strict=True)]
 
     def delivery_ids(self, wanted: DeliveryFilter) -> Sequence[str]:
         """Return the ids of all deliveries that fit, whatever the limit, the oldest first."""
@@ -266,7 +277,12 @@ class Lookups:
 
     def actions(self, limit: int) -> Sequence[Action]:
         """Return what people did, the newest first."""
-        return [rows.action_of(row) for row in self._reader.query("actions", limit=limit)]
+        return [action for _, action in self.numbered_actions(limit)]
+
+    def numbered_actions(self, limit: int, before: int | None = None) -> Sequence[tuple[int, Action]]:
+        """Return what people did with its numbers, the newest first; with `before` those of smaller numbers alone."""
+        found = self._reader.query("actions", limit=limit, before=before)
+        return [(row.seq, rows.action_of(row)) for row in found]
 
     def ledger(self) -> Ledger:
         """Count every pair of event and channel."""
@@ -368,7 +384,7 @@ def _statistics(name: str, counts: Mapping[str, int], durations: Iterable[float]
 
 
 def _task_parameters(wanted: TaskFilter) -> dict[str, object]:
-    running = wanted.status is TaskStatus.RUNNING
+    running, after = wanted.status is TaskStatus.RUNNING, wanted.after
     return {
         "running": running or None,
         "status": None if running else wanted.status,
@@ -381,6 +397,9 @@ def _task_parameters(wanted: TaskFilter) -> dict[str, object]:
         "storm": wanted.storm,
         "unacknowledged": wanted.unacknowledged or None,
         "job_id": wanted.job_id,
+        "after_changed_at": after and after.changed_at,
+        "after_job_id": after and after.job_id,
+        "after_source": after and after.source,
     }
 
 
@@ -394,6 +413,7 @@ def _delivery_parameters(wanted: DeliveryFilter) -> dict[str, object]:
         "unheld": wanted.held is False or None,
         "id": wanted.id,
         "event_ids": wanted.event_ids,
+        "before": wanted.before,
     }
 
 

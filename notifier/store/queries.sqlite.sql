@@ -20,7 +20,7 @@ FROM sources ORDER BY sources.name;
 SELECT sources.name, sources.region, sources.project_id, sources.baseline_at, sources.last_poll_at, sources.last_full_at, sources.last_full_calls, sources.pruned_to, sources.last_error, sources.failing_since, sources.failures, sources.announced_since, sources.next_poll_at, sources.claimed_by, sources.claimed_until, sources.epoch, sources.refused_since, sources.refused_rows, sources.empty_since, sources.clock_skew, sources.polled_by, sources.retired_at, sources.introduced_at
 FROM sources ORDER BY sources.name;
 -- name: tasks
--- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, job_id, limit, offset
+-- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, job_id, after_changed_at time, after_job_id, after_source, limit, offset
 -- gives: source, job_id, name, status, raw_status, progress, instance_id, instance_name, instance_status, created_at time, ended_at time, fail_reason, seconds, occurrence, missing, unlisted boolean, first_seen_at time, changed_at time, events_pruned boolean, newest, newest_facts, acknowledged_event_id, acknowledged_by, acknowledged_name, acknowledged_at time
 SELECT found.source, found.job_id, found.name, found.status, found.raw_status, found.progress, found.instance_id, found.instance_name, found.instance_status, found.created_at, found.ended_at, found.fail_reason, found.seconds, found.occurrence, found.missing, found.unlisted, found.first_seen_at, found.changed_at, found.events_pruned, last.type AS newest, last.facts AS newest_facts, acknowledgements.event_id AS acknowledged_event_id, acknowledgements."by" AS acknowledged_by, acknowledgements.name AS acknowledged_name, acknowledgements.at AS acknowledged_at
 FROM (SELECT tasks.source AS source, tasks.job_id AS job_id, tasks.name AS name, tasks.status AS status, tasks.raw_status AS raw_status, tasks.progress AS progress, tasks.instance_id AS instance_id, tasks.instance_name AS instance_name, tasks.instance_status AS instance_status, tasks.created_at AS created_at, tasks.ended_at AS ended_at, tasks.fail_reason AS fail_reason, tasks.seconds AS seconds, tasks.occurrence AS occurrence, tasks.missing AS missing, tasks.unlisted AS unlisted, tasks.first_seen_at AS first_seen_at, tasks.changed_at AS changed_at, tasks.events_pruned AS events_pruned
@@ -35,12 +35,12 @@ WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
 WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
-WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ ORDER BY tasks.changed_at DESC, tasks.job_id
+WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if after_job_id*/(tasks.changed_at <= :after_changed_at AND (tasks.changed_at < :after_changed_at OR tasks.job_id > :after_job_id OR tasks.job_id = :after_job_id AND tasks.source > :after_source))/*end*/ ORDER BY tasks.changed_at DESC, tasks.job_id, tasks.source
  LIMIT :limit OFFSET :offset) AS found LEFT OUTER JOIN events AS last ON last.seq = (SELECT max(events.seq) AS max_2
 FROM events
-WHERE events.source = found.source AND events.job_id = found.job_id) LEFT OUTER JOIN acknowledgements ON acknowledgements.event_id = last.id ORDER BY found.changed_at DESC, found.job_id;
+WHERE events.source = found.source AND events.job_id = found.job_id) LEFT OUTER JOIN acknowledgements ON acknowledgements.event_id = last.id ORDER BY found.changed_at DESC, found.job_id, found.source;
 -- name: task_counts
--- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, job_id
+-- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, job_id, after_changed_at time, after_job_id, after_source
 -- gives: source, number
 SELECT tasks.source, count(*) AS number
 FROM tasks
@@ -54,9 +54,9 @@ WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
 WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
-WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ GROUP BY tasks.source;
+WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if after_job_id*/(tasks.changed_at <= :after_changed_at AND (tasks.changed_at < :after_changed_at OR tasks.job_id > :after_job_id OR tasks.job_id = :after_job_id AND tasks.source > :after_source))/*end*/ GROUP BY tasks.source;
 -- name: task_count
--- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, job_id
+-- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, job_id, after_changed_at time, after_job_id, after_source
 -- gives: number
 SELECT count(*) AS number
 FROM tasks
@@ -70,9 +70,9 @@ WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
 WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
-WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/;
+WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if after_job_id*/(tasks.changed_at <= :after_changed_at AND (tasks.changed_at < :after_changed_at OR tasks.job_id > :after_job_id OR tasks.job_id = :after_job_id AND tasks.source > :after_source))/*end*/;
 -- name: fail_reasons
--- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, job_id, limit
+-- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, job_id, after_changed_at time, after_job_id, after_source, limit
 -- gives: fail_reason
 SELECT tasks.fail_reason
 FROM tasks
@@ -86,7 +86,7 @@ WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
 WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
-WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ ORDER BY tasks.changed_at DESC
+WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if after_job_id*/(tasks.changed_at <= :after_changed_at AND (tasks.changed_at < :after_changed_at OR tasks.job_id > :after_job_id OR tasks.job_id = :after_job_id AND tasks.source > :after_source))/*end*/ ORDER BY tasks.changed_at DESC
  LIMIT :limit OFFSET 0;
 -- name: seen_runs
 -- takes: source, since time, limit
@@ -96,7 +96,7 @@ FROM tasks
 WHERE tasks.source = :source AND tasks.changed_at >= :since ORDER BY tasks.changed_at DESC
  LIMIT :limit OFFSET 0;
 -- name: task_results
--- takes: name, changed_since time, status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, job_id
+-- takes: name, changed_since time, status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, job_id, after_changed_at time, after_job_id, after_source
 -- gives: name, status, seconds
 SELECT tasks.name, tasks.status, tasks.seconds
 FROM tasks
@@ -110,7 +110,7 @@ WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
 WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
-WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/;
+WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if after_job_id*/(tasks.changed_at <= :after_changed_at AND (tasks.changed_at < :after_changed_at OR tasks.job_id > :after_job_id OR tasks.job_id = :after_job_id AND tasks.source > :after_source))/*end*/;
 -- name: results_since
 -- takes: name, status, since time
 -- gives: name, status, seconds
@@ -172,7 +172,7 @@ SELECT tasks.instance_name
 FROM tasks ORDER BY tasks.changed_at DESC
  LIMIT :limit OFFSET 0;
 -- name: events
--- takes: type, since time, source, types list, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, whole_job_id, job_id, id, rule, limit
+-- takes: type, since time, source, types list, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, whole_job_id, job_id, id, rule, before, limit
 -- gives: seq, id, type, source, job_id, occurrence, observed_at time, facts, routes, channels, channel_count
 SELECT events.seq, events.id, events.type, events.source, events.job_id, events.occurrence, events.observed_at, events.facts, events.routes, events.channels, events.channel_count
 FROM events
@@ -190,7 +190,7 @@ WHERE NOT EXISTS (SELECT 1 FROM json_each(:unlike) WHERE lower(coalesce(tasks.in
 FROM tasks
 WHERE tasks.instance_id IN (SELECT value FROM json_each(:instance_ids))))/*end*/ AND /*if whole_job_id*/(events.job_id = :whole_job_id)/*end*/ AND /*if job_id*/(substr(events.job_id, 1, length(:job_id)) = :job_id AND events.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if id*/(substr(events.id, 1, length(:id)) = :id AND events.id BETWEEN :id AND :id || char(1114111))/*end*/ AND /*if rule*/(events.id IN (SELECT delivery_events.event_id
 FROM deliveries JOIN delivery_events ON delivery_events.delivery_id = deliveries.id
-WHERE deliveries.rule = :rule AND deliveries.state = 'suppressed'))/*end*/ ORDER BY events.seq DESC
+WHERE deliveries.rule = :rule AND deliveries.state = 'suppressed'))/*end*/ AND /*if before*/(events.seq < :before)/*end*/ ORDER BY events.seq DESC
  LIMIT :limit OFFSET 0;
 -- name: mutes
 -- takes: now time
@@ -257,13 +257,14 @@ WHERE failures.operation = :operation ORDER BY failures.opened_at, failures.id;
 SELECT event_subscriptions.id, event_subscriptions.channel, event_subscriptions.matchers, event_subscriptions."by", event_subscriptions.name, event_subscriptions.created_at
 FROM event_subscriptions ORDER BY event_subscriptions.created_at, event_subscriptions.id;
 -- name: actions
--- takes: limit
+-- takes: before, limit
 -- gives: seq, at time, by, name, verb, target, detail
 SELECT actions.seq, actions.at, actions."by", actions.name, actions.verb, actions.target, actions.detail
-FROM actions ORDER BY actions.seq DESC
+FROM actions
+WHERE /*if before*/(actions.seq < :before)/*end*/ ORDER BY actions.seq DESC
  LIMIT :limit OFFSET 0;
 -- name: deliveries
--- takes: state, channel, id, event_ids list, limit
+-- takes: state, channel, id, event_ids list, before, limit
 -- gives: seq, id, channel, subject, state, digest boolean, attempt, earlier_attempts, available_at time, claimed_by, begun boolean, outcome_unknown boolean, reason, ref, body, content_type, recipients, created_at time, settled_at time, dismissed_at time, retried_at time, rank, routing, storm, rule, reply
 SELECT deliveries.seq, deliveries.id, deliveries.channel, deliveries.subject, deliveries.state, deliveries.digest, deliveries.attempt, deliveries.earlier_attempts, deliveries.available_at, deliveries.claimed_by, deliveries.begun, deliveries.outcome_unknown, deliveries.reason, deliveries.ref, deliveries.body, deliveries.content_type, deliveries.recipients, deliveries.created_at, deliveries.settled_at, deliveries.dismissed_at, deliveries.retried_at, deliveries.rank, deliveries.routing, deliveries.storm, deliveries.rule, (SELECT attempts.reply
 FROM attempts
@@ -272,16 +273,16 @@ WHERE attempts.delivery_id = deliveries.id ORDER BY attempts.number DESC
 FROM deliveries
 WHERE /*if state*/(deliveries.state = :state)/*end*/ AND /*if channel*/(deliveries.channel = :channel)/*end*/ AND /*if dismissed*/(deliveries.dismissed_at IS NOT NULL)/*end*/ AND /*if undismissed*/(deliveries.dismissed_at IS NULL)/*end*/ AND /*if held*/(deliveries.rule IS NOT NULL AND deliveries.state = 'pending')/*end*/ AND /*if unheld*/(deliveries.rule IS NULL OR deliveries.state != 'pending')/*end*/ AND /*if id*/(substr(deliveries.id, 1, length(:id)) = :id AND deliveries.id BETWEEN :id AND :id || char(1114111))/*end*/ AND /*if event_ids*/(deliveries.id IN (SELECT delivery_events.delivery_id
 FROM delivery_events
-WHERE delivery_events.event_id IN (SELECT value FROM json_each(:event_ids))))/*end*/ ORDER BY deliveries.seq DESC
+WHERE delivery_events.event_id IN (SELECT value FROM json_each(:event_ids))))/*end*/ AND /*if before*/(deliveries.seq < :before)/*end*/ ORDER BY deliveries.seq DESC
  LIMIT :limit OFFSET 0;
 -- name: delivery_ids
--- takes: state, channel, id, event_ids list
+-- takes: state, channel, id, event_ids list, before
 -- gives: id
 SELECT deliveries.id
 FROM deliveries
 WHERE /*if state*/(deliveries.state = :state)/*end*/ AND /*if channel*/(deliveries.channel = :channel)/*end*/ AND /*if dismissed*/(deliveries.dismissed_at IS NOT NULL)/*end*/ AND /*if undismissed*/(deliveries.dismissed_at IS NULL)/*end*/ AND /*if held*/(deliveries.rule IS NOT NULL AND deliveries.state = 'pending')/*end*/ AND /*if unheld*/(deliveries.rule IS NULL OR deliveries.state != 'pending')/*end*/ AND /*if id*/(substr(deliveries.id, 1, length(:id)) = :id AND deliveries.id BETWEEN :id AND :id || char(1114111))/*end*/ AND /*if event_ids*/(deliveries.id IN (SELECT delivery_events.delivery_id
 FROM delivery_events
-WHERE delivery_events.event_id IN (SELECT value FROM json_each(:event_ids))))/*end*/ ORDER BY deliveries.seq;
+WHERE delivery_events.event_id IN (SELECT value FROM json_each(:event_ids))))/*end*/ AND /*if before*/(deliveries.seq < :before)/*end*/ ORDER BY deliveries.seq;
 -- name: events_of_deliveries
 -- takes: ids list
 -- gives: delivery_id, facts

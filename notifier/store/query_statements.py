@@ -205,6 +205,17 @@ def _of_tasks(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return tuple_(events.c.source, events.c.job_id).in_(fitting)
 
 
+_TASK_ORDER = (tasks.c.changed_at.desc(), tasks.c.job_id, tasks.c.source)
+
+
+def _follows() -> Iterable[ColumnElement[bool]]:
+    """Return the conditions that a task comes after another one in a list. The first is a range of an index."""
+    at, job_id = bindparam("after_changed_at", type_=UtcDateTime), bindparam("after_job_id", type_=String)
+    later = or_(tasks.c.job_id > job_id, and_(tasks.c.job_id == job_id, tasks.c.source > bindparam("after_source")))
+    yield tasks.c.changed_at <= at
+    yield or_(tasks.c.changed_at < at, later)
+
+
 _TASK_CONDITIONS = (
     optional("running", *_RUNNING),
     _equal(tasks.c.status),
@@ -219,12 +230,13 @@ _TASK_CONDITIONS = (
     optional("storm", _in_storm()),
     optional("unacknowledged", _lacks_acknowledgement()),
     optional("job_id", *_begins(tasks.c.job_id)),
+    optional("after_job_id", *_follows()),
 )
 
 
 def _tasks() -> Select[Any]:
     """Return the statement of tasks with their newest event and its acknowledgement, read for the listed ones alone."""
-    latest = statements.TASKS.where(*_TASK_CONDITIONS).order_by(tasks.c.changed_at.desc(), tasks.c.job_id)
+    latest = statements.TASKS.where(*_TASK_CONDITIONS).order_by(*_TASK_ORDER)
     found = latest.limit(_LIMIT).offset(bindparam("offset", type_=Integer)).subquery("found")
     newest = (
         select(func.max(events.c.seq))
@@ -239,7 +251,7 @@ def _tasks() -> Select[Any]:
         .select_from(found)
         .join(last, last.c.seq == newest, isouter=True)
         .join(acknowledgements, acknowledgements.c.event_id == last.c.id, isouter=True)
-        .order_by(found.c.changed_at.desc(), found.c.job_id)
+        .order_by(found.c.changed_at.desc(), found.c.job_id, found.c.source)
     )
 
 
@@ -350,6 +362,7 @@ _EVENTS: Mapping[str, Select[Any]] = {
         optional("job_id", *_begins(events.c.job_id)),
         optional("id", *_begins(events.c.id)),
         optional("rule", events.c.id.in_(_suppressed(delivery_events.c.event_id))),
+        optional("before", events.c.seq < bindparam("before")),
     )
     .order_by(events.c.seq.desc())
     .limit(_LIMIT),
@@ -379,7 +392,10 @@ _EVENTS: Mapping[str, Select[Any]] = {
     .where(failures.c.operation == bindparam("operation"))
     .order_by(failures.c.opened_at, failures.c.id),
     "event_subscriptions": statements.EVENT_SUBSCRIPTIONS,
-    "actions": select(actions).order_by(actions.c.seq.desc()).limit(_LIMIT),
+    "actions": select(actions)
+    .where(optional("before", actions.c.seq < bindparam("before")))
+    .order_by(actions.c.seq.desc())
+    .limit(_LIMIT),
 }
 
 # ---- deliveries ----
@@ -405,6 +421,7 @@ _DELIVERY_CONDITIONS = (
     optional("unheld", or_(deliveries.c.rule.is_(None), deliveries.c.state != DeliveryState.PENDING)),
     optional("id", *_begins(deliveries.c.id)),
     optional("event_ids", deliveries.c.id.in_(_about_events)),
+    optional("before", deliveries.c.seq < bindparam("before")),
 )
 
 _DELIVERIES: Mapping[str, Select[Any]] = {

@@ -21,6 +21,7 @@ from notifier.store.schema import (
     credentials,
     deliveries,
     edit_budgets,
+    idempotency_keys,
     mutes,
     replicas,
     requests,
@@ -35,7 +36,7 @@ STEP = timedelta(seconds=2)
 LONGEST_WAIT = timedelta(days=366)
 """What lies further ahead was written by a clock that was wrong before, and is no wait."""
 
-_MOVED = (sources, channels, edit_budgets, threads, requests, replicas, credentials)
+_MOVED = (sources, channels, edit_budgets, threads, requests, idempotency_keys, replicas, credentials)
 """Tables of deadlines and lasting states. Events, attempts and actions keep the time at which they were recorded."""
 
 

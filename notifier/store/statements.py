@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     ColumnElement,
@@ -63,6 +64,7 @@ from notifier.store.schema import (
     event_subscriptions,
     events,
     failures,
+    idempotency_keys,
     mutes,
     replicas,
     requests,
@@ -922,6 +924,32 @@ RECENT_THREADS = compiled(
 RECORD_ACTION = compiled(recorded(actions))
 RECORD_REQUEST = compiled(recorded(requests).on_conflict_do_nothing().returning(requests.c.key))
 DROP_REQUESTS = compiled(delete(requests).where(requests.c.seen_at < bindparam("before")))
+
+# ---- answers of the API, and its stream of events ----
+
+IDEMPOTENCY_KEY = select(idempotency_keys).where(idempotency_keys.c.key == bindparam("key"))
+RECORD_IDEMPOTENCY_KEY = recorded(idempotency_keys)
+DROP_IDEMPOTENCY_KEYS = delete(idempotency_keys).where(idempotency_keys.c.created_at < bindparam("before"))
+LOCK_IDEMPOTENCY_KEY = select(func.pg_try_advisory_xact_lock(bindparam("number", type_=BigInteger)))
+"""PostgreSQL only: whether no other transaction has locked the number."""
+
+NUMBERED_EVENTS = (
+    select(events)
+    .where(events.c.seq > bindparam("after"), events.c.seq <= bindparam("until"))
+    .order_by(events.c.seq)
+    .limit(LIMIT)
+)
+LATEST_NUMBER = select(func.max(events.c.seq))
+LATEST_SEQUENCE_NUMBER = select(
+    func.pg_sequence_last_value(cast(func.pg_get_serial_sequence("events", "seq"), postgresql.REGCLASS))
+)
+"""PostgreSQL only: the number that was given last, perhaps to an event that is not committed."""
+WRITERS_OF_EVENTS = text(
+    "SELECT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND mode = 'RowExclusiveLock'"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " AND relation = CAST('events' AS regclass)"
+)
+"""PostgreSQL only: the transactions that may have written events and are not over."""
 
 # ---- retention ----
 

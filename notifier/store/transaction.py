@@ -12,6 +12,7 @@ from notifier.store.deliveries import Deliveries
 from notifier.store.events import Events
 from notifier.store.histories import Histories
 from notifier.store.holds import Holds
+from notifier.store.idempotency import IdempotencyKeys
 from notifier.store.mutes import RecordedMutes
 from notifier.store.open_failures import Failures
 from notifier.store.people import People
@@ -58,5 +59,6 @@ class Transaction:
         aging = (self.threads, self.storms, self.tickets, self.failures, self.mutes)
         self.retention = Retention(session, cache, self.queries, aging)
         self.replicas = Replicas(session)
+        self.idempotency = IdempotencyKeys(session)
         self.calendars = Calendars(session)
         self.schedules = Schedules(session)

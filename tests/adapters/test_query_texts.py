@@ -48,10 +48,26 @@ def test_postgresql_takes_every_variant_of_a_statement(name: str, postgres_url: 
 
 def variants(name: str, database: str) -> Iterator[Mapping[str, object]]:
     """Yield parameters with no condition, with each alone, and with all of them."""
-    others: Mapping[str, object] = {"event_ids": ["a"], "since": T0, "changed_since": T0, "instance_like": "%a%"}
+    others: Mapping[str, object] = {
+        "event_ids": ["a"],
+        "since": T0,
+        "changed_since": T0,
+        "instance_like": "%a%",
+        "after_changed_at": T0,
+        "before": 1,
+    }
     text = query_text(name, database)
     optional = re.findall(r"/\*if (\w+)\*/", text.sql)
-    fixed: Mapping[str, object] = {"limit": 1, "offset": 0, "ids": ["a"], "now": T0, "since": T0, "until": T0}
+    fixed: Mapping[str, object] = {
+        "limit": 1,
+        "offset": 0,
+        "ids": ["a"],
+        "now": T0,
+        "since": T0,
+        "until": T0,
+        "after_changed_at": T0,
+        "before": 1,
+    }
     always = {one: fixed.get(one, "a") for one in text.takes if one not in {*optional, "instance_like"}}
     given = {one: others.get(one, "a") for one in (*optional, "instance_like")}
     yield always
