@@ -47,6 +47,8 @@ class ChannelContext:
     """URL of an instance in the cloud's console, with {region}, {project_id} and {instance_id} to fill in."""
     runbook_url: str | None = None
     """URL of what to do about a failure; see `LinkTemplates.runbook_url`."""
+    page_url: str | None = None
+    """Address of our own pages; see `LinkTemplates.page_url`."""
     chat_tokens: frozenset[str] = field(default=frozenset(), repr=False)
     """Bot tokens of the apps whose button clicks reach this program."""
     chat_command: str = "/gaussdb"
@@ -59,7 +61,7 @@ class ChannelContext:
 
     def __post_init__(self) -> None:
         """Make the formatter."""
-        links = LinkTemplates(console_url=self.console_url, runbook_url=self.runbook_url)
+        links = LinkTemplates(console_url=self.console_url, runbook_url=self.runbook_url, page_url=self.page_url)
         object.__setattr__(self, "formatter", EventFormatter(self.localizer, self.causes, links))
 
 

@@ -204,7 +204,7 @@ class CardLayout:
             conditions="" if own else CARD_SEPARATOR.join(map(self.sentence, message.conditions)),
             details=() if own else tuple(self._details(message)),
             facts=() if own else message.facts,
-            links=self._links(message.console_url, message.runbook_url, tickets),
+            links=self._links(message, message.runbook_url, tickets),
             about=self._about(message, tickets),
             sections=() if own else tuple(self._sections(message)),
         )
@@ -271,7 +271,7 @@ class CardLayout:
             mention=mention,
             text=filled.text or "",
             details=() if own else tuple(self._overview(summary)),
-            links=self._links(summary.console_url, ""),
+            links=self._links(summary),
             sections=() if own else (*self._groups(summary), *self._listed(summary)),
         )
 
@@ -360,10 +360,13 @@ class CardLayout:
     def _environment(self, message: Message | SummaryMessage) -> str:
         return self.bold(message.environment) if message.production else self.plain(message.environment)
 
-    def _links(self, console_url: str, runbook_url: str, tickets: Sequence[TicketLink] = ()) -> tuple[CardLink, ...]:
+    def _links(
+        self, message: Message | SummaryMessage, runbook_url: str = "", tickets: Sequence[TicketLink] = ()
+    ) -> tuple[CardLink, ...]:
         label = self.localizer.text
         links = (
-            CardLink(label=label("mail.open_console"), url=console_url),
+            CardLink(label=message.page_label, url=message.page.url),
+            CardLink(label=label("mail.open_console"), url=message.console_url),
             CardLink(label=label("mail.runbook"), url=runbook_url),
             *(CardLink(label=self._ticket(one), url=one.url or "") for one in tickets),
         )

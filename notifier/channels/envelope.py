@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from notifier.core.storms import Storm
     from notifier.ports import RenderRequest
     from notifier.wording.events import EventFormatter
-    from notifier.wording.message import Message
+    from notifier.wording.message import Message, SummaryMessage
 
 
 def message_type(request: RenderRequest) -> str:
@@ -58,9 +58,10 @@ def envelope(request: RenderRequest, context: ChannelContext) -> dict[str, Any]:
 
 
 def _digest(request: RenderRequest, formatter: EventFormatter, more: Mapping[str, Any]) -> dict[str, Any]:
-    sentence = without_marks(SummaryFormatter(formatter).describe(request).sentence)
+    summary = SummaryFormatter(formatter).describe(request)
     events = [_event(formatter.describe(event, request.routing), {}) for event in request.events]
-    data = {"summary": sentence, "severity": request.severity, **more, "events": events}
+    head = {"summary": without_marks(summary.sentence), "severity": request.severity}
+    data = {**head, **_page(summary), **more, "events": events}
     latest = max(event.observed_at for event in request.events)
     return {"type": DIGEST, "timestamp": _second(latest), "data": data}
 
@@ -89,10 +90,16 @@ def _event(message: Message, more: Mapping[str, Any]) -> dict[str, Any]:
         "duration_seconds": _duration(event),
         "console_url": message.console_url or None,
         "runbook_url": message.runbook_url or None,
+        **_page(message),
         "dedup_key": event.subject,
         **more,
     }
     return {"type": event.type, "timestamp": _second(message.moment), "data": data}
+
+
+def _page(message: Message | SummaryMessage) -> dict[str, str]:
+    """Return the link to our page. The key is only there where one is configured."""
+    return {"page_url": message.page.url} if message.page.url else {}
 
 
 def _circumstances(event: Event) -> dict[str, Any]:

@@ -110,6 +110,8 @@ class Draft:
     """Plain name or id of the instance; the empty string where there is none."""
     url: str | None = None
     """Link to the instance in the cloud's console."""
+    page: str | None = None
+    """Link to our page about the task."""
 
 
 class TicketRefused(Exception):
@@ -149,6 +151,7 @@ class _StoredText:
     fields: dict[str, Any]
     instance: str = ""
     url: str | None = None
+    page: str | None = None
 
     def draft(self, *, previous: str | None, duplicate: bool) -> Draft:
         """Return the ticket to open. `previous` is the label of the one that it follows."""
@@ -169,6 +172,7 @@ class _StoredText:
             fields=self.fields,
             instance=self.instance,
             url=self.url,
+            page=self.page,
         )
 
 
@@ -345,8 +349,12 @@ class TicketChannel(TemplatedChannel[S], HttpChannel[S]):
         message = self.context.formatter.describe(event, request.routing)
         links = Links(
             tuple(
-                (localizer.text(f"console.{name}"), url)
-                for name, url in (("console", message.console_url), ("runbook", message.runbook_url))
+                (localizer.text(name), url)
+                for name, url in (
+                    ("page.link", message.page.url),
+                    ("console.console", message.console_url),
+                    ("console.runbook", message.runbook_url),
+                )
                 if url
             )
         )
@@ -381,6 +389,7 @@ class TicketChannel(TemplatedChannel[S], HttpChannel[S]):
                 fields={},
                 instance=message.subject,
                 url=message.console_url or None,
+                page=message.page.url or None,
             ),
             request.severity,
             request.routing.ticket or TicketFields(),

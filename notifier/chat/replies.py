@@ -26,7 +26,7 @@ from notifier.ports import StoredTask, TaskStatistics
 from notifier.wording.causes import builtin_catalogue
 from notifier.wording.events import EventFormatter
 from notifier.wording.findings import HealthFormatter
-from notifier.wording.links import LinkTemplates
+from notifier.wording.links import LinkTemplates, PageLink
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import dated, quoted, strong
 from notifier.wording.message import foretold, usual_span
@@ -149,11 +149,29 @@ def tasks(page: ReplyPage, key: str, fresh: str, fmt: ReplyFormatter, **values: 
         title=title,
         summary=" · ".join(_summary(page, fmt)),
         rows=[_row(stored, page.now, fmt) for stored in page.rows],
+        buttons=page_buttons(_list_page(key, values, fmt), fmt),
         note=" · ".join(filter(None, (place, fresh))),
         command=_COMMANDS.get(key, "").format(**values).strip(),
         before=max(page.offset - PAGE_ROWS, 0) if page.offset else None,
         after=last if last < page.total else None,
     )
+
+
+def _list_page(key: str, values: Mapping[str, str], fmt: ReplyFormatter) -> PageLink:
+    """Return the link to the same list on the page."""
+    wanted = {
+        "failed": {"status": "failed", "since": values.get("within", "")},
+        "running": {"status": "running"},
+        "instance": {"instance": values.get("instance", "")},
+        "storm.reply_tasks": {"storm": values.get("storm", "")},
+    }
+    return fmt.links.list_page("tasks", "/tasks", **wanted.get(key, {}))
+
+
+def page_buttons(link: PageLink, fmt: ReplyFormatter) -> Sequence[ReplyButton]:
+    """Return the button that opens one of our pages; none where it has no address."""
+    button = ReplyButton(button=Button(ButtonAction.PAGE), label=fmt.events.page_label(link), url=link.url)
+    return (button,) if link.url else ()
 
 
 def open_failures(found: Sequence[OpenFailure], now: datetime, fmt: ReplyFormatter, offset: int = 0) -> ChatReply:
@@ -167,6 +185,7 @@ def open_failures(found: Sequence[OpenFailure], now: datetime, fmt: ReplyFormatt
     return ChatReply(
         title=title,
         rows=[_open_row(one, now, fmt) for one in rows],
+        buttons=page_buttons(fmt.links.list_page("tasks", "/tasks", open="1"), fmt),
         note=" · ".join(filter(None, (place, fmt.text("note.as_of", at=fmt.when(now))))),
         command="open",
         before=max(offset - PAGE_ROWS, 0) if offset else None,
@@ -219,7 +238,9 @@ def narrowed(selected: TaskSelection, listed: ChatReply, fmt: ReplyFormatter) ->
         return listed
     shown = selected.text if selected.match else selected.about
     title = fmt.text("list.about", title=listed.title, instance=shown)
-    return replace(listed, title=title, command=f"{listed.command} {selected.text}")
+    # The page has no matchers: without its button nobody takes a longer list for this one.
+    others = [one for one in listed.buttons if one.button.action is not ButtonAction.PAGE]
+    return replace(listed, title=title, command=f"{listed.command} {selected.text}", buttons=others)
 
 
 def with_ignored(ignored: str, reply: ChatReply, fmt: ReplyFormatter) -> ChatReply:
@@ -345,6 +366,8 @@ def _task_buttons(
             for one, length in MUTE_LENGTHS.items()
         ]
         yield ReplyButton(button=Button(ButtonAction.MUTE), label=text("button.mute"), options=options)
+    if message.page.url:
+        yield ReplyButton(button=Button(ButtonAction.PAGE), label=message.page_label, url=message.page.url)
     if message.console_url:
         yield ReplyButton(button=Button(ButtonAction.CONSOLE), label=text("button.console"), url=message.console_url)
     if message.runbook_url:
@@ -530,7 +553,8 @@ def mutes(found: Sequence[Mute], now: datetime, fmt: ReplyFormatter) -> ChatRepl
     if not found:
         return fmt.reply("mutes.none")
     lines = [mute_line(mute, now, fmt) for mute in found[:PAGE_ROWS]]
-    return ChatReply(title=fmt.text("mutes.some", n=len(found)), lines=lines)
+    page = page_buttons(fmt.links.list_page("mutes", "/mutes"), fmt)
+    return ChatReply(title=fmt.text("mutes.some", n=len(found)), lines=lines, buttons=page)
 
 
 def mute_line(mute: Mute, now: datetime, fmt: ReplyFormatter) -> str:
@@ -555,7 +579,8 @@ def on_call(found: Sequence[tuple[Rota, Duty]], asked: str, fmt: ReplyFormatter)
     note = (
         fmt.text("note.ignored", given=asked) if asked and asked.lower() not in {rota.name for rota, _ in found} else ""
     )
-    return ChatReply(title=fmt.text("oncall.title"), lines=lines, note=note)
+    page = page_buttons(fmt.links.list_page("reports", "/reports"), fmt)
+    return ChatReply(title=fmt.text("oncall.title"), lines=lines, buttons=page, note=note)
 
 
 def _duty_line(rota: Rota, duty: Duty, fmt: ReplyFormatter) -> str:
@@ -580,6 +605,7 @@ def statistics(found: Sequence[TaskStatistics], within: timedelta, fmt: ReplyFor
     return ChatReply(
         title=fmt.text("stats.title", tasks=fmt.tasks(total), length=length),
         lines=[_statistics_line(one, fmt) for one in found[:MAX_TASK_TYPES]],
+        buttons=page_buttons(fmt.links.list_page("statistics", "/statistics"), fmt),
     )
 
 
@@ -618,6 +644,7 @@ def status(health: HealthReport, fmt: ReplyFormatter) -> ChatReply:
             *(f"✓ {line}" for line in (*good_sources, *good_channels)),
             *(f"– {health_formatter.finding(finding)}" for finding in remarks),
         ][:MAX_STATUS_LINES],
+        buttons=page_buttons(fmt.links.list_page("now", "/"), fmt),
         note=fmt.text("note.as_of", at=fmt.when(health.at)),
         command="status",
         ok=health.ok,

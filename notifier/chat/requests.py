@@ -23,6 +23,8 @@ class ButtonAction(StrEnum):
     """A link. Slack reports clicks on it too."""
     RUNBOOK = "runbook"
     """Another link."""
+    PAGE = "page"
+    """A link to one of our own pages."""
     ACKNOWLEDGE_STORM = "ack_storm"
     STORM_TASKS = "storm_tasks"
     PAGE_BEFORE = "page_before"
@@ -33,6 +35,9 @@ class ButtonAction(StrEnum):
 
 MUTE_LENGTHS = {written: parse_duration(written) for written in ("30m", "2h", "8h", "1d")}
 """Durations that the menu MUTE offers, as buttons write them."""
+
+LINK_ACTIONS = (ButtonAction.CONSOLE, ButtonAction.RUNBOOK, ButtonAction.PAGE)
+"""Actions of buttons that are links: nothing is left to do when somebody clicks."""
 
 _PAGE_ACTIONS = (ButtonAction.PAGE_BEFORE, ButtonAction.PAGE_AFTER)
 _WITH_ARGUMENT = (ButtonAction.MUTE, ButtonAction.SHARE, *_PAGE_ACTIONS)

@@ -12,7 +12,7 @@ from notifier import lookup, people
 from notifier.chat import actions, replies
 from notifier.chat.ports import ChatReads, ChatTx, PermissionCheck
 from notifier.chat.replies import MAX_COUNTED_REASONS, PAGE_ROWS, ReplyFormatter
-from notifier.chat.requests import Button, ButtonAction, ChatReply, ClickRequest, CommandRequest
+from notifier.chat.requests import LINK_ACTIONS, Button, ButtonAction, ChatReply, ClickRequest, CommandRequest
 from notifier.core import commands, failures
 from notifier.core.causes import CauseCatalogue
 from notifier.core.commands import Query, TaskSelection
@@ -134,7 +134,7 @@ class ChatResponder:
         button = click.button
         if len(button.value) > MAX_BUTTON_VALUE:
             return fmt.refusal("click.gone")
-        if button.action in (ButtonAction.CONSOLE, ButtonAction.RUNBOOK):
+        if button.action in LINK_ACTIONS:
             return None
         if button.action in _QUERIES:
             return await self._read((button, language), lambda q: self._query_of(q, button, fmt))

@@ -5,7 +5,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from functools import partial
@@ -129,10 +129,15 @@ def _block(message: Message, localizer: Localizer, filled: FilledTemplate) -> It
     job = localizer.text("message.job", job=quoted(message.job)) if message.job else ""
     yield from _own_text(filled, job) if filled.text else _body(message, localizer, job)
     if message.severity is not Severity.INFO:
-        links = {"console": message.console_url, "runbook": message.runbook_url}
-        for name, url in links.items():
-            if url:
-                yield Line((Span(f"{localizer.text(f'console.{name}')} {url}"),), indent=_INDENT, wraps=False)
+        links = {"page.link": message.page.url, "console.console": message.console_url}
+        yield from _links(links | {"console.runbook": message.runbook_url}, localizer)
+
+
+def _links(links: Mapping[str, str], localizer: Localizer) -> Iterator[Line]:
+    """Yield the links that there are, by the phrases of their labels, each in a line that is not wrapped."""
+    for name, url in links.items():
+        if url:
+            yield Line((Span(f"{localizer.text(name)} {url}"),), indent=_INDENT, wraps=False)
 
 
 def _body(message: Message, localizer: Localizer, job: str) -> Iterator[Line]:
@@ -180,6 +185,7 @@ def _summary(summary: SummaryMessage, localizer: Localizer, latest: datetime, fi
     state = Span(summary.state.glyph, summary.state.tone.terminal)
     yield _headline(localizer.clock(latest), state, _own_title(filled) or _marked(lead), _place(summary), gap=" ")
     yield from _own_text(filled, "") if filled.text else _listed(summary, localizer)
+    yield from _links({"page.link": summary.page.url}, localizer)
 
 
 def _listed(summary: SummaryMessage, localizer: Localizer) -> Iterator[Line]:

@@ -13,7 +13,7 @@ from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import is_production
 from notifier.wording.causes import builtin_catalogue
 from notifier.wording.explained import ExplainedReason, explained
-from notifier.wording.links import LinkTemplates
+from notifier.wording.links import LinkTemplates, PageLink
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import dated, quoted
 from notifier.wording.message import Message
@@ -43,6 +43,10 @@ class EventFormatter:
         not do.
         """
         return Message(self, event, routing or _NO_ROUTING, job)
+
+    def page_label(self, link: PageLink) -> str:
+        """Return what a button with a link to one of our pages says. Empty where it leads nowhere."""
+        return self.localizer.text(f"page.{link.place}") if link.url else ""
 
     def environment(self, name: str) -> str:
         """Return the name of an environment for people: `PROD`; one that is not well known as it is configured."""

@@ -1,13 +1,16 @@
-"""Links to the cloud's console and to runbooks: templates of the configuration, filled with what an event says."""
+"""Links to the cloud's console and to runbooks, which are templates of the configuration, and to our own pages."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from notifier.core.causes import Explanation
+from notifier.core.events import EventType
 from notifier.core.model import Event
+from notifier.core.report_values import Report
 
 URL_LIMIT = 2_700
 """Maximum length of a link, in characters; Slack's is 3,000. A longer one is left out."""
@@ -27,6 +30,49 @@ RUNBOOK_PLACEHOLDERS = (
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
+ANCHOR_LENGTH = 8
+"""Number of characters of the id of an event, or of a delivery, in the anchor of a page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageLink:
+    """A link to one of our own pages."""
+
+    place: str = ""
+    """Which page: `page.{place}` is the phrase of a button. Empty where there is none."""
+    url: str = ""
+    """Its whole address. Empty for none."""
+
+
+NO_PAGE = PageLink()
+"""There is no page."""
+
+
+def event_anchor(event_id: str) -> str:
+    """Return the id of an event's element on the page of its task."""
+    return f"e-{event_id[:ANCHOR_LENGTH]}"
+
+
+def delivery_anchor(delivery_id: str) -> str:
+    """Return the id of a delivery's element on the page of its task."""
+    return f"d-{delivery_id[:ANCHOR_LENGTH]}"
+
+
+def task_path(source: str, job_id: str) -> str:
+    """Return the path of the page of a task. A browser would take a job id of dots for a folder: it leads to the list.
+
+    Nothing else in a job id has a meaning in the path.
+    """
+    if job_id in {".", ".."}:
+        return f"/tasks?{urlencode({'source': source, 'q': job_id})}"
+    return f"/tasks/{_escaped(source)}/{_escaped(job_id)}"
+
+
+def missing_path(event_id: str) -> str:
+    """Return the path of the page of a run that did not appear, by the id of the event about it."""
+    return f"/missing/{_escaped(event_id)}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkTemplates:
     """The configured templates."""
@@ -35,6 +81,9 @@ class LinkTemplates:
     """With {region}, {project_id} and {instance_id}; what is not known is left empty."""
     runbook_url: str | None = None
     """With names of RUNBOOK_PLACEHOLDERS. There is no link where one of those that it names is not known."""
+
+    page_url: str | None = None
+    """Address of our own pages, without a slash at its end: the setting `web.url`. None links to none of them."""
 
     def console(self, event: Event) -> str:
         """Return the link to an event's instance; the empty string for none."""
@@ -64,6 +113,80 @@ class LinkTemplates:
         if not all(values.get(name) for name, _ in _parsed(self.runbook_url)[1]):
             return ""
         return _bounded(_filled(self.runbook_url, values))
+
+    # -- our own pages --
+
+    def page(self, event: Event) -> PageLink:
+        """Return the link to the page about an event: of a task, with the place of the event on it."""
+        if event.expectation:
+            return self._page("run", missing_path(event.care_id))
+        if event.task:
+            path = task_path(event.source, event.task.job_id)
+            return self._page("task", path if "?" in path else f"{path}#{event_anchor(event.id)}")
+        if event.channel:
+            return self._page("deliveries", _listed("/deliveries", channel=event.channel))
+        if event.mute:
+            return self._page("mutes", "/mutes")
+        if event.report:
+            return self._page("tasks", _of_report(event.report))
+        return self._page("reports", "/reports") if event.handed_over else self._now()
+
+    def list_page(self, place: str, path: str, **wanted: str) -> PageLink:
+        """Return the link to one of our lists, narrowed to what is wanted; an empty text is not."""
+        return self._page(place, _listed(path, **wanted))
+
+    def storm_page(self, storm_id: str) -> PageLink:
+        """Return the link to the tasks of a storm."""
+        return self._page("tasks", _listed("/tasks", storm=storm_id))
+
+    def digest_page(self, events: Sequence[Event]) -> PageLink:
+        """Return the link to what a digest is about: the tasks since the first of its events, or what is open."""
+        if any(event.follow_up for event in events):
+            return self._page("tasks", "/tasks?open=1")
+        tasks = [event for event in events if event.task]
+        if not tasks:
+            return self._shared_page(events)
+        sources = {event.source for event in tasks}
+        failed = all(event.type is EventType.TASK_FAILED for event in tasks)
+        path = _listed(
+            "/tasks",
+            status="failed" if failed else "",
+            source=sources.pop() if len(sources) == 1 else "",
+            since=_moment(min(event.occurred_at or event.observed_at for event in tasks)),
+        )
+        return self._page("tasks", path)
+
+    def _shared_page(self, events: Sequence[Event]) -> PageLink:
+        """Return the page of all events where they have one; else the overview."""
+        found = {self.page(event) for event in events}
+        if len(found) == 1:
+            return found.pop()
+        places = {link.place for link in found}
+        paths = {"deliveries": "/deliveries", "run": "/tasks?open=1"}
+        place = places.pop() if len(places) == 1 else ""
+        return self._page("tasks" if place == "run" else place, paths[place]) if place in paths else self._now()
+
+    def _now(self) -> PageLink:
+        return self._page("now", "/")
+
+    def _page(self, place: str, path: str) -> PageLink:
+        url = "" if self.page_url is None else _bounded(f"{self.page_url}{path}")
+        return PageLink(place=place, url=url) if url else NO_PAGE
+
+
+def _of_report(report: Report) -> str:
+    """Return the path of the tasks that changed in the period of a report."""
+    return _listed("/tasks", since=_moment(report.since), until=_moment(report.until))
+
+
+def _listed(path: str, **wanted: str) -> str:
+    query = urlencode({name: value for name, value in wanted.items() if value}, safe=":")
+    return f"{path}?{query}" if query else path
+
+
+def _moment(moment: datetime) -> str:
+    """Return a time as the pages take it: its second, in UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _values(event: Event) -> dict[str, str]:

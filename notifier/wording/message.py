@@ -24,6 +24,7 @@ from notifier.core.severity import Severity, is_production
 from notifier.core.usual import Usual, remaining
 from notifier.wording.columns import columns, shortened
 from notifier.wording.explained import NO_REASON, ExplainedReason, own_reason
+from notifier.wording.links import PageLink
 from notifier.wording.localizer import Localizer, capitalised
 from notifier.wording.marks import quoted, strong, without_marks
 from notifier.wording.operations import OPERATIONS
@@ -493,6 +494,16 @@ class Message:
         return self._formatter.links.runbook(self.event, self.explanation)
 
     @property
+    def page(self) -> PageLink:
+        """Link to the page about the event; its URL is empty where no page is configured."""
+        return self._formatter.links.page(self.event)
+
+    @property
+    def page_label(self) -> str:
+        """What a button with that link says: `Open task page`. Empty for none."""
+        return self._formatter.page_label(self.page)
+
+    @property
     def origin(self) -> str:
         """Source and region, with marks: `‹prod› / ‹cn-north-4›`; or the channel."""
         event = self.event
@@ -819,6 +830,10 @@ class SummaryMessage:
     events: tuple[Message, ...]
     """The events of a digest, the most urgent first. Empty for a storm."""
     console_url: str
+    page: PageLink
+    """Link to the tasks that it is about; its URL is empty where no page is configured."""
+    page_label: str
+    """What a button with that link says: `Open task list`. Empty for none."""
     origin: str
     command: str
     """The chat command that lists the tasks: `failed 1h`."""

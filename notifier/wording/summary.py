@@ -137,6 +137,8 @@ class SummaryFormatter:
             tasks=tasks,
             events=(),
             console_url=self.formatter.links.region_console(storm.region),
+            page=(page := self.formatter.links.storm_page(storm.id)),
+            page_label=self.formatter.page_label(page),
             origin=" / ".join(quoted(one_line(part)) for part in (storm.source, storm.region) if part),
             command=f"failed {ceil(_lasted(storm) / timedelta(hours=1)) + 1}h",
         )
@@ -190,6 +192,8 @@ class SummaryFormatter:
             tasks=(),
             events=tuple(self._described(events, request.routing)),
             console_url="",
+            page=(page := self.formatter.links.digest_page(events)),
+            page_label=self.formatter.page_label(page),
             origin=", ".join(quoted(one_line(source)) for source in sources),
             command="open" if any(event.follow_up for event in events) else "recent",
         )

@@ -88,6 +88,9 @@ class MailContent:
     meaning: str = ""
     advice: str = ""
     """May have commands in backticks."""
+    page_url: str = ""
+    page_label: str = ""
+    """What a button with the link to our page says."""
     console_url: str = ""
     runbook_url: str = ""
     rows: tuple[Row, ...] = ()
@@ -127,6 +130,8 @@ def with_template(content: MailContent, filled: FilledTemplate) -> MailContent:
         place=content.place,
         title=content.title,
         text=text,
+        page_url=content.page_url,
+        page_label=content.page_label,
         console_url=content.console_url,
         runbook_url=content.runbook_url,
         because=content.because,
@@ -153,6 +158,8 @@ def _event_content(request: RenderRequest, formatter: EventFormatter, channel: s
         notes=tuple(map(without_marks, filter(None, (message.reason_note, *message.notes)))),
         meaning=message.meaning,
         advice=message.advice,
+        page_url=message.page.url,
+        page_label=message.page_label,
         console_url=message.console_url,
         runbook_url=message.runbook_url,
         sections=tuple(_without_marks(one) for one in message.sections),
@@ -219,6 +226,8 @@ def _summary_content(request: RenderRequest, formatter: EventFormatter, channel:
         place=_SEPARATOR.join(filter(None, (summary.environment, without_marks(summary.origin)))),
         title=title,
         counts=tuple(_counts(summary, localizer)),
+        page_url=summary.page.url,
+        page_label=summary.page_label,
         console_url=summary.console_url or shared_url,
         groups=tuple(_groups(summary, localizer, links=not shared_url)),
         listed=listed,
@@ -312,10 +321,10 @@ def text_part(content: MailContent, localizer: Localizer) -> str:
 
 
 def _text_rows(content: MailContent, localizer: Localizer) -> Iterator[Row]:
-    links = {"console": content.console_url, "runbook": content.runbook_url}
+    links = {"page.link": content.page_url, "mail.console": content.console_url, "mail.runbook": content.runbook_url}
     said = {"means": content.meaning, "try": content.advice}
     yield from (Row(label=localizer.text(f"message.{name}"), value=text) for name, text in said.items() if text)
-    yield from (Row(label=localizer.text(f"mail.{name}"), value=url) for name, url in links.items() if url)
+    yield from (Row(label=localizer.text(name), value=url) for name, url in links.items() if url)
     yield from content.rows
 
 

@@ -142,6 +142,7 @@ def alert(draft: Draft, key: str) -> dict[str, Any]:
     usual = USUAL_PRIORITIES[Severity(draft.severity)]
     # A route may name anything.
     priority = draft.priority if draft.priority and _PRIORITY.fullmatch(draft.priority) else usual
+    links = {name: url for name, url in (("page", draft.page), ("console", draft.url)) if url}
     return {
         "message": draft.title,
         "alias": key,
@@ -150,6 +151,6 @@ def alert(draft: Draft, key: str) -> dict[str, Any]:
         "tags": [label[:TAG_LIMIT] for label in ("gaussdb", *draft.labels)][:MAX_TAGS],
         "entity": draft.instance[:ENTITY_LIMIT],
         "source": SOURCE,
-        **({"details": {"console": draft.url}} if draft.url else {}),
+        **({"details": links} if links else {}),
         **draft.fields,
     }

@@ -14,7 +14,7 @@ from notifier.channels.templates import BUILT_IN, FilledTemplate
 from notifier.chat.requests import MUTE_LENGTHS, Button, ButtonAction
 from notifier.core.delivery import Thread
 from notifier.core.ids import shorten_id
-from notifier.core.model import Event
+from notifier.core.model import Event, Task
 from notifier.core.mutes import Mute
 from notifier.core.people import Acknowledgement
 from notifier.core.routing import DeliveryRouting
@@ -43,7 +43,7 @@ from notifier.integrations.slack.blockkit import (
 )
 from notifier.integrations.slack.errors import key_of
 from notifier.integrations.slack.mentions import mention_markup
-from notifier.integrations.slack.summaries import CHAT_HINT, acknowledged_by, live_storm, summary
+from notifier.integrations.slack.summaries import CHAT_HINT, acknowledged_by, live_storm, page_button, summary
 from notifier.integrations.slack.templates import body_sections, own_title, push_text
 from notifier.ports import RenderRequest
 from notifier.wording.events import EventFormatter
@@ -255,9 +255,15 @@ class _Layout:
     # -- buttons --
 
     def _buttons(self, message: Message) -> Iterator[Json]:
-        task, text = self.event.task, self.localizer.text
-        if not message.operation:
-            return
+        if message.operation:
+            yield from self._charge(message)
+        yield from self._links(message)
+        if task := self.event.task:
+            yield from self._requests(task)
+
+    def _charge(self, message: Message) -> Iterator[Json]:
+        """Yield the button with which somebody takes charge, or gives that back."""
+        text = self.localizer.text
         if self.annotations.acknowledged:
             yield button_element(Button(ButtonAction.UNACKNOWLEDGE, self.event.care_id), text("button.take_back"))
         elif self.event.type.traits.acknowledgeable:
@@ -265,13 +271,19 @@ class _Layout:
             yield button_element(
                 Button(ButtonAction.ACKNOWLEDGE, self.event.care_id), text("button.acknowledge"), **style
             )
+
+    def _links(self, message: Message) -> Iterator[Json]:
+        text = self.localizer.text
+        if message.page.url:
+            yield page_button(message)
         if message.console_url:
             yield button_element(Button(ButtonAction.CONSOLE), text("button.console"), url=message.console_url)
         if message.runbook_url:
             yield button_element(Button(ButtonAction.RUNBOOK), text("button.runbook"), url=message.runbook_url)
-        if task is None:
-            return
-        mute = self.annotations.mute
+
+    def _requests(self, task: Task) -> Iterator[Json]:
+        """Yield what can be asked for about a task."""
+        text, mute = self.localizer.text, self.annotations.mute
         if mute and mute.instance is not None:
             yield button_element(Button(ButtonAction.UNMUTE, self.event.care_id), text("button.unmute"))
         elif mute is None and (task.instance_id or task.instance_name):

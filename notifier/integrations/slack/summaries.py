@@ -175,8 +175,15 @@ class _Storm:
             button = Button(ButtonAction.ACKNOWLEDGE_STORM, self.storm.id)
             yield button_element(button, text("button.acknowledge_all", n=n), **style)
         yield button_element(Button(ButtonAction.STORM_TASKS, self.storm.id), text("button.show_all", n=n))
+        if self.message.page.url:
+            yield page_button(self.message)
         if self.message.console_url:
             yield button_element(Button(ButtonAction.CONSOLE), text("button.console"), url=self.message.console_url)
+
+
+def page_button(message: Message | SummaryMessage) -> Json:
+    """Return the button that opens the page of a message which has one."""
+    return button_element(Button(ButtonAction.PAGE), message.page_label, url=message.page.url)
 
 
 def acknowledged_by(ack: Acknowledgement, formatter: EventFormatter, near: datetime) -> str:
@@ -192,9 +199,16 @@ def _part(message: SummaryMessage) -> Json:
         "blocks": [
             section(f"{message.emoji} {_first_line(message)}"),
             rich_text(rich_list(map(_instance, message.tasks))),
+            *_page(message),
         ],
         "attachments": [],
     }
+
+
+def _page(message: SummaryMessage) -> Iterator[Json]:
+    """Yield a line of buttons with the link to the page, where there is one."""
+    if message.page.url:
+        yield {"type": "actions", "elements": [page_button(message)]}
 
 
 def _instance(listed: ListedInstance) -> Sequence[Json]:
@@ -217,7 +231,7 @@ def _digest(message: SummaryMessage, command: str, filled: FilledTemplate) -> Js
         lines = list(map(section, joined(_lines(message.events, left), BLOCK_LIMIT)))
     return {
         "text": push_text(message.emoji, message.push, filled),
-        "blocks": [first, *lines, grey],
+        "blocks": [first, *lines, *_page(message), grey],
         "attachments": [],
     }
 
