@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -11,7 +11,7 @@ from typing import Any
 
 from factories import open_channel
 from fakes import FakeClock
-from message_samples import FORMATTERS, LINKS, LOCALIZERS, requests
+from message_samples import FORMATTERS, LINKED, LINKS, LOCALIZERS, PAGE_LINKS, requests
 
 from notifier.channels.base import ChannelContext
 from notifier.core.delivery import Body
@@ -25,10 +25,14 @@ from notifier.integrations.mattermost.rocketchat import RocketChatChannel
 from notifier.integrations.webhook.channel import WebhookChannel
 from notifier.integrations.webhook.settings import WebhookSettings
 from notifier.ports import RenderRequest
+from notifier.wording.events import EventFormatter
+from notifier.wording.links import LinkTemplates
 from notifier.wording.phrases import Language
 
 SHOWN = ("a failure in production", "reported late", "task.stalled", "source.failing", "a storm", "a digest")
 """The samples on the page of messages; the contact sheet has all."""
+LINKED_SHOWN = ("a failure in production", "a storm")
+"""The samples that are shown with links to the page, too."""
 
 _MAIL = {
     "kind": "email",
@@ -48,6 +52,16 @@ def chapters() -> Iterator[tuple[str, Iterator[tuple[str, str]]]]:
         yield f"Mail{addition}", _each(language, mail_text)
         yield f"The console at 80 columns{addition}", _each(language, console_text)
         yield f"Mattermost{addition}", _each(language, mattermost_text)
+        yield f"With links to the page, elsewhere than in Slack{addition}", _linked(language)
+
+
+def _linked(language: Language) -> Iterator[tuple[str, str]]:
+    """Yield a failure of a notifier whose page has an address, and its storm."""
+    for name, request in requests(language):
+        if name in LINKED_SHOWN:
+            yield f"{name}, by mail", mail_text(request, language, LINKED)
+            yield f"{name}, on the console", console_text(request, language, formatters=LINKED)
+            yield f"{name}, in Mattermost", mattermost_text(request, language, LINKED)
 
 
 def _each(language: Language, shown: Callable[[RenderRequest, Language], str]) -> Iterator[tuple[str, str]]:
@@ -56,9 +70,12 @@ def _each(language: Language, shown: Callable[[RenderRequest, Language], str]) -
             yield name, shown(request, language)
 
 
-def mail(request: RenderRequest, language: Language) -> EmailMessage:
+Formatters = Mapping[Language, EventFormatter]
+
+
+def mail(request: RenderRequest, language: Language, formatters: Formatters = FORMATTERS) -> EmailMessage:
     """Return the mail of a request."""
-    sent = message(request, EmailSettings.model_validate(_MAIL), FORMATTERS[language]).as_bytes()
+    sent = message(request, EmailSettings.model_validate(_MAIL), formatters[language]).as_bytes()
     return message_from_bytes(sent, _class=EmailMessage, policy=SMTP)
 
 
@@ -69,20 +86,27 @@ def part(found: EmailMessage, subtype: str) -> str:
     return str(body.get_content())
 
 
-def mail_text(request: RenderRequest, language: Language) -> str:
+def mail_text(request: RenderRequest, language: Language, formatters: Formatters = FORMATTERS) -> str:
     """Return the subject and the text part of a mail."""
-    found = mail(request, language)
+    found = mail(request, language, formatters)
     return f"Subject: {found['Subject']}\n\n{part(found, 'plain')}".replace("\r\n", "\n").rstrip()
 
 
-def console_text(request: RenderRequest, language: Language, width: int = 80, *, brief: bool = False) -> str:
+def console_text(
+    request: RenderRequest,
+    language: Language,
+    width: int = 80,
+    *,
+    brief: bool = False,
+    formatters: Formatters = FORMATTERS,
+) -> str:
     """Return what a terminal of this width shows."""
-    return drawn(lines_of(request, FORMATTERS[language], brief=brief), width, colours=False).rstrip()
+    return drawn(lines_of(request, formatters[language], brief=brief), width, colours=False).rstrip()
 
 
-def mattermost_text(request: RenderRequest, language: Language) -> str:
+def mattermost_text(request: RenderRequest, language: Language, formatters: Formatters = FORMATTERS) -> str:
     """Return the text of a message in Mattermost, and what its attachments have."""
-    layout = MessageLayout(MattermostChannel.markup, MattermostChannel.limits, FORMATTERS[language])
+    layout = MessageLayout(MattermostChannel.markup, MattermostChannel.limits, formatters[language])
     return _chat_text(layout.payload(request))
 
 
@@ -105,13 +129,14 @@ def chat_body(kind: str, request: RenderRequest, language: Language) -> Body:
     return channel.render(request)
 
 
-def _context(language: Language) -> ChannelContext:
+def _context(language: Language, links: LinkTemplates = LINKS) -> ChannelContext:
     return ChannelContext(
         http=HttpClient(),
         clock=FakeClock(),
         localizer=LOCALIZERS[language],
-        console_url=LINKS.console_url,
-        runbook_url=LINKS.runbook_url,
+        console_url=links.console_url,
+        runbook_url=links.runbook_url,
+        page_url=links.page_url,
     )
 
 
@@ -124,6 +149,11 @@ def webhook_bodies() -> Iterator[tuple[str, bytes]]:
             if language == "en" or name in SHOWN:
                 short = replace(request, events=request.events[:3])
                 yield f"{name} ({language})", channel.render(short).content
+    linked = WebhookChannel(WebhookSettings.model_validate(_WEBHOOK), _context("en", PAGE_LINKS))
+    for name, request in requests("en"):
+        if name in LINKED_SHOWN:
+            short = replace(request, events=request.events[:1])
+            yield f"{name}, with links to the page (en)", linked.render(short).content
 
 
 def _chat_text(sent: dict[str, Any]) -> str:

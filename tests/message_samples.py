@@ -58,6 +58,12 @@ FORMATTERS: dict[Language, EventFormatter] = {
     language: EventFormatter(localizer, links=LINKS) for language, localizer in LOCALIZERS.items()
 }
 
+PAGE_LINKS = replace(LINKS, page_url="https://notifier.example.com")
+LINKED: dict[Language, EventFormatter] = {
+    language: EventFormatter(localizer, links=PAGE_LINKS) for language, localizer in LOCALIZERS.items()
+}
+"""With the address of the page."""
+
 Sample = tuple[str, BlockJson]
 
 
@@ -70,6 +76,7 @@ def samples() -> Iterator[tuple[str, Iterator[Sample]]]:
         yield f"A storm{addition}", _storms(language)
         yield f"Digests and steps in threads{addition}", _others(language)
         yield f"Replies to commands{addition}", _replies(language)
+        yield f"With links to the page{addition}", _linked(language)
 
 
 def requests(language: Language) -> Iterator[tuple[str, RenderRequest]]:
@@ -272,6 +279,25 @@ def _others(language: Language) -> Iterator[Sample]:
         "a failure that is not loud, in the thread",
         thread_reply(event_message(_request(failed), formatter), whole=True),
     )
+
+
+def _linked(language: Language) -> Iterator[Sample]:
+    """Yield messages of a notifier whose page has an address."""
+    formatter = LINKED[language]
+    yield "a failure", event_message(_request(_with(_failed(), fail_reason=REASONS[language])), formatter)
+    for kind in (EventType.TASK_MISSING, EventType.CHANNEL_FAILING, EventType.SOURCE_FAILING):
+        yield kind, event_message(_request(_typical(kind), routing=DeliveryRouting()), formatter)
+    events, storm = _storm()
+    first = replace(storm, opened_by=delivery_id("dba", events[0].id))
+    yield "a storm", event_message(_request(events[0], storm=first, digest=True, opens_storm=True), formatter)
+    yield "a digest", event_message(_request(*_many()), formatter)
+    fmt = ReplyFormatter(localizer=LOCALIZERS[language], command="/gaussdb", links=PAGE_LINKS)
+    failed = _stored(EventType.TASK_FAILED)
+    day = {"length": fmt.localizer.window(timedelta(days=1)), "within": "1d"}
+    listed = replies.tasks(ReplyPage(rows=(failed,), offset=0, total=1, now=LATER), "failed", "", fmt, **day)
+    yield "/gaussdb failed", blocks.reply_message(listed, language)
+    shown = replies.task(failed, [sample_event(EventType.TASK_FAILED, T0)], None, fmt)
+    yield "/gaussdb task sample", blocks.reply_message(shown, language)
 
 
 def _many() -> list[Event]:

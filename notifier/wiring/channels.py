@@ -127,6 +127,7 @@ def _context(config: Config, http: HttpClient, clock: Clock) -> ChannelContext:
         localizer=Localizer(language=config.language, timezone=ZoneInfo(config.timezone)),
         console_url=config.console_url,
         runbook_url=config.runbook_url,
+        page_url=config.web.url if config.web else None,
         causes=config.cause_catalogue,
         chat_tokens=frozenset({config.slack_token} if config.slack_token else ()),
         **({"chat_command": config.chat.slack.command} if config.chat.slack else {}),

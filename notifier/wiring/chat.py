@@ -110,10 +110,16 @@ def _responder_rules(config: Config) -> ResponderRules:
         expected=config.expected,
         command=command_of(config),
         causes=config.cause_catalogue,
-        links=LinkTemplates(console_url=config.console_url, runbook_url=config.runbook_url),
+        links=link_templates(config),
         rotas=config.rotas_by_name,
         live=frozenset(one.name for one in config.channels if isinstance(one, SlackSettings) and one.live),
     )
+
+
+def link_templates(config: Config) -> LinkTemplates:
+    """Return where the links of messages and pages lead."""
+    page_url = config.web.url if config.web else None
+    return LinkTemplates(console_url=config.console_url, runbook_url=config.runbook_url, page_url=page_url)
 
 
 def _slack_rules(config: Config, slack: SlackChatSettings) -> SlackChatRules:

@@ -13,8 +13,7 @@ from notifier.web.access.viewer import OpenAccess
 from notifier.web.application import build_application
 from notifier.web.parts import WebParts, WebRules
 from notifier.wiring.app import App
-from notifier.wiring.chat import command_of, localizers
-from notifier.wording.links import LinkTemplates
+from notifier.wiring.chat import command_of, link_templates, localizers
 
 
 def build_web(app: App, web: WebSettings, *, wake: Callable[[], None], beside: Sequence[BaseRoute]) -> ASGIApp:
@@ -36,7 +35,7 @@ def web_rules(app: App) -> WebRules:
         expected=config.expected,
         routing=app.routing,
         causes=config.cause_catalogue,
-        links=LinkTemplates(console_url=config.console_url, runbook_url=config.runbook_url),
+        links=link_templates(config),
         rotas=app.routing.rotas,
         schedules=app.schedule_rules,
         command=command_of(config),
