@@ -178,3 +178,9 @@ def test_text_from_outside_is_plain_and_within_limits(text: str) -> None:
 def test_settings_without_effect_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         JsmSettings.model_validate({"name": "ops", "api_key": API_KEY} | changes)
+
+
+def test_an_alert_has_links_to_the_page_and_the_console() -> None:
+    draft = Draft(title="t", description="d", url="https://console.example.com/", page="https://notifier.example.com/")
+    assert alert(draft, "key")["details"] == {"page": draft.page, "console": draft.url}
+    assert "details" not in alert(Draft(title="t", description="d"), "key")

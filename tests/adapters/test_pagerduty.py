@@ -18,7 +18,7 @@ from ticket_desks import ATTACKS, Opened, hostile_texts, opened
 from notifier.channels.tickets import Draft
 from notifier.core.delivery import Delivered, Parked, Retry, Skipped
 from notifier.core.tickets import TicketState
-from notifier.integrations.pagerduty.channel import payload
+from notifier.integrations.pagerduty.channel import links_of, payload
 from notifier.integrations.pagerduty.settings import PagerDutySettings
 
 Desk = Opened[PagerDutyServer]
@@ -167,3 +167,17 @@ def test_text_from_outside_is_plain_and_within_limits(text: str) -> None:
 def test_settings_without_effect_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         PagerDutySettings.model_validate({"name": "pager", "routing_key": ROUTING_KEY} | changes)
+
+
+def test_an_alert_links_to_the_page_before_the_console() -> None:
+    draft = Draft(
+        title="t", description="d", url="https://console.example.com/", page="https://notifier.example.com/tasks/prod/1"
+    )
+    found = links_of(draft, "prod-orders")
+    assert found["client_url"] == draft.page
+    assert [(link["href"], link["text"]) for link in found["links"]] == [
+        (draft.page, "GaussDB notifier"),
+        (draft.url, "prod-orders"),
+    ]
+    assert links_of(Draft(title="t", description="d"), "prod-orders") == {}
+    assert links_of(Draft(title="t", description="d", page=f"https://{'x' * 1_000}"), "prod-orders") == {}

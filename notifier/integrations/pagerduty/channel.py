@@ -7,9 +7,10 @@ event that resolves an alert has no text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from notifier.channels.tickets import Draft, KeyedTicketChannel, TicketRefused
@@ -43,14 +44,14 @@ class PagerDutyChannel(KeyedTicketChannel[PagerDutySettings]):
 
     async def create(self, draft: Draft, key: str) -> RemoteTicket:
         """Trigger an alert."""
-        await self._send("trigger", key, payload(draft), _links(draft))
+        await self._trigger(key, draft)
         left_out = [name for name, value in (("assignee", draft.assignee), ("project", draft.project)) if value]
         why = f"an alert has no {' and no '.join(left_out)}" if left_out else ""
         return RemoteTicket(ref=key, label=key, status="triggered", key=key, left_out=why)
 
     async def add_failure(self, ref: str, draft: Draft, text: str, mark: str) -> None:  # noqa: ARG002 - the draft has it
         """Trigger the alert again: that is noted in its log, or opens another where somebody has resolved it."""
-        await self._send("trigger", ref, payload(draft), _links(draft))
+        await self._trigger(ref, draft)
 
     async def comment(self, ref: str, text: str, mark: str) -> None:
         """Do nothing: an event without trouble would open the alert again."""
@@ -60,15 +61,12 @@ class PagerDutyChannel(KeyedTicketChannel[PagerDutySettings]):
         await self._send("resolve", ref)
         return RemoteTicket(ref=ref, label=ref, status="resolved", closed=True, key=ref)
 
-    async def _send(
-        self, action: str, key: str, details: dict[str, Any] | None = None, links: Sequence[dict[str, str]] = ()
-    ) -> None:
-        event: dict[str, Any] = {"event_action": action, "dedup_key": key, "client": CLIENT}
-        if details is not None:
-            event["payload"] = details
-        if links:
-            event |= {"client_url": links[0]["href"], "links": list(links)}
-        await self._enqueue(event)
+    async def _trigger(self, key: str, draft: Draft) -> None:
+        details = payload(draft)
+        await self._send("trigger", key, {"payload": details, **links_of(draft, details["source"])})
+
+    async def _send(self, action: str, key: str, more: Mapping[str, Any] = MappingProxyType({})) -> None:
+        await self._enqueue({"event_action": action, "dedup_key": key, "client": CLIENT, **more})
 
     async def _enqueue(self, event: dict[str, Any]) -> None:
         sent = {"routing_key": self.settings.routing_key.get_secret_value(), **event}
@@ -98,14 +96,11 @@ class PagerDutyChannel(KeyedTicketChannel[PagerDutySettings]):
         return (CheckResult(ok=True, what=what, detail=detail, proven=False),)
 
 
-def _links(draft: Draft) -> Sequence[dict[str, str]]:
-    """Return the links of an alert, the one to our page first: PagerDuty shows that as "View in GaussDB notifier"."""
-    named = ((draft.page, CLIENT), (draft.url, _source(draft)))
-    return [{"href": url, "text": text} for url, text in named if url and len(url) <= _URL_LIMIT]
-
-
-def _source(draft: Draft) -> str:
-    return (draft.instance or CLIENT)[:_SHORT_LIMIT]
+def links_of(draft: Draft, source: str) -> dict[str, Any]:
+    """Return the links of an alert. PagerDuty shows the first as "View in GaussDB notifier"."""
+    named = ((draft.page, CLIENT), (draft.url, source))
+    links = [{"href": url, "text": text} for url, text in named if url and len(url) <= _URL_LIMIT]
+    return {"client_url": links[0]["href"], "links": links} if links else {}
 
 
 def payload(draft: Draft) -> dict[str, Any]:
@@ -116,7 +111,7 @@ def payload(draft: Draft) -> dict[str, Any]:
         details["labels"] = list(draft.labels)
     return {
         "summary": draft.title,
-        "source": _source(draft),
+        "source": (draft.instance or CLIENT)[:_SHORT_LIMIT],
         # A route may name anything.
         "severity": draft.priority if draft.priority in severities else draft.severity,
         "component": draft.instance[:_SHORT_LIMIT],
