@@ -92,7 +92,8 @@ def test_merged_extents_cover_each_mark_once_and_never_overlap(found: list[tuple
 
 def check_row(row: ChartRow[str]) -> None:
     for mark in row.marks:
-        assert 0 <= mark.x <= mark.end <= 100
+        assert 0 <= mark.x <= 100
+        assert 0 <= mark.end <= 100
         assert mark.x + mark.width <= 100.001
         assert mark.y + 9 < row.height
     for cluster in row.clusters:
@@ -140,8 +141,8 @@ def test_a_second_of_a_week_keeps_its_place() -> None:
     (mark,) = lay_out(
         [ChartSpan(start=at, end=at + timedelta(seconds=1), kind=MarkKind.COMPLETED, about="")], WEEK
     ).marks
-    assert mark.x == 50.0
-    assert mark.width < 0.001
+    assert (mark.x, mark.end) == (50.0, 50.0)
+    assert 0 < mark.width < 0.1
 
 
 @given(st.lists(st.tuples(moments, lengths, st.integers())))
@@ -163,7 +164,7 @@ def test_columns_stay_within_the_chart_and_are_seen(found: list[tuple[datetime, 
 @given(moments, st.integers(1, 24 * 400), st.sampled_from([SHANGHAI, BERLIN, NEW_YORK, ZoneInfo("Asia/Kathmandu")]))
 def test_lines_are_in_order_and_at_round_times_of_the_reader(until: datetime, hours: int, zone: ZoneInfo) -> None:
     scale = TimeScale(until - timedelta(hours=hours), until)
-    ticks = sorted(time_ticks(scale, zone), key=lambda tick: tick.at)
+    ticks = time_ticks(scale, zone)
     assert len(ticks) <= 14
     assert all(before.at < after.at and before.x <= after.x for before, after in pairwise(ticks))
     for tick in ticks:
@@ -218,7 +219,7 @@ def test_a_day_that_a_zone_leaves_out_is_no_day() -> None:
 
 
 def test_days_of_a_week_are_named_in_their_middle() -> None:
-    ticks = sorted(time_ticks(WEEK, SHANGHAI), key=lambda tick: tick.at)
+    ticks = time_ticks(WEEK, SHANGHAI)
     assert [wall_time(tick.at, SHANGHAI).day for tick in ticks] == [21, 22, 23, 24, 25, 26, 27, 28]
     assert [tick.day for tick in ticks] == [True] * 8
     sunday = ticks[1]

@@ -26,6 +26,8 @@ MAX_LANES = 6
 LEVELS = 4
 """Number of shades of clusters."""
 
+_BAR_WIDTH = 0.05
+"""Least width of a bar in per cent. A browser draws none without a width, whatever its stroke."""
 _BAR_ROOM = 0.6
 """Least width in per cent that a bar takes, with its stroke, on a chart of 900 pixels."""
 _DISC_ROOM = 0.9
@@ -181,8 +183,11 @@ def with_levels(rows: Sequence[ChartRow[T]]) -> tuple[ChartRow[T], ...]:
 
 
 def _mark(span: ChartSpan[T], scale: TimeScale, lane: int) -> ChartMark[T]:
-    x, width = place = scale.span(span.start, span.end)
-    return ChartMark(kind=span.kind, x=x, width=width, end=place.end, lane=lane, about=span.about)
+    place = scale.span(span.start, span.end)
+    width = max(place.width, _BAR_WIDTH)
+    return ChartMark(
+        kind=span.kind, x=min(place.x, 100 - width), width=width, end=place.end, lane=lane, about=span.about
+    )
 
 
 def _extent(span: ChartSpan[T], scale: TimeScale) -> Extent:

@@ -94,7 +94,7 @@ def time_ticks(scale: TimeScale, zone: ZoneInfo) -> tuple[TimeTick, ...]:
             return tuple(
                 TimeTick(x=(x := scale.x(at)), at=at, label_x=x, day=False) for at in _hours(scale, zone, hours)
             )
-    return tuple(_day_ticks(scale, zone))
+    return tuple(_day_ticks(scale, zone))[::-1]
 
 
 def _hours(scale: TimeScale, zone: ZoneInfo, step: int) -> Iterator[datetime]:
@@ -111,6 +111,7 @@ def _hours(scale: TimeScale, zone: ZoneInfo, step: int) -> Iterator[datetime]:
 
 
 def _day_ticks(scale: TimeScale, zone: ZoneInfo) -> Iterator[TimeTick]:
+    """Yield the lines of days, the last one first."""
     begins = day_bounds(scale.since, scale.until, zone)
     step = next((one for one in _DAY_STEPS if (len(begins) - 1) / one <= _MAX_DAY_TICKS), _DAY_STEPS[-1])
     # The newest days are the ones that people look for, so lines are counted from there.
