@@ -1,0 +1,1 @@
+"""How fast the page answers over a large history."""
