@@ -8,17 +8,17 @@ from urllib.parse import parse_qs, quote, unquote
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import BaseRoute, Route
 
 from notifier.chat.endpoints import InvalidRequest, read_body
+from notifier.web.assets import serve_asset
 from notifier.web.frame import Frame, read_frame
 from notifier.web.pages import SITE
 from notifier.web.parts import WebParts
 from notifier.web.ports import WebReads, WebTx
+from notifier.web.preferences import YEAR, chosen, read_preferences, without_choices
 from notifier.web.rendering import render
 from notifier.web.requests import ActionRoute, Page, PageRequest, PageRoute, Redirect
-from notifier.wording.phrases import Language
 
 NOTICE_COOKIE = "notice"
 MAX_SUBMITTED_FIELDS = 2_000
@@ -30,7 +30,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 def build_application(parts: WebParts, beside: Sequence[BaseRoute] = ()) -> Starlette:
     """Return the application. `beside` are routes that are no pages, such as those that chats call."""
-    static = Mount("/static", StaticFiles(packages=[("notifier.web", "static")]))
+    static = Route("/static/{name}", serve_asset, methods=["GET"])
     return Starlette(routes=[*beside, static, *(_route(parts, one) for one in SITE)])
 
 
@@ -41,6 +41,8 @@ def _route(parts: WebParts, route: PageRoute | ActionRoute) -> Route:
 
 
 async def _answer_page(parts: WebParts, route: PageRoute, request: Request) -> Response:
+    if choices := chosen(request.query_params):
+        return _remember(choices, request)
     asked = await _page_request(parts, request, {})
     if isinstance(asked, Response):
         return asked
@@ -82,21 +84,27 @@ async def _page_request(parts: WebParts, request: Request, form: Mapping[str, Se
     viewer = await parts.access.viewer(request)
     if isinstance(viewer, Response):
         return viewer
+    wanted = request.headers.get("Accept-Language", "")
+    preferences = read_preferences(request.cookies, wanted, parts.rules.language)
     return PageRequest(
         path=request.url.path,
         places=request.path_params,
         query=request.query_params,
         form=form,
         viewer=viewer,
-        language=_language(request, parts.rules.language),
-        theme="auto",
+        language=preferences.language,
+        theme=preferences.theme,
+        keys=preferences.keys,
         rules=parts.rules,
     )
 
 
-def _language(request: Request, otherwise: Language) -> Language:
-    wanted = request.headers.get("Accept-Language", "")[:2].lower()
-    return "zh" if wanted == "zh" else "en" if wanted == "en" else otherwise
+def _remember(choices: Mapping[str, str], request: Request) -> Response:
+    """Keep what a reader chose in cookies, and lead to the page again without the choice in its address."""
+    response = RedirectResponse(without_choices(request.url.path, request.query_params), status_code=303)
+    for name, value in choices.items():
+        response.set_cookie(name, value, max_age=YEAR, httponly=True, samesite="lax")
+    return response
 
 
 def _respond(answer: Page | Redirect, asked: PageRequest, frame: Frame, tab: str, request: Request) -> Response:

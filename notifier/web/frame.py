@@ -32,6 +32,8 @@ class Tab:
     name: str
     """Of the page; `now`."""
     path: str
+    minor: bool = False
+    """Whether the tab gives way where there is no room; it is in the footer then."""
 
 
 TABS = (
@@ -41,6 +43,8 @@ TABS = (
     Tab(name="statistics", path="/statistics"),
     Tab(name="deliveries", path="/deliveries"),
     Tab(name="mutes", path="/mutes"),
+    Tab(name="reports", path="/reports", minor=True),
+    Tab(name="configuration", path="/configuration", minor=True),
 )
 
 

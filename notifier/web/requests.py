@@ -6,7 +6,6 @@ function of a request and a transaction. Neither is async, and neither knows HTT
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from starlette.datastructures import QueryParams
 
@@ -14,10 +13,9 @@ from notifier.core.errors import NotifierError
 from notifier.web.access.viewer import AccessRole, Viewer
 from notifier.web.parts import WebRules
 from notifier.web.ports import WebReads, WebTx
+from notifier.web.preferences import Theme
 from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import Language
-
-Theme = Literal["auto", "light", "dark"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +33,8 @@ class PageRequest:
     language: Language
     theme: Theme
     rules: WebRules
+    keys: bool = True
+    """Whether single keys do something on the page."""
 
     @property
     def localizer(self) -> Localizer:
