@@ -19,7 +19,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install extras demo test check lint types imports house fmt schema queries messages contact-sheet chaos simulation bench bench-peers servers sbom audit wheel lock clean
+.PHONY: help install extras demo test check lint types imports house fmt schema queries messages translations contact-sheet chaos simulation bench bench-peers servers sbom audit wheel lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -61,6 +61,9 @@ schema: $(VENV)/.run ## write config/notifier.schema.json
 
 queries: $(VENV)/.run ## write notifier/store/queries.*.sql: the statements of look-ups, compiled
 	@$(BIN)/python -m notifier.store.query_statements
+
+translations: $(VENV)/.dev ## bring notifier/web/locale in step with the templates, and list what is not translated
+	@$(BIN)/python tests/translations.py
 
 messages: $(VENV)/.dev ## write docs/messages.md: what every channel shows
 	@$(BIN)/python tests/messages_page.py

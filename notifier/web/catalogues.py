@@ -5,6 +5,7 @@ from functools import lru_cache
 from importlib.resources import files
 from io import BytesIO
 
+from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import Translations
@@ -18,11 +19,13 @@ def translations(language: Language) -> gettext.NullTranslations:
     folder = files("notifier.web").joinpath("locale", language)
     if not folder.is_dir():
         return gettext.NullTranslations()
-    merged = Translations()
+    merged = Catalog(locale="zh_CN")
     for file in sorted(folder.iterdir(), key=lambda one: one.name):
         if file.name.endswith(".po"):
-            compiled = BytesIO()
-            write_mo(compiled, read_po(BytesIO(file.read_bytes())))
-            compiled.seek(0)
-            merged.merge(Translations(compiled))
-    return merged
+            for message in read_po(BytesIO(file.read_bytes()), locale="zh_CN"):
+                if message.id:
+                    merged.add(message.id, message.string, context=message.context)
+    compiled = BytesIO()
+    write_mo(compiled, merged)
+    compiled.seek(0)
+    return Translations(compiled)
