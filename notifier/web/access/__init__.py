@@ -1,1 +1,1 @@
-"""Who opens the page or calls the API, and what they may do."""
+"""Who may see and do what on the page and in the API."""
