@@ -15,6 +15,7 @@ MOMENT = sa.DateTime(timezone=True)
 
 def upgrade() -> None:
     _add_idempotency_keys()
+    _add_access()
 
 
 def _add_idempotency_keys() -> None:
@@ -31,5 +32,41 @@ def _add_idempotency_keys() -> None:
     op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"])
 
 
+def _add_access() -> None:
+    """Add the sessions of browsers, and tokens of the API."""
+    op.create_table(
+        "web_sessions",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("how", sa.String(), nullable=False),
+        sa.Column("groups", sa.Text(), nullable=False),
+        sa.Column("proof", sa.String(), nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("seen_at", MOMENT, nullable=False),
+        sa.Column("ends_at", MOMENT, nullable=False),
+        sa.Column("address", sa.String(), nullable=False),
+        sa.Column("browser", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_web_sessions"),
+    )
+    op.create_index("ix_web_sessions_seen_at", "web_sessions", ["seen_at"])
+    op.create_index("ix_web_sessions_address", "web_sessions", ["address"])
+    op.create_table(
+        "api_tokens",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("scopes", sa.String(), nullable=False),
+        sa.Column("by", sa.String(), nullable=False),
+        sa.Column("by_name", sa.Text(), nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("expires_at", MOMENT, nullable=True),
+        sa.Column("used_at", MOMENT, nullable=True),
+        sa.PrimaryKeyConstraint("id", name="pk_api_tokens"),
+        sa.UniqueConstraint("digest", name="uq_api_tokens_digest"),
+    )
+
+
 def downgrade() -> None:
+    op.drop_table("api_tokens")
+    op.drop_table("web_sessions")
     op.drop_table("idempotency_keys")

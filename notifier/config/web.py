@@ -8,6 +8,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from notifier.config.network import Network
+from notifier.core.access import LONGEST_IDLE
 from notifier.settings.base import Settings
 from notifier.settings.explain import setting_error
 from notifier.settings.types import (
@@ -165,8 +166,8 @@ class WebSettings(Settings):
     listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:8080"
     """ADDRESS:PORT; port 0 selects a free one."""
     url: OriginUrl | None = None
-    """The address at which people open the page, such as https://notifier.example.com. Messages link to it, and requests
-    that other sites cause are known by it. With https, cookies are sent over https only."""
+    """The address at which people open the page, such as https://notifier.example.com. Messages link to it.
+    Requests of other sites are known by it, and with https cookies are sent over https only."""
     hosts: tuple[HostName, ...] = ()
     """Further names under which the page is reached, such as that of a service in a cluster."""
     password: Annotated[Secret, AfterValidator(_whole_hash)] | None = None
@@ -180,9 +181,9 @@ class WebSettings(Settings):
     oidc: OidcSettings | None = None
     kiosk_token: Annotated[AsciiSecret, AfterValidator(_kiosk_token)] | None = None
     """Lets a screen on a wall read: open `url`/?kiosk=TOKEN on it once. A new one ends its session."""
-    session_ends_after: Duration = Field(default=timedelta(days=30), ge=timedelta(minutes=5), le=timedelta(days=400))
+    session_ends_after: Duration = Field(default=timedelta(days=30), ge=timedelta(minutes=5), le=LONGEST_IDLE)
     """Time after which people sign in again, however much they use the page."""
-    session_idle: Duration = Field(default=timedelta(days=7), ge=timedelta(minutes=5), le=timedelta(days=400))
+    session_idle: Duration = Field(default=timedelta(days=7), ge=timedelta(minutes=5), le=LONGEST_IDLE)
     """Time without a request after which people sign in again."""
 
     @property

@@ -89,6 +89,9 @@ class ApiToken:
 SEEN_EVERY: Final = timedelta(minutes=1)
 """Time after which the use of a session or a token is recorded again."""
 
+LONGEST_IDLE: Final = timedelta(days=400)
+"""Longest time that a session may stay unused; browsers keep no cookie longer."""
+
 SECRET_BYTES: Final = 32
 """Random bytes in a session id and in a token."""
 

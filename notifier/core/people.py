@@ -10,7 +10,7 @@ class Person:
     """Somebody who acts."""
 
     id: str
-    """As the chat identifies them; `cli:name` for a user of the command line."""
+    """As the chat identifies them; `cli:name` for a user of the command line, `web:name` for one of the page."""
     name: str
     """For people to read; from outside, so that it is shown with care."""
 
@@ -34,6 +34,12 @@ class Verb(StrEnum):
     RETRY = "retry"
     DISMISS = "dismiss"
     MOVE = "move"
+    SIGN_IN = "sign_in"
+    REFUSE_SIGN_IN = "refuse_sign_in"
+    SIGN_OUT = "sign_out"
+    END_SESSION = "end_session"
+    CREATE_TOKEN = "create_token"  # noqa: S105 - a verb
+    REVOKE_TOKEN = "revoke_token"  # noqa: S105 - a verb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from notifier.core.routing import RoutedEvent
 from notifier.core.schedules import ScheduleState
 from notifier.core.storms import Storm
 from notifier.store import rows, statements
+from notifier.store.access import StoredAccess
 from notifier.store.event_stream import EventStream
 from notifier.store.lookups import Lookups
 from notifier.store.schedules import Schedules
@@ -41,6 +42,7 @@ class Queries(Lookups):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._session = session
+        self.access = StoredAccess(session)
         self.event_stream = EventStream(session)
 
     def due_sources(self) -> Sequence[str]:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from notifier.core.access import ApiToken, SignedInBy, TokenScope, WebSession
 from notifier.core.calendars import CalendarAge, CalendarEntry, StoredCalendar
 from notifier.core.credentials import CredentialState
 from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState, Recipient, Resolution
@@ -67,6 +68,8 @@ _ACKNOWLEDGEMENT = _Fields(field.name for field in fields(Acknowledgement))
 _MUTE = _Fields(field.name for field in fields(Mute) if field.name not in {"match", "length", "announced"})
 _EVENT_SUBSCRIPTION = _Fields(field.name for field in fields(EventSubscription))
 _ACTION = _Fields(field.name for field in fields(Action) if field.name != "verb")
+_SESSION = _Fields(field.name for field in fields(WebSession) if field.name not in {"how", "groups"})
+_TOKEN = _Fields(field.name for field in fields(ApiToken) if field.name != "scopes")
 _REPLICA = _Fields(field.name for field in fields(Replica) if field.name != "roles")
 _ATTEMPT = _Fields(name for name in Attempt._fields if name != "resolution")
 _HEALTH = _Fields(field.name for field in fields(ChannelHealth))
@@ -456,3 +459,23 @@ def action_values(action: Action) -> dict[str, object]:
 def action_of(row: NamedRow) -> Action:
     """Read what a person did."""
     return Action(verb=Verb(row.verb), **_ACTION.of(row))
+
+
+def session_values(session: WebSession) -> dict[str, object]:
+    """Return the columns of a session of a browser."""
+    return _SESSION.of(session) | {"how": str(session.how), "groups": _encode(session.groups).decode()}
+
+
+def session_of(row: NamedRow) -> WebSession:
+    """Read a session of a browser."""
+    return WebSession(how=SignedInBy(row.how), groups=_decode_names(row.groups), **_SESSION.of(row))
+
+
+def token_values(token: ApiToken) -> dict[str, object]:
+    """Return the columns of a token of the API."""
+    return _TOKEN.of(token) | {"scopes": " ".join(sorted(token.scopes))}
+
+
+def token_of(row: NamedRow) -> ApiToken:
+    """Read a token of the API."""
+    return ApiToken(scopes=frozenset(map(TokenScope, row.scopes.split())), **_TOKEN.of(row))

@@ -460,6 +460,37 @@ schedules = sa.Table(
     sa.Column("detail", sa.Text),
 )
 
+web_sessions = sa.Table(
+    "web_sessions",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("how", sa.String, nullable=False),
+    sa.Column("groups", sa.Text, nullable=False),
+    sa.Column("proof", sa.String, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("seen_at", UtcDateTime, nullable=False),
+    sa.Column("ends_at", UtcDateTime, nullable=False),
+    sa.Column("address", sa.String, nullable=False),
+    sa.Column("browser", sa.Text, nullable=False),
+    sa.Index("ix_web_sessions_seen_at", "seen_at"),
+    sa.Index("ix_web_sessions_address", "address"),
+)
+
+api_tokens = sa.Table(
+    "api_tokens",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("digest", sa.String, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("scopes", sa.String, nullable=False),
+    sa.Column("by", sa.String, nullable=False),
+    sa.Column("by_name", sa.Text, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("expires_at", UtcDateTime),
+    sa.Column("used_at", UtcDateTime),
+)
+
 # One row, with SQLite only: the time that all processes on the file agree on. A PostgreSQL server has its own clock.
 clock = sa.Table(
     "clock",

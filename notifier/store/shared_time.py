@@ -27,6 +27,7 @@ from notifier.store.schema import (
     requests,
     sources,
     threads,
+    web_sessions,
 )
 from notifier.store.session import Session
 
@@ -36,7 +37,17 @@ STEP = timedelta(seconds=2)
 LONGEST_WAIT = timedelta(days=366)
 """What lies further ahead was written by a clock that was wrong before, and is no wait."""
 
-_MOVED = (sources, channels, edit_budgets, threads, requests, idempotency_keys, replicas, credentials)
+_MOVED = (
+    sources,
+    channels,
+    edit_budgets,
+    threads,
+    requests,
+    idempotency_keys,
+    replicas,
+    credentials,
+    web_sessions,
+)
 """Tables of deadlines and lasting states. Events, attempts and actions keep the time at which they were recorded."""
 
 

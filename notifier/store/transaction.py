@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from notifier.store.access import AccessRecord
 from notifier.store.calendars import Calendars
 from notifier.store.channels import Channels
 from notifier.store.credentials import CredentialStates
@@ -56,7 +57,8 @@ class Transaction:
         self.failures = Failures(session)
         self.people = People(session, self.queries, self.threads)
         self.mutes = RecordedMutes(session, self.threads)
-        aging = (self.threads, self.storms, self.tickets, self.failures, self.mutes)
+        self.access = AccessRecord(session)
+        aging = (self.threads, self.storms, self.tickets, self.failures, self.mutes, self.access)
         self.retention = Retention(session, cache, self.queries, aging)
         self.replicas = Replicas(session)
         self.idempotency = IdempotencyKeys(session)

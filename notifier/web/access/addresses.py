@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
+
+from notifier.http.addresses import IPNetwork
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
-
-Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
 class TrustedProxies:
     """The addresses of proxies whose headers are believed."""
 
-    networks: tuple[Network, ...] = ()
+    networks: tuple[IPNetwork, ...] = ()
 
     def include(self, address: str) -> bool:
         """Return whether an address is one of them."""

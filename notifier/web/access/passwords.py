@@ -12,7 +12,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
-PREFIX: Final = "$scrypt$"
+HASH_PREFIX: Final = "$scrypt$"
 _FORM = re.compile(r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([\w+/-]{11,86})\$([\w+/-]{43,86})", re.ASCII)
 
 
@@ -78,7 +78,7 @@ class HashedPassword:
     def __str__(self) -> str:
         """Return the stored form."""
         ln, r, p = self.cost
-        return f"{PREFIX}ln={ln},r={r},p={p}${_encode(self.salt)}${_encode(self.hash)}"
+        return f"{HASH_PREFIX}ln={ln},r={r},p={p}${_encode(self.salt)}${_encode(self.hash)}"
 
     def accepts(self, password: str) -> bool:
         """Return whether this is the password. It takes as long for a wrong one."""
@@ -90,7 +90,7 @@ class HashedPassword:
 
 def is_hashed(text: str) -> bool:
     """Return whether a password of the configuration is a hash, and not the password itself."""
-    return text.startswith(PREFIX)
+    return text.startswith(HASH_PREFIX)
 
 
 def accepts(stored: str, password: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Final
 
 from notifier.web.access.viewer import AccessRole
 
-EVERYBODY: Final = "*"
+ANY_GROUP: Final = "*"
 """The group that everybody is in who is signed in."""
 
 
@@ -18,7 +18,7 @@ class GroupRoles:
 
     def role_of(self, groups: Collection[str]) -> AccessRole:
         """Return the highest role of somebody who is in these groups; NONE without one."""
-        theirs = {*groups, EVERYBODY}
+        theirs = {*groups, ANY_GROUP}
         return max(
             (role for role, listed in self.groups.items() if not theirs.isdisjoint(listed)), default=AccessRole.NONE
         )
