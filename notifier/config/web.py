@@ -22,7 +22,7 @@ from notifier.settings.types import (
     Secret,
     is_loopback,
 )
-from notifier.settings.words import FixedMessageError
+from notifier.settings.words import HEADER_PATTERN, HOST_PATTERN, FixedMessageError
 from notifier.web.access.names import MAX_NAME
 from notifier.web.access.passwords import HashedPassword, is_hashed
 from notifier.web.access.viewer import RoleWord
@@ -61,7 +61,7 @@ def _hash_only(value: SecretStr) -> SecretStr:
 
 def _kiosk_token(value: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[\w-]{24,200}", value.get_secret_value(), re.ASCII):
-        raise FixedMessageError("must be of 24 letters, digits, - and _ at least; make one with: openssl rand -hex 24")
+        raise FixedMessageError("must be of 24 letters, digits, - and _ at least; make one with: openssl rand -hex 24.")
     return value
 
 
@@ -71,10 +71,10 @@ def _not_everybody(network: Network) -> Network:
     return network
 
 
-HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,100}$")]
+HeaderName = Annotated[str, Field(pattern=HEADER_PATTERN)]
 """The name of a header of HTTP."""
 
-HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,250}[A-Za-z0-9])?$")]
+HostName = Annotated[str, Field(pattern=HOST_PATTERN)]
 """The name of a host, without a port."""
 
 GroupName = Annotated[str, Field(min_length=1, max_length=200)]
@@ -210,7 +210,8 @@ class WebSettings(Settings):
     @model_validator(mode="after")
     def _not_open_to_all(self) -> Self:
         if not (self.guarded or self.loopback):
-            raise setting_error("password", "is missing or empty; only a page on 127.0.0.1 goes without.")
+            without = "is missing or empty, and so are users, proxy.user_header and oidc"
+            raise setting_error("password", f"{without}; only a page on 127.0.0.1 goes without.")
         return self
 
     @model_validator(mode="after")

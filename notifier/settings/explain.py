@@ -15,6 +15,8 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from notifier.core.durations import format_duration
 from notifier.settings.words import (
+    HEADER_PATTERN,
+    HOST_PATTERN,
     LABEL_PATTERN,
     LINK_PATTERN,
     NAME_PATTERN,
@@ -36,6 +38,8 @@ _PATTERNS = {
     LINK_PATTERN: "must be a URL that begins with https:// or http://, without spaces and without <, > and |",
     LABEL_PATTERN: "must be a name of lower-case letters, digits and _ that starts with a letter, 40 at most",
     PROJECT_ID_PATTERN: "must be of letters, digits, - and _; usually it is 32 hexadecimal digits",
+    HEADER_PATTERN: "must be the name of a header, such as X-Forwarded-User",
+    HOST_PATTERN: "must be the name of a host, such as notifier.monitoring.svc, without scheme, port and path",
     REGION_PATTERN: "must be of lower-case letters, digits and -, for example cn-north-4",
     SLACK_WORKSPACE_PATTERN: "must be the id of a workspace (T0123ABCD) or of an organization (E0123ABCD), not a name",
     SLACK_ID_PATTERN: "must be the id of a user (U0123ABCD) or of a user group (S0123ABCD), not a name",

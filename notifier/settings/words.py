@@ -10,6 +10,8 @@ LABEL_PATTERN: Final = r"^[a-z][a-z0-9_]{0,39}$"
 SLACK_ID_PATTERN: Final = r"^[UWS][A-Z0-9]{2,30}$"
 SLACK_WORKSPACE_PATTERN: Final = r"^[TE][A-Z0-9]{2,30}$"
 PROJECT_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
+HEADER_PATTERN: Final = r"^[A-Za-z0-9-]{1,100}$"
+HOST_PATTERN: Final = r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,250}[A-Za-z0-9])?$"
 REGION_PATTERN: Final = r"^[a-z0-9][a-z0-9-]*$"
 
 

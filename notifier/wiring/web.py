@@ -18,7 +18,7 @@ from notifier.wiring.chat import command_of, link_templates, localizers
 
 def build_web(app: App, web: WebSettings, *, wake: Callable[[], None], beside: Sequence[BaseRoute]) -> ASGIApp:
     """Return what the web server serves. `beside` are the routes that chats call."""
-    if web.password is not None or not web.loopback:
+    if web.guarded or not web.loopback:
         return Starlette(routes=list(beside))
     parts = WebParts(rules=web_rules(app), store=app.store, clock=app.clock, access=OpenAccess(), wake=wake)
     return build_application(parts, beside)

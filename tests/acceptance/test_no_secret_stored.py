@@ -34,6 +34,9 @@ CANARY = "obviously-fake-canary"
 SIGNING = "whsec_b2J2aW91c2x5LWZha2UtY2FuYXJ5LTAx"
 OLD_SIGNING = "whsec_b2J2aW91c2x5LWZha2UtY2FuYXJ5LTAy"
 
+HASH = "$scrypt$ln=4,r=8,p=1$b2J2aW91c2x5LWZha2U$b2J2aW91c2x5LWZha2UtY2FuYXJ5LTAxLWZha2UtY2E"
+"""Of no password: what it holds is checked like a secret."""
+
 SOURCE = """
   - {name: NAME, kind: gaussdb, region: cn-north-4, project_id: 0611f1bd8b00d5d32f17c017f15b599f, endpoint: BASE,
      auth: AUTH}
@@ -63,7 +66,9 @@ calendars:
 chat:
   slack: CHAT
   mattermost: {token: CANARY-mm, tokens: [CANARY-mm-old]}
-web: {listen: "127.0.0.1:0", password: CANARY-web}
+web: {listen: "127.0.0.1:0", url: "http://127.0.0.1:8080", password: CANARY-web,
+  users: [{name: Chen Jing, password_hash: "HASH"}], kiosk_token: CANARY-kiosk-token,
+  oidc: {issuer: "BASE/CANARY-issuer", client_id: notifier, client_secret: CANARY-oidc, roles: {act: ["*"]}}}
 heartbeat_url: "BASE/ping/CANARY-beat"
 heartbeat_fail_url: "BASE/ping/CANARY-beat/fail"
 network: {proxy: PROXY}
@@ -108,6 +113,7 @@ def configuration(base: str, store: str, auth: str, chat: str, key: Certificate,
         "CONTENT_TYPE": "application/json",
         "OLD_SIGNING": OLD_SIGNING,
         "SIGNING": SIGNING,
+        "HASH": HASH,
         "STORE": store,
         "SAMPLES": "\n".join(
             f"  - {json.dumps(settings)}"
@@ -248,6 +254,6 @@ async def test_no_secret_is_in_the_database(
     assert "31b8ae23-c687-4d80-b7b4-42a66c9bb886" in kept, "the dump has something in it"
     assert "${PD_KEY}" in kept
     of_samples = [secret for sample in SAMPLES.values() for secret in sample.secrets]
-    for secret in (CANARY, SIGNING, OLD_SIGNING, *of_samples):
+    for secret in (CANARY, SIGNING, OLD_SIGNING, HASH, *of_samples):
         assert secret not in kept
     assert CANARY not in capsys.readouterr().err
