@@ -400,6 +400,71 @@ class StoredTask:
     """How long such tasks usually take; None where too few runs are known, or where that was not asked for."""
 
 
+class NeedingFailure(NamedTuple):
+    """An open failure that nobody has acknowledged, with what groups such failures."""
+
+    id: str
+    job_id: str
+    """See `OpenFailure.job_id`."""
+    storm: str | None
+    """Id of the storm that its latest event is part of."""
+
+
+class ToldChannel(NamedTuple):
+    """What became of an event on a channel that was to be notified."""
+
+    channel: str
+    delivery_id: str
+    state: DeliveryState
+    held: bool
+    """Whether a rule holds it now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningTask:
+    """A task that has not ended, with what its newest event says."""
+
+    task: Task
+    since: datetime
+    """When it was created, or first seen where the API does not say."""
+    changed_at: datetime
+    """When a change of it was last seen."""
+    listed: bool
+    newest: EventType | None
+    """Type of its newest event; None where none is recorded."""
+    usual: Usual | None
+    """How long such tasks usually took at that event."""
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it has stalled or is overdue."""
+        return self.newest in (EventType.TASK_STALLED, EventType.TASK_OVERDUE)
+
+
+class HeldMessages(NamedTuple):
+    """Messages that a rule holds."""
+
+    rule: str
+    number: int
+    until: datetime
+    """When the first of them goes out."""
+
+
+class TimelineTask(NamedTuple):
+    """A task, as timelines show it."""
+
+    source: str
+    job_id: str
+    name: str
+    instance_id: str | None
+    instance_name: str | None
+    status: TaskStatus
+    start: datetime
+    """When it was created, or first seen where the API does not say."""
+    end: datetime
+    """When it ended; of one that has not, when a change was last seen."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
     """The ledger of promise P3: every (event, channel) pair that routing asked for, by state."""

@@ -16,6 +16,7 @@ MOMENT = sa.DateTime(timezone=True)
 def upgrade() -> None:
     _add_idempotency_keys()
     _add_access()
+    _add_index_of_blind_times()
 
 
 def _add_idempotency_keys() -> None:
@@ -66,7 +67,14 @@ def _add_access() -> None:
     )
 
 
+def _add_index_of_blind_times() -> None:
+    """Add the index by which timelines find the times that were not observed."""
+    is_blind = sa.text("type IN ('source.gap', 'source.recovered')")
+    op.create_index("ix_events_blind", "events", ["observed_at"], sqlite_where=is_blind, postgresql_where=is_blind)
+
+
 def downgrade() -> None:
+    op.drop_index("ix_events_blind", "events")
     op.drop_table("api_tokens")
     op.drop_table("web_sessions")
     op.drop_table("idempotency_keys")

@@ -22,6 +22,7 @@ from notifier.store import rows, statements
 from notifier.store.access import StoredAccess
 from notifier.store.event_stream import EventStream
 from notifier.store.lookups import Lookups
+from notifier.store.now_page import NowReads
 from notifier.store.schedules import Schedules
 from notifier.store.schema import (
     UtcDateTime,
@@ -34,6 +35,7 @@ from notifier.store.schema import (
     threads,
 )
 from notifier.store.session import Session, chunks
+from notifier.store.timeline import TimelineReads
 
 
 class Queries(Lookups):
@@ -44,6 +46,8 @@ class Queries(Lookups):
         self._session = session
         self.access = StoredAccess(session)
         self.event_stream = EventStream(session)
+        self.now_page = NowReads(session)
+        self.timeline = TimelineReads(session)
 
     def due_sources(self) -> Sequence[str]:
         """Return the sources whose time to be polled has come and that no process holds, the most overdue first."""

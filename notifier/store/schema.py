@@ -115,6 +115,9 @@ tasks = sa.Table(
     sa.Index("ix_tasks_job_id", "job_id"),
 )
 
+IS_BLIND = text("type IN ('source.gap', 'source.recovered')")
+"""Condition of events that name a time in which a source was not observed."""
+
 events = sa.Table(
     "events",
     metadata,
@@ -132,6 +135,8 @@ events = sa.Table(
     sa.UniqueConstraint("source", "job_id", "occurrence"),
     sa.Index("ix_events_observed_at_seq", "observed_at", "seq"),
     sa.Index("ix_events_job_id", "job_id"),
+    # Timelines show when nobody looked: hardly any event is in it.
+    sa.Index("ix_events_blind", "observed_at", sqlite_where=IS_BLIND, postgresql_where=IS_BLIND),
 )
 
 _IN_STORM = text("storm IS NOT NULL")
