@@ -29,7 +29,9 @@ from notifier.core.health_facts import Role
 from notifier.service.roles import ALL_ROLES, parse_roles, writes_data
 from notifier.service.service import serve
 from notifier.service.stats import Summary
+from notifier.telemetry.ports import Telemetry
 from notifier.wiring.app import App, open_app, rehearse_listening
+from notifier.wiring.telemetry import open_telemetry
 
 log = structlog.get_logger("notifier")
 
@@ -120,7 +122,12 @@ class ReloadingService:
 
     async def _serve_one(self, config: Config) -> tuple[Summary, Config]:
         """Serve with one configuration; return what was done and the configuration that follows."""
-        async with open_app(config, exclusive=writes_data(self._roles), expect_new=True) as app:
+        with open_telemetry(config, self._roles) as telemetry:
+            return await self._serve_observed(config, telemetry)
+
+    async def _serve_observed(self, config: Config, telemetry: Telemetry) -> tuple[Summary, Config]:
+        exclusive = writes_data(self._roles)
+        async with open_app(config, exclusive=exclusive, expect_new=True, telemetry=telemetry) as app:
             garbage.leave_out_what_lasts()
             if self._first_started_at is None and writes_data(self._roles):
                 self._first_started_at = await app.store.transact(lambda tx: tx.now())

@@ -185,6 +185,9 @@ class WebSettings(Settings):
     """Time after which people sign in again, however much they use the page."""
     session_idle: Duration = Field(default=timedelta(days=7), ge=timedelta(minutes=5), le=LONGEST_IDLE)
     """Time without a request after which people sign in again."""
+    metrics_open_to: tuple[Network, ...] = ()
+    """Networks from which Prometheus may read `/metrics` without a token. The address of the connection counts: behind
+    a proxy that is the proxy's."""
 
     @property
     def host(self) -> str:

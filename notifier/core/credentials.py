@@ -119,6 +119,14 @@ def after_failure(
     )
 
 
+def calls_left(state: CredentialState, credential: Credential, now: datetime) -> int:
+    """Return the number of calls that may be made at once now: none while the credential is paused."""
+    state = _drop_impossible_waits(state, now)
+    if state.paused_until and state.paused_until > now:
+        return 0
+    return pacing.allowance(pacing.ChannelHealth(rate_at=state.rate_at), credential.pace, now, BURST).count
+
+
 def pause_message(where: str, why: str) -> str:
     """Return the error of a source that is not polled because another source's poll with its credential was refused."""
     return f"{where}: {_PAUSED}{why.rpartition(_PAUSED)[2]}"

@@ -7,13 +7,15 @@ from notifier.core.model import Event
 from notifier.planning import Announced
 from notifier.ports import Clock
 from notifier.service.reporting import ErrorThrottle
+from notifier.telemetry.ports import Meters
 
 
 class AnnouncingJob:
     """Runs a use case that announces what is due."""
 
-    def __init__(self, clock: Clock, errors: ErrorThrottle, wake: Callable[[], None]) -> None:
+    def __init__(self, clock: Clock, errors: ErrorThrottle, wake: Callable[[], None], meters: Meters) -> None:
         """Log to `errors` while the database fails, and call `wake` when deliveries are planned."""
+        self._meters = meters
         self._clock = clock
         self._errors = errors
         self._wake = wake
@@ -26,6 +28,7 @@ class AnnouncingJob:
             self._errors.failed(error, self._clock.monotonic())
             return ()
         self._errors.recovered()
+        self._meters.detected(announced.events)
         if announced.deliveries:
             self._wake()
         return announced.events

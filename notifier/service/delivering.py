@@ -75,7 +75,8 @@ class Delivering:
 
         Idle workers claim in it what is planned for their channels; others are woken.
         """
-        return await self._planner.transact(fn, short=short)
+        with self._app.telemetry.tracer.span("plan"):
+            return await self._planner.transact(fn, short=short)
 
     def wake(self) -> None:
         """Make every worker query for due work now."""

@@ -114,6 +114,7 @@ class Monitoring:
 
     def _handle(self, report: MonitorReport) -> None:
         log_monitor(report)
+        self._app.telemetry.meters.detected(report.events)
         if self._heartbeat.observe(report.health):
             self._jobs.start("failure heartbeat", self._heartbeat.fail)
         if report.deliveries:

@@ -20,7 +20,7 @@ class Muting:
         """Call `wake` when deliveries are planned."""
         self._app = app
         self._rules = app.mute_rules
-        self._job = AnnouncingJob(app.clock, ErrorThrottle("mute.failed", "mute.recovered"), wake)
+        self._job = AnnouncingJob(app.clock, ErrorThrottle("mute.failed", "mute.recovered"), wake, app.telemetry.meters)
 
     async def start(self) -> None:
         """Record the mutes of the configuration. Raises StoreError."""

@@ -12,6 +12,7 @@ from notifier.service.monitoring import Heartbeat
 from notifier.service.reporting import ErrorThrottle, PollLog
 from notifier.service.scheduler import DueSources, Jobs
 from notifier.service.stats import RunStats
+from notifier.telemetry.outcomes import describe_poll
 from notifier.wiring.app import App
 from notifier.wiring.stores import Transaction
 
@@ -75,22 +76,25 @@ class Polling:
 
         `send_heartbeat` lets a good poll send one.
         """
+        began = self._app.clock.monotonic()
         try:
-            report = await poll_once(
-                source,
-                self._app.store,
-                owner=self._owner,
-                rules=self._rules[source.name],
-                routing=self._routing,
-                force=force,
-                recording=self._planning,
-                usual=self._app.usual,
-            )
+            with self._app.telemetry.tracer.span("poll", source=source.name) as span:
+                report = await poll_once(
+                    source,
+                    self._app.store,
+                    owner=self._owner,
+                    rules=self._rules[source.name],
+                    routing=self._routing,
+                    force=force,
+                    recording=self._planning,
+                    usual=self._app.usual,
+                )
+                describe_poll(span, report)
         except StoreError as error:
             log.error("poll.not_recorded", source=source.name, error=str(error))  # noqa: TRY400 - the sentence is enough
-            self._stats.poll_failed(source.name, error)
+            self._stats.poll_not_recorded(source.name, error)
             return None
-        self._stats.polled(report)
+        self._stats.polled(report, self._app.clock.monotonic() - began)
         self._log.polled(report)
         if report.deliveries and report.batches > 1:
             self._wake()

@@ -18,7 +18,9 @@ class Reminding:
     def __init__(self, app: App, *, wake: Callable[[], None]) -> None:
         """Call `wake` when deliveries are planned."""
         self._app = app
-        self._job = AnnouncingJob(app.clock, ErrorThrottle("remind.failed", "remind.recovered"), wake)
+        self._job = AnnouncingJob(
+            app.clock, ErrorThrottle("remind.failed", "remind.recovered"), wake, app.telemetry.meters
+        )
 
     @property
     def needed(self) -> bool:

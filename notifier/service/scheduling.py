@@ -38,10 +38,10 @@ class Scheduling:
         self._routing = app.routing
         self._failing: set[str] = set()
         self._errors = ErrorThrottle("schedule.failed", "schedule.recovered")
-        self._schedule_job = AnnouncingJob(app.clock, self._errors, wake)
+        self._schedule_job = AnnouncingJob(app.clock, self._errors, wake, app.telemetry.meters)
         self._foresight = app.foresight
         errors = ErrorThrottle("foresight.failed", "foresight.recovered")
-        self._foresight_job = AnnouncingJob(app.clock, errors, wake)
+        self._foresight_job = AnnouncingJob(app.clock, errors, wake, app.telemetry.meters)
 
     async def start(self) -> None:
         """Delete what is recorded of calendars and schedules that are no longer configured. Raises StoreError."""

@@ -32,6 +32,8 @@ from notifier.service.roles import ALL_ROLES, Role, writes_data
 from notifier.service.scheduler import Jobs, Scheduler
 from notifier.service.scheduling import CALENDAR_INTERVAL, FORESIGHT_INTERVAL, Scheduling
 from notifier.service.stats import RunStats, Summary
+from notifier.telemetry.lag import measure_lag
+from notifier.telemetry.process import ProcessStage, ProcessStatus
 from notifier.wiring.app import App, open_endpoints
 from notifier.wiring.stores import Queries, Transaction, prune_rules, source_places
 
@@ -92,7 +94,8 @@ class Service:
         self.app = app
         self.roles = roles
         self.owner = new_owner()
-        self.stats = RunStats()
+        self.stats = RunStats(app.telemetry)
+        self.process = ProcessStatus(roles)
         self.jobs = Jobs(app.clock)
         self.heartbeat = Heartbeat(app)
         channels = app.channels if Role.DELIVER in roles else {}
@@ -112,6 +115,7 @@ class Service:
         self.scheduling = Scheduling(app, wake=self.delivering.wake)
         self.reminding = Reminding(app, wake=self.delivering.wake)
         self.muting = Muting(app, wake=self.delivering.wake)
+        self.process.alive = lambda: self.monitoring.alive or not writes_data(roles)
         self._transports: Sequence[ChatTransport] = ()
         self._replica: Replica | None = None
         self._reports = ErrorThrottle("replica.report_failed", "replica.report_recovered")
@@ -189,7 +193,9 @@ class Service:
         async with AsyncExitStack() as stack:
             transports: Sequence[ChatTransport] = ()
             if Role.WEB in self.roles:
-                transports = await stack.enter_async_context(open_endpoints(self.app, self.delivering.wake))
+                transports = await stack.enter_async_context(
+                    open_endpoints(self.app, self.delivering.wake, self.process)
+                )
             await self._run(stop, transports, supervisor)
 
     async def _run(
@@ -205,15 +211,17 @@ class Service:
         try:
             await self._announce()
             self._start_lasting_jobs(transports)
+            self.process.stage = ProcessStage.SERVING
             if supervisor:
                 supervisor.ready()
             self.monitoring.start()
             interval = min(HOUSEKEEPING_INTERVAL, supervisor.interval) if supervisor else HOUSEKEEPING_INTERVAL
             while not await wait_until_set(stop, interval):
                 scheduler.correct()
-                if supervisor and (self.monitoring.alive or not writes_data(self.roles)):
+                if supervisor and self.process.alive():
                     supervisor.alive()
         finally:
+            self.process.stage = ProcessStage.STOPPING
             scheduler.stop()
             jobs = self.jobs.stop()
             await self.delivering.stop(loops)
@@ -271,6 +279,8 @@ class Service:
         self._transports = transports
         for number, transport in enumerate(transports):
             self.jobs.keep_running(f"chat {number}", transport.run)
+        if self.app.telemetry.counts:
+            self.jobs.keep_running("lag", partial(measure_lag, self.app.telemetry.meters, self.app.clock))
 
     async def release(self) -> None:
         """Release all claims, so that another process can go on at once."""

@@ -22,6 +22,8 @@ from notifier.ports import Clock
 from notifier.sources.failures import classify, clock_skew, is_error_body
 from notifier.sources.huawei_auth import Authentication
 from notifier.sources.limiter import MAX_INLINE_WAIT, CredentialLimiter
+from notifier.telemetry.outcomes import call_outcome
+from notifier.telemetry.ports import SILENT, Telemetry
 
 API_TIMEOUT = 30.0
 """Time limit of one exchange, from resolving the name to the last byte, in seconds."""
@@ -46,6 +48,8 @@ class ApiClient:
         clock: gives the time and waits.
         rng: chooses the jitter of retries.
         limiter: shared with all other sources of the same credential.
+        source: name of the source.
+        telemetry: where calls are reported.
     """
 
     def __init__(
@@ -58,6 +62,8 @@ class ApiClient:
         clock: Clock,
         rng: Random,
         limiter: CredentialLimiter,
+        source: str = "",
+        telemetry: Telemetry = SILENT,
     ) -> None:
         self.calls = 0
         """Calls made so far, retries included."""
@@ -70,6 +76,8 @@ class ApiClient:
         self._clock = clock
         self._rng = rng
         self._limiter = limiter
+        self._source = source
+        self._telemetry = telemetry
 
     async def get(self, query: str, decode: Callable[[bytes], T]) -> T:
         """Return the decoded body of a successful reply. Raises SourceError, after retries if they could help.
@@ -91,12 +99,25 @@ class ApiClient:
         async with self._limiter.slot(self._where):
             self.calls += 1
             try:
-                reply = await self._authorised(query)
-                decoded = self._decoded(reply, decode)
+                decoded = await self._reported(query, decode)
             except SourceError as error:
                 raise self._limiter.record_error(error, self._where) from error.__cause__
             self._limiter.record_accepted()
             return decoded
+
+    async def _reported(self, query: str, decode: Callable[[bytes], T]) -> T:
+        """Make one attempt, and report how it ended."""
+        began, failed = self._clock.monotonic(), None
+        with self._telemetry.tracer.span("api.call", source=self._source) as span:
+            try:
+                return self._decoded(await self._authorised(query), decode)
+            except SourceError as error:
+                failed = error
+                raise
+            finally:
+                outcome = call_outcome(failed)
+                span.set(outcome=outcome)
+                self._telemetry.meters.api_called(self._source, outcome, self._clock.monotonic() - began)
 
     def _decoded(self, reply: Reply, decode: Callable[[bytes], T]) -> T:
         now = self._clock.now()

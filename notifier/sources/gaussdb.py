@@ -29,6 +29,7 @@ from notifier.sources.limiter import CredentialLimiter
 from notifier.sources.page_cache import PageCache
 from notifier.sources.payloads import Decode, TaskPage, decode_page, parse_task
 from notifier.sources.walker import Walker
+from notifier.telemetry.ports import SILENT, Telemetry
 
 MAX_WALKS = 4
 """Maximum number of walks over the list in one poll."""
@@ -86,6 +87,7 @@ class GaussDBSource:
         environ: environment in which `auth.kind: default_chain` finds keys.
         limiter: shared by the sources of one credential; None for the only one.
         language: of fail_reason, if the settings have none.
+        telemetry: where calls are reported.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class GaussDBSource:
         environ: Mapping[str, str] = MappingProxyType({}),
         limiter: CredentialLimiter | None = None,
         language: ApiLanguage = "en-us",
+        telemetry: Telemetry = SILENT,
     ) -> None:
         self.name = settings.name
         self.region = settings.region
@@ -113,6 +116,7 @@ class GaussDBSource:
             language=settings.language or language,
         )
         self._api = ApiClient(
+            source=settings.name,
             where=self._where,
             url=f"{origin.scheme}://{origin.name}{path}",
             http=http,
@@ -120,6 +124,7 @@ class GaussDBSource:
             clock=clock,
             rng=rng,
             limiter=limiter or CredentialLimiter(settings.calls_per_minute, clock),
+            telemetry=telemetry,
         )
         self._query = TaskQuery(limit=settings.page_size)
         self._walker = Walker(limit=settings.page_size, paging=settings.paging)

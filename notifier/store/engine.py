@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine, text
@@ -41,6 +42,7 @@ from notifier.store.sqlite import backup, quick_check, sqlite_engine
 from notifier.store.sqlite_driver import sqlite_module, wal_is_safe
 from notifier.store.transaction import Transaction
 from notifier.store.writing import PooledWriter, SqliteWriter, WouldWait, Writer
+from notifier.telemetry.ports import SILENT, Meters, TransactionKind
 
 T = TypeVar("T")
 
@@ -92,6 +94,8 @@ class SqlStore:
         self._file = file
         self._opened = files.identity_of(file) if file else None
         self._listening = listening
+        self.meters: Meters = SILENT.meters
+        """Counts the transactions. Set by whoever serves the counters."""
         self._cache = FingerprintCache()
         self._planned = UnclaimedDeliveries()
         self._waiting: deque[_Request] = deque()
@@ -203,7 +207,7 @@ class SqlStore:
         """Run functions in one transaction. Raises StoreError, and WouldWait `here` on the event loop's thread."""
         after_commit: list[Callable[[], None]] = []
         begin = self._writing.begin_here if here else self._writing.begin
-        with translated(self.writer.url), begin() as connection:
+        with self._measured("write"), translated(self.writer.url), begin() as connection:
             results = []
             for fn in fns:
                 tx = Transaction(connection, self._time, self._cache, self._planned)
@@ -214,8 +218,21 @@ class SqlStore:
         return results
 
     def _read(self, fn: Callable[[Queries], T]) -> T:
-        with translated(self._reader.url), self._reader.begin() as connection:
+        with self._measured("read"), translated(self._reader.url), self._reader.begin() as connection:
             return fn(Queries(Session(connection, self._time_of_reads)))
+
+    @contextmanager
+    def _measured(self, kind: TransactionKind) -> Iterator[None]:
+        """Report how long a transaction took. One that would have had to wait has not begun, and is not counted."""
+        began = perf_counter()
+        try:
+            yield
+        except WouldWait:
+            raise
+        except BaseException as error:
+            self.meters.transacted(kind, perf_counter() - began, failed=isinstance(error, StoreError))
+            raise
+        self.meters.transacted(kind, perf_counter() - began, failed=False)
 
 
 def open_store(

@@ -21,6 +21,7 @@ from notifier.core.storms import Storm
 from notifier.store import rows, statements
 from notifier.store.access import StoredAccess
 from notifier.store.event_stream import EventStream
+from notifier.store.figures import Figures
 from notifier.store.lookups import Lookups
 from notifier.store.now_page import NowReads
 from notifier.store.schedules import Schedules
@@ -48,6 +49,7 @@ class Queries(Lookups):
         self.event_stream = EventStream(session)
         self.now_page = NowReads(session)
         self.timeline = TimelineReads(session)
+        self.figures = Figures(session)
 
     def due_sources(self) -> Sequence[str]:
         """Return the sources whose time to be polled has come and that no process holds, the most overdue first."""

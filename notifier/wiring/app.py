@@ -30,6 +30,8 @@ from notifier.ports import Channel, ChatTransport, Clock, DatabaseFile, TaskSour
 from notifier.schedules import ScheduleRules
 from notifier.settings.base import settings_digest
 from notifier.store.engine import open_store
+from notifier.telemetry.ports import SILENT, Telemetry
+from notifier.telemetry.process import ProcessStatus
 from notifier.wiring.calendars import build_calendars
 from notifier.wiring.channels import build_channels, direct_channel, direct_places, direct_policy, http_client
 from notifier.wiring.schedules import schedule_rules
@@ -65,6 +67,8 @@ class App:
     """The calendars to read; see `notifier.calendars`."""
     direct: Callable[[str], Channel | None] = lambda _name: None
     """Returns the channel to one person, by its name; None where there is no way to reach people."""
+    telemetry: Telemetry = SILENT
+    """Where this process reports what it does."""
 
     @property
     def routing(self) -> RoutingConfig:
@@ -164,7 +168,12 @@ def routing_config(config: Config, channels: Mapping[str, Channel]) -> RoutingCo
 
 @asynccontextmanager
 async def open_app(
-    config: Config, *, exclusive: bool = False, expect_new: bool = False, clock: Clock | None = None
+    config: Config,
+    *,
+    exclusive: bool = False,
+    expect_new: bool = False,
+    clock: Clock | None = None,
+    telemetry: Telemetry = SILENT,
 ) -> AsyncIterator[App]:
     """Open everything and close it at the end. Raises StoreError when the database cannot be used.
 
@@ -175,6 +184,7 @@ async def open_app(
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         store = open_store(config.store.url, exclusive=exclusive, migrate=config.store.migrate, now=now)
+        store.meters = telemetry.meters
         stack.push_async_callback(store.aclose)
         if config.store.left_behind_note:
             log.warning("store.left_behind", hint=config.store.left_behind_note)
@@ -183,7 +193,7 @@ async def open_app(
             (log.info if expect_new else log.warning)("store.created", database=store.place, hint=hint)
         http = http_client(config)
         stack.push_async_callback(http.aclose)
-        sources = build_sources(config, http, clock)
+        sources = build_sources(config, http, clock, telemetry)
         channels = build_channels(config, http, clock)
         parts: list[TaskSource | Channel] = [*sources.values(), *channels.values()]
         for part in parts:
@@ -200,15 +210,18 @@ async def open_app(
             credentials=build_credentials(config),
             calendars=build_calendars(config, http),
             direct=partial(direct_channel, config, http, clock),
+            telemetry=telemetry,
         )
 
 
 @asynccontextmanager
-async def open_endpoints(app: App, wake: Callable[[], None]) -> AsyncIterator[Sequence[ChatTransport]]:
+async def open_endpoints(
+    app: App, wake: Callable[[], None], process: ProcessStatus | None = None
+) -> AsyncIterator[Sequence[ChatTransport]]:
     """Open what others call: the web server and the transports of the chat. Yield the transports that have to run.
 
-    `wake` is called after somebody changed something that messages show. Raises ConfigurationError when the address
-    of `web` cannot be taken.
+    `wake` is called after somebody changed something that messages show. `process` is what probes show of this process;
+    None where there is no service. Raises ConfigurationError when the address of `web` cannot be taken.
     """
     if app.http is None or not (app.config.chat.slack or app.config.chat.mattermost or app.config.web):
         yield ()
@@ -216,7 +229,7 @@ async def open_endpoints(app: App, wake: Callable[[], None]) -> AsyncIterator[Se
     from notifier.wiring import endpoints  # noqa: PLC0415 - only who is called pays for the web server
 
     async with AsyncExitStack() as stack:
-        yield await endpoints.open_all(app, app.http, wake=wake, stack=stack)
+        yield await endpoints.open_all(app, app.http, wake=wake, process=process, stack=stack)
 
 
 async def rehearse_listening(config: Config, running: Config) -> None:

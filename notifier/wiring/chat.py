@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from starlette.routing import Route
 
+from notifier.chat.observed import ObservedResponder
 from notifier.chat.ports import ChatReads, ChatTx
 from notifier.chat.responder import ChatResponder, ResponderRules
 from notifier.config.chat import SlackChatSettings
@@ -29,6 +30,7 @@ from notifier.integrations.slack.users import UserDirectory
 from notifier.logs import RejectionLog
 from notifier.ports import ChatTransport, CheckResult, Clock, Store
 from notifier.settings.types import is_loopback
+from notifier.telemetry.ports import SILENT, Telemetry
 from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import Language
@@ -53,9 +55,10 @@ async def open_transports(
     wake: Callable[[], None],
     rejections: RejectionLog,
     stack: AsyncExitStack,
+    telemetry: Telemetry = SILENT,
 ) -> OpenChat:
     """Open the configured transports until `stack` ends."""
-    responder = ChatResponder(store, clock, _responder_rules(config), wake)
+    responder = ObservedResponder(ChatResponder(store, clock, _responder_rules(config), wake), telemetry)
     routes: list[Route] = []
     run: list[ChatTransport] = []
     if (slack := config.chat.slack) is not None:

@@ -16,6 +16,8 @@ from notifier.config.web import WebSettings
 from notifier.http import HttpClient
 from notifier.logs import RejectionLog
 from notifier.ports import ChatTransport, Clock
+from notifier.telemetry.process import ProcessStatus
+from notifier.web.observed import Observed
 from notifier.web.server import Server
 from notifier.wiring import chat
 from notifier.wiring.app import App
@@ -25,7 +27,7 @@ log = structlog.get_logger("notifier")
 
 
 async def open_all(
-    app: App, http: HttpClient, *, wake: Callable[[], None], stack: AsyncExitStack
+    app: App, http: HttpClient, *, wake: Callable[[], None], process: ProcessStatus | None, stack: AsyncExitStack
 ) -> Sequence[ChatTransport]:
     """Open everything until `stack` ends; return the transports that have to be run.
 
@@ -33,11 +35,18 @@ async def open_all(
     """
     rejections, config = _rejection_log(app.clock), app.config
     opened = await chat.open_transports(
-        config, app.store, http, app.clock, wake=wake, rejections=rejections, stack=stack
+        config,
+        app.store,
+        http,
+        app.clock,
+        wake=wake,
+        rejections=rejections,
+        stack=stack,
+        telemetry=app.telemetry,
     )
     if config.web:
         beside: Sequence[BaseRoute] = opened.routes
-        served = build_web(app, config.web, wake=wake, beside=beside)
+        served = Observed(build_web(app, config.web, wake=wake, beside=beside, process=process), app.telemetry)
         await stack.enter_async_context(server := _server(served, config.web, rejections))
         log.info("web.listening", url=server.url, chat=[route.path for route in opened.routes])
     return opened.transports

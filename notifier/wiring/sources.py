@@ -12,9 +12,12 @@ from notifier.ports import Clock, TaskSource
 from notifier.settings.base import settings_digest
 from notifier.sources.kinds import source_class
 from notifier.sources.limiter import CredentialLimiter
+from notifier.telemetry.ports import SILENT, Telemetry
 
 
-def build_sources(config: Config, http: HttpClient, clock: Clock) -> dict[str, TaskSource]:
+def build_sources(
+    config: Config, http: HttpClient, clock: Clock, telemetry: Telemetry = SILENT
+) -> dict[str, TaskSource]:
     """Return the configured sources by name. Those with the same credential share one limiter."""
     limiters = {
         credential: CredentialLimiter(budget.calls_per_minute, clock)
@@ -30,6 +33,7 @@ def build_sources(config: Config, http: HttpClient, clock: Clock) -> dict[str, T
             environ=environ,
             limiter=limiters[settings.credential],
             language="zh-cn" if config.language == "zh" else "en-us",
+            telemetry=telemetry,
         )
         for settings in config.sources
     }

@@ -9,19 +9,30 @@ from starlette.types import ASGIApp
 from notifier import __version__
 from notifier.config.config import Config
 from notifier.config.web import WebSettings
+from notifier.telemetry.process import ProcessStatus
 from notifier.web.access.viewer import OpenAccess
 from notifier.web.application import build_application
 from notifier.web.parts import WebParts, WebRules
 from notifier.wiring.app import App
 from notifier.wiring.chat import command_of, link_templates, localizers
+from notifier.wiring.operations import operation_routes
 
 
-def build_web(app: App, web: WebSettings, *, wake: Callable[[], None], beside: Sequence[BaseRoute]) -> ASGIApp:
-    """Return what the web server serves. `beside` are the routes that chats call."""
+def build_web(
+    app: App,
+    web: WebSettings,
+    *,
+    wake: Callable[[], None],
+    beside: Sequence[BaseRoute],
+    process: ProcessStatus | None = None,
+) -> ASGIApp:
+    """Return what the web server serves. `beside` are the routes that chats call; probes show `process`."""
+    process = process or ProcessStatus(())
     if web.guarded or not web.loopback:
-        return Starlette(routes=list(beside))
-    parts = WebParts(rules=web_rules(app), store=app.store, clock=app.clock, access=OpenAccess(), wake=wake)
-    return build_application(parts, beside)
+        return Starlette(routes=[*beside, *operation_routes(app, None, process)])
+    access = OpenAccess()
+    parts = WebParts(rules=web_rules(app), store=app.store, clock=app.clock, access=access, wake=wake)
+    return build_application(parts, [*beside, *operation_routes(app, access, process)])
 
 
 def web_rules(app: App) -> WebRules:

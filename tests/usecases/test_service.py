@@ -277,7 +277,7 @@ async def test_a_disconnected_chat_is_reported_with_its_reason(
     sqlite_url: str, heartbeats: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @asynccontextmanager
-    async def transports(_app: App, _wake: object) -> AsyncIterator[Sequence[ChatTransport]]:
+    async def transports(_app: App, _wake: object, _process: object) -> AsyncIterator[Sequence[ChatTransport]]:
         yield [transport]
 
     transport, stop = BrokenTransport(), asyncio.Event()
