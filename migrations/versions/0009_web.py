@@ -17,6 +17,7 @@ def upgrade() -> None:
     _add_idempotency_keys()
     _add_access()
     _add_index_of_blind_times()
+    _add_task_changes()
 
 
 def _add_idempotency_keys() -> None:
@@ -73,7 +74,22 @@ def _add_index_of_blind_times() -> None:
     op.create_index("ix_events_blind", "events", ["observed_at"], sqlite_where=is_blind, postgresql_where=is_blind)
 
 
+def _add_task_changes() -> None:
+    """Add the marks by which statistics read again only what changed, and find acknowledgements by time."""
+    op.create_table(
+        "task_changes",
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("slot", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("source", "slot", name=op.f("pk_task_changes")),
+    )
+    op.create_index("ix_task_changes_source_revision", "task_changes", ["source", "revision"])
+    op.create_index("ix_acknowledgements_at", "acknowledgements", ["at"])
+
+
 def downgrade() -> None:
+    op.drop_index("ix_acknowledgements_at", "acknowledgements")
+    op.drop_table("task_changes")
     op.drop_index("ix_events_blind", "events")
     op.drop_table("api_tokens")
     op.drop_table("web_sessions")

@@ -68,6 +68,8 @@ class TaskWrite:
     recorded: RecordedTask
     fingerprint: bytes
     """Empty for a row without a status, so that the next poll reads it again."""
+    was: datetime | None = None
+    """`changed_at` of the task as it was recorded before, where it had ended by then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

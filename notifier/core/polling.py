@@ -335,6 +335,7 @@ def decide_poll(batch: PollBatch, known: KnownTasks, source: PolledSource, routi
             job_id: TaskWrite(
                 recorded=replace(row, occurrence=repeated[job_id]) if job_id in repeated else row,
                 fingerprint=batch.snapshot.fingerprints[job_id] if row.task.raw_status else b"",
+                was=_ended_at(known.changed.get(job_id)),
             )
             for job_id, row in changes.updates.items()
         },
@@ -342,6 +343,10 @@ def decide_poll(batch: PollBatch, known: KnownTasks, source: PolledSource, routi
         unlisted=changes.unlisted,
         without_status=changes.unreadable,
     )
+
+
+def _ended_at(before: RecordedTask | None) -> datetime | None:
+    return before.changed_at if before and before.task.status.terminal else None
 
 
 def _stalled(batch: PollBatch, known: KnownTasks, reading: DiffRules) -> Sequence[Transition]:

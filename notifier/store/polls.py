@@ -1,6 +1,6 @@
 """What polls record about sources and tasks."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -26,6 +26,7 @@ from notifier.store.schema import (
 )
 from notifier.store.session import Session
 from notifier.store.statements import new_values
+from notifier.store.task_changes import TaskChanges
 
 LONGEST_PAUSE = timedelta(hours=2)
 """Maximum lease of a poll, and maximum pause of a source that is polled more often."""
@@ -163,6 +164,7 @@ class Polls:
             self._refuse_conflict(state, in_use_since)
             self._cache.drop(state.name)
             self._session.execute(delete(tasks).where(tasks.c.source == state.name))
+            TaskChanges(self._session).mark_whole(state.name)
             state = SourceState(name=state.name)
         state = replace(state, region=region, project_id=project_id)
         kept = {
@@ -219,6 +221,8 @@ class Polls:
         self._session.execute(delete(sources).where(sources.c.name == former))
         for table in (tasks, subscriptions, storms):
             self._session.execute(update(table).where(table.c.source == former).values(source=name))
+        for source in (former, name):
+            TaskChanges(self._session).mark_whole(source)
         Failures(self._session).rename(former, name)
         known = events.alias()
         again = exists().where(
@@ -271,8 +275,9 @@ class Polls:
         refused = {
             write.recorded.task.job_id for write in self._session.insert_isolated(writes, partial(self._write, now))
         }
-        written = (write for write in writes if write.recorded.task.job_id not in refused)
+        written = [write for write in writes if write.recorded.task.job_id not in refused]
         fresh = {write.recorded.task.job_id: write.fingerprint for write in written}
+        TaskChanges(self._session).mark(claim.state.name, _times_of_ended(written, now))
         self._session.after_commit.append(partial(self._cache.update, claim, fresh))
         return [*refused]
 
@@ -350,3 +355,12 @@ class Polls:
             ).where(*listed)
         ).one()
         return dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public way to columns by name
+
+
+def _times_of_ended(writes: Sequence[TaskWrite], now: datetime) -> Iterator[datetime]:
+    """Yield when tasks changed that have ended, or had ended as they were recorded before."""
+    for write in writes:
+        if write.recorded.task.status.terminal:
+            yield rows.changed_at_of(write, now)
+        if write.was is not None:
+            yield write.was

@@ -20,6 +20,7 @@ from notifier.core.schedules import ScheduleState
 from notifier.core.storms import Storm
 from notifier.store import rows, statements
 from notifier.store.access import StoredAccess
+from notifier.store.ended_tasks import EndedTasks
 from notifier.store.event_stream import EventStream
 from notifier.store.figures import Figures
 from notifier.store.lookups import Lookups
@@ -50,6 +51,11 @@ class Queries(Lookups):
         self.now_page = NowReads(session)
         self.timeline = TimelineReads(session)
         self.figures = Figures(session)
+
+    @property
+    def ended_tasks(self) -> EndedTasks:
+        """The reads of statistics."""
+        return EndedTasks(self._session)
 
     def due_sources(self) -> Sequence[str]:
         """Return the sources whose time to be polled has come and that no process holds, the most overdue first."""

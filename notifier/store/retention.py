@@ -15,6 +15,7 @@ from notifier.store.polls import FingerprintCache
 from notifier.store.queries import Queries
 from notifier.store.schema import acknowledgements, actions, events, sources, subscriptions, tasks
 from notifier.store.session import Session, chunks
+from notifier.store.task_changes import TaskChanges
 
 
 class _Aging(Protocol):
@@ -156,6 +157,7 @@ class Retention:
 
     def _delete_tasks(self, source: str, job_ids: Collection[str]) -> int:
         for some in chunks(job_ids):
+            TaskChanges(self._session).mark_deleted(source, some)
             self._session.execute(statements.DELETE_TASKS, {"source": source, "ids": some})
         self._session.after_commit.append(partial(self._cache.drop, source))
         return len(job_ids)
@@ -173,4 +175,5 @@ class Retention:
             delete(subscriptions).where(subscriptions.c.created_at < before),
         )
         deleted = sum(self._session.execute(statement).rowcount for statement in old)
+        deleted += TaskChanges(self._session).prune(now)
         return deleted + sum(part.prune(before) for part in self._aging)

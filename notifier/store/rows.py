@@ -114,13 +114,14 @@ def written_values(write: TaskWrite, now: datetime) -> dict[str, object]:
         "missing": recorded.missing,
         "unlisted": recorded.unlisted,
         "first_seen_at": now,
-        "changed_at": recorded.changed_at or _changed_at(recorded.task, now),
+        "changed_at": changed_at_of(write, now),
     }
 
 
-def _changed_at(task: Task, now: datetime) -> datetime:
+def changed_at_of(write: TaskWrite, now: datetime) -> datetime:
     """Return when a task became as it is. A task that ended last month is not new because we see it only now."""
-    return task.ended_at if task.status.terminal and task.ended_at else now
+    task = write.recorded.task
+    return write.recorded.changed_at or (task.ended_at if task.status.terminal and task.ended_at else now)
 
 
 def _seconds(task: Task) -> float | None:

@@ -331,6 +331,16 @@ failures = sa.Table(
     sa.Index("ix_failures_state_changed_at", "state", "changed_at"),
 )
 
+# Where ended tasks changed, so that statistics read only these again.
+task_changes = sa.Table(
+    "task_changes",
+    metadata,
+    sa.Column("source", sa.String, primary_key=True),
+    sa.Column("slot", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Index("ix_task_changes_source_revision", "source", "revision"),
+)
+
 acknowledgements = sa.Table(
     "acknowledgements",
     metadata,
@@ -338,6 +348,7 @@ acknowledgements = sa.Table(
     sa.Column("by", sa.String, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("at", UtcDateTime, nullable=False),
+    sa.Index("ix_acknowledgements_at", "at"),
 )
 
 mutes = sa.Table(
