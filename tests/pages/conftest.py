@@ -1,13 +1,65 @@
-"""Fixtures of the tests of the page."""
+"""Fixtures of the tests of the page. Those of a browser live on the loop of the session: mark their tests `browser`."""
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
 
-from pages.history import Histories
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, ConsoleMessage, Page
+
+from pages.browser import CHROMIUM, Colours, Served, open_browser, open_context, serve
+from pages.history import Histories, Variant
+
+OpenPage = Callable[..., Awaitable[Page]]
 
 
 @pytest.fixture(scope="session")
 def histories(tmp_path_factory: pytest.TempPathFactory) -> Histories:
     """Return the histories of this session: each is made once, and a test gets a copy."""
     return Histories(tmp_path_factory.mktemp("histories"))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    """Start the one browser of this session; skip the test where there is none."""
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    async with open_browser() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def served(histories: Histories, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    """Serve the page over the history of the pictures. Tests that use it change nothing in it."""
+    history = histories.copy(Variant.USUAL, tmp_path_factory.mktemp("served"))
+    async with serve(history) as found:
+        yield found
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_page(chromium: Browser, served: Served, request: pytest.FixtureRequest) -> AsyncIterator[OpenPage]:
+    """Return a function that opens a page of the served history. What a console says fails the test."""
+    said: list[str] = []
+    async with AsyncExitStack() as stack:
+
+        async def opened(path: str, *, url: str = served.url, clock: bool = False, **options: object) -> Page:
+            """Open a page. `clock` stops the browser's clock, for a test to advance."""
+            context = await stack.enter_async_context(open_context(chromium, url, **options))  # type: ignore[arg-type] # those of open_context
+            page = await context.new_page()
+            page.on("console", lambda message: said.append(_line(message)))
+            page.on("pageerror", lambda error: said.append(str(error)))
+            if clock:
+                await page.clock.install()
+            await page.goto(path)
+            return page
+
+        yield opened
+    if not request.node.get_closest_marker("console"):
+        assert said == []
+
+
+def _line(message: ConsoleMessage) -> str:
+    return f"{message.type}: {message.text}"

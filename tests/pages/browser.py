@@ -1,0 +1,175 @@
+"""A browser and the page it opens, for tests: `async with open_browser() as browser`, `async with serve(history) as url`.
+
+There is one Chromium for a test session, and the page is served from this process, so that a test may change what is
+behind it. A page that a test opens must stay silent: whatever its console says fails the test.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Literal
+
+from axe_playwright_python.base import AXE_SCRIPT
+from jinja2 import ChoiceLoader, FileSystemLoader
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from starlette.routing import BaseRoute
+from web_site import FixedAccess
+
+from notifier.logs import RejectionLog
+from notifier.web import application, rendering
+from notifier.web.parts import WebParts
+from notifier.web.ports import WebReads
+from notifier.web.requests import Page as Answer
+from notifier.web.requests import PageRequest, PageRoute
+from notifier.web.server import Server
+from notifier.wiring.web import web_rules
+from notifier.wording.localizer import Localizer
+from pages.history import History
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+TEMPLATES = Path(__file__).with_name("templates")
+NARROW = 600
+"""Windows narrower than this have the height of a phone."""
+HOSTILE = '<b id="taken">"\'&x</b>{{ 7 * 7 }}'
+STATES = (
+    "failed failing stuck overdue missing gap running completed unknown unlisted taken resolved muted delivered pending"
+    " retrying parked dead suppressed superseded not_told polled delivers idle disabled storm ok warning"
+).split()
+
+Colours = Literal["light", "dark"]
+
+
+@asynccontextmanager
+async def open_browser() -> AsyncIterator[Browser]:
+    """Start Chromium."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+@dataclass
+class Gallery:
+    """A page of every component in every state, whose facts a test can change while it is open."""
+
+    fact: str = "4 things need somebody"
+    rows: Sequence[str] = ("a", "b", "c")
+    fails: Exception | None = None
+    asked: int = 0
+    """How often the page was read."""
+
+    def route(self) -> PageRoute:
+        """Return its route."""
+        return PageRoute(path="/gallery", read=self._read, tab="now")
+
+    def _read(self, request: PageRequest, q: WebReads) -> Answer:  # noqa: ARG002 - of the route's type
+        self.asked += 1
+        if self.fails:
+            raise self.fails
+        now = q.now()
+        view = SimpleNamespace(
+            fact=self.fact,
+            rows=tuple(self.rows),
+            hostile=HOSTILE,
+            states=STATES,
+            recent=now - timedelta(seconds=9),
+            failed=now - timedelta(minutes=20),
+            parked=now - timedelta(minutes=71),
+            old=now - timedelta(days=2, hours=3),
+            soon=now + timedelta(minutes=2, seconds=5),
+            told=[_told("delivered", "dba"), _told("delivered", "mail", "OPS-2291"), _told("parked", "tickets")],
+        )
+        return Answer(template="gallery.html", view=view, poll=5)
+
+
+def _told(state: str, name: str, ref: str | None = None) -> SimpleNamespace:
+    return SimpleNamespace(state=state, name=name, ref=ref, url=ref and "/deliveries")
+
+
+@contextmanager
+def _templates_of_tests(localizers: Iterable[Localizer]) -> Iterator[None]:
+    """Let templates of the tests be found beside those of the page."""
+    made = [rendering.environment(localizer) for localizer in localizers]
+    loaders = [one.loader for one in made]
+    for one in made:
+        assert one.loader is not None
+        one.loader = ChoiceLoader([one.loader, FileSystemLoader(TEMPLATES)])
+    yield
+    for one, loader in zip(made, loaders, strict=True):
+        one.loader = loader
+
+
+@dataclass
+class Served:
+    """The page, as a browser can open it."""
+
+    url: str
+    gallery: Gallery
+    access: FixedAccess
+    parts: WebParts
+
+
+@asynccontextmanager
+async def serve(history: History, beside: Sequence[BaseRoute] = ()) -> AsyncIterator[Served]:
+    """Serve the page over a history."""
+    gallery, access = Gallery(), FixedAccess()
+    async with history.open() as app:
+        parts = WebParts(rules=web_rules(app), store=app.store, clock=app.clock, access=access, wake=lambda: None)
+        routes = [*beside, application._route(parts, gallery.route())]
+        asgi = application.build_application(parts, routes)
+        rejections = RejectionLog("web.rejected", logger="notifier.web", seconds=app.clock.monotonic)
+        with _templates_of_tests(parts.rules.localizers.values()):
+            async with Server(asgi, "127.0.0.1", 0, rejections=rejections) as server:
+                yield Served(url=server.url, gallery=gallery, access=access, parts=parts)
+
+
+@asynccontextmanager
+async def open_context(
+    browser: Browser,
+    url: str,
+    *,
+    language: str = "en",
+    theme: Colours = "light",
+    width: int = 1280,
+    touch: bool = False,
+    scripts: bool = True,
+) -> AsyncIterator[BrowserContext]:
+    """Open a browser's window of a width, for a reader of a language. Nothing but the page can be reached."""
+    async with await browser.new_context(
+        base_url=url,
+        locale="zh-CN" if language == "zh" else "en-GB",
+        color_scheme=theme,
+        viewport={"width": width, "height": 844 if width < NARROW else 800},
+        has_touch=touch,
+        java_script_enabled=scripts,
+        reduced_motion="reduce",
+    ) as context:
+        yield context
+
+
+async def fits(page: Page) -> bool:
+    """Return whether the page is no wider than its window."""
+    width: int = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    return width <= 0
+
+
+async def violations(page: Page) -> list[str]:
+    """Return what axe finds wrong, one line for each node."""
+    if not await page.evaluate("typeof axe !== 'undefined'"):
+        await page.evaluate(AXE_SCRIPT)
+    found = await page.evaluate("axe.run({resultTypes: ['violations']}).then((found) => found.violations)")
+    return [f"{one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]]
