@@ -1,25 +1,36 @@
 """The page as a Starlette application: who asks, what they may do, and how a page becomes a response."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 from urllib.parse import parse_qs, quote, unquote
 
+import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from notifier.chat.endpoints import InvalidRequest, read_body
+from notifier.core.errors import StoreError
+from notifier.core.people import Person
+from notifier.ports import Clock
+from notifier.web.access.viewer import AccessRole, Viewer
 from notifier.web.assets import serve_asset
+from notifier.web.errors import ErrorView, Outage, error_page
 from notifier.web.frame import Frame, read_frame
 from notifier.web.pages import SITE
 from notifier.web.parts import WebParts
 from notifier.web.ports import WebReads, WebTx
 from notifier.web.preferences import YEAR, chosen, read_preferences, without_choices
 from notifier.web.rendering import render
-from notifier.web.requests import ActionRoute, Page, PageRequest, PageRoute, Redirect
+from notifier.web.requests import ActionRoute, Page, PageMissing, PageRequest, PageRoute, Redirect
 
+log = structlog.get_logger("notifier.web")
+
+NOBODY = Viewer(person=Person(id="web:unknown", name=""), role=AccessRole.READ)
+"""Who asks while sessions cannot be read."""
 NOTICE_COOKIE = "notice"
 MAX_SUBMITTED_FIELDS = 2_000
 """Maximum number of fields of a submitted form: a list with a tick box for each row."""
@@ -31,13 +42,61 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 def build_application(parts: WebParts, beside: Sequence[BaseRoute] = ()) -> Starlette:
     """Return the application. `beside` are routes that are no pages, such as those that chats call."""
     static = Route("/static/{name}", serve_asset, methods=["GET"])
-    return Starlette(routes=[*beside, static, *(_route(parts, one) for one in SITE)])
+    routes = [*beside, static, *page_routes(parts, SITE)]
+    return Starlette(routes=routes, exception_handlers={404: partial(_answer_unknown, parts)})
 
 
-def _route(parts: WebParts, route: PageRoute | ActionRoute) -> Route:
-    if isinstance(route, PageRoute):
-        return Route(route.path, partial(_answer_page, parts, route), methods=["GET"])
-    return Route(route.path, partial(_answer_action, parts, route), methods=["POST"])
+def page_routes(parts: WebParts, site: Sequence[PageRoute | ActionRoute]) -> Sequence[Route]:
+    """Return the routes of pages and actions. What goes wrong in one becomes a page too."""
+    outage = Outage()
+    return [_route(parts, outage, one) for one in site]
+
+
+def _route(parts: WebParts, outage: Outage, route: PageRoute | ActionRoute) -> Route:
+    method = "GET" if isinstance(route, PageRoute) else "POST"
+    return Route(route.path, partial(_answer, parts, outage, route), methods=[method])
+
+
+async def _answer(parts: WebParts, outage: Outage, route: PageRoute | ActionRoute, request: Request) -> Response:
+    request.state.started = parts.clock.monotonic()
+    try:
+        if isinstance(route, PageRoute):
+            response = await _answer_page(parts, route, request)
+        else:
+            response = await _answer_action(parts, route, request)
+    except PageMissing as error:
+        return await _answer_trouble(parts, request, error_page("missing", detail=str(error)), route.tab)
+    except StoreError as error:
+        since = outage.begin(parts.clock.now())
+        log.warning("web.store_failed", path=request.url.path, error=str(error))
+        page = error_page("unreachable", detail=str(error), since=since)
+        return await _answer_trouble(parts, request, page, route.tab)
+    except Exception:
+        log.exception("web.page_failed", path=request.url.path)
+        return await _answer_trouble(parts, request, error_page("failed"), route.tab)
+    outage.end()
+    return response
+
+
+async def _answer_unknown(parts: WebParts, request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette's
+    """Answer a request for an address that nothing is at: a page for people, a status for programs."""
+    if "text/html" not in request.headers.get("Accept", ""):
+        return Response(status_code=404)
+    request.state.started = parts.clock.monotonic()
+    return await _answer_trouble(parts, request, error_page("missing"), "")
+
+
+async def _answer_trouble(parts: WebParts, request: Request, page: Page, tab: str) -> Response:
+    """Answer with a page about what went wrong, which reads nothing: the database may be what went wrong."""
+    try:
+        asked = await _page_request(parts, request, {})
+    except StoreError:  # nobody knows who asks
+        page = replace(page, view=replace(page.view, detail="")) if isinstance(page.view, ErrorView) else page
+        asked = _asked_by(NOBODY, parts, request, {})
+    if isinstance(asked, Response):
+        return asked
+    frame = Frame(now=parts.clock.now(), counts={}, urgent=())
+    return _respond(parts, request, page, asked=asked, frame=frame, tab=tab)
 
 
 async def _answer_page(parts: WebParts, route: PageRoute, request: Request) -> Response:
@@ -47,13 +106,13 @@ async def _answer_page(parts: WebParts, route: PageRoute, request: Request) -> R
     if isinstance(asked, Response):
         return asked
     if asked.viewer.role < route.role:
-        return Response(status_code=403)
+        return await _answer_trouble(parts, request, error_page("forbidden"), route.tab)
 
     def read(q: WebReads) -> tuple[Frame, Page | Redirect]:
         return read_frame(q), route.read(asked, q)
 
     frame, answer = await parts.store.read(read)
-    return _respond(answer, asked, frame, route.tab, request)
+    return _respond(parts, request, answer, asked=asked, frame=frame, tab=route.tab)
 
 
 async def _answer_action(parts: WebParts, route: ActionRoute, request: Request) -> Response:
@@ -64,12 +123,12 @@ async def _answer_action(parts: WebParts, route: ActionRoute, request: Request) 
     except InvalidRequest as error:
         return Response(status_code=error.status)
     except ValueError:
-        return Response("The form is not one of this page.", status_code=400)
+        return await _answer_trouble(parts, request, error_page("refused"), route.tab)
     asked = await _page_request(parts, request, form)
     if isinstance(asked, Response):
         return asked
     if asked.viewer.role < route.role:
-        return Response(status_code=403)
+        return await _answer_trouble(parts, request, error_page("forbidden"), route.tab)
 
     def act(tx: WebTx) -> tuple[Frame, Page | Redirect]:
         answer = route.act(asked, tx)
@@ -77,13 +136,17 @@ async def _answer_action(parts: WebParts, route: ActionRoute, request: Request) 
 
     frame, answer = await parts.store.transact(act)
     parts.wake()
-    return _respond(answer, asked, frame, route.tab, request)
+    return _respond(parts, request, answer, asked=asked, frame=frame, tab=route.tab)
 
 
 async def _page_request(parts: WebParts, request: Request, form: Mapping[str, Sequence[str]]) -> PageRequest | Response:
     viewer = await parts.access.viewer(request)
     if isinstance(viewer, Response):
         return viewer
+    return _asked_by(viewer, parts, request, form)
+
+
+def _asked_by(viewer: Viewer, parts: WebParts, request: Request, form: Mapping[str, Sequence[str]]) -> PageRequest:
     wanted = request.headers.get("Accept-Language", "")
     preferences = read_preferences(request.cookies, wanted, parts.rules.language)
     return PageRequest(
@@ -107,7 +170,9 @@ def _remember(choices: Mapping[str, str], request: Request) -> Response:
     return response
 
 
-def _respond(answer: Page | Redirect, asked: PageRequest, frame: Frame, tab: str, request: Request) -> Response:
+def _respond(
+    parts: WebParts, request: Request, answer: Page | Redirect, *, asked: PageRequest, frame: Frame, tab: str
+) -> Response:
     if isinstance(answer, Redirect):
         response: Response = RedirectResponse(answer.to, status_code=303)
         if answer.notice:
@@ -115,7 +180,8 @@ def _respond(answer: Page | Redirect, asked: PageRequest, frame: Frame, tab: str
         return response
     notice = unquote(request.cookies.get(NOTICE_COOKIE, ""))
     known = request.headers.get("If-None-Match", "").removeprefix("W/").strip('"')
-    rendered = render(answer, asked, frame, tab=tab, notice=notice, known=known)
+    elapsed = partial(_seconds_since, request.state.started, parts.clock)
+    rendered = render(answer, asked, frame, tab=tab, notice=notice, known=known, seconds=elapsed)
     headers = {"ETag": f'"{rendered.tag}"', "Cache-Control": "private, no-cache", "Vary": "Cookie, Accept-Language"}
     if rendered.html is None:
         return Response(status_code=304, headers=headers)
@@ -123,3 +189,7 @@ def _respond(answer: Page | Redirect, asked: PageRequest, frame: Frame, tab: str
     if notice:
         response.delete_cookie(NOTICE_COOKIE)
     return response
+
+
+def _seconds_since(started: float, clock: Clock) -> float:
+    return clock.monotonic() - started

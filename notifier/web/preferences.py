@@ -33,10 +33,10 @@ class Preferences:
 
 def read_preferences(cookies: Mapping[str, str], accepted: str, otherwise: Language) -> Preferences:
     """Return what was chosen, else what the browser asks for by Accept-Language, else the configured language."""
-    language = cookies.get("lang") or accepted_language(accepted) or otherwise
-    theme = cookies.get("theme", "auto")
+    chosen_language, theme = cookies.get("lang"), cookies.get("theme")
+    known: Language | None = "zh" if chosen_language == "zh" else "en" if chosen_language == "en" else None
     return Preferences(
-        language="zh" if language == "zh" else "en",
+        language=known or accepted_language(accepted) or otherwise,
         theme="light" if theme == "light" else "dark" if theme == "dark" else "auto",
         keys=cookies.get("keys") != "off",
     )

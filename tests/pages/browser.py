@@ -1,4 +1,4 @@
-"""A browser and the page it opens, for tests: `async with open_browser() as browser`, `async with serve(history) as url`.
+"""A browser and what it opens, for tests: `open_browser() as browser`, `serve(history) as served`.
 
 There is one Chromium for a test session, and the page is served from this process, so that a test may change what is
 behind it. A page that a test opens must stay silent: whatever its console says fails the test.
@@ -45,10 +45,6 @@ TEMPLATES = Path(__file__).with_name("templates")
 NARROW = 600
 """Windows narrower than this have the height of a phone."""
 HOSTILE = '<b id="taken">"\'&x</b>{{ 7 * 7 }}'
-STATES = (
-    "failed failing stuck overdue missing gap running completed unknown unlisted taken resolved muted delivered pending"
-    " retrying parked dead suppressed superseded not_told polled delivers idle disabled storm ok warning"
-).split()
 
 Colours = Literal["light", "dark"]
 
@@ -85,7 +81,6 @@ class Gallery:
             fact=self.fact,
             rows=tuple(self.rows),
             hostile=HOSTILE,
-            states=STATES,
             recent=now - timedelta(seconds=9),
             failed=now - timedelta(minutes=20),
             parked=now - timedelta(minutes=71),
@@ -129,7 +124,7 @@ async def serve(history: History, beside: Sequence[BaseRoute] = ()) -> AsyncIter
     gallery, access = Gallery(), FixedAccess()
     async with history.open() as app:
         parts = WebParts(rules=web_rules(app), store=app.store, clock=app.clock, access=access, wake=lambda: None)
-        routes = [*beside, application._route(parts, gallery.route())]
+        routes = [*beside, *application.page_routes(parts, [gallery.route()])]
         asgi = application.build_application(parts, routes)
         rejections = RejectionLog("web.rejected", logger="notifier.web", seconds=app.clock.monotonic)
         with _templates_of_tests(parts.rules.localizers.values()):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page
 
-from pages.browser import CHROMIUM, Colours, Served, open_browser, open_context, serve
+from pages.browser import CHROMIUM, Served, open_browser, open_context, serve
 from pages.history import Histories, Variant
 
 OpenPage = Callable[..., Awaitable[Page]]

@@ -104,7 +104,7 @@ async def test_a_notifier_that_is_silent_is_named_and_the_contents_stay(page: Pa
 
 
 @pytest.mark.console
-async def test_who_is_logged_out_finds_a_link_to_log_in(page: Page, served: Served) -> None:
+async def test_who_is_logged_out_finds_a_link_to_log_in(page: Page) -> None:
     await refresh(page)
     await page.route("**/gallery", lambda route: asyncio.ensure_future(route.fulfill(status=401)))
     await refresh(page)

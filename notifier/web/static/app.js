@@ -86,9 +86,9 @@
     htmx_before_response: (element, { ctx }) => {
       if (element !== document.body) return;
       const { status, headers, raw } = ctx.response;
-      loggedOut = status === 401 || status === 403 || new URL(raw.url).pathname === "/login";
-      if (loggedOut || status >= 500) ctx.swap = "none";
-      missed = loggedOut || status >= 500 ? missed + 1 : 0;
+      loggedOut = status === 401 || new URL(raw.url).pathname === "/login";
+      if (loggedOut || status >= 400) ctx.swap = "none";
+      missed = status >= 400 || loggedOut ? missed + 1 : 0;
       if (!missed) {
         heard = Date.now();
         if (status === 200) tag = headers.get("ETag");

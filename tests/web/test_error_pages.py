@@ -1,0 +1,122 @@
+"""What goes wrong is a page with one fact, its cause and a remedy; never a traceback."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from fakes import FakeClock
+from web_site import FixedAccess, make_rules, viewer
+
+from notifier.core.errors import StoreUnreachable
+from notifier.store.engine import SqlStore
+from notifier.web import application
+from notifier.web.access.viewer import AccessRole
+from notifier.web.parts import WebParts
+from notifier.web.requests import Page, PageMissing, PageRoute
+
+HTML = {"Accept": "text/html"}
+
+
+@pytest.fixture
+def store_url(sqlite_url: str) -> str:
+    """Return the URL of a SQLite file: errors are the same on either database."""
+    return sqlite_url
+
+
+class Broken:
+    """The page with one route more, that does what a test says."""
+
+    def __init__(self, store: SqlStore, clock: FakeClock) -> None:
+        self.access = FixedAccess()
+        self.parts = WebParts(rules=make_rules(), store=store, clock=clock, access=self.access, wake=lambda: None)
+        self.does: Callable[[], Page] = lambda: Page(template="keyboard.html", view=None)
+        route = PageRoute(path="/broken", read=lambda request, q: self.does(), role=AccessRole.ACT)  # noqa: ARG005
+        asgi = application.build_application(self.parts, application.page_routes(self.parts, [route]))
+        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(asgi), base_url="http://127.0.0.1:8080")
+
+    def fail(self, error: Exception) -> None:
+        def does() -> Page:
+            raise error
+
+        self.does = does
+
+    async def get(self, path: str = "/broken", **headers: str) -> httpx.Response:
+        async with self.client as client:
+            return await client.get(path, headers=HTML | headers)
+
+
+@pytest.fixture
+def broken(store: SqlStore, clock: FakeClock, records: io.StringIO) -> Broken:  # noqa: ARG001 - logs into memory
+    return Broken(store, clock)
+
+
+async def test_an_unknown_address_is_a_page(broken: Broken) -> None:
+    answer = await broken.get("/nothing?x=<script>")
+    assert (answer.status_code, "There is nothing at this address" in answer.text) == (404, True)
+    assert "<script>" not in answer.text
+
+
+async def test_a_program_gets_the_status_alone(broken: Broken) -> None:
+    answer = await broken.get("/nothing", Accept="application/json")
+    assert (answer.status_code, answer.content) == (404, b"")
+
+
+async def test_what_is_missing_is_named(broken: Broken) -> None:
+    broken.fail(PageMissing("no task prod/<b>7c1e"))
+    answer = await broken.get()
+    assert (answer.status_code, "no task prod/&lt;b&gt;7c1e" in answer.text) == (404, True)
+
+
+async def test_who_may_not_is_told_what_is_needed(broken: Broken) -> None:
+    broken.access.who = viewer(AccessRole.READ, "Anna Keller")
+    answer = await broken.get()
+    assert (answer.status_code, "Anna Keller may read pages" in answer.text) == (403, True)
+
+
+async def test_a_mistake_is_logged_and_not_shown(broken: Broken, records: io.StringIO) -> None:
+    broken.fail(ZeroDivisionError("secret detail"))
+    answer = await broken.get()
+    assert (answer.status_code, "This page could not be made" in answer.text) == (500, True)
+    assert "secret detail" not in answer.text
+    assert "web.page_failed" in records.getvalue()
+    assert "ZeroDivisionError" in records.getvalue()
+
+
+async def test_an_unreachable_database_is_named_with_the_time(broken: Broken, clock: FakeClock) -> None:
+    broken.fail(StoreUnreachable("no database at db.example.com:5432"))
+    async with broken.client as client:
+        await client.get("/broken")
+        clock.advance(timedelta(minutes=3))
+        answer = await client.get("/broken")
+        assert answer.status_code == 503
+        assert "3 min ago" in answer.text
+        assert "no database at db.example.com:5432" in answer.text
+        broken.does = lambda: Page(template="error.html", view=_Nothing())
+        await client.get("/broken")
+        broken.fail(StoreUnreachable())
+        assert "just now" in (await client.get("/broken")).text
+
+
+class _Nothing:
+    trouble = "missing"
+    detail = ""
+
+
+async def test_whoever_cannot_be_known_learns_no_detail(broken: Broken) -> None:
+    async def unknown(request: object) -> Any:  # noqa: ARG001 - of the protocol
+        raise StoreUnreachable("no database at db.example.com:5432")
+
+    broken.access.viewer = unknown  # type: ignore[method-assign] # sessions are in the database
+    answer = await broken.get()
+    assert (answer.status_code, "The database cannot be reached" in answer.text) == (503, True)
+    assert "db.example.com" not in answer.text
+
+
+async def test_the_page_about_the_database_asks_again(broken: Broken) -> None:
+    broken.fail(StoreUnreachable())
+    assert 'data-poll="5"' in (await broken.get()).text
