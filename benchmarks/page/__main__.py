@@ -4,6 +4,9 @@ The page is served by a process of its own as the service serves it, over HTTP, 
 is recorded each second. Every page is asked for by a browser that has not seen it, one request after the other, in
 English and in Chinese. "unchanged" is the same request by a browser that has the page: it says so by its tag.
 
+The peer is what somebody would otherwise put before the same SQLite file, Datasette, for the pages that it has as well
+(where `make bench-peers` has installed it): it formats rows and knows nothing of tasks, and no poll runs beside it.
+
     python benchmarks/page [--tasks 100000] [--times 200] [--database FILE | --postgres URL] [--rounds 3]
 """
 
@@ -12,12 +15,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gzip
+import socket
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +29,7 @@ from pathlib import Path
 import httpx
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from figures import Measure, Report, add_arguments
+from figures import Measure, Report, Rows, add_arguments, ratios
 
 from notifier.store.engine import admin_engine, open_store
 from page.history import SOURCES, fill
@@ -49,12 +53,24 @@ PAGES = {
     "configuration": "/configuration",
 }
 """What is asked for, by name. The empty ones are links that an earlier page contains."""
+DATASETTE = HERE.parent.parent / ".venv-peers/bin/datasette"
+PEER_PAGES = {
+    "tasks": "tasks?_sort_desc=changed_at&_size=50",
+    "tasks, failed": "tasks?status=failed&_sort_desc=changed_at&_size=50",
+    "deliveries": "deliveries?state=dead&_sort_desc=seq&_size=50",
+}
+"""The pages that the peer has too, by the name of ours."""
 MEASURES = (
     Measure(name="p50 ms", digits=1),
     Measure(name="p99 ms", digits=1),
     Measure(name="unchanged p50 ms", digits=1),
     Measure(name="kB", digits=1),
     Measure(name="kB gzip", digits=1),
+)
+PEER_MEASURES = (
+    Measure(name="ours p50 ms", digits=1),
+    Measure(name="Datasette p50 ms", digits=1),
+    Measure(name="ratio", digits=2),
 )
 
 
@@ -71,7 +87,7 @@ class Timed:
         return {
             "p50 ms": 1000 * statistics.median(self.fresh),
             "p99 ms": 1000 * statistics.quantiles(self.fresh, n=100)[98],
-            "unchanged p50 ms": 1000 * statistics.median(self.unchanged),
+            **({"unchanged p50 ms": 1000 * statistics.median(self.unchanged)} if self.unchanged else {}),
             "kB": len(self.content) / 1000,
             "kB gzip": len(gzip.compress(self.content)) / 1000,
         }
@@ -106,6 +122,34 @@ async def serving(url: str) -> AsyncIterator[str]:
         await process.wait()
 
 
+@asynccontextmanager
+async def serving_peer(file: Path) -> AsyncIterator[str]:
+    """Start Datasette on a file; yield the address of the database's pages."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ("--port", str(port), "--setting", "sql_time_limit_ms", "20000")
+    process = await asyncio.create_subprocess_exec(
+        DATASETTE, "serve", file, *options, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await _until_open(port)
+        yield f"http://127.0.0.1:{port}/{file.stem}/"
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _until_open(port: int) -> None:
+    for _ in range(300):
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            return
+        await asyncio.sleep(0.1)
+    raise RuntimeError("the peer does not listen")
+
+
 async def measure(client: httpx.AsyncClient, path: str, times: int) -> Timed:
     """Ask for a page this many times."""
     timed, tags = Timed(), dict[str, str]()
@@ -116,8 +160,8 @@ async def measure(client: httpx.AsyncClient, path: str, times: int) -> Timed:
         timed.fresh.append(time.perf_counter() - started)
         got.raise_for_status()
         timed.content = got.content
-        tags[language] = got.headers["ETag"]
-    for number in range(times // 4):
+        tags[language] = got.headers.get("ETag", "")
+    for number in range(times // 4 if all(tags.values()) else 0):
         language = ("en", "zh")[number % 2]
         started = time.perf_counter()
         again = await client.get(path, headers={"Accept-Language": language, "If-None-Match": tags[language]})
@@ -148,6 +192,15 @@ async def round_of(url: str, times: int) -> dict[str, Timed]:
         return {name: await measure(client, path, times) for name, path in found.items()}
 
 
+async def peer_round_of(file: Path, times: int) -> dict[str, float]:
+    """Return the median of the peer's pages in milliseconds, by the name of ours."""
+    async with serving_peer(file) as address, httpx.AsyncClient(base_url=address, timeout=60) as client:
+        for path in PEER_PAGES.values():
+            await client.get(path)
+        timed = {name: await measure(client, path, times) for name, path in PEER_PAGES.items()}
+    return {name: one.values()["p50 ms"] for name, one in timed.items()}
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -157,15 +210,28 @@ def main() -> None:
     parser.add_argument("--postgres", help="the URL of an empty PostgreSQL database")
     add_arguments(parser)
     arguments = parser.parse_args()
+    rounds, peers = list[dict[str, Timed]](), list[dict[str, float]]()
     with database(arguments) as url:
-        rounds: Sequence[dict[str, Timed]] = [
-            asyncio.run(round_of(url, arguments.times)) for _ in range(arguments.rounds)
-        ]
+        for _ in range(arguments.rounds):
+            rounds.append(asyncio.run(round_of(url, arguments.times)))
+            if DATASETTE.exists() and url.startswith("sqlite"):
+                peers.append(asyncio.run(peer_round_of(Path(url.removeprefix("sqlite:///")), arguments.times // 4)))
     table = {
         name: {measure.name: [one[name].values()[measure.name] for one in rounds] for measure in MEASURES}
         for name in PAGES
     }
-    Report("page", arguments.json).table(f"{arguments.tasks:,} tasks", table, MEASURES)
+    report = Report("page", arguments.json)
+    report.table(f"pages: {arguments.tasks:,} tasks", table, MEASURES)
+    if peers:
+        report.table("lists: beside Datasette on the same file", _compared(rounds, peers), PEER_MEASURES)
+
+
+def _compared(rounds: Sequence[dict[str, Timed]], peers: Sequence[dict[str, float]]) -> Rows:
+    table: dict[str, dict[str, list[float]]] = {}
+    for name in PEER_PAGES:
+        ours, theirs = [one[name].values()["p50 ms"] for one in rounds], [one[name] for one in peers]
+        table[name] = {"ours p50 ms": ours, "Datasette p50 ms": theirs, "ratio": list(ratios(ours, theirs))}
+    return table
 
 
 if __name__ == "__main__":
