@@ -18,6 +18,7 @@ def upgrade() -> None:
     _add_access()
     _add_index_of_blind_times()
     _add_task_changes()
+    _index_what_is_not_through()
 
 
 def _add_idempotency_keys() -> None:
@@ -87,10 +88,22 @@ def _add_task_changes() -> None:
     op.create_index("ix_acknowledgements_at", "acknowledgements", ["at"])
 
 
+def _index_what_is_not_through() -> None:
+    """Index the deliveries that somebody has to do something about: every page counts them."""
+    not_through = sa.text("state IN ('parked', 'dead') AND dismissed_at IS NULL")
+    for name, columns in (
+        ("ix_deliveries_not_through", ["state", "seq"]),
+        ("ix_deliveries_not_through_of_channel", ["channel", "state", "seq"]),
+    ):
+        op.create_index(name, "deliveries", columns, sqlite_where=not_through, postgresql_where=not_through)
+
+
 def downgrade() -> None:
     op.drop_index("ix_acknowledgements_at", "acknowledgements")
     op.drop_table("task_changes")
     op.drop_index("ix_events_blind", "events")
     op.drop_table("api_tokens")
     op.drop_table("web_sessions")
+    op.drop_index("ix_deliveries_not_through_of_channel", table_name="deliveries")
+    op.drop_index("ix_deliveries_not_through", table_name="deliveries")
     op.drop_table("idempotency_keys")

@@ -20,6 +20,7 @@ from notifier.core.schedules import ScheduleState
 from notifier.core.storms import Storm
 from notifier.store import rows, statements
 from notifier.store.access import StoredAccess
+from notifier.store.delivery_list import DeliveryList
 from notifier.store.ended_tasks import EndedTasks
 from notifier.store.event_stream import EventStream
 from notifier.store.figures import Figures
@@ -51,6 +52,7 @@ class Queries(Lookups):
         self.now_page = NowReads(session)
         self.timeline = TimelineReads(session)
         self.figures = Figures(session)
+        self.delivery_list = DeliveryList(session)
 
     @property
     def ended_tasks(self) -> EndedTasks:

@@ -141,6 +141,9 @@ events = sa.Table(
 
 _IN_STORM = text("storm IS NOT NULL")
 _RULED = text("rule IS NOT NULL")
+NOT_THROUGH_ROWS = "state IN ('parked', 'dead') AND dismissed_at IS NULL"
+"""The deliveries that somebody has to do something about. Statements give it in the same words as the indexes."""
+_NOT_THROUGH = text(NOT_THROUGH_ROWS)
 
 deliveries = sa.Table(
     "deliveries",
@@ -178,6 +181,14 @@ deliveries = sa.Table(
     # Hardly any delivery is in it: those of a storm go out one after the other, and people list the tasks of one.
     sa.Index("ix_deliveries_storm_seq", "storm", "seq", sqlite_where=_IN_STORM, postgresql_where=_IN_STORM),
     sa.Index("ix_deliveries_state_seq", "state", "seq"),
+    # Few deliveries are in those two, and none that was sent: they are counted and listed on every page.
+    sa.Index("ix_deliveries_not_through", "state", "seq", sqlite_where=_NOT_THROUGH, postgresql_where=_NOT_THROUGH),
+    sa.Index(
+        "ix_deliveries_not_through_of_channel",
+        *("channel", "state", "seq"),
+        sqlite_where=_NOT_THROUGH,
+        postgresql_where=_NOT_THROUGH,
+    ),
     # Only what a rule holds or suppresses is in it: what is held is released by rule, and people ask what a rule did.
     sa.Index(
         "ix_deliveries_rule_state_channel", "rule", "state", "channel", sqlite_where=_RULED, postgresql_where=_RULED

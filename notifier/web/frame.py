@@ -5,8 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from notifier.core.health_facts import HealthFacts
 from notifier.core.mutes import Mute
+
+
+class CountedDeliveries(Protocol):
+    """Counts of deliveries."""
+
+    def count_not_through(self) -> int:
+        """Count the parked deliveries, and the dead ones that nobody has dismissed, with a limit."""
 
 
 class FrameReads(Protocol):
@@ -21,8 +27,9 @@ class FrameReads(Protocol):
     def mutes(self, now: datetime) -> Sequence[Mute]:
         """Return the mutes that are in force."""
 
-    def health_facts(self) -> HealthFacts:
-        """Return everything that health is judged by."""
+    @property
+    def delivery_list(self) -> CountedDeliveries:
+        """Counts of deliveries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +71,5 @@ def read_frame(q: FrameReads) -> Frame:
     """Return the facts of the frame."""
     now = q.now()
     needs = q.count_unacknowledged()
-    stuck = sum(backlog.parked + backlog.dead for backlog in q.health_facts().backlogs)
-    counts = {"now": needs, "deliveries": stuck, "mutes": len(q.mutes(now))}
+    counts = {"now": needs, "deliveries": q.delivery_list.count_not_through(), "mutes": len(q.mutes(now))}
     return Frame(now=now, counts=counts, urgent=("now",) if needs else ())
