@@ -14,6 +14,7 @@ from notifier.core.expectations import Judged
 from notifier.core.failures import OpenFailure
 from notifier.core.foreseen import Expectation
 from notifier.core.health import LIST_OPEN, ChannelStatus, HealthFinding, HealthReport, SourceStatus
+from notifier.core.health_facts import Expected, serves
 from notifier.core.identity import DirectChannel
 from notifier.core.model import ChannelState, Event, SourceState, Task
 from notifier.core.mutes import Mute
@@ -410,6 +411,20 @@ def health_finding(value: HealthFinding) -> JsonDocument:
         "count": value.count,
         "reason": value.reason,
         "commands": list(value.commands),
+    }
+
+
+def channel(value: ChannelStatus, expected: Expected) -> JsonDocument:
+    """Return a channel with its health and its backlog."""
+    backlog = value.backlog
+    return _channel_health(value) | {
+        "configured": serves(expected, value.name),
+        "pending": backlog.pending,
+        "pending_since": time(backlog.pending_since),
+        "parked": backlog.parked,
+        "dead_since": time(backlog.dead_since),
+        "dead_until": time(backlog.dead_until),
+        "dead_reason": backlog.dead_reason,
     }
 
 
