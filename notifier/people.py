@@ -271,6 +271,15 @@ def resolve(tx: PeopleTx, wanted: str, by: Person, reason: str | None = None) ->
     named = failures.named(tx.queries.open_failures(), wanted)
     if not failures.are_one(named, wanted):
         return Resolved(candidates=tuple(named))
+    return Resolved(failures=_resolve(tx, named, by, reason))
+
+
+def resolve_failure(tx: PeopleTx, failure: OpenFailure, by: Person, reason: str | None = None) -> OpenFailure | None:
+    """Close one open failure, as `resolve` does; return it, or None where it is over by now."""
+    return next(iter(_resolve(tx, [failure], by, reason)), None)
+
+
+def _resolve(tx: PeopleTx, named: Sequence[OpenFailure], by: Person, reason: str | None) -> tuple[OpenFailure, ...]:
     locked = tx.failures.lock({one.operation for one in named})
     now, ids = tx.now(), {one.id for one in named}
     how = HistoryEntry(at=now, kind=HistoryKind.RESOLVED, name=by.name, reason=reason or "")
@@ -280,7 +289,7 @@ def resolve(tx: PeopleTx, wanted: str, by: Person, reason: str | None = None) ->
     for one in over:
         tx.people.acknowledge(Acknowledgement(event_id=one.latest.id, by=by.id, name=by.name, at=now))
         _record(tx, by, Verb.RESOLVE, one.latest.subject, reason)
-    return Resolved(failures=tuple(over))
+    return tuple(over)
 
 
 def subscribe(tx: PeopleTx, task: Task, by: Person) -> bool:

@@ -10,13 +10,15 @@ import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from notifier.chat.endpoints import InvalidRequest, read_body
 from notifier.core.errors import StoreError
 from notifier.core.people import Person
 from notifier.ports import Clock
 from notifier.web.access.viewer import AccessRole, Viewer
+from notifier.web.api.application import PATH as API_PATH
+from notifier.web.api.application import build_api
 from notifier.web.assets import serve_asset
 from notifier.web.errors import ErrorView, Outage, error_page
 from notifier.web.frame import Frame, read_frame
@@ -42,7 +44,8 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 def build_application(parts: WebParts, beside: Sequence[BaseRoute] = ()) -> Starlette:
     """Return the application. `beside` are routes that are no pages, such as those that chats call."""
     static = Route("/static/{name}", serve_asset, methods=["GET"])
-    routes = [*beside, static, *page_routes(parts, SITE)]
+    api = Mount(API_PATH, build_api(parts))
+    routes = [*beside, static, api, *page_routes(parts, SITE)]
     return Starlette(routes=routes, exception_handlers={404: partial(_answer_unknown, parts)})
 
 

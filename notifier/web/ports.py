@@ -3,15 +3,15 @@
 from typing import Protocol
 
 from notifier.mutes import MuteRecords
-from notifier.people import PeopleReads, PeopleTx
+from notifier.web.api.ports import ApiReads, ApiTx
 from notifier.web.frame import FrameReads
 
 
-class WebReads(FrameReads, PeopleReads, Protocol):
+class WebReads(FrameReads, ApiReads, Protocol):
     """Reads for pages: one consistent view of the database."""
 
 
-class WebTx(PeopleTx, Protocol):
+class WebTx(ApiTx, Protocol):
     """The parts of a transaction that actions on pages use."""
 
     @property

@@ -1,0 +1,93 @@
+"""Parameters of requests. Each is as strict as its description: what a client misspells is said, not guessed."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from fastapi import Header, Path, Query
+from pydantic import BeforeValidator, Field, Strict, WithJsonSchema
+
+from notifier.web.api.cursors import MAX_CURSOR
+from notifier.web.api.idempotency import KEY_PATTERN
+from notifier.web.api.reads import MAX_PAGE
+
+MAX_TEXT: Final = 300
+"""Maximum length of a text to filter by, in characters."""
+_NO_NUL: Final = r"^[^\x00]*$"
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+
+
+def parse_moment(value: object) -> datetime:
+    """Read a time of RFC 3339 with its zone. One that no record can have becomes the nearest that one could."""
+    if isinstance(value, datetime):  # a default
+        return value
+    if not isinstance(value, str) or not _MOMENT.fullmatch(value):
+        raise ValueError("is no time of RFC 3339, such as 2026-01-15T08:30:00Z")
+    try:
+        found = datetime.fromisoformat(value.upper())
+    except ValueError:
+        raise ValueError("is no time that a calendar has") from None
+    return min(max(found, _FIRST), _LAST)
+
+
+_FLAGS: Final = {"true": True, "false": False}
+
+Flag = Annotated[bool, Strict(), BeforeValidator(lambda value: _FLAGS.get(value, value))]
+"""`true` or `false`, and no other word."""
+MomentParam = Annotated[
+    datetime, BeforeValidator(parse_moment), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+TextParam = Annotated[str, Field(max_length=MAX_TEXT, pattern=_NO_NUL)]
+_WholeNumber = Annotated[
+    int, BeforeValidator(lambda value: value if not isinstance(value, str) or value.isdecimal() else "no number")
+]
+
+Limit = Annotated[
+    Annotated[_WholeNumber, Field(ge=1, le=MAX_PAGE)],
+    Query(description="Maximum number of rows of the page."),
+]
+Cursor = Annotated[
+    Annotated[
+        str,
+        Field(max_length=MAX_CURSOR),
+        WithJsonSchema({"type": "string", "format": "cursor", "maxLength": MAX_CURSOR}),
+    ]
+    | None,
+    Query(description="`next` of the page before, with the same filters. Without it, the first page is answered."),
+]
+Since = Annotated[MomentParam | None, Query(description="Only what happened at or after this time.")]
+SourceParam = Annotated[TextParam | None, Query(description="Name of a source.", examples=["prod-cn-north-4"])]
+Match = Annotated[
+    Annotated[
+        str,
+        Field(max_length=MAX_TEXT, pattern=_NO_NUL),
+        WithJsonSchema({"type": "string", "format": "matchers", "maxLength": MAX_TEXT}),
+    ]
+    | None,
+    Query(
+        description="Matchers, all of which have to fit, as the command line and the chat take them.",
+        examples=["prod-* operation=backup", "environment=production"],
+    ),
+]
+SourcePath = Annotated[TextParam, Path(description="Name of the source.", examples=["prod-cn-north-4"])]
+JobPath = Annotated[TextParam, Path(description="Id of the task.", examples=["31b8ae23-c687-4d80-b7b4-42a66c9bb886"])]
+IdPath = Annotated[TextParam, Path(description="Id, whole.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=KEY_PATTERN,
+        description=(
+            "Any unique text, such as a UUID. A request that is repeated with the same key within 24 hours gets the "
+            "same answer, and changes nothing again."
+        ),
+        examples=["4c1b7b8e-9a51-4b8e-8a77-2f0a1f1d8c52"],
+    ),
+]
+IfNoneMatch = Annotated[
+    str | None,
+    Header(alias="If-None-Match", description="`ETag` of an earlier answer: status 304 where nothing changed."),
+]
