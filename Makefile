@@ -68,6 +68,9 @@ translations: $(VENV)/.dev ## bring notifier/web/locale in step with the templat
 messages: $(VENV)/.dev ## write docs/messages.md: what every channel shows
 	@$(BIN)/python tests/messages_page.py
 
+openapi: $(VENV)/.dev ## write docs/openapi.json: the description of the API
+	@$(BIN)/python tests/openapi_page.py
+
 contact-sheet: $(VENV)/.dev ## draw every message of every channel, to look at (ARGS="folder"; pictures need Chromium)
 	@$(BIN)/python tests/contact_sheet.py $(or $(ARGS),build/contact-sheet)
 

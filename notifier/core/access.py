@@ -39,6 +39,8 @@ class TokenScope(StrEnum):
     """Also what changes access: end sessions of others."""
     METRICS = "metrics"
     """Read `/metrics`, and nothing else."""
+    FEED = "feed"
+    """Read the feeds, and nothing else. Such a token may be in the address of a feed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,7 @@ from notifier.core.errors import StoreError
 from notifier.core.people import Person
 from notifier.ports import Clock
 from notifier.web.access.viewer import AccessRole, Viewer
-from notifier.web.api.application import PATH as API_PATH
-from notifier.web.api.application import build_api
+from notifier.web.api.application import API_PATH, build_api
 from notifier.web.assets import serve_asset
 from notifier.web.errors import ErrorView, Outage, error_page
 from notifier.web.frame import Frame, read_frame

@@ -69,6 +69,11 @@ class Viewer:
         """Return whether they may read `/metrics`."""
         return self.role >= AccessRole.READ or TokenScope.METRICS in self.scopes
 
+    @property
+    def may_read_feeds(self) -> bool:
+        """Return whether they may read the feeds."""
+        return self.role >= AccessRole.READ or TokenScope.FEED in self.scopes
+
 
 LOCAL_VIEWER = Viewer(person=Person(id="web:local", name="local"), role=AccessRole.ADMIN)
 """Everybody, where the server listens on a loopback address and no way to sign in is configured."""

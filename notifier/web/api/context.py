@@ -15,11 +15,11 @@ from starlette.responses import Response
 from notifier.core.people import Person
 from notifier.core.usual_memory import UsualMemory
 from notifier.ports import StoredAnswer
-from notifier.web.access.viewer import AccessRole, Viewer
 from notifier.web.api.cursors import WrongCursor
+from notifier.web.api.entrance import viewer_of
 from notifier.web.api.idempotency import answer_once, in_progress, key_of
 from notifier.web.api.ports import ApiReads, ApiTx
-from notifier.web.api.problems import ApiProblem, refused
+from notifier.web.api.problems import refused
 from notifier.web.api.reads import ReadRules
 from notifier.web.parts import WebParts
 from notifier.wording.documents import JsonDocument
@@ -42,15 +42,6 @@ class ApiContext:
         self._in_progress: set[str] = set()
         """The keys of the changes that this process is making."""
 
-    async def viewer(self, request: Request, role: AccessRole = AccessRole.READ) -> Viewer:
-        """Return who asks, where they have a role. Raises ApiProblem."""
-        found = await self.parts.access.viewer(request)
-        if isinstance(found, Response):
-            raise _not_let_in(found)
-        if found.role < role:
-            raise ApiProblem(403, "forbidden", f"this needs the role {role.name.lower()}")
-        return found
-
     def rules(self, request: Request) -> ReadRules:
         """Return what answers depend on, in the language of the request."""
         rules = self.parts.rules
@@ -69,7 +60,6 @@ class ApiContext:
 
         `dear` is for reads of the whole history: only a few of them run at a time. Raises ApiProblem.
         """
-        await self.viewer(request)
         try:
             if dear:
                 async with self._dear:
@@ -89,11 +79,11 @@ class ApiContext:
         status: int = 200,
     ) -> Response:
         """Answer with the document that a change returns, made once for each idempotency key. Raises ApiProblem."""
-        viewer = await self.viewer(request, AccessRole.ACT)
-        key, fingerprint = key_of(request, viewer.person), await _fingerprint(request)
+        by = viewer_of(request).person
+        key, fingerprint = key_of(request, by), await _fingerprint(request)
 
         def run(tx: ApiTx) -> tuple[StoredAnswer, bool]:
-            return answer_once(tx, key, fingerprint, lambda: _made(model, act(tx, viewer.person), fingerprint, status))
+            return answer_once(tx, key, fingerprint, lambda: _made(model, act(tx, by), fingerprint, status))
 
         if key in self._in_progress:
             raise in_progress()
@@ -143,14 +133,3 @@ def _json(body: bytes, status: int, headers: Mapping[str, str]) -> Response:
 def _language(request: Request, otherwise: Language) -> Language:
     wanted = request.headers.get("Accept-Language", "")[:2].lower()
     return "zh" if wanted == "zh" else "en" if wanted == "en" else otherwise
-
-
-def _not_let_in(found: Response) -> ApiProblem:
-    """Return the error for whoever is not let in: the page for people would be no answer to a program."""
-    if found.status_code == 403:  # noqa: PLR2004 - HTTP's
-        return ApiProblem(403, "forbidden", "this may not be asked from here")
-    if found.status_code == 429:  # noqa: PLR2004 - HTTP's
-        after = found.headers.get("Retry-After", "60")
-        return ApiProblem(429, "too-many-attempts", "too many wrong tokens", headers={"Retry-After": after})
-    detail = "give a token in the header Authorization: Bearer TOKEN; `notifier token create` makes one"
-    return ApiProblem(401, "unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="notifier"'})

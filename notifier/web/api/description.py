@@ -32,7 +32,7 @@ _SECURITY: Final[Mapping[str, Any]] = {
 }
 _PROBLEM: Final[Mapping[str, Any]] = {
     "type": f"{TYPE_PREFIX}invalid",
-    "title": "Unprocessable Content",
+    "title": "The request is not valid",
     "status": 422,
     "detail": "limit: Input should be less than or equal to 500",
     "errors": [{"place": "query", "name": "limit", "message": "Input should be less than or equal to 500"}],

@@ -22,7 +22,7 @@ from notifier.core.severity import Severity
 from notifier.core.tickets import ClosedBy, TicketState
 from notifier.core.usual import UsualBasis
 
-Moment = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+Rfc3339 = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 """A time of an answer, as `documents.time` writes it."""
 T = TypeVar("T")
 
@@ -60,6 +60,7 @@ class PageOf(AnswerModel, Generic[T]):
     """One page of a list."""
 
     items: list[T]
+    """The rows, in the order of the list."""
     next: str | None
     """Cursor of the next page, for the parameter `cursor`; null on the last page. It names the last row of this page,
     so that rows that are added meanwhile repeat and hide none."""
@@ -103,7 +104,7 @@ class AcknowledgementDocument(AnswerModel):
     """Id of the person, as the way in knows them: `web:NAME`, `token:ID`, `cli:NAME`, or that of a chat."""
     name: str
     """Name of the person. Written by people: show it as text."""
-    at: Moment
+    at: Rfc3339
 
 
 class MuteDocument(AnswerModel):
@@ -121,9 +122,9 @@ class MuteDocument(AnswerModel):
     """Matchers, all of which an event has to fit."""
     except_failures: bool
     """Whether events that need somebody are sent as if there were no mute."""
-    since: Moment | None
+    since: Rfc3339 | None
     """Beginning of the window in force, or of the next one."""
-    until: Moment | None
+    until: Rfc3339 | None
     """End of that window."""
     by: str
     """Name of the person who made it."""
@@ -133,7 +134,7 @@ class MuteDocument(AnswerModel):
     """When windows begin, in five fields; null for a single window."""
     timezone: str | None
     """Time zone of `cron`."""
-    last: Moment | None
+    last: Rfc3339 | None
     """No window begins at or after this time; null where nothing ends the repetition."""
     configured: bool
     """Whether the configuration defines it."""
@@ -154,8 +155,8 @@ class TaskDocument(AnswerModel):
     progress: float | None
     """Per cent, 0 to 100; null where the cloud says nothing."""
     instance: InstanceDocument
-    created_at: Moment | None
-    ended_at: Moment | None
+    created_at: Rfc3339 | None
+    ended_at: Rfc3339 | None
     fail_reason: str | None
     """Why it failed, in the cloud's words. Text from outside: show it as text."""
 
@@ -176,8 +177,8 @@ class StoredTaskDocument(TaskDocument):
     inferred: bool
     """Whether `means` is a usual meaning and not a certain one."""
     runbook_url: str | None
-    first_seen_at: Moment
-    changed_at: Moment
+    first_seen_at: Rfc3339
+    changed_at: Rfc3339
     """Time of its end where the cloud gives one; else of the last change that was seen."""
     listed: bool
     """Whether the cloud still lists it."""
@@ -207,13 +208,13 @@ class ExpectationDocument(AnswerModel):
     """The cloud's name of the operation."""
     every: float
     """Time within which it recurs, in seconds."""
-    overdue_at: Moment | None
+    overdue_at: Rfc3339 | None
     instance_id: str | None
     instance_name: str | None
-    last: Moment | None
+    last: Rfc3339 | None
     """When the last run began."""
     last_job: str
-    expected_at: Moment | None
+    expected_at: Rfc3339 | None
     intervals: int
     """Number of intervals from which the rhythm was learned; 0 for a configured expectation."""
     rule: str
@@ -237,11 +238,11 @@ class EventDocument(AnswerModel):
     severity: Severity
     channel: str
     """The channel that it is about; empty for all others."""
-    since: Moment | None
+    since: Rfc3339 | None
     """Since when a source or a channel has been failing, or a task made no progress."""
-    occurred_at: Moment | None
+    occurred_at: Rfc3339 | None
     """When it happened by the cloud's clock; null where the cloud does not say."""
-    observed_at: Moment
+    observed_at: Rfc3339
     """When it was detected."""
     late: bool
     """Whether it was found after the notifier had been away."""
@@ -313,11 +314,11 @@ class DeliveryDocument(AnswerModel):
     """What the receiver called the message."""
     digest: bool
     storm: StormReference | None
-    created_at: Moment
-    available_at: Moment
+    created_at: Rfc3339
+    available_at: Rfc3339
     """Earliest time of the next attempt."""
-    settled_at: Moment | None
-    dismissed_at: Moment | None
+    settled_at: Rfc3339 | None
+    dismissed_at: Rfc3339 | None
     """When a person accepted that it was not delivered."""
     events: list[EventReference]
     recipients: list[RecipientDocument]
@@ -327,8 +328,8 @@ class AttemptDocument(AnswerModel):
     """One try to send a message."""
 
     number: int
-    started_at: Moment
-    finished_at: Moment
+    started_at: Rfc3339
+    finished_at: Rfc3339
     outcome: str
     """One of delivered, retry, gave-up, parked, unknown, skipped. Open set."""
     reason: str | None
@@ -379,7 +380,7 @@ class RouteWindow(AnswerModel):
     """Whether it was open at the time of the event."""
     otherwise: str | list[str]
     """What becomes of events while it is closed: `hold`, `drop`, or the channels that are used instead."""
-    opens_at: Moment | None
+    opens_at: Rfc3339 | None
 
 
 class RouteVerdictDocument(AnswerModel):
@@ -435,7 +436,7 @@ class TicketDocument(AnswerModel):
     label: str | None
     url: str | None
     state: TicketState
-    closed_at: Moment | None
+    closed_at: Rfc3339 | None
     closed_by: ClosedBy | None
     follows: str | None
     """Label of the ticket before it."""
@@ -459,7 +460,7 @@ class TaskExplanationDocument(AnswerModel):
 class FailureEntry(AnswerModel):
     """One thing that happened to a failure."""
 
-    at: Moment
+    at: Rfc3339
     kind: HistoryKind
     name: str | None
     """The route, the escalation or the person."""
@@ -489,13 +490,13 @@ class FailureDocument(AnswerModel):
     fail_reason: str | None
     """In the cloud's words. Text from outside: show it as text."""
     error_code: str | None
-    since: Moment
+    since: Rfc3339
     failures: int
     """How often it failed."""
     told: list[str]
     """Channels that got a message about it."""
     acknowledged: AcknowledgementDocument | None
-    next: Moment | None
+    next: Rfc3339 | None
     """When the next reminder or escalation is sent, as far as is known."""
     history: list[FailureEntry]
     """The oldest first."""
@@ -503,8 +504,8 @@ class FailureDocument(AnswerModel):
 
 # ---- mutes ----
 
-Words = Annotated[str, Field(min_length=1, max_length=MAX_SCOPE, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Reason = Annotated[str, Field(max_length=MAX_MUTE_REASON, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
+ScopeText = Annotated[str, Field(min_length=1, max_length=MAX_SCOPE, pattern=r"^[^\x00-\x1f\x7f]+$")]
+ReasonText = Annotated[str, Field(max_length=MAX_MUTE_REASON, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
 """What a person writes; a line break is a space."""
 _LENGTH = Field(ge=MIN_MUTE.total_seconds(), le=MAX_MUTE.total_seconds())
 
@@ -526,7 +527,7 @@ class MuteBody(BodyModel):
         }
     )
 
-    covers: Annotated[Words, WithJsonSchema({"type": "string", "format": "mute-scope", "minLength": 1})]
+    covers: Annotated[ScopeText, WithJsonSchema({"type": "string", "format": "mute-scope", "minLength": 1})]
     """Id or whole name of an instance, or matchers: `prod-* type=task.completed`."""
     length_seconds: Annotated[int, _LENGTH] | None = None
     """Length of the window, or of each window, in seconds."""
@@ -544,7 +545,7 @@ class MuteBody(BodyModel):
     """With `cron`: no window begins at or after this time."""
     except_failures: bool = False
     """Send events that need somebody as if there were no mute."""
-    reason: Reason | None = None
+    reason: ReasonText | None = None
     """Shown to others."""
     announce: bool | None = None
     """Whether channels are notified when it begins and ends; without it, the notifier decides."""
@@ -561,8 +562,8 @@ class ExtendBody(BodyModel):
 class SpanDocument(AnswerModel):
     """One window of a mute."""
 
-    since: Moment
-    until: Moment
+    since: Rfc3339
+    until: Rfc3339
 
 
 class NamedTask(AnswerModel):
@@ -576,7 +577,7 @@ class NamedTask(AnswerModel):
 class MutePreviewDocument(AnswerModel):
     """What a mute would have held back lately."""
 
-    since: Moment
+    since: Rfc3339
     """How far back this looks."""
     counts: dict[str, int]
     """Number of events by type."""
@@ -595,7 +596,7 @@ class EndedMuteDocument(AnswerModel):
     """As it was before."""
     held: dict[str, int]
     """Number of events that it held back in this window, by type."""
-    next: Moment | None
+    next: Rfc3339 | None
     """When its next window begins; null where it is over."""
 
 
@@ -606,11 +607,11 @@ class SourceDocument(AnswerModel):
     """A source with its last polls and its number of tasks."""
 
     name: str
-    last_poll_at: Moment | None
-    last_full_at: Moment | None
+    last_poll_at: Rfc3339 | None
+    last_full_at: Rfc3339 | None
     """Time of the last complete scan."""
-    baseline_at: Moment | None
-    failing_since: Moment | None
+    baseline_at: Rfc3339 | None
+    failing_since: Rfc3339 | None
     last_error: str | None
     tasks: int
     running: int
@@ -621,8 +622,8 @@ class SourceHealth(AnswerModel):
 
     name: str
     ok: bool
-    last_poll_at: Moment | None
-    failing_since: Moment | None
+    last_poll_at: Rfc3339 | None
+    failing_since: Rfc3339 | None
     limit_seconds: float
     """Age of the last good poll up to which the source counts as polled, in seconds."""
     error: str | None
@@ -633,12 +634,12 @@ class ChannelHealthDocument(AnswerModel):
 
     name: str
     ok: bool
-    parked_since: Moment | None
-    waiting_since: Moment | None
-    failing_since: Moment | None
-    open_until: Moment | None
+    parked_since: Rfc3339 | None
+    waiting_since: Rfc3339 | None
+    failing_since: Rfc3339 | None
+    open_until: Rfc3339 | None
     """Time until which its circuit breaker lets nothing through."""
-    paused_until: Moment | None
+    paused_until: Rfc3339 | None
     """Time until which the receiver asked for a pause."""
     waiting: int
     """Number of messages that are still to be sent."""
@@ -653,11 +654,11 @@ class ChannelDocument(ChannelHealthDocument):
     configured: bool
     """Whether the configuration has a way to deliver on it."""
     pending: int
-    pending_since: Moment | None
+    pending_since: Rfc3339 | None
     """Time since which the oldest pending message has waited."""
     parked: int
-    dead_since: Moment | None
-    dead_until: Moment | None
+    dead_since: Rfc3339 | None
+    dead_until: Rfc3339 | None
     dead_reason: str | None
 
 
@@ -669,7 +670,7 @@ class FindingDocument(AnswerModel):
     """Name of the source or channel; empty for none."""
     red: bool
     """True for a failure, false for a remark."""
-    since: Moment | None
+    since: Rfc3339 | None
     count: int | None
     reason: str | None
     commands: list[str]
@@ -688,7 +689,7 @@ class HealthDocument(AnswerModel):
 
     ok: bool
     """True when no finding is red."""
-    at: Moment
+    at: Rfc3339
     findings: list[FindingDocument]
     """The gravest first."""
     sources: list[SourceHealth]
@@ -707,7 +708,7 @@ class ParkedChannel(AnswerModel):
     """A channel on which nothing is sent until its settings are fixed."""
 
     channel: str
-    since: Moment | None
+    since: Rfc3339 | None
     reason: str | None
 
 
@@ -716,7 +717,7 @@ class AuditDocument(AnswerModel):
 
     ok: bool
     """True when every pair has exactly one delivery record."""
-    at: Moment
+    at: Rfc3339
     events: int
     unrouted: int
     """Number of events that no route took."""
@@ -726,14 +727,14 @@ class AuditDocument(AnswerModel):
     unaccounted: list[UnaccountedPair]
     dead: list[DeliveryDocument]
     """The newest ones."""
-    oldest_pending: Moment | None
+    oldest_pending: Rfc3339 | None
     parked: list[ParkedChannel]
 
 
 class ActionDocument(AnswerModel):
     """One thing that a person did."""
 
-    at: Moment
+    at: Rfc3339
     by: str
     name: str
     """Name of the person. Written by people: show it as text."""
@@ -797,7 +798,7 @@ class ResolveBody(BodyModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "fixed by hand"}]})
 
-    reason: Reason | None = None
+    reason: ReasonText | None = None
 
 
 # ---- errors ----

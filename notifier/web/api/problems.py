@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from typing import Final
 
 from fastapi.exceptions import RequestValidationError
@@ -19,6 +18,25 @@ TYPE_PREFIX: Final = "tag:gaussdb-notifier,2026:"
 RETRY_AFTER: Final = 5
 """Seconds after which a request may be repeated that found the database unreachable."""
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+
+
+_TITLES: Final[Mapping[str, str]] = {
+    "unauthorized": "Who asks is not known",
+    "forbidden": "This may not be asked",
+    "not-found": "There is no such thing",
+    "method-not-allowed": "The path has no such method",
+    "configured": "The configuration decides this",
+    "in-progress": "The same request is in progress",
+    "too-large": "The body is too large",
+    "invalid": "The request is not valid",
+    "key-reused": "The key belongs to another request",
+    "malformed": "The body cannot be read",
+    "too-many-attempts": "There were too many attempts",
+    "too-many-streams": "There are too many streams",
+    "internal-error": "The notifier made a mistake",
+    "database-unreachable": "The database cannot be reached",
+}
+"""What each kind of problem is, by the end of its type."""
 
 
 class ApiProblem(Exception):
@@ -45,7 +63,7 @@ class ApiProblem(Exception):
         """Return the answer."""
         document = ProblemDocument(
             type=TYPE_PREFIX + self.word,
-            title=HTTPStatus(self.status).phrase,
+            title=_TITLES.get(self.word, "The request is refused"),
             status=self.status,
             detail=self.detail,
             errors=list(self.errors),
@@ -67,7 +85,7 @@ def refused(place: str, name: str, message: str) -> ApiProblem:
 
 def unreachable() -> ApiProblem:
     """Return the error that the database cannot be reached. Why is in the log, and in `notifier health`."""
-    why = "the database cannot be reached now; the request changed nothing and may be repeated"
+    why = "the database cannot be reached now; repeat the request later, a change with its Idempotency-Key"
     return ApiProblem(503, "database-unreachable", why, headers={"Retry-After": str(RETRY_AFTER)})
 
 
