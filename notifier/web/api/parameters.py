@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, Strict, WithJsonSchema
 
 from notifier.web.api.cursors import MAX_CURSOR
 from notifier.web.api.idempotency import KEY_PATTERN
-from notifier.web.api.reads import MAX_PAGE_ROWS
+from notifier.web.api.reads import MAX_API_ROWS
 
 MAX_TEXT: Final = 300
 """Maximum length of a text to filter by, in characters."""
@@ -46,7 +46,7 @@ _WholeNumber = Annotated[
 ]
 
 Limit = Annotated[
-    Annotated[_WholeNumber, Field(ge=1, le=MAX_PAGE_ROWS)],
+    Annotated[_WholeNumber, Field(ge=1, le=MAX_API_ROWS)],
     Query(description="Maximum number of rows of the page."),
 ]
 Cursor = Annotated[

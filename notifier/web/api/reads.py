@@ -31,7 +31,7 @@ from notifier.wording import documents
 from notifier.wording.documents import JsonDocument
 from notifier.wording.localizer import Localizer
 
-MAX_PAGE_ROWS: Final = 500
+MAX_API_ROWS: Final = 500
 """Maximum number of rows of a page."""
 
 
