@@ -19,6 +19,7 @@ from notifier.service.service import poll_and_deliver
 from notifier.service.stats import Summary
 from notifier.wiring.app import open_app
 from notifier.wiring.stores import Queries
+from notifier.wiring.telemetry import open_telemetry
 
 SUMMARY_FIELDS = ("polls", "events", "deliveries", "failures")
 
@@ -58,7 +59,7 @@ def poll(
 
 
 async def _poll(config: Config, *, deliver: bool) -> tuple[Summary, Mapping[str, int]]:
-    async with open_app(config, exclusive=True) as app:
+    async with open_telemetry(config, ()) as telemetry, open_app(config, exclusive=True, telemetry=telemetry) as app:
         summary = await poll_and_deliver(app, deliver=deliver)
         return summary, await app.store.read(_count_waiting)
 

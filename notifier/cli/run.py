@@ -122,7 +122,7 @@ class ReloadingService:
 
     async def _serve_one(self, config: Config) -> tuple[Summary, Config]:
         """Serve with one configuration; return what was done and the configuration that follows."""
-        with open_telemetry(config, self._roles) as telemetry:
+        async with open_telemetry(config, self._roles) as telemetry:
             return await self._serve_observed(config, telemetry)
 
     async def _serve_observed(self, config: Config, telemetry: Telemetry) -> tuple[Summary, Config]:

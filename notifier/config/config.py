@@ -24,6 +24,7 @@ from notifier.config.reports import ReportSettings
 from notifier.config.routes import RouteEntry, unknown_calendar
 from notifier.config.sections import AlertSettings, DeliverySettings, LogSettings, QuietSettings, RetentionSettings
 from notifier.config.store import StoreSettings
+from notifier.config.telemetry import TelemetrySettings
 from notifier.config.timezones import Timezone
 from notifier.config.web import WebSettings
 from notifier.core.causes import CauseCatalogue
@@ -137,6 +138,7 @@ class Config(Settings):
     """Files that explain reasons of failed tasks. Their entries come before the built-in ones; see docs/causes.md."""
     network: NetworkSettings = NetworkSettings()
     log: LogSettings = LogSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     heartbeat_url: HttpUrl | None = None
     """URL fetched after every successful poll, so that a monitoring service can alert when that stops."""
     heartbeat_fail_url: HttpUrl | None = None

@@ -37,6 +37,7 @@ from notifier.wiring.channels import build_channels, direct_channel, direct_plac
 from notifier.wiring.schedules import schedule_rules
 from notifier.wiring.sources import build_credentials, build_sources
 from notifier.wiring.stores import AppStore, source_places
+from notifier.wiring.telemetry import require_traces
 
 log = structlog.get_logger("notifier")
 
@@ -180,6 +181,7 @@ async def open_app(
     `exclusive` is for processes that poll or deliver: it is refused when another one uses the same SQLite file.
     The creation of a database is logged as a warning, for its place may be wrong, unless it is `expect_new`.
     """
+    require_traces(config.telemetry.traces)
     now = clock.now if clock else None
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:

@@ -20,6 +20,7 @@ from notifier.wiring.calendars import check_calendars
 from notifier.wiring.channels import build_channels, http_client, open_channel
 from notifier.wiring.sources import build_sources
 from notifier.wiring.stores import open_existing_store, source_places
+from notifier.wiring.telemetry import check_traces
 
 
 async def check_online(config: Config, line_of: Callable[[Path], int] | None = None) -> Sequence[CheckResult]:
@@ -38,7 +39,10 @@ async def check_online(config: Config, line_of: Callable[[Path], int] | None = N
         for part in parts:
             stack.push_async_callback(part.aclose)
         results = await asyncio.gather(
-            *map(_check_part, parts), check_calendars(config, http, clock), _check_chat(config, http)
+            *map(_check_part, parts),
+            check_calendars(config, http, clock),
+            _check_chat(config, http),
+            check_traces(config),
         )
     expectations = await check_expectations(config, line_of)
     return [await _check_store(config), *expectations, *(result for some in results for result in some)]
