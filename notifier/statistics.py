@@ -54,7 +54,7 @@ class SourceRevision(NamedTuple):
     """Time up to which retention has deleted tasks; None where it has deleted none."""
 
 
-class RunningTask(NamedTuple):
+class OngoingRun(NamedTuple):
     """A task that runs."""
 
     source: str
@@ -62,6 +62,8 @@ class RunningTask(NamedTuple):
     name: str
     instance: str
     began: datetime
+    stuck: bool
+    """Whether it has an open failure of its own: it does not go on, or runs for longer than its limit."""
 
 
 class EndedTaskReads(Protocol):
@@ -85,7 +87,7 @@ class EndedTaskReads(Protocol):
     def opened(self) -> Mapping[str, datetime]:
         """Return since when operations have open failures that nobody has acknowledged."""
 
-    def running(self) -> Sequence[RunningTask]:
+    def running(self) -> Sequence[OngoingRun]:
         """Return running tasks whose beginning is known."""
 
 
@@ -111,7 +113,7 @@ class TaskFigures:
     before: Totals | None
     """All of the period of the same length before; None where not all of it is recorded."""
     acknowledged: AcknowledgedFigures
-    running: tuple[RunningTask, ...]
+    running: tuple[OngoingRun, ...]
 
 
 @dataclass(slots=True)

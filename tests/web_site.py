@@ -16,6 +16,7 @@ from notifier.core.people import Person
 from notifier.core.rota import Rotas
 from notifier.core.routing import RoutingConfig
 from notifier.schedules import ScheduleRules
+from notifier.statistics import TaskMemory
 from notifier.store.engine import SqlStore
 from notifier.web.access.viewer import AccessRole, Viewer
 from notifier.web.application import build_application
@@ -55,6 +56,7 @@ def make_rules(**changes: Any) -> WebRules:
         "rotas": Rotas(),
         "schedules": ScheduleRules(),
         "command": "/gaussdb",
+        "ended": TaskMemory(SHANGHAI, builtin_catalogue()),
     }
     return WebRules(**values | changes)
 

@@ -11,7 +11,7 @@ from notifier.core.ended_tasks import EndedTask, FailureFacts
 from notifier.core.events import EventType
 from notifier.core.failures import FailureState
 from notifier.core.model import TaskStatus
-from notifier.statistics import RunningTask, SourceRevision
+from notifier.statistics import OngoingRun, SourceRevision
 from notifier.store.compiled import compiled, is_in
 from notifier.store.schema import (
     UtcDateTime,
@@ -96,7 +96,17 @@ ACKNOWLEDGED = compiled(
     .where(acknowledgements.c.at >= bindparam("since", type_=UtcDateTime))
     .group_by(events.c.source, events.c.job_id)
 )
-OPENED = compiled(select(failures.c.operation, failures.c.opened_at).where(failures.c.state == FailureState.OPEN))
+OPENED = compiled(
+    select(failures.c.operation, failures.c.opened_at).where(
+        failures.c.state == FailureState.OPEN, failures.c.job_id == ""
+    )
+)
+STUCK = compiled(
+    select(failures.c.source, failures.c.job_id).where(
+        or_(*(failures.c.state == state for state in FailureState if state is not FailureState.RESOLVED)),
+        failures.c.job_id != "",
+    )
+)
 RUNNING_NOW = compiled(
     select(tasks.c.source, tasks.c.job_id, tasks.c.name, tasks.c.instance_name, tasks.c.instance_id, tasks.c.created_at)
     .join(sources, and_(sources.c.name == tasks.c.source, sources.c.retired_at.is_(None)))
@@ -147,9 +157,10 @@ class EndedTasks:
         """Return since when operations have open failures that nobody has acknowledged."""
         return dict(self._session.execute(OPENED).tuples())
 
-    def running(self) -> Sequence[RunningTask]:
+    def running(self) -> Sequence[OngoingRun]:
         """Return the running tasks whose beginning is known, at most MAX_RUNNING_DRAWN of them."""
+        stuck = set(self._session.execute(STUCK).tuples())
         return [
-            RunningTask(source, job_id, name, instance_name or instance_id or "", began)
-            for source, job_id, name, instance_name, instance_id, began in self._session.execute(RUNNING_NOW)
+            OngoingRun(source, job_id, name, named or instance_id or "", began, (source, job_id) in stuck)
+            for source, job_id, name, named, instance_id, began in self._session.execute(RUNNING_NOW).tuples()
         ]

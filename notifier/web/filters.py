@@ -20,6 +20,8 @@ _DAYS_OF_YEAR = {"en": "EEE d MMM y", "zh": "y年M月d日 EEE"}
 _COARSE = ((90, "s", 1), (5_400, "m", 60), (172_800, "h", 3_600))
 """Lengths below the first number, in seconds, are written in this unit alone; app.js counts on by the same rule."""
 _DAY = 86_400
+_MINUTES_ALONE = 600
+"""Measured lengths from this number of seconds on are written without seconds."""
 
 
 def tick_words(localizer: Localizer) -> Mapping[str, str]:
@@ -50,6 +52,7 @@ class PageFilters:
             "full": localizer.when,
             "iso": iso,
             "duration": localizer.duration,
+            "seconds": self.seconds,
             "estimate": localizer.estimate,
             "coarse": self.coarse,
             "window": localizer.window,
@@ -102,6 +105,11 @@ class PageFilters:
         seconds = max(int(length.total_seconds()), 0)
         unit, size = next(((unit, size) for below, unit, size in _COARSE if seconds < below), ("d", _DAY))
         return self._localizer.text(f"duration.{unit}.alone", n=seconds // size)
+
+    def seconds(self, number: float) -> str:
+        """Return a measured length, as exact as it matters: `10 s`, `5 min 42 s`, `17 min`, `1 h 12 min`."""
+        step = 60 if number >= _MINUTES_ALONE else 1
+        return self._localizer.duration(timedelta(seconds=round(number / step) * step))
 
     def number(self, value: float) -> str:
         """Return a number with separators: `1,440`."""

@@ -9,6 +9,7 @@ from notifier.core.rota import Rotas
 from notifier.core.routing import RoutingConfig
 from notifier.ports import Clock, Store
 from notifier.schedules import ScheduleRules
+from notifier.statistics import TaskMemory
 from notifier.web.access.viewer import Access
 from notifier.web.ports import WebReads, WebTx
 from notifier.wording.links import LinkTemplates
@@ -35,6 +36,8 @@ class WebRules:
     schedules: ScheduleRules
     command: str
     """The slash command of the chat, as people type it."""
+    ended: TaskMemory
+    """What the process remembers of ended tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,17 @@
 from typing import Protocol
 
 from notifier.mutes import MuteRecords
+from notifier.statistics import StatisticsReads
 from notifier.web.api.ports import ApiReads, ApiTx
 from notifier.web.frame import FrameReads
 
 
-class WebReads(FrameReads, ApiReads, Protocol):
+class WebReads(
+    FrameReads,
+    ApiReads,
+    StatisticsReads,
+    Protocol,
+):
     """Reads for pages: one consistent view of the database."""
 
 

@@ -1,6 +1,7 @@
 """Builds the page from a configuration."""
 
 from collections.abc import Callable, Sequence
+from zoneinfo import ZoneInfo
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
@@ -9,6 +10,7 @@ from starlette.types import ASGIApp
 from notifier import __version__
 from notifier.config.config import Config
 from notifier.config.web import WebSettings
+from notifier.statistics import TaskMemory
 from notifier.telemetry.process import ProcessStatus
 from notifier.web.access.viewer import OpenAccess
 from notifier.web.application import build_application
@@ -50,4 +52,5 @@ def web_rules(app: App) -> WebRules:
         rotas=app.routing.rotas,
         schedules=app.schedule_rules,
         command=command_of(config),
+        ended=TaskMemory(ZoneInfo(config.timezone), config.cause_catalogue),
     )

@@ -3,8 +3,13 @@
 A new page is a module, a template of the same name, and the module's name below.
 """
 
-from notifier.web.pages import keyboard, now
+from notifier.web.pages import keyboard, now, statistics
 from notifier.web.requests import ActionRoute, PageRoute
 
-SITE: tuple[PageRoute | ActionRoute, ...] = tuple(route for module in (now, keyboard) for route in module.routes)
+_MODULES = (
+    now,
+    statistics,
+    keyboard,
+)
+SITE: tuple[PageRoute | ActionRoute, ...] = tuple(route for module in _MODULES for route in module.routes)
 """Every page and every action."""
