@@ -19,6 +19,7 @@ def upgrade() -> None:
     _add_index_of_blind_times()
     _add_task_changes()
     _index_what_is_not_through()
+    _search_job_ids_by_their_beginning()
 
 
 def _add_idempotency_keys() -> None:
@@ -98,7 +99,17 @@ def _index_what_is_not_through() -> None:
         op.create_index(name, "deliveries", columns, sqlite_where=not_through, postgresql_where=not_through)
 
 
+def _search_job_ids_by_their_beginning() -> None:
+    """Let PostgreSQL, which may order texts by the rules of a language, find the ids that begin with a text."""
+    if op.get_context().dialect.name == "postgresql":
+        op.drop_index("ix_tasks_job_id", "tasks")
+        op.create_index("ix_tasks_job_id", "tasks", ["job_id"], postgresql_ops={"job_id": "text_pattern_ops"})
+
+
 def downgrade() -> None:
+    if op.get_context().dialect.name == "postgresql":
+        op.drop_index("ix_tasks_job_id", "tasks")
+        op.create_index("ix_tasks_job_id", "tasks", ["job_id"])
     op.drop_index("ix_acknowledgements_at", "acknowledgements")
     op.drop_table("task_changes")
     op.drop_index("ix_events_blind", "events")

@@ -34,7 +34,7 @@ WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
 WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
-WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND true)/*end*/ AND /*if after_job_id*/(tasks.changed_at <= %(after_changed_at)s::TIMESTAMP WITH TIME ZONE AND (tasks.changed_at < %(after_changed_at)s::TIMESTAMP WITH TIME ZONE OR tasks.job_id > %(after_job_id)s::VARCHAR OR tasks.job_id = %(after_job_id)s::VARCHAR AND tasks.source > %(after_source)s::VARCHAR))/*end*/ ORDER BY tasks.changed_at DESC, tasks.job_id, tasks.source
+WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND tasks.job_id ~>=~ %(job_id)s::VARCHAR AND tasks.job_id ~<=~ (%(job_id)s::VARCHAR || chr(1114111)))/*end*/ AND /*if after_job_id*/(tasks.changed_at <= %(after_changed_at)s::TIMESTAMP WITH TIME ZONE AND (tasks.changed_at < %(after_changed_at)s::TIMESTAMP WITH TIME ZONE OR tasks.job_id > %(after_job_id)s::VARCHAR OR tasks.job_id = %(after_job_id)s::VARCHAR AND tasks.source > %(after_source)s::VARCHAR))/*end*/ ORDER BY tasks.changed_at DESC, tasks.job_id, tasks.source
  LIMIT %(limit)s::INTEGER OFFSET %(offset)s::INTEGER) AS found LEFT OUTER JOIN events AS last ON last.seq = (SELECT max(events.seq) AS max_2
 FROM events
 WHERE events.source = found.source AND events.job_id = found.job_id) LEFT OUTER JOIN acknowledgements ON acknowledgements.event_id = last.id ORDER BY found.changed_at DESC, found.job_id, found.source;
@@ -53,7 +53,7 @@ WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
 WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
-WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND true)/*end*/ AND /*if after_job_id*/(tasks.changed_at <= %(after_changed_at)s::TIMESTAMP WITH TIME ZONE AND (tasks.changed_at < %(after_changed_at)s::TIMESTAMP WITH TIME ZONE OR tasks.job_id > %(after_job_id)s::VARCHAR OR tasks.job_id = %(after_job_id)s::VARCHAR AND tasks.source > %(after_source)s::VARCHAR))/*end*/ GROUP BY tasks.source;
+WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND tasks.job_id ~>=~ %(job_id)s::VARCHAR AND tasks.job_id ~<=~ (%(job_id)s::VARCHAR || chr(1114111)))/*end*/ AND /*if after_job_id*/(tasks.changed_at <= %(after_changed_at)s::TIMESTAMP WITH TIME ZONE AND (tasks.changed_at < %(after_changed_at)s::TIMESTAMP WITH TIME ZONE OR tasks.job_id > %(after_job_id)s::VARCHAR OR tasks.job_id = %(after_job_id)s::VARCHAR AND tasks.source > %(after_source)s::VARCHAR))/*end*/ GROUP BY tasks.source;
 -- name: task_count
 -- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, job_id, after_changed_at time, after_job_id, after_source
 -- gives: number
@@ -69,7 +69,7 @@ WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
 WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
-WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND true)/*end*/ AND /*if after_job_id*/(tasks.changed_at <= %(after_changed_at)s::TIMESTAMP WITH TIME ZONE AND (tasks.changed_at < %(after_changed_at)s::TIMESTAMP WITH TIME ZONE OR tasks.job_id > %(after_job_id)s::VARCHAR OR tasks.job_id = %(after_job_id)s::VARCHAR AND tasks.source > %(after_source)s::VARCHAR))/*end*/;
+WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND tasks.job_id ~>=~ %(job_id)s::VARCHAR AND tasks.job_id ~<=~ (%(job_id)s::VARCHAR || chr(1114111)))/*end*/ AND /*if after_job_id*/(tasks.changed_at <= %(after_changed_at)s::TIMESTAMP WITH TIME ZONE AND (tasks.changed_at < %(after_changed_at)s::TIMESTAMP WITH TIME ZONE OR tasks.job_id > %(after_job_id)s::VARCHAR OR tasks.job_id = %(after_job_id)s::VARCHAR AND tasks.source > %(after_source)s::VARCHAR))/*end*/;
 -- name: fail_reasons
 -- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, job_id, after_changed_at time, after_job_id, after_source, limit
 -- gives: fail_reason
@@ -85,7 +85,7 @@ WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
 WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
-WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND true)/*end*/ AND /*if after_job_id*/(tasks.changed_at <= %(after_changed_at)s::TIMESTAMP WITH TIME ZONE AND (tasks.changed_at < %(after_changed_at)s::TIMESTAMP WITH TIME ZONE OR tasks.job_id > %(after_job_id)s::VARCHAR OR tasks.job_id = %(after_job_id)s::VARCHAR AND tasks.source > %(after_source)s::VARCHAR))/*end*/ ORDER BY tasks.changed_at DESC
+WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND tasks.job_id ~>=~ %(job_id)s::VARCHAR AND tasks.job_id ~<=~ (%(job_id)s::VARCHAR || chr(1114111)))/*end*/ AND /*if after_job_id*/(tasks.changed_at <= %(after_changed_at)s::TIMESTAMP WITH TIME ZONE AND (tasks.changed_at < %(after_changed_at)s::TIMESTAMP WITH TIME ZONE OR tasks.job_id > %(after_job_id)s::VARCHAR OR tasks.job_id = %(after_job_id)s::VARCHAR AND tasks.source > %(after_source)s::VARCHAR))/*end*/ ORDER BY tasks.changed_at DESC
  LIMIT %(limit)s::INTEGER;
 -- name: seen_runs
 -- takes: source, since time, limit
@@ -109,7 +109,7 @@ WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
 WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
-WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND true)/*end*/ AND /*if after_job_id*/(tasks.changed_at <= %(after_changed_at)s::TIMESTAMP WITH TIME ZONE AND (tasks.changed_at < %(after_changed_at)s::TIMESTAMP WITH TIME ZONE OR tasks.job_id > %(after_job_id)s::VARCHAR OR tasks.job_id = %(after_job_id)s::VARCHAR AND tasks.source > %(after_source)s::VARCHAR))/*end*/;
+WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND tasks.job_id ~>=~ %(job_id)s::VARCHAR AND tasks.job_id ~<=~ (%(job_id)s::VARCHAR || chr(1114111)))/*end*/ AND /*if after_job_id*/(tasks.changed_at <= %(after_changed_at)s::TIMESTAMP WITH TIME ZONE AND (tasks.changed_at < %(after_changed_at)s::TIMESTAMP WITH TIME ZONE OR tasks.job_id > %(after_job_id)s::VARCHAR OR tasks.job_id = %(after_job_id)s::VARCHAR AND tasks.source > %(after_source)s::VARCHAR))/*end*/;
 -- name: results_since
 -- takes: name, status, since time
 -- gives: name, status, seconds
@@ -187,7 +187,7 @@ WHERE tasks.instance_name = ANY (%(among)s::TEXT[])))/*end*/ AND /*if unlike*/((
 FROM tasks
 WHERE NOT EXISTS (SELECT 1 FROM unnest(%(unlike)s::VARCHAR[]) AS pattern WHERE lower(coalesce(tasks.instance_name, '')) LIKE pattern ESCAPE '/')))/*end*/ AND /*if instance_ids*/((events.source, events.job_id) IN (SELECT tasks.source, tasks.job_id
 FROM tasks
-WHERE tasks.instance_id = ANY (%(instance_ids)s::TEXT[])))/*end*/ AND /*if whole_job_id*/(events.job_id = %(whole_job_id)s::VARCHAR)/*end*/ AND /*if job_id*/(substr(events.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND true)/*end*/ AND /*if id*/(substr(events.id, 1, length(%(id)s::VARCHAR)) = %(id)s::VARCHAR AND true)/*end*/ AND /*if rule*/(events.id IN (SELECT delivery_events.event_id
+WHERE tasks.instance_id = ANY (%(instance_ids)s::TEXT[])))/*end*/ AND /*if whole_job_id*/(events.job_id = %(whole_job_id)s::VARCHAR)/*end*/ AND /*if job_id*/(substr(events.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND events.job_id ~>=~ %(job_id)s::VARCHAR AND events.job_id ~<=~ (%(job_id)s::VARCHAR || chr(1114111)))/*end*/ AND /*if id*/(substr(events.id, 1, length(%(id)s::VARCHAR)) = %(id)s::VARCHAR AND events.id ~>=~ %(id)s::VARCHAR AND events.id ~<=~ (%(id)s::VARCHAR || chr(1114111)))/*end*/ AND /*if rule*/(events.id IN (SELECT delivery_events.event_id
 FROM deliveries JOIN delivery_events ON delivery_events.delivery_id = deliveries.id
 WHERE deliveries.rule = %(rule)s::VARCHAR AND deliveries.state = 'suppressed'))/*end*/ AND /*if before*/(events.seq < %(before)s::BIGINT)/*end*/ ORDER BY events.seq DESC
  LIMIT %(limit)s::INTEGER;
@@ -270,7 +270,7 @@ FROM attempts
 WHERE attempts.delivery_id = deliveries.id ORDER BY attempts.number DESC
  LIMIT 1) AS reply
 FROM deliveries
-WHERE /*if state*/(deliveries.state = %(state)s::VARCHAR)/*end*/ AND /*if channel*/(deliveries.channel = %(channel)s::VARCHAR)/*end*/ AND /*if dismissed*/(deliveries.dismissed_at IS NOT NULL)/*end*/ AND /*if undismissed*/(deliveries.dismissed_at IS NULL)/*end*/ AND /*if held*/(deliveries.rule IS NOT NULL AND deliveries.state = 'pending')/*end*/ AND /*if unheld*/(deliveries.rule IS NULL OR deliveries.state != 'pending')/*end*/ AND /*if id*/(substr(deliveries.id, 1, length(%(id)s::VARCHAR)) = %(id)s::VARCHAR AND true)/*end*/ AND /*if event_ids*/(deliveries.id IN (SELECT delivery_events.delivery_id
+WHERE /*if state*/(deliveries.state = %(state)s::VARCHAR)/*end*/ AND /*if channel*/(deliveries.channel = %(channel)s::VARCHAR)/*end*/ AND /*if dismissed*/(deliveries.dismissed_at IS NOT NULL)/*end*/ AND /*if undismissed*/(deliveries.dismissed_at IS NULL)/*end*/ AND /*if held*/(deliveries.rule IS NOT NULL AND deliveries.state = 'pending')/*end*/ AND /*if unheld*/(deliveries.rule IS NULL OR deliveries.state != 'pending')/*end*/ AND /*if id*/(substr(deliveries.id, 1, length(%(id)s::VARCHAR)) = %(id)s::VARCHAR AND deliveries.id ~>=~ %(id)s::VARCHAR AND deliveries.id ~<=~ (%(id)s::VARCHAR || chr(1114111)))/*end*/ AND /*if event_ids*/(deliveries.id IN (SELECT delivery_events.delivery_id
 FROM delivery_events
 WHERE delivery_events.event_id = ANY (%(event_ids)s::VARCHAR[])))/*end*/ AND /*if before*/(deliveries.seq < %(before)s::BIGINT)/*end*/ ORDER BY deliveries.seq DESC
  LIMIT %(limit)s::INTEGER;
@@ -279,7 +279,7 @@ WHERE delivery_events.event_id = ANY (%(event_ids)s::VARCHAR[])))/*end*/ AND /*i
 -- gives: id
 SELECT deliveries.id
 FROM deliveries
-WHERE /*if state*/(deliveries.state = %(state)s::VARCHAR)/*end*/ AND /*if channel*/(deliveries.channel = %(channel)s::VARCHAR)/*end*/ AND /*if dismissed*/(deliveries.dismissed_at IS NOT NULL)/*end*/ AND /*if undismissed*/(deliveries.dismissed_at IS NULL)/*end*/ AND /*if held*/(deliveries.rule IS NOT NULL AND deliveries.state = 'pending')/*end*/ AND /*if unheld*/(deliveries.rule IS NULL OR deliveries.state != 'pending')/*end*/ AND /*if id*/(substr(deliveries.id, 1, length(%(id)s::VARCHAR)) = %(id)s::VARCHAR AND true)/*end*/ AND /*if event_ids*/(deliveries.id IN (SELECT delivery_events.delivery_id
+WHERE /*if state*/(deliveries.state = %(state)s::VARCHAR)/*end*/ AND /*if channel*/(deliveries.channel = %(channel)s::VARCHAR)/*end*/ AND /*if dismissed*/(deliveries.dismissed_at IS NOT NULL)/*end*/ AND /*if undismissed*/(deliveries.dismissed_at IS NULL)/*end*/ AND /*if held*/(deliveries.rule IS NOT NULL AND deliveries.state = 'pending')/*end*/ AND /*if unheld*/(deliveries.rule IS NULL OR deliveries.state != 'pending')/*end*/ AND /*if id*/(substr(deliveries.id, 1, length(%(id)s::VARCHAR)) = %(id)s::VARCHAR AND deliveries.id ~>=~ %(id)s::VARCHAR AND deliveries.id ~<=~ (%(id)s::VARCHAR || chr(1114111)))/*end*/ AND /*if event_ids*/(deliveries.id IN (SELECT delivery_events.delivery_id
 FROM delivery_events
 WHERE delivery_events.event_id = ANY (%(event_ids)s::VARCHAR[])))/*end*/ AND /*if before*/(deliveries.seq < %(before)s::BIGINT)/*end*/ ORDER BY deliveries.seq;
 -- name: events_of_deliveries

@@ -38,6 +38,7 @@ from notifier.store.schema import (
     threads,
 )
 from notifier.store.session import Session, chunks
+from notifier.store.task_list import TaskList
 from notifier.store.timeline import TimelineReads
 
 
@@ -50,6 +51,7 @@ class Queries(Lookups):
         self.access = StoredAccess(session)
         self.event_stream = EventStream(session)
         self.now_page = NowReads(session)
+        self.task_list = TaskList(session)
         self.timeline = TimelineReads(session)
         self.figures = Figures(session)
         self.delivery_list = DeliveryList(session)

@@ -99,15 +99,17 @@ def _begins(column: Column[str]) -> Iterable[ColumnElement[bool]]:
 
 
 class _InRange(FunctionElement[bool]):
-    """A column and a text that it begins with, as a range of texts. PostgreSQL may order texts in another way."""
+    """A column and a text that it begins with, as a range of texts, which an index of the column finds."""
 
     type = Boolean()
     inherit_cache = True
 
 
 @compiles(_InRange)
-def _in_any_range(_element: _InRange, _compiler: SQLCompiler, **_how: Any) -> str:  # noqa: ANN401 - the compiler's
-    return "true"
+def _in_any_range(element: _InRange, compiler: SQLCompiler, **how: Any) -> str:  # noqa: ANN401 - the compiler's
+    # These operators compare bytes. The others may follow the rules of a language, which order texts in another way.
+    column, beginning = (compiler.process(part, **how) for part in element.clauses)
+    return f"{column} ~>=~ {beginning} AND {column} ~<=~ ({beginning} || chr(1114111))"
 
 
 @compiles(_InRange, "sqlite")

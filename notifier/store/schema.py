@@ -112,7 +112,8 @@ tasks = sa.Table(
         sqlite_where=text("seconds IS NOT NULL"),
         postgresql_where=text("seconds IS NOT NULL"),
     ),
-    sa.Index("ix_tasks_job_id", "job_id"),
+    # The beginning of an id is searched for; PostgreSQL may order texts by the rules of a language.
+    sa.Index("ix_tasks_job_id", "job_id", postgresql_ops={"job_id": "text_pattern_ops"}),
 )
 
 IS_BLIND = text("type IN ('source.gap', 'source.recovered')")
