@@ -1,5 +1,6 @@
 """The page as a Starlette application: who asks, what they may do, and how a page becomes a response."""
 
+import gzip
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -184,10 +185,16 @@ def _respond(
     known = request.headers.get("If-None-Match", "").removeprefix("W/").strip('"')
     elapsed = partial(_seconds_since, request.state.started, parts.clock)
     rendered = render(answer, asked, frame, tab=tab, notice=notice, known=known, seconds=elapsed)
-    headers = {"ETag": f'"{rendered.tag}"', "Cache-Control": "private, no-cache", "Vary": "Cookie, Accept-Language"}
+    vary = "Cookie, Accept-Language, Accept-Encoding"
+    headers = {"ETag": f'W/"{rendered.tag}"', "Cache-Control": "private, no-cache", "Vary": vary}
     if rendered.html is None:
         return Response(status_code=304, headers=headers)
-    response = Response(rendered.html, status_code=answer.status, media_type="text/html", headers=headers)
+    content = rendered.html.encode()
+    if "gzip" in request.headers.get("Accept-Encoding", ""):
+        # What a page contains from outside cannot be aligned with a secret: there is none on a page.
+        content = gzip.compress(content, compresslevel=5, mtime=0)
+        headers["Content-Encoding"] = "gzip"
+    response = Response(content, status_code=answer.status, media_type="text/html", headers=headers)
     if notice:
         response.delete_cookie(NOTICE_COOKIE)
     return response

@@ -30,3 +30,12 @@ async def test_a_reader_of_another_language_gets_another_tag(store: SqlStore) ->
 async def test_an_action_is_not_done_by_get(store: SqlStore) -> None:
     async with open_site(store, access=FixedAccess(viewer(AccessRole.READ))) as site:
         assert (await site.post("/")).status_code == 405
+
+
+async def test_a_page_is_compressed_for_who_can_read_that(store: SqlStore) -> None:
+    async with open_site(store) as site:
+        packed = await site.get("/", headers={"Accept-Encoding": "gzip"})
+        plain = await site.get("/", headers={"Accept-Encoding": "identity"})
+    assert (packed.headers.get("Content-Encoding"), plain.headers.get("Content-Encoding")) == ("gzip", None)
+    assert packed.text == plain.text
+    assert int(packed.headers["Content-Length"]) < len(plain.content) / 2
