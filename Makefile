@@ -19,7 +19,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install extras demo test check lint types imports house fmt schema queries messages translations contact-sheet chaos simulation bench bench-peers servers sbom audit wheel lock clean
+.PHONY: help install extras demo test check lint types imports house fmt schema queries messages translations pictures contact-sheet chaos simulation bench bench-peers servers sbom audit wheel lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +70,9 @@ messages: $(VENV)/.dev ## write docs/messages.md: what every channel shows
 
 openapi: $(VENV)/.dev ## write docs/openapi.json: the description of the API
 	@$(BIN)/python tests/openapi_page.py
+
+pictures: $(VENV)/.dev ## take docs/pictures of the page, with Chromium (ARGS="folder now task" for some of them)
+	@PYTHONPATH=tests $(BIN)/python -m pages.pictures $(ARGS)
 
 contact-sheet: $(VENV)/.dev ## draw every message of every channel, to look at (ARGS="folder"; pictures need Chromium)
 	@$(BIN)/python tests/contact_sheet.py $(or $(ARGS),build/contact-sheet)

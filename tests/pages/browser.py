@@ -30,6 +30,7 @@ from notifier.web.requests import PageRequest, PageRoute
 from notifier.web.server import Server
 from notifier.wiring.web import web_rules
 from notifier.wording.localizer import Localizer
+from pages import story
 from pages.history import History
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -168,3 +169,9 @@ async def violations(page: Page) -> list[str]:
         await page.evaluate(AXE_SCRIPT)
     found = await page.evaluate("axe.run({resultTypes: ['violations']}).then((found) => found.violations)")
     return [f"{one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]]
+
+
+def example_path(path: str) -> str:
+    """Return an address of a route that names parts of its path: a task that failed, in the middle of a busy week."""
+    job = next(one for one in reversed(story.jobs()) if one.instance == "prod-orders")
+    return path.format(source=job.source, job_id=job.id)

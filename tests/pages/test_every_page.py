@@ -6,20 +6,18 @@ import pytest
 
 from notifier.web.pages import SITE
 from notifier.web.requests import PageRoute
-from pages.browser import fits, violations
+from pages.browser import example_path, fits, violations
 from pages.conftest import OpenPage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-PLACES = {"/tasks/{source}/{job_id}": "/tasks/prod/"}
-"""An address for each route that names parts of its path."""
-PAGES = ("/gallery", *(route.path for route in SITE if isinstance(route, PageRoute)))
+PAGES = ("/gallery", *(example_path(route.path) for route in SITE if isinstance(route, PageRoute)))
 
 
 @pytest.mark.parametrize("path", PAGES)
 @pytest.mark.parametrize("width", [1280, 390])
 async def test_everybody_can_use_a_page(open_page: OpenPage, path: str, width: int) -> None:
-    page = await open_page(PLACES.get(path, path), width=width)
+    page = await open_page(path, width=width)
     light = await violations(page)
     await page.emulate_media(color_scheme="dark")
     assert (light, await violations(page)) == ([], [])
@@ -27,7 +25,7 @@ async def test_everybody_can_use_a_page(open_page: OpenPage, path: str, width: i
 
 @pytest.mark.parametrize("path", PAGES)
 async def test_a_page_is_no_wider_than_its_window(open_page: OpenPage, path: str) -> None:
-    page = await open_page(PLACES.get(path, path), language="zh")
+    page = await open_page(path, language="zh")
     wide = []
     for width in (320, 390, 700, 860, 861, 1024, 1280):
         await page.set_viewport_size({"width": width, "height": 800})
