@@ -3,8 +3,9 @@
 Imported only where something of it is configured: it loads the web server.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
 
 import structlog
 from starlette.applications import Starlette
@@ -13,15 +14,17 @@ from starlette.types import ASGIApp
 
 from notifier.clock import SystemClock
 from notifier.config.web import WebSettings
+from notifier.core.errors import StoreError
 from notifier.http import HttpClient
 from notifier.logs import RejectionLog
 from notifier.ports import ChatTransport, Clock
+from notifier.statistics import TaskMemory
 from notifier.telemetry.process import ProcessStatus
 from notifier.web.observed import Observed
 from notifier.web.server import Server
 from notifier.wiring import chat
 from notifier.wiring.app import App
-from notifier.wiring.web import build_web
+from notifier.wiring.web import build_web, task_memory
 
 log = structlog.get_logger("notifier")
 
@@ -46,10 +49,28 @@ async def open_all(
     )
     if config.web:
         beside: Sequence[BaseRoute] = opened.routes
-        served = Observed(build_web(app, config.web, wake=wake, beside=beside, process=process), app.telemetry)
+        ended = task_memory(config)
+        page = build_web(app, config.web, wake=wake, beside=beside, process=process, ended=ended)
+        served = Observed(page, app.telemetry)
+        stack.enter_context(_read_ahead(app, ended))
         await stack.enter_async_context(server := _server(served, config.web, rejections))
         log.info("web.listening", url=server.url, chat=[route.path for route in opened.routes])
     return opened.transports
+
+
+@contextmanager
+def _read_ahead(app: App, ended: TaskMemory) -> Iterator[None]:
+    """Read how tasks ended while the context lasts: who asks for statistics first would wait for that."""
+
+    async def read() -> None:
+        with suppress(StoreError):  # the first who asks reads it then
+            await app.store.read(ended.refresh)
+
+    reading = asyncio.create_task(read(), name="statistics")
+    try:
+        yield
+    finally:
+        reading.cancel()
 
 
 async def check_listen_address(web: WebSettings) -> None:

@@ -27,18 +27,19 @@ def build_web(
     wake: Callable[[], None],
     beside: Sequence[BaseRoute],
     process: ProcessStatus | None = None,
+    ended: TaskMemory | None = None,
 ) -> ASGIApp:
     """Return what the web server serves. `beside` are the routes that chats call; probes show `process`."""
     process = process or ProcessStatus(())
     if web.guarded or not web.loopback:
         return Starlette(routes=[*beside, *operation_routes(app, None, process)])
     access = OpenAccess()
-    parts = WebParts(rules=web_rules(app), store=app.store, clock=app.clock, access=access, wake=wake)
+    parts = WebParts(rules=web_rules(app, ended), store=app.store, clock=app.clock, access=access, wake=wake)
     return build_application(parts, [*beside, *operation_routes(app, access, process)])
 
 
-def web_rules(app: App) -> WebRules:
-    """Return what is configured, as far as pages show it or depend on it."""
+def web_rules(app: App, ended: TaskMemory | None = None) -> WebRules:
+    """Return what is configured, as far as pages show it or depend on it. `ended` is what was read ahead."""
     config: Config = app.config
     return WebRules(
         version=__version__,
@@ -52,5 +53,10 @@ def web_rules(app: App) -> WebRules:
         rotas=app.routing.rotas,
         schedules=app.schedule_rules,
         command=command_of(config),
-        ended=TaskMemory(ZoneInfo(config.timezone), config.cause_catalogue),
+        ended=ended or task_memory(config),
     )
+
+
+def task_memory(config: Config) -> TaskMemory:
+    """Return a memory of ended tasks that is empty."""
+    return TaskMemory(ZoneInfo(config.timezone), config.cause_catalogue)
