@@ -91,7 +91,7 @@ class PrometheusMeters:
         self._deliveries = counter("deliveries", "Deliveries by the state that they were left in.", "channel", "state")
         self._latency = histogram(
             "notification_latency_seconds",
-            "Time from an event to the delivery of its message; what a rule held is left out.",
+            "Time from an event to the delivery of its message; digests of what a rule held are left out.",
             _NOTIFYING,
             "channel",
         )
@@ -158,7 +158,7 @@ class PrometheusMeters:
         self._attempt_seconds.labels(channel).observe(max(0.0, seconds))
         if settlement.state is not DeliveryState.PENDING:
             self._deliveries.labels(channel, str(settlement.state)).inc()
-        if settlement.state is DeliveryState.DELIVERED and delivery.rule is None:
+        if settlement.state is DeliveryState.DELIVERED and delivery.routing.held is None:
             for event in delivery.events:
                 latency = (attempt.finished_at - event.observed_at).total_seconds()
                 self._latency.labels(channel).observe(max(0.0, latency))

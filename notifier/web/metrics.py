@@ -282,7 +282,11 @@ def _channels(facts: MetricFacts, expected: Expected, report: HealthReport) -> I
         "Time for which the oldest delivery has waited to be sent; 0 where none waits.",
         lambda some: max(_age(one.backlog.pending_since, now) for one in some),
     )
-    family = _gauge("channel_held", "Deliveries that a rule holds now: part of those that are pending.", "channel")
+    family = _gauge(
+        "channel_held",
+        "Deliveries that a rule holds now. They wait on purpose, and are not among those that are pending.",
+        "channel",
+    )
     for label in by_label:
         family.add_metric([label], held[label])
     yield family

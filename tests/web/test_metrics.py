@@ -43,6 +43,7 @@ from notifier.core.model import ChannelState, Scope, SourceState, TaskStatus
 from notifier.core.outbox import settle
 from notifier.core.pacing import ChannelHealth
 from notifier.core.people import Person
+from notifier.core.routing import DeliveryRouting, HeldEvents
 from notifier.deliver import DeliveryReport
 from notifier.poll import PollReport
 from notifier.store.engine import SqlStore
@@ -297,7 +298,8 @@ def test_attempts_are_counted_by_channel_and_outcome(outcome: Outcome, attempt: 
 def test_the_latency_of_a_notification_is_counted_from_its_event() -> None:
     meters = make_meters()
     meters.delivered(report_of(Delivered()))
-    meters.delivered(report_of(Delivered(), rule="budget"))  # it was held on purpose
+    held = DeliveryRouting(held=HeldEvents(rule="budget", since=T0))
+    meters.delivered(report_of(Delivered(), routing=held))  # it waited on purpose
     meters.delivered(report_of(Retry("503")))
     found = counted(meters)
     assert value(found, "notification_latency_seconds_count", channel="dba") == 1
