@@ -21,7 +21,7 @@ from notifier.web.access.viewer import AccessRole, Viewer
 from notifier.web.api.application import API_PATH, build_api
 from notifier.web.assets import serve_asset
 from notifier.web.errors import ErrorView, Outage, error_page
-from notifier.web.frame import Frame, read_frame
+from notifier.web.frame import Frame, read_frame, tab_path
 from notifier.web.pages import SITE
 from notifier.web.parts import WebParts
 from notifier.web.ports import WebReads, WebTx
@@ -98,6 +98,8 @@ async def _answer_trouble(parts: WebParts, request: Request, page: Page, tab: st
         asked = _asked_by(NOBODY, parts, request, {})
     if isinstance(asked, Response):
         return asked
+    if request.method != "GET":
+        page, asked = replace(page, poll=0), replace(asked, path=tab_path(tab))
     frame = Frame(now=parts.clock.now(), counts={}, urgent=())
     return _respond(parts, request, page, asked=asked, frame=frame, tab=tab)
 
@@ -127,18 +129,21 @@ async def _answer_action(parts: WebParts, route: ActionRoute, request: Request) 
         return Response(status_code=error.status)
     except ValueError:
         return await _answer_trouble(parts, request, error_page("refused"), route.tab)
-    asked = await _page_request(parts, request, form)
-    if isinstance(asked, Response):
-        return asked
-    if asked.viewer.role < route.role:
+    sent = await _page_request(parts, request, form)
+    if isinstance(sent, Response):
+        return sent
+    if sent.viewer.role < route.role:
         return await _answer_trouble(parts, request, error_page("forbidden"), route.tab)
+    asked = replace(sent, path=tab_path(route.tab))  # what is shown again is not at the address of the action
 
     def act(tx: WebTx) -> tuple[Frame, Page | Redirect]:
-        answer = route.act(asked, tx)
+        answer = route.act(sent, tx)
         return read_frame(tx.queries), answer
 
     frame, answer = await parts.store.transact(act)
     parts.wake()
+    if isinstance(answer, Page):  # it would be refreshed without what was typed
+        answer = replace(answer, poll=0)
     return _respond(parts, request, answer, asked=asked, frame=frame, tab=route.tab)
 
 
@@ -181,7 +186,8 @@ def _respond(
         if answer.notice:
             response.set_cookie(NOTICE_COOKIE, quote(answer.notice), httponly=True, samesite="lax")
         return response
-    notice = unquote(request.cookies.get(NOTICE_COOKIE, ""))
+    # A page that refreshes itself takes away no notice that another one is about to show.
+    notice = "" if "HX-Request" in request.headers else unquote(request.cookies.get(NOTICE_COOKIE, ""))
     known = request.headers.get("If-None-Match", "").removeprefix("W/").strip('"')
     elapsed = partial(_seconds_since, request.state.started, parts.clock)
     rendered = render(answer, asked, frame, tab=tab, notice=notice, known=known, seconds=elapsed)

@@ -55,6 +55,11 @@ TABS = (
 )
 
 
+def tab_path(name: str) -> str:
+    """Return the address of a tab; that of Now for none."""
+    return next((tab.path for tab in TABS if tab.name == name), "/")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """The facts of the frame."""

@@ -69,6 +69,7 @@ def render(
         "tab": tab,
         "notice": notice,
         "poll": page.poll,
+        "tag": tag,
         "t": request.localizer,
         "here": _address(request),
         "took": seconds() if seconds else 0.0,

@@ -45,6 +45,8 @@ FLAGS = (
 TEMPLATES = Path(__file__).with_name("templates")
 NARROW = 600
 """Windows narrower than this have the height of a phone."""
+LENGTHS = (0, 1, 59, 60, 61, 89, 90, 119, 3599, 3600, 5399, 5400, 6000, 86_399, 86_400, 90_000, 172_799, 172_800, 1e6)
+"""Lengths at which the text of an age changes its form, in seconds."""
 HOSTILE = '<b id="taken">"\'&x</b>{{ 7 * 7 }}'
 
 Colours = Literal["light", "dark"]
@@ -86,6 +88,7 @@ class Gallery:
             failed=now - timedelta(minutes=20),
             parked=now - timedelta(minutes=71),
             old=now - timedelta(days=2, hours=3),
+            moments=[(now - timedelta(seconds=one), now + timedelta(seconds=one)) for one in LENGTHS],
             soon=now + timedelta(minutes=2, seconds=5),
             told=[_told("delivered", "dba"), _told("delivered", "mail", "OPS-2291"), _told("parked", "tickets")],
         )

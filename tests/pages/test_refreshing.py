@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -61,8 +62,33 @@ async def test_what_changed_is_shown_and_what_the_reader_did_stays(page: Page, s
 
 
 async def test_an_unchanged_page_is_not_sent_again(page: Page) -> None:
-    first, second, third = await refresh(page), await refresh(page), await refresh(page)
-    assert [one.status for one in (first, second, third)] == [200, 304, 304]
+    assert [(await refresh(page)).status for _ in range(3)] == [304, 304, 304]
+
+
+async def test_a_notice_stays_until_the_reader_goes_on(open_page: OpenPage, served: Served) -> None:
+    page = await open_page("/gallery", clock=True)
+    await page.context.add_cookies([{"name": "notice", "value": "Muted.", "url": served.url}])
+    await refresh(page)
+    assert await page.locator(".note.green").count() == 0
+    await page.reload()
+    assert await page.evaluate("document.activeElement.innerText") == "Muted."
+    served.gallery.fact = "3 things need somebody"
+    await refresh(page)
+    assert await page.inner_text("h1 >> nth=0") == "3 things need somebody"
+    assert await page.evaluate("document.activeElement.innerText") == "Muted."
+    await page.reload()
+    assert await page.locator(".note.green").count() == 0
+    served.gallery.__init__()  # type: ignore[misc] # as it was for the next test
+
+
+async def test_ages_read_the_same_in_the_browser_as_on_the_server(open_page: OpenPage) -> None:
+    page = await open_page("/gallery")
+    await page.clock.set_fixed_time("2026-11-28T09:42:16+08:00")
+    await page.reload()
+    made = await page.context.request.get("/gallery")
+    texts = re.findall(r'data-tick="\w+">([^<]+)<', await made.text())
+    assert len(texts) > 60
+    assert await page.eval_on_selector_all("[data-tick]", "(all) => all.map((one) => one.textContent)") == texts
 
 
 async def test_a_hidden_page_does_not_ask(page: Page, served: Served) -> None:

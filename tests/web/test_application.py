@@ -1,10 +1,14 @@
 """What holds for every page: tags, forms, redirects, roles."""
 
+import httpx
 import pytest
-from web_site import FixedAccess, open_site, viewer
+from web_site import ORIGIN, FixedAccess, open_site, viewer
 
 from notifier.store.engine import SqlStore
 from notifier.web.access.viewer import AccessRole
+from notifier.web.application import build_application, page_routes
+from notifier.web.pages.keyboard import KeyboardView
+from notifier.web.requests import ActionRoute, Page
 
 
 async def test_a_page_is_sent_once_while_nothing_changes(store: SqlStore) -> None:
@@ -39,3 +43,17 @@ async def test_a_page_is_compressed_for_who_can_read_that(store: SqlStore) -> No
     assert (packed.headers.get("Content-Encoding"), plain.headers.get("Content-Encoding")) == ("gzip", None)
     assert packed.text == plain.text
     assert int(packed.headers["Content-Length"]) < len(plain.content) / 2
+
+
+async def test_a_refused_form_is_shown_at_the_address_of_its_page(store: SqlStore) -> None:
+    async with open_site(store) as site:
+        route = ActionRoute(path="/mutes/refuse", act=lambda request, tx: _refused(), tab="mutes")  # noqa: ARG005
+        asgi = build_application(site.parts, page_routes(site.parts, [route]))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(asgi), base_url=ORIGIN) as client:
+            answer = await client.post("/mutes/refuse", data={}, headers={"Origin": ORIGIN})
+    assert (answer.status_code, 'data-poll="0"' in answer.text) == (422, True)
+    assert 'href="/mutes?lang=zh"' in answer.text
+
+
+def _refused() -> Page:
+    return Page(template="keyboard.html", view=KeyboardView(enabled=True), status=422)

@@ -34,14 +34,14 @@
   const tick = () => {
     for (const element of document.querySelectorAll("time[data-tick]")) {
       const seconds = (now() - Date.parse(element.dateTime)) / 1000;
-      const text = TICKS[element.dataset.tick](element.dataset.tick === "until" ? Math.ceil(seconds) : Math.floor(seconds));
+      const text = TICKS[element.dataset.tick](Math.floor(seconds));
       if (element.textContent !== text) element.textContent = text;
     }
   };
 
   /* ---- refreshing: asked with the tag of what is shown; an equal page is neither sent nor looked at ---- */
 
-  let tag = null;
+  let tag = `W/"${document.body.dataset.tag}"`;
   let heard = Date.now();
   let missed = 0;
   let timer = 0;
@@ -81,7 +81,7 @@
   htmx.registerExtension("page", {
     htmx_before_morph_node: (element) => !(element.matches?.("input, select, textarea") && isChanged(element)),
     htmx_config_request: (element, { ctx }) => {
-      if (element === document.body && tag) ctx.request.headers["If-None-Match"] = tag;
+      if (element === document.body) ctx.request.headers["If-None-Match"] = tag;
     },
     htmx_before_response: (element, { ctx }) => {
       if (element !== document.body) return;
