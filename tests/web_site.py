@@ -84,7 +84,12 @@ async def open_site(store: SqlStore, *, access: FixedAccess | None = None, **rul
     """Open the page over a store. `rules` are changes of `make_rules`."""
     access, woken = access or FixedAccess(), list[None]()
     parts = WebParts(
-        rules=make_rules(**rules), store=store, clock=FakeClock(), access=access, wake=lambda: woken.append(None)
+        rules=make_rules(**rules),
+        store=store,
+        clock=FakeClock(),
+        access=access,
+        wake=lambda: woken.append(None),
+        listen=store.listen,
     )
     transport = httpx.ASGITransport(build_application(parts))
     async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:

@@ -87,6 +87,8 @@ class Delivering:
     def _wake_editors(self) -> None:
         for editor in self._editors:
             editor.wake()
+        for hear in tuple(self._app.listeners):
+            hear()
 
     def loops(self) -> Mapping[str, Coroutine[Any, Any, None]]:
         """Return what has to run, by name, until `stop` is called."""

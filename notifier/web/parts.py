@@ -1,6 +1,7 @@
 """What pages are made of. Wiring puts it together; see `notifier.wiring.web`."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from notifier.core.causes import CauseCatalogue
@@ -40,6 +41,10 @@ class WebRules:
     """What the process remembers of ended tasks."""
 
 
+async def _hear_nothing(_hear: Callable[[], None]) -> None:
+    await asyncio.Event().wait()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebParts:
     """Everything that the page, the API and the metrics need."""
@@ -50,3 +55,5 @@ class WebParts:
     access: Access
     wake: Callable[[], None]
     """Is called after somebody changed something that messages show."""
+    listen: Callable[[Callable[[], None]], Awaitable[None]] = _hear_nothing
+    """Calls a function whenever something new may be recorded, until cancelled. It only saves time."""

@@ -60,6 +60,8 @@ class App:
     rng: random.Random
     http: HttpClient | None = None
     """The client that all share; None in tests whose parts use no network."""
+    listeners: set[Callable[[], None]] = field(default_factory=set)
+    """Called after this process has planned deliveries, or has changed what is due."""
     usual: UsualMemory = field(default_factory=UsualMemory)
     """What this process remembers of completed runs."""
     credentials: Mapping[str, Credential] = field(default_factory=dict)

@@ -1,6 +1,7 @@
 """Builds the page from a configuration."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from starlette.applications import Starlette
@@ -34,8 +35,24 @@ def build_web(
     if web.guarded or not web.loopback:
         return Starlette(routes=[*beside, *operation_routes(app, None, process)])
     access = OpenAccess()
-    parts = WebParts(rules=web_rules(app, ended), store=app.store, clock=app.clock, access=access, wake=wake)
+    parts = WebParts(
+        rules=web_rules(app, ended),
+        store=app.store,
+        clock=app.clock,
+        access=access,
+        wake=wake,
+        listen=partial(_listen, app),
+    )
     return build_application(parts, [*beside, *operation_routes(app, access, process)])
+
+
+async def _listen(app: App, hear: Callable[[], None]) -> None:
+    """Call a function whenever this process, or with PostgreSQL another one, has planned deliveries."""
+    app.listeners.add(hear)
+    try:
+        await app.store.listen(hear)
+    finally:
+        app.listeners.discard(hear)
 
 
 def web_rules(app: App, ended: TaskMemory | None = None) -> WebRules:

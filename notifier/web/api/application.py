@@ -25,6 +25,7 @@ from notifier.web.api.problems import (
     answer_problem,
     answer_store_error,
 )
+from notifier.web.api.stream import StreamLimits
 from notifier.web.parts import WebParts
 
 API_PATH: Final = "/api/v1"
@@ -39,14 +40,14 @@ people: show them as text.
 """
 
 
-def build_api(parts: WebParts) -> ASGIApp:
+def build_api(parts: WebParts, streams: StreamLimits | None = None) -> ASGIApp:
     """Return the application, with who may use it in front."""
-    return Entrance(build_paths(parts), parts.access)
+    return Entrance(build_paths(parts, streams), parts.access)
 
 
-def build_paths(parts: WebParts) -> FastAPI:
+def build_paths(parts: WebParts, streams: StreamLimits | None = None) -> FastAPI:
     """Return the application for requests that were let in."""
-    api = ApiContext(parts)
+    api = ApiContext(parts, streams or StreamLimits())
     app = FastAPI(
         title="GaussDB notifier",
         version="1",
@@ -68,6 +69,7 @@ def build_paths(parts: WebParts) -> FastAPI:
     )
     for group in (
         paths.task_paths,
+        paths.stream_paths,
         paths.failure_paths,
         paths.delivery_paths,
         paths.mute_paths,

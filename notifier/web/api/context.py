@@ -21,6 +21,7 @@ from notifier.web.api.idempotency import answer_once, in_progress, key_of
 from notifier.web.api.ports import ApiReads, ApiTx
 from notifier.web.api.problems import refused
 from notifier.web.api.reads import ReadRules
+from notifier.web.api.stream import EventBroadcast, StreamLimits
 from notifier.web.parts import WebParts
 from notifier.wording.documents import JsonDocument
 from notifier.wording.phrases import Language
@@ -35,8 +36,9 @@ _DEAR: Final = 2
 class ApiContext:
     """Answers requests of one process."""
 
-    def __init__(self, parts: WebParts) -> None:
+    def __init__(self, parts: WebParts, streams: StreamLimits) -> None:
         self.parts = parts
+        self.broadcast = EventBroadcast(parts.store, parts.listen, streams)
         self._usual = UsualMemory()
         self._dear = Semaphore(_DEAR)
         self._in_progress: set[str] = set()

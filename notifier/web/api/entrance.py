@@ -62,6 +62,15 @@ async def admit(access: Access, request: Request, role: AccessRole) -> Viewer:
     return found
 
 
+async def is_admitted(access: Access, request: Request) -> bool:
+    """Return whether whoever sent a request may still read. While the database is unreachable, nothing has changed."""
+    try:
+        await admit(access, request, AccessRole.READ)
+    except ApiProblem as problem:
+        return problem.status == 503  # noqa: PLR2004 - HTTP's
+    return True
+
+
 def _not_let_in(found: Response) -> ApiProblem:
     """Return the error for whoever is not let in: the page for people would be no answer to a program."""
     if found.status_code == 403:  # noqa: PLR2004 - HTTP's

@@ -45,6 +45,8 @@ _WholeNumber = Annotated[
     int, BeforeValidator(lambda value: value if not isinstance(value, str) or value.isdecimal() else "no number")
 ]
 
+Number = Annotated[_WholeNumber, Field(ge=0, lt=2**63)]
+"""Number of an event."""
 Limit = Annotated[
     Annotated[_WholeNumber, Field(ge=1, le=MAX_API_ROWS)],
     Query(description="Maximum number of rows of the page."),

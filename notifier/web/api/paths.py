@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from notifier import mutes, people
 from notifier.core.cron import Cron
@@ -22,6 +23,7 @@ from notifier.ports import DeliveryFilter, EventFilter, TaskFilter
 from notifier.web.api import models, reads
 from notifier.web.api.context import ApiContext
 from notifier.web.api.cursors import PageSlice
+from notifier.web.api.entrance import is_admitted, viewer_of
 from notifier.web.api.parameters import (
     Cursor,
     Flag,
@@ -31,6 +33,7 @@ from notifier.web.api.parameters import (
     JobPath,
     Limit,
     Match,
+    Number,
     Since,
     SourceParam,
     SourcePath,
@@ -39,11 +42,15 @@ from notifier.web.api.parameters import (
 from notifier.web.api.ports import ApiReads, ApiTx
 from notifier.web.api.problems import ApiProblem, not_found, refused
 from notifier.web.api.reads import ReadRules
+from notifier.web.api.stream import EventStreamResponse, WantedEvents, stream_events
 from notifier.wording import documents
 from notifier.wording.documents import JsonDocument
 from notifier.wording.sanitize import one_line
 
 Answers = dict[int | str, dict[str, Any]]
+_STREAM_EXAMPLE: Final = (
+    'id: 4711\ndata: {"event_id": "041f1eee-3774-56b4-945e-f02411bf537b", "type": "task.failed"}\n\n'
+)
 _UNCHANGED: Final[Answers] = {304: {"description": "Nothing has changed since the answer with this ETag."}}
 
 
@@ -174,6 +181,52 @@ def _event(q: ApiReads, *, event_id: str) -> JsonDocument:
     if found is None:
         raise not_found("this event")
     return documents.routed_event(found)
+
+
+# ---- the stream ----
+
+_EVENTS_TEXT: Final[Answers] = {
+    200: {
+        "description": "Events, as `text/event-stream` has them: the number as `id`, the event as JSON in `data`.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _STREAM_EXAMPLE}},
+    }
+}
+
+
+def stream_paths(api: ApiContext) -> APIRouter:
+    """Return the path of the stream of events."""
+    router = APIRouter()
+
+    @router.get(
+        "/stream",
+        operation_id="streamEvents",
+        tags=["events"],
+        response_class=StreamingResponse,
+        responses=_EVENTS_TEXT,
+    )
+    async def stream(
+        *,
+        request: Request,
+        match: Match = None,
+        after: Annotated[Number | None, Query(description="As Last-Event-ID, for clients that set no header.")] = None,
+        last_event_id: Annotated[
+            Number | None,
+            Header(alias="Last-Event-ID", description="Number of the last event that you have; 0 for all of them."),
+        ] = None,
+    ) -> Response:
+        """Send events as they are recorded, each once and in order (Server-Sent Events).
+
+        The stream begins with what is recorded from now on, or after the number that you give. It ends by itself
+        within half a minute: ask again with the last `id`, as browsers do by themselves. An event called `reset` says
+        that the numbers have begun again, because the database was replaced: read the lists again then. A comment
+        comes every few seconds, so that you notice a connection that is dead.
+        """
+        wanted = WantedEvents(matchers=_matchers(reads.parse_stream_match, match), causes=api.parts.rules.causes)
+        reader, place = viewer_of(request).person.id, after if last_event_id is None else last_event_id
+        text = stream_events(api.broadcast, reader, place, wanted, partial(is_admitted, api.parts.access, request))
+        return EventStreamResponse(await anext(text), text)
+
+    return router
 
 
 # ---- deliveries and channels ----

@@ -71,6 +71,14 @@ def parse_event_match(text: str | None) -> Sequence[Matcher]:
     return match
 
 
+def parse_stream_match(text: str | None) -> tuple[Matcher, ...]:
+    """Return the matchers of a stream, which may be about any field; a word such as `failed` is a type.
+
+    Raises ValueError with what would be right.
+    """
+    return parse_matchers(with_types(text)) if text is not None else ()
+
+
 # ---- tasks ----
 
 
