@@ -253,7 +253,7 @@ async def test_a_reader_that_does_not_read_is_closed_and_others_go_on(lite: SqlS
         writer.write(f"GET {STREAM} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         assert b"200" in await slow.readline()
         await served.record(*many)
-        async with served.stream() as other:
+        async with served.stream(match="type=task.progressed") as other:
             await served.record(later(1))
             assert (await other.next() or {})["type"] == "task.progressed"
         with suppress(ConnectionError):  # it was not allowed to finish
@@ -268,6 +268,17 @@ async def test_a_database_that_was_replaced_begins_the_numbers_again(lite: SqlSt
         assert first == {"event": "reset"}
         await served.record(later(1))
         assert (await reader.next() or {})["type"] == "task.progressed"
+
+
+async def test_a_reader_may_come_from_a_replica_that_has_read_further(lite: SqlStore) -> None:
+    """This process asks for nothing new by itself."""
+    async with serve(lite, replace(LIMITS, ask=3_600.0)) as served, served.stream():
+        await served.record(later(1), later(2))
+        async with served.stream(after=7) as reader:
+            await reader.line()
+            await reader.line()
+            assert reader.last == 7
+            assert reader.comments == 0
 
 
 async def test_more_events_than_are_kept_in_memory_are_read(lite: SqlStore) -> None:

@@ -97,7 +97,10 @@ class EventBroadcast:
 
     @asynccontextmanager
     async def open(self, reader: str) -> AsyncIterator[int]:
-        """Read while the context lasts; yield the number of the latest event. Raises ApiProblem and StoreError."""
+        """Read while the context lasts; yield the number of the latest event that was read.
+
+        Raises ApiProblem and StoreError.
+        """
         mine = self._readers.get(reader, 0)
         if mine >= self.limits.of_one or sum(self._readers.values()) >= self.limits.streams:
             why = "too many streams are open; close one, or ask for events page by page"
@@ -126,6 +129,12 @@ class EventBroadcast:
         for task in work:
             task.cancel()
         await asyncio.gather(*work, return_exceptions=True)
+
+    async def is_unknown(self, number: int) -> bool:
+        """Return whether no event can have had a number: another replica may have read further. Raises StoreError."""
+        if number <= self._known:
+            return False
+        return number > (await self._store.read(lambda q: q.event_stream.horizon())).number
 
     async def after(self, number: int) -> tuple[Sequence[tuple[int, RoutedEvent]], int]:
         """Return the next events after a number, and the number up to which they are all there is. Raises StoreError.
@@ -208,12 +217,11 @@ async def stream_events(
     ends = time() + limits.lasts
     async with broadcast.open(reader) as latest:
         place = latest if after is None else after
-        yield f"retry: {RETRY_MILLISECONDS}\n".encode()
-        if place > latest:  # of a database that was replaced by an older one
+        if await broadcast.is_unknown(place):  # the database was replaced by an older one
             place = latest
             yield _block("event: reset", f"id: {place}", "data: {}")
         # An id without data is no event, but the client comes back with it.
-        yield _block(f"id: {place}")
+        yield _block(f"retry: {RETRY_MILLISECONDS}", f"id: {place}")
         asked = time()
         while True:  # once at least, so that every connection brings a reader on
             found, place = await _next(broadcast, place)
