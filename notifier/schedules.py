@@ -16,7 +16,7 @@ from notifier.core.calendars import CalendarEntry
 from notifier.core.delivery import DeliveryState
 from notifier.core.events import EventType
 from notifier.core.failures import FailureState, OpenFailure
-from notifier.core.model import Event, SourceOrigin, Task, TaskStatus, own_event
+from notifier.core.model import Event, SourceOrigin, Task, TaskStatus, event_id, own_event
 from notifier.core.report_values import MAX_LISTED, HandedOver, ListedTask, Report
 from notifier.core.reports import COUNTED_TYPES, LastSuccess, ReportFacts, ReportRules, ReportScope, make_report
 from notifier.core.rota import Rota, Rotas
@@ -227,13 +227,16 @@ async def report_now(
     origins: Mapping[str, SourceOrigin],
 ) -> Report:
     """Return a report up to now, which reaches back as far as a scheduled one without `since`. Raises StoreError."""
+    return await store.read(lambda q: read_report_now(q, one, since, origins))
 
-    def read(q: ReportReads) -> Report:
-        now, state = q.now(), q.schedules().get(one.name)
-        begin = now - since if since else period_of(one, now, state.last_at if state else None)[0]
-        return read_report(q, one.rules, (max(begin, now - MAX_PERIOD_OF_REPORT), now), origins)
 
-    return await store.read(read)
+def read_report_now(
+    q: ReportReads, one: ScheduledReport, since: timedelta | None, origins: Mapping[str, SourceOrigin]
+) -> Report:
+    """Return a report up to now, which reaches back as far as a scheduled one without `since`."""
+    now, state = q.now(), q.schedules().get(one.name)
+    begin = now - since if since else period_of(one, now, state.last_at if state else None)[0]
+    return read_report(q, one.rules, (max(begin, now - MAX_PERIOD_OF_REPORT), now), origins)
 
 
 async def send_report(
@@ -247,8 +250,17 @@ async def send_report(
 
 def report_event(report: Report, now: datetime) -> Event:
     """Return the event of a report. Its id is made of the name and the time of the report."""
-    event = own_event(EventType.REPORT_DUE, f"report {report.name} {report.until.isoformat()}", now)
+    event = own_event(EventType.REPORT_DUE, _occurrence(report.name, report.until), now)
     return replace(event, report=report)
+
+
+def report_event_id(name: str, until: datetime) -> str:
+    """Return the id of the event of a report that reached up to a time."""
+    return event_id("", "", _occurrence(name, until))
+
+
+def _occurrence(name: str, until: datetime) -> str:
+    return f"report {name} {until.isoformat()}"
 
 
 # ---- hand-overs ----

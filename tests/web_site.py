@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import httpx
 from fakes import FakeClock
 
+from notifier.core.expectations import MissingRules
 from notifier.core.health_facts import Expected
 from notifier.core.people import Person
 from notifier.core.rota import Rotas
@@ -55,6 +56,7 @@ def make_rules(**changes: Any) -> WebRules:
         "links": LinkTemplates(),
         "rotas": Rotas(),
         "schedules": ScheduleRules(),
+        "missing": MissingRules(),
         "command": "/gaussdb",
         "ended": TaskMemory(SHANGHAI, builtin_catalogue()),
     }

@@ -134,6 +134,19 @@ class Rota:
                 yield empty, start
                 empty = None
 
+    def hand_overs(
+        self, since: datetime, until: datetime, entries: Sequence[CalendarEntry] = ()
+    ) -> Iterator[tuple[datetime, DutyPerson | None]]:
+        """Yield when between two times somebody else is on duty than before, and who: None for nobody."""
+        before = self.on_duty(since, entries)
+        for moment in self._boundaries(since, entries):
+            if moment >= until:
+                return
+            person = self.on_duty(moment, entries)
+            if person != before:
+                yield moment, person
+                before = person
+
     def strangers(self, since: datetime, entries: Sequence[CalendarEntry]) -> frozenset[str]:
         """Return the names in the calendar, in shifts that have not ended by a time, that none of the people has."""
         names = {person.name for person in self.people}

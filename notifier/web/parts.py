@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from notifier.core.causes import CauseCatalogue
+from notifier.core.expectations import MissingRules
 from notifier.core.health_facts import Expected
 from notifier.core.rota import Rotas
 from notifier.core.routing import RoutingConfig
@@ -35,6 +36,8 @@ class WebRules:
     links: LinkTemplates
     rotas: Rotas
     schedules: ScheduleRules
+    missing: MissingRules
+    """Which runs are expected."""
     command: str
     """The slash command of the chat, as people type it."""
     ended: TaskMemory

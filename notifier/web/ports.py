@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from notifier.mutes import MuteRecords
+from notifier.schedules import ReportReads
 from notifier.statistics import StatisticsReads
 from notifier.web.api.ports import ApiReads, ApiTx
 from notifier.web.frame import FrameReads
@@ -12,6 +13,7 @@ class WebReads(
     FrameReads,
     ApiReads,
     StatisticsReads,
+    ReportReads,
     Protocol,
 ):
     """Reads for pages: one consistent view of the database."""

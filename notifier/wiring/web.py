@@ -69,6 +69,7 @@ def web_rules(app: App, ended: TaskMemory | None = None) -> WebRules:
         links=link_templates(config),
         rotas=app.routing.rotas,
         schedules=app.schedule_rules,
+        missing=app.foresight.rules,
         command=command_of(config),
         ended=ended or task_memory(config),
     )

@@ -3,12 +3,15 @@
 A new page is a module, a template of the same name, and the module's name below.
 """
 
-from notifier.web.pages import keyboard, now, statistics
+from notifier.web.pages import expected_runs, keyboard, now, report_preview, reports, statistics
 from notifier.web.requests import ActionRoute, PageRoute
 
 _MODULES = (
     now,
     statistics,
+    reports,
+    report_preview,
+    expected_runs,
     keyboard,
 )
 SITE: tuple[PageRoute | ActionRoute, ...] = tuple(route for module in _MODULES for route in module.routes)
