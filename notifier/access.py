@@ -91,6 +91,9 @@ class AccessTx(DatabaseTime, Protocol):
         """The record of actions."""
 
 
+UNKNOWN = Person(id="web:unknown", name="unknown")
+"""Somebody who has not shown who they are."""
+
 MAX_SESSIONS = 50
 """Maximum number of sessions with one name. A further one ends the one that was used least lately."""
 
@@ -107,9 +110,12 @@ def sign_in(tx: AccessTx, session: WebSession, by: Person, idle: timedelta) -> N
     _record(tx, by, Verb.SIGN_IN, session.address, str(session.how))
 
 
-def refuse_sign_in(tx: AccessTx, by: Person, address: str, why: str) -> None:
-    """Record that somebody could not sign in. The caller limits how often."""
-    _record(tx, by, Verb.REFUSE_SIGN_IN, address, why)
+def refuse_sign_in(tx: AccessTx, name: str | None, address: str) -> None:
+    """Record that somebody could not sign in as a user of this name, or with a name that nobody has.
+
+    The caller limits how often.
+    """
+    _record(tx, UNKNOWN, Verb.REFUSE_SIGN_IN, name or "unknown name", address)
 
 
 def sign_out(tx: AccessTx, session_id: str, by: Person) -> None:

@@ -34,7 +34,9 @@ _OPTIONS = {
 
 
 def area_of(path: Path) -> str:
-    """Return the area of a file: the page whose module or template it is."""
+    """Return the area of a file: the page whose module or template it is, or `access` for signing in."""
+    if path.stem.startswith("access_"):
+        return "access"
     return path.stem if (WEB / "pages" / f"{path.stem}.py").exists() else COMMON
 
 

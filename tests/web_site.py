@@ -94,5 +94,5 @@ async def open_site(store: SqlStore, *, access: FixedAccess | None = None, **rul
         listen=store.listen,
     )
     transport = httpx.ASGITransport(build_application(parts))
-    async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
+    async with httpx.AsyncClient(transport=transport, base_url=ORIGIN, headers={"Origin": ORIGIN}) as client:
         yield Site(client, access, parts, woken)

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from notifier.chat.endpoints import InvalidRequest, read_body
 from notifier.core.errors import StoreError
 from notifier.core.people import Person
+from notifier.logs import RejectionLog
 from notifier.ports import Clock
 from notifier.web.access.viewer import AccessRole, Viewer
 from notifier.web.api.application import API_PATH, build_api
@@ -25,9 +26,10 @@ from notifier.web.frame import Frame, read_frame, tab_path
 from notifier.web.pages import SITE
 from notifier.web.parts import WebParts
 from notifier.web.ports import WebReads, WebTx
-from notifier.web.preferences import YEAR, chosen, read_preferences, without_choices
+from notifier.web.preferences import YEAR, chosen, without_choices
 from notifier.web.rendering import render
-from notifier.web.requests import ActionRoute, Page, PageMissing, PageRequest, PageRoute, Redirect
+from notifier.web.requests import ActionRoute, Page, PageMissing, PageRequest, PageRoute, Redirect, page_request
+from notifier.web.security import GuardedApplication
 
 log = structlog.get_logger("notifier.web")
 
@@ -41,12 +43,20 @@ T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def build_application(parts: WebParts, beside: Sequence[BaseRoute] = ()) -> Starlette:
-    """Return the application. `beside` are routes that are no pages, such as those that chats call."""
+def build_application(
+    parts: WebParts, beside: Sequence[BaseRoute] = (), sign_in: Sequence[BaseRoute] = ()
+) -> Starlette:
+    """Return the application.
+
+    `beside` are routes that are no pages, such as those that chats call: they are reached by any name, and judge by
+    themselves who may call. `sign_in` are the pages that everybody may open.
+    """
     static = Route("/static/{name}", serve_asset, methods=["GET"])
     api = Mount(API_PATH, build_api(parts))
-    routes = [*beside, static, api, *page_routes(parts, SITE)]
-    return Starlette(routes=routes, exception_handlers={404: partial(_answer_unknown, parts)})
+    routes = [static, api, *sign_in, *page_routes(parts, SITE)]
+    pages = Starlette(routes=routes, exception_handlers={404: partial(_answer_unknown, parts)})
+    rejections = RejectionLog("web.requests_rejected", logger="notifier.web", seconds=parts.clock.monotonic)
+    return Starlette(routes=[*beside, Mount("/", GuardedApplication(pages, parts.names, rejections))])
 
 
 def page_routes(parts: WebParts, site: Sequence[PageRoute | ActionRoute]) -> Sequence[Route]:
@@ -95,7 +105,7 @@ async def _answer_trouble(parts: WebParts, request: Request, page: Page, tab: st
         asked = await _page_request(parts, request, {})
     except StoreError:  # nobody knows who asks
         page = replace(page, view=replace(page.view, detail="")) if isinstance(page.view, ErrorView) else page
-        asked = _asked_by(NOBODY, parts, request, {})
+        asked = page_request(request, parts.rules, NOBODY)
     if isinstance(asked, Response):
         return asked
     if request.method != "GET":
@@ -151,23 +161,7 @@ async def _page_request(parts: WebParts, request: Request, form: Mapping[str, Se
     viewer = await parts.access.viewer(request)
     if isinstance(viewer, Response):
         return viewer
-    return _asked_by(viewer, parts, request, form)
-
-
-def _asked_by(viewer: Viewer, parts: WebParts, request: Request, form: Mapping[str, Sequence[str]]) -> PageRequest:
-    wanted = request.headers.get("Accept-Language", "")
-    preferences = read_preferences(request.cookies, wanted, parts.rules.language)
-    return PageRequest(
-        path=request.url.path,
-        places=request.path_params,
-        query=request.query_params,
-        form=form,
-        viewer=viewer,
-        language=preferences.language,
-        theme=preferences.theme,
-        keys=preferences.keys,
-        rules=parts.rules,
-    )
+    return page_request(request, parts.rules, viewer, form)
 
 
 def _remember(choices: Mapping[str, str], request: Request) -> Response:

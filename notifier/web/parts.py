@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from notifier.core.causes import CauseCatalogue
 from notifier.core.expectations import MissingRules
@@ -14,6 +14,7 @@ from notifier.schedules import ScheduleRules
 from notifier.statistics import TaskMemory
 from notifier.web.access.viewer import Access
 from notifier.web.ports import WebReads, WebTx
+from notifier.web.security import KnownNames
 from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import Language
@@ -60,3 +61,5 @@ class WebParts:
     """Is called after somebody changed something that messages show."""
     listen: Callable[[Callable[[], None]], Awaitable[None]] = _hear_nothing
     """Calls a function whenever something new may be recorded, until cancelled. It only saves time."""
+    names: KnownNames = field(default_factory=KnownNames)
+    """The names of this server, besides those of loopback."""

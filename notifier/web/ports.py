@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from notifier.access import AccessReads, AccessRecords
 from notifier.mutes import MuteRecords
 from notifier.schedules import ReportReads
 from notifier.statistics import StatisticsReads
@@ -11,6 +12,7 @@ from notifier.web.frame import FrameReads
 
 class WebReads(
     FrameReads,
+    AccessReads,
     ApiReads,
     StatisticsReads,
     ReportReads,
@@ -25,6 +27,10 @@ class WebTx(ApiTx, Protocol):
     @property
     def queries(self) -> WebReads:
         """The reads that the page shows again where it refuses an action."""
+
+    @property
+    def access(self) -> AccessRecords:
+        """Sessions and tokens."""
 
     @property
     def mutes(self) -> MuteRecords:

@@ -57,12 +57,7 @@ def render(
     tag = _tag(page, request, frame, notice)
     if tag == known:
         return Rendered(tag=tag, html=None)
-    made = environment(request.localizer)
-    context: dict[str, Any] = {
-        "view": page.view,
-        "request": request,
-        "viewer": request.viewer,
-        "rules": request.rules,
+    around = {
         "frame": frame,
         "now": frame.now,
         "tabs": TABS,
@@ -70,12 +65,29 @@ def render(
         "notice": notice,
         "poll": page.poll,
         "tag": tag,
-        "t": request.localizer,
-        "here": _address(request),
         "took": seconds() if seconds else 0.0,
     }
+    return Rendered(tag=tag, html=_html(page, request, around))
+
+
+def render_alone(page: Page, request: PageRequest) -> str:
+    """Return a page without the frame, for somebody who may not see what the frame shows."""
+    return _html(page, request, {})
+
+
+def _html(page: Page, request: PageRequest, around: Mapping[str, object]) -> str:
+    made = environment(request.localizer)
+    context: dict[str, Any] = {
+        "view": page.view,
+        "request": request,
+        "viewer": request.viewer,
+        "rules": request.rules,
+        "t": request.localizer,
+        "here": _address(request),
+        **around,
+    }
     context["ui"] = made.get_template("macros.html").make_module(context)
-    return Rendered(tag=tag, html=made.get_template(page.template).render(context))
+    return made.get_template(page.template).render(context)
 
 
 @lru_cache

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from starlette.datastructures import QueryParams
+from starlette.requests import Request
 
 from notifier.core.errors import NotifierError
 from notifier.web.access.viewer import AccessRole, Viewer
 from notifier.web.parts import WebRules
 from notifier.web.ports import WebReads, WebTx
-from notifier.web.preferences import Theme
+from notifier.web.preferences import Theme, read_preferences
 from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import Language
 
@@ -44,6 +45,24 @@ class PageRequest:
     def field(self, name: str) -> str:
         """Return the last value of a field of the form, without spaces around it; empty where there is none."""
         return (self.form.get(name) or ("",))[-1].strip()
+
+
+def page_request(
+    request: Request, rules: WebRules, viewer: Viewer, form: Mapping[str, Sequence[str]] | None = None
+) -> PageRequest:
+    """Return what a page may depend on of a request."""
+    preferences = read_preferences(request.cookies, request.headers.get("Accept-Language", ""), rules.language)
+    return PageRequest(
+        path=request.url.path,
+        places=request.path_params,
+        query=request.query_params,
+        form=form or {},
+        viewer=viewer,
+        language=preferences.language,
+        theme=preferences.theme,
+        keys=preferences.keys,
+        rules=rules,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

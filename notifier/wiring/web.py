@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
@@ -13,9 +12,10 @@ from notifier.config.config import Config
 from notifier.config.web import WebSettings
 from notifier.statistics import TaskMemory
 from notifier.telemetry.process import ProcessStatus
-from notifier.web.access.viewer import OpenAccess
 from notifier.web.application import build_application
 from notifier.web.parts import WebParts, WebRules
+from notifier.web.security import known_names
+from notifier.wiring.access import build_access
 from notifier.wiring.app import App
 from notifier.wiring.chat import command_of, link_templates, localizers
 from notifier.wiring.operations import operation_routes
@@ -31,19 +31,19 @@ def build_web(
     ended: TaskMemory | None = None,
 ) -> ASGIApp:
     """Return what the web server serves. `beside` are the routes that chats call; probes show `process`."""
-    process = process or ProcessStatus(())
-    if web.guarded or not web.loopback:
-        return Starlette(routes=[*beside, *operation_routes(app, None, process)])
-    access = OpenAccess()
+    rules = web_rules(app, ended)
+    access, sign_in = build_access(app, web, rules)
     parts = WebParts(
-        rules=web_rules(app, ended),
+        rules=rules,
         store=app.store,
         clock=app.clock,
         access=access,
         wake=wake,
         listen=partial(_listen, app),
+        names=known_names(web.host, web.url, web.hosts),
     )
-    return build_application(parts, [*beside, *operation_routes(app, access, process)])
+    operations = operation_routes(app, access, process or ProcessStatus(()))
+    return build_application(parts, [*beside, *operations], sign_in)
 
 
 async def _listen(app: App, hear: Callable[[], None]) -> None:

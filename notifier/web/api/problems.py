@@ -23,6 +23,7 @@ PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 _TITLES: Final[Mapping[str, str]] = {
     "unauthorized": "Who asks is not known",
     "forbidden": "This may not be asked",
+    "misdirected": "This server has another name",
     "not-found": "There is no such thing",
     "method-not-allowed": "The path has no such method",
     "configured": "The configuration decides this",

@@ -3,7 +3,7 @@
 A new page is a module, a template of the same name, and the module's name below.
 """
 
-from notifier.web.pages import expected_runs, keyboard, now, report_preview, reports, statistics
+from notifier.web.pages import expected_runs, keyboard, now, report_preview, reports, sessions, statistics
 from notifier.web.requests import ActionRoute, PageRoute
 
 _MODULES = (
@@ -13,6 +13,7 @@ _MODULES = (
     report_preview,
     expected_runs,
     keyboard,
+    sessions,
 )
 SITE: tuple[PageRoute | ActionRoute, ...] = tuple(route for module in _MODULES for route in module.routes)
 """Every page and every action."""

@@ -1,0 +1,86 @@
+"""Builds what finds out who asks, and the pages to sign in, from a configuration."""
+
+from collections.abc import Sequence
+
+from starlette.routing import Route
+
+from notifier.config.web import OidcSettings, ProxySettings, RoleSettings, WebSettings
+from notifier.core.errors import ConfigurationError
+from notifier.web.access.addresses import TrustedProxies
+from notifier.web.access.gate import SiteAccess
+from notifier.web.access.oidc import OIDC_EXTRA, OidcClient, oidc_is_installed
+from notifier.web.access.proxy import ProxyRules
+from notifier.web.access.roles import GroupRoles
+from notifier.web.access.rules import AccessRules, OidcRules, PageUser, fold
+from notifier.web.access.sign_in import OIDC_CALLBACK, SignInPages, without_role
+from notifier.web.access.viewer import AccessRole, role_of
+from notifier.web.parts import WebRules
+from notifier.wiring.app import App
+
+
+def build_access(app: App, web: WebSettings, rules: WebRules) -> tuple[SiteAccess, Sequence[Route]]:
+    """Return what finds out who asks, and the routes to sign in and out.
+
+    Raises ConfigurationError where a library is missing.
+    """
+    access = SiteAccess(access_rules(web), app.store, without_role(rules))
+    oidc = _oidc_client(access.rules, web, app)
+    return access, SignInPages(access, app.store, rules, app.clock, oidc).routes()
+
+
+def _oidc_client(rules: AccessRules, web: WebSettings, app: App) -> OidcClient | None:
+    """Return what signs people in at the provider. Raises ConfigurationError where the libraries are missing."""
+    if rules.oidc is None or web.oidc is None or app.http is None:
+        return None
+    if not oidc_is_installed():
+        raise ConfigurationError(f"web.oidc: {OIDC_EXTRA}")
+    return OidcClient(rules.oidc, app.http.with_ca_file(web.oidc.ca_file), app.clock)
+
+
+def access_rules(web: WebSettings) -> AccessRules:
+    """Return what is configured about access."""
+    trusted = TrustedProxies(web.proxy.trusted if web.proxy else ())
+    users = (
+        PageUser(name=one.name, password=one.password_hash.get_secret_value(), role=role_of(one.role))
+        for one in web.users
+    )
+    return AccessRules(
+        password=web.password.get_secret_value() if web.password else None,
+        password_role=role_of(web.password_role),
+        users={fold(user.name): user for user in users},
+        proxy=_proxy_rules(web.proxy, trusted),
+        trusted=trusted,
+        oidc=_oidc_rules(web.oidc, web.url),
+        kiosk_token=web.kiosk_token.get_secret_value() if web.kiosk_token else None,
+        ends_after=web.session_ends_after,
+        idle=web.session_idle,
+        secure=web.url is not None and web.url.startswith("https://"),
+    )
+
+
+def _proxy_rules(proxy: ProxySettings | None, trusted: TrustedProxies) -> ProxyRules | None:
+    if proxy is None or proxy.user_header is None or proxy.roles is None:
+        return None
+    roles = _group_roles(proxy.roles)
+    return ProxyRules(trusted=trusted, user_header=proxy.user_header, groups_header=proxy.groups_header, roles=roles)
+
+
+def _oidc_rules(oidc: OidcSettings | None, url: str | None) -> OidcRules | None:
+    if oidc is None or url is None:
+        return None
+    return OidcRules(
+        issuer=oidc.issuer,
+        client_id=oidc.client_id,
+        client_secret=oidc.client_secret.get_secret_value() if oidc.client_secret else None,
+        scopes=oidc.scopes,
+        name_claim=oidc.name_claim,
+        groups_claim=oidc.groups_claim,
+        roles=_group_roles(oidc.roles),
+        label=oidc.label,
+        redirect_uri=f"{url}{OIDC_CALLBACK}",
+        home=url,
+    )
+
+
+def _group_roles(roles: RoleSettings) -> GroupRoles:
+    return GroupRoles({AccessRole.READ: roles.read, AccessRole.ACT: roles.act, AccessRole.ADMIN: roles.admin})
