@@ -41,8 +41,8 @@ DEADLINE: Final = 10.0
 _MAX_BYTES: Final = 512 * 1024
 _ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Signatures with a key of the provider alone. With a symmetric one, or none, anybody could make a token."""
-MAX_GROUPS: Final = 500
-MAX_GROUP: Final = 200
+_MAX_GROUPS: Final = 500
+_MAX_GROUP: Final = 200
 
 JsonValues: TypeAlias = Mapping[str, Any]
 OidcProblem: TypeAlias = Literal["denied", "expired", "provider", "token", "name"]
@@ -321,7 +321,7 @@ def _json_of(reply: Reply) -> JsonValues:
 
 def _groups(claim: object) -> tuple[str, ...]:
     listed = [claim] if isinstance(claim, str) else claim if isinstance(claim, list) else []
-    return tuple(group for group in listed[:MAX_GROUPS] if isinstance(group, str) and len(group) <= MAX_GROUP)
+    return tuple(group for group in listed[:_MAX_GROUPS] if isinstance(group, str) and len(group) <= _MAX_GROUP)
 
 
 def _encode(value: bytes) -> str:

@@ -33,11 +33,11 @@ from notifier.web.requests import Page, page_request
 
 log = structlog.get_logger("notifier.web")
 
-NOBODY: Final = Viewer(person=person_of("nobody"), role=AccessRole.NONE)
+VISITOR: Final = Viewer(person=person_of("nobody"), role=AccessRole.NONE)
 """Whoever sees the login page."""
 OIDC_START: Final = f"{LOGIN}/oidc"
 OIDC_CALLBACK: Final = f"{LOGIN}/oidc/callback"
-MAX_FIELDS: Final = 10
+MAX_LOGIN_FIELDS: Final = 10
 MAX_RECORDED: Final = 20
 """Number of refused sign-ins that are recorded as actions within RECORDED_WITHIN; the log counts the others."""
 RECORDED_WITHIN: Final = 600.0
@@ -136,7 +136,7 @@ class SignInPages:
 
     async def _sign_in(self, request: Request) -> Response:
         try:
-            form = parse_qs((await read_body(request)).decode(), max_num_fields=MAX_FIELDS)
+            form = parse_qs((await read_body(request)).decode(), max_num_fields=MAX_LOGIN_FIELDS)
         except InvalidRequest as error:
             return Response(status_code=error.status)
         except ValueError:
@@ -294,7 +294,7 @@ class SignInPages:
             request,
             self._web,
             Page(template="access_login.html", view=view),
-            NOBODY,
+            VISITOR,
             status or _STATUS.get(problem, 403),
         )
 

@@ -12,7 +12,7 @@ from notifier.web.catalogues import translations
 from notifier.web.ports import WebReads, WebTx
 from notifier.web.requests import ActionRoute, Page, PageRequest, PageRoute, Redirect
 
-ADDRESS = "/sessions"
+SESSIONS_PATH = "/sessions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +75,11 @@ def end_session(request: PageRequest, tx: WebTx) -> Redirect:
     words, wanted = _words(request), request.field("session")
     session = tx.queries.access.session(wanted)
     if session is None:
-        return Redirect(to=ADDRESS, notice=words.gettext("That session had ended already."))
+        return Redirect(to=SESSIONS_PATH, notice=words.gettext("That session had ended already."))
     if not (_is_own(session, request.viewer) or request.viewer.may_administer):
-        return Redirect(to=ADDRESS, notice=words.gettext("Only an administrator ends sessions of others."))
+        return Redirect(to=SESSIONS_PATH, notice=words.gettext("Only an administrator ends sessions of others."))
     access.end_session(tx, wanted, request.viewer.person)
-    return Redirect(to=ADDRESS, notice=words.gettext("The session has ended."))
+    return Redirect(to=SESSIONS_PATH, notice=words.gettext("The session has ended."))
 
 
 def end_own_sessions(request: PageRequest, tx: WebTx) -> Redirect:
@@ -98,17 +98,17 @@ def _end_all(found: Sequence[WebSession], request: PageRequest, tx: WebTx) -> Re
         access.end_session(tx, one.id, request.viewer.person)
     words, count = _words(request), len(found)
     notice = words.ngettext("%(count)s session has ended.", "%(count)s sessions have ended.", count)
-    return Redirect(to=ADDRESS, notice=notice % {"count": count})
+    return Redirect(to=SESSIONS_PATH, notice=notice % {"count": count})
 
 
 def revoke_token(request: PageRequest, tx: WebTx) -> Redirect:
     """Revoke a token of the API."""
     words, wanted = _words(request), request.field("token")
     if all(one.id != wanted for one in tx.queries.access.tokens()):
-        return Redirect(to=ADDRESS, notice=words.gettext("That token had been revoked already."))
+        return Redirect(to=SESSIONS_PATH, notice=words.gettext("That token had been revoked already."))
     revoked = access.revoke_token(tx, wanted, request.viewer.person)
     notice = words.gettext("The token %(name)s is revoked.") % {"name": revoked.name}
-    return Redirect(to=ADDRESS, notice=notice)
+    return Redirect(to=SESSIONS_PATH, notice=notice)
 
 
 def _is_own(session: WebSession, viewer: Viewer) -> bool:
@@ -148,9 +148,9 @@ def _words(request: PageRequest) -> NullTranslations:
 
 
 routes = (
-    PageRoute(path=ADDRESS, read=read_sessions),
-    ActionRoute(path=f"{ADDRESS}/end", act=end_session, role=AccessRole.READ),
-    ActionRoute(path=f"{ADDRESS}/end-own", act=end_own_sessions, role=AccessRole.READ),
-    ActionRoute(path=f"{ADDRESS}/end-all", act=end_sessions_of, role=AccessRole.ADMIN),
-    ActionRoute(path=f"{ADDRESS}/revoke", act=revoke_token, role=AccessRole.ADMIN),
+    PageRoute(path=SESSIONS_PATH, read=read_sessions),
+    ActionRoute(path=f"{SESSIONS_PATH}/end", act=end_session, role=AccessRole.READ),
+    ActionRoute(path=f"{SESSIONS_PATH}/end-own", act=end_own_sessions, role=AccessRole.READ),
+    ActionRoute(path=f"{SESSIONS_PATH}/end-all", act=end_sessions_of, role=AccessRole.ADMIN),
+    ActionRoute(path=f"{SESSIONS_PATH}/revoke", act=revoke_token, role=AccessRole.ADMIN),
 )
