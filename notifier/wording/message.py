@@ -221,7 +221,7 @@ class Message:
             "counts": ReportFormatter(self._formatter, event.report).counts() if event.report else "",
             "listed": self.localizer.counted("tasks", dict(event.counts).get("listed", 0)),
         }
-        bounds = _interval(event.detail) if event.type is EventType.SOURCE_GAP else (since, event.observed_at)
+        bounds = gap_bounds(event.detail) if event.type is EventType.SOURCE_GAP else (since, event.observed_at)
         if bounds:
             values |= dict(zip(("start", "end"), self._formatter.interval(*bounds, event.observed_at), strict=True))
         return self.localizer.text(f"sentence.{event.type}", **{"start": "?", "end": "?"} | values)
@@ -764,7 +764,8 @@ def _within(label: str, localizer: Localizer) -> str:
     return label[:1].lower() + label[1:] if localizer.language == "en" else label
 
 
-def _interval(detail: str | None) -> tuple[datetime, datetime] | None:
+def gap_bounds(detail: str | None) -> tuple[datetime, datetime] | None:
+    """Return the beginning and the end of a gap, as its event has them; None where they cannot be read."""
     try:
         start, end = map(datetime.fromisoformat, (detail or "").split("/"))
     except ValueError:

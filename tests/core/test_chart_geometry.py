@@ -27,6 +27,7 @@ from notifier.web.charts.rows import (
     LEVELS,
     MAX_LANES,
     ChartRow,
+    ChartSlot,
     ChartSpan,
     MarkKind,
     columns_of,
@@ -114,15 +115,15 @@ def test_every_span_that_is_shown_is_drawn_or_counted_once(found: list[ChartSpan
     assert len(row.marks) + sum(one.count for one in row.clusters) == shown
 
 
-@given(st.lists(spans, max_size=40))
-def test_by_day_only_what_completed_is_counted(found: list[ChartSpan[str]]) -> None:
+@given(st.lists(spans, max_size=40), st.lists(st.integers(0, 9), min_size=8, max_size=8))
+def test_what_is_counted_takes_a_lane_of_its_own(found: list[ChartSpan[str]], counts: list[int]) -> None:
     days = day_bounds(WEEK.since, WEEK.until, BERLIN)
-    (row,) = with_levels([lay_out(found, WEEK, days)])
+    slots = [ChartSlot(*bounds, count) for bounds, count in zip(pairwise(days), counts, strict=False)]
+    (row,) = with_levels([lay_out(found, WEEK, slots)])
     check_row(row)
-    assert all(mark.kind.is_single for mark in row.marks)
-    single = sum(span.kind.is_single and WEEK.shows(span.start, span.end) for span in found)
-    crowded = sum(n for one in row.clusters for kind, n in one.counts.items() if kind.is_single)
-    assert len(row.marks) + crowded == single
+    counted = [one for one in row.clusters if one.lane == 0]
+    assert [one.count for one in counted] == [one.number for one in slots if one.number]
+    assert all(mark.lane > 0 for mark in row.marks)
 
 
 def test_a_crowd_becomes_one_cluster_below_the_lanes() -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from itertools import pairwise
 from typing import Generic, NamedTuple, TypeVar
 
 from notifier.web.charts.lanes import Extent, lanes_of, merged
@@ -34,8 +33,8 @@ _DISC_ROOM = 0.9
 """Half of the width in per cent that a disc or a triangle takes there."""
 _COLUMN_WIDTH = 0.3
 """Least width of a column, in per cent: what lasted a minute of a week is still seen."""
-_DAY_INSET = 0.1
-"""Part of a day on each side that its cluster leaves free."""
+_SLOT_INSET = 0.1
+"""Part of a slot on each side that its cluster leaves free."""
 
 
 class MarkKind(StrEnum):
@@ -52,11 +51,6 @@ class MarkKind(StrEnum):
     def has_sign(self) -> bool:
         """Whether a disc or a triangle marks its end."""
         return self in (MarkKind.FAILED, MarkKind.STUCK)
-
-    @property
-    def is_single(self) -> bool:
-        """Whether it is drawn by itself even where the others are counted by day."""
-        return self in (MarkKind.FAILED, MarkKind.STUCK, MarkKind.RUNNING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,25 +144,31 @@ class ChartColumn(NamedTuple, Generic[T]):
     about: T
 
 
-def lay_out(spans: Sequence[ChartSpan[T]], scale: TimeScale, days: Sequence[datetime] | None = None) -> ChartRow[T]:
-    """Return a row of spans that the scale shows.
+class ChartSlot(NamedTuple):
+    """A part of the period in which things are counted and not drawn."""
+
+    since: datetime
+    until: datetime
+    number: int
+
+
+def lay_out(spans: Sequence[ChartSpan[T]], scale: TimeScale, slots: Sequence[ChartSlot] = ()) -> ChartRow[T]:
+    """Return a row of spans and of counts.
 
     Args:
         spans: in any order. Those that the scale does not show are left out.
         scale: the axis.
-        days: beginnings of days, as `scales.day_bounds` returns them: what completed is then counted by the day on
-            which it ended. None draws all by themselves.
+        slots: what completed, where that is too much to be drawn. It takes the first lane.
     """
     shown = [span for span in spans if scale.shows(span.start, span.end)]
-    single = shown if days is None else [span for span in shown if span.kind.is_single]
-    by_day = () if days is None else tuple(_clusters_by_day(shown, scale, days))
-    first = 1 if by_day else 0
-    extents = [_extent(span, scale) for span in single]
+    counted = tuple(_counted(slots, scale))
+    first = 1 if slots else 0
+    extents = [_extent(span, scale) for span in shown]
     lanes = lanes_of(extents, MAX_LANES)
-    marks = [_mark(span, scale, first + lane) for span, lane in zip(single, lanes, strict=True) if lane is not None]
+    marks = [_mark(span, scale, first + lane) for span, lane in zip(shown, lanes, strict=True) if lane is not None]
     crowd = [number for number, lane in enumerate(lanes) if lane is None]
-    crowded = tuple(_crowded([single[n] for n in crowd], [extents[n] for n in crowd], first + MAX_LANES))
-    clusters = (*by_day, *crowded)
+    crowded = tuple(_crowded([shown[n] for n in crowd], [extents[n] for n in crowd], first + MAX_LANES))
+    clusters = (*counted, *crowded)
     used = max([one.lane for one in marks] + [one.lane for one in clusters], default=0) + 1
     return ChartRow(marks=tuple(marks), clusters=clusters, lanes=used)
 
@@ -213,20 +213,13 @@ def _crowded(spans: Sequence[ChartSpan[T]], extents: Sequence[Extent], lane: int
         )
 
 
-def _clusters_by_day(
-    spans: Iterable[ChartSpan[T]], scale: TimeScale, days: Sequence[datetime]
-) -> Iterable[ChartCluster]:
-    ended = sorted((span.end, span.kind) for span in spans if not span.kind.is_single)
-    number = 0
-    for begins, following in pairwise(days):
-        counts: Counter[MarkKind] = Counter()
-        while number < len(ended) and ended[number][0] < following:
-            counts[ended[number][1]] += 1
-            number += 1
-        if counts:
-            inset = (following - begins) * _DAY_INSET
-            x, width = scale.span(begins + inset, following - inset)
-            yield ChartCluster(x=x, width=width, lane=0, since=begins, until=following, counts=counts)
+def _counted(slots: Iterable[ChartSlot], scale: TimeScale) -> Iterable[ChartCluster]:
+    for since, until, number in slots:
+        if number and scale.shows(since, until):
+            inset = (until - since) * _SLOT_INSET
+            x, width = scale.span(since + inset, until - inset)
+            counts = {MarkKind.COMPLETED: number}
+            yield ChartCluster(x=x, width=width, lane=0, since=since, until=until, counts=counts)
 
 
 _LABEL_ROOM = 14.0

@@ -1,0 +1,522 @@
+"""The tasks of a period as a chart: the rows of each source, storms over them, and when nobody looked."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import pairwise
+from typing import NamedTuple, Protocol
+from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
+
+from notifier.core.events import EventType
+from notifier.core.health import FindingKind, HealthReport
+from notifier.core.model import Event, TaskStatus
+from notifier.core.storms import Storm
+from notifier.ports import TimelineTask
+from notifier.web.charts.rows import (
+    ChartColumn,
+    ChartRow,
+    ChartSlot,
+    ChartSpan,
+    MarkKind,
+    columns_of,
+    lay_out,
+    with_levels,
+)
+from notifier.web.charts.scales import TimeScale, TimeTick, day_bounds, time_ticks
+from notifier.wording.message import gap_bounds
+
+MAX_MARKS = 500
+"""Number of tasks of a period above which what completed is counted in slots."""
+MAX_FAILED = 1_000
+"""Maximum number of failures that are drawn in a period, the latest ones."""
+MAX_RUNNING_MARKS = 300
+"""Maximum number of running tasks that are drawn."""
+MAX_LANES_OF_CHART = 60
+"""Maximum number of rows of a chart that have a name of their own. The others of a source share one."""
+MOST_DAYS_SINGLE = 31
+"""Length of a period in days up to which completed tasks are drawn by themselves."""
+_MARGIN = 0.015
+"""Part of the period that the chart goes on after now: the sign of what runs is drawn there."""
+_SHORT = timedelta(days=3)
+"""Length of a period up to which slots are hours."""
+_HOURS_OF_SLOT = 2
+
+
+class PeriodReads(Protocol):
+    """Reads of the tasks of a period; see `store.timeline`."""
+
+    def tasks(
+        self, since: datetime, until: datetime, limit: int, statuses: Collection[TaskStatus] | None = None
+    ) -> Sequence[TimelineTask]:
+        """Return tasks that overlap a period, those that changed last first."""
+
+    def running(self, until: datetime, limit: int) -> Sequence[TimelineTask]:
+        """Return the tasks that run, and had begun at a time, those that changed last first."""
+
+    def stuck(self, running: Collection[tuple[str, str]]) -> Collection[tuple[str, str]]:
+        """Return those of some running tasks, by source and id, that do not go on."""
+
+    def ended_by_source(self, slots: Sequence[datetime]) -> Mapping[str, Sequence[int]]:
+        """Return how many tasks of each source ended or last changed in each slot."""
+
+    def completed_by_instance(self, ids: Collection[str], slots: Sequence[datetime]) -> Mapping[str, Sequence[int]]:
+        """Return how many tasks of each instance completed in each slot, by its id."""
+
+    def completed_by_name(
+        self, source: str, names: Collection[str], slots: Sequence[datetime]
+    ) -> Mapping[str, Sequence[int]]:
+        """Return how many tasks of each name of a source completed in each slot."""
+
+    def blind(self, since: datetime) -> Sequence[Event]:
+        """Return the events, detected from a time on, that name a time in which a source was not observed."""
+
+
+class StormReads(Protocol):
+    """Reads of storms."""
+
+    def storms(self, since: datetime, until: datetime) -> Sequence[Storm]:
+        """Return the storms that lasted at some time between two, the latest first, one of each source at a time."""
+
+
+class RowsBy(StrEnum):
+    """What the rows of a chart are about. The values are in addresses."""
+
+    INSTANCE = "instance"
+    TYPE = "type"
+    SOURCE = "source"
+
+    def key(self, task: TimelineTask) -> str:
+        """Return what tells the row of a task from the others of its source."""
+        if self is RowsBy.INSTANCE:
+            return task.instance_id or task.instance_name or ""
+        return task.name if self is RowsBy.TYPE else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Period:
+    """What is to be drawn."""
+
+    since: datetime
+    until: datetime
+    """Not after `now`."""
+    now: datetime
+    """In whole minutes, so that the chart stays the same for as long."""
+    by: RowsBy = RowsBy.INSTANCE
+    failed_only: bool = False
+    zone: ZoneInfo
+
+    @property
+    def ends_now(self) -> bool:
+        """Whether it goes on until the present."""
+        return self.until >= self.now
+
+    @property
+    def scale(self) -> TimeScale:
+        """The axis, with room for the sign of what runs."""
+        margin = (self.until - self.since) * _MARGIN if self.ends_now else timedelta()
+        return TimeScale(self.since, self.until + margin)
+
+    @property
+    def slots(self) -> Sequence[datetime]:
+        """The times at which slots begin, in which completed tasks are counted, and the end of the last."""
+        days = day_bounds(self.since, self.until, self.zone)
+        if self.until - self.since > _SHORT:
+            return days
+        step = timedelta(hours=_HOURS_OF_SLOT)
+        found = [at for day, following in pairwise(days) for at in _steps(day, following, step)]
+        return [at for at in (*found, days[-1]) if self.since - step < at < self.until + step]
+
+
+def _steps(start: datetime, end: datetime, step: timedelta) -> Iterator[datetime]:
+    at = start
+    while at < end:
+        yield at
+        at += step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeriodFacts:
+    """What is recorded of a period."""
+
+    tasks: Sequence[TimelineTask] = ()
+    """Those that are drawn by themselves, each once."""
+    stuck: Collection[tuple[str, str]] = ()
+    slots: Sequence[datetime] = ()
+    """Empty where all tasks are drawn by themselves."""
+    completed: Mapping[tuple[str, str], Sequence[int]] = field(default_factory=dict)
+    """Number of completed tasks in each slot, by source and key of the row."""
+    ended: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Number of tasks in each slot, by source, whatever their status."""
+    cut: bool = False
+    """Whether there are more failures than are drawn."""
+    blind: Sequence[Event] = ()
+    storms: Sequence[Storm] = ()
+
+
+def read_period(reads: PeriodReads, storms: StormReads, period: Period) -> PeriodFacts:
+    """Read what is to be drawn."""
+    since, until = period.since, period.until
+    only = [TaskStatus.FAILED] if period.failed_only else None
+    latest = reads.tasks(since, until, MAX_MARKS + 1, only)
+    running = () if period.failed_only else reads.running(until, MAX_RUNNING_MARKS)
+    stuck = reads.stuck([(task.source, task.job_id) for task in running]) if running else ()
+    facts = PeriodFacts(
+        tasks=_each_once((*running, *latest[:MAX_MARKS])),
+        stuck=stuck,
+        cut=len(latest) > MAX_MARKS,
+        blind=reads.blind(since),
+        storms=storms.storms(since, until),
+    )
+    if period.failed_only or (not facts.cut and until - since <= timedelta(days=MOST_DAYS_SINGLE)):
+        return facts
+    failed = reads.tasks(since, until, MAX_MARKS + 1, [TaskStatus.FAILED])
+    single = _each_once((*running, *failed[:MAX_MARKS]))
+    slots = period.slots
+    return replace(
+        facts,
+        tasks=single,
+        slots=slots,
+        completed=_completed(reads, _named_rows((*single, *latest), period.by), period.by, slots),
+        ended=reads.ended_by_source(slots),
+        cut=len(failed) > MAX_MARKS,
+    )
+
+
+def _each_once(tasks: Iterable[TimelineTask]) -> Sequence[TimelineTask]:
+    return list({(task.source, task.job_id): task for task in tasks}.values())
+
+
+def _named_rows(tasks: Iterable[TimelineTask], by: RowsBy) -> Sequence[tuple[str, str]]:
+    """Return the rows that have a name of their own: those with most failures, then those of the latest tasks."""
+    failed = Counter[tuple[str, str]]()
+    for task in tasks:
+        failed[task.source, by.key(task)] += task.status is TaskStatus.FAILED
+    return [row for row, _ in failed.most_common(MAX_LANES_OF_CHART)]
+
+
+def _completed(
+    reads: PeriodReads, named: Sequence[tuple[str, str]], by: RowsBy, slots: Sequence[datetime]
+) -> Mapping[tuple[str, str], Sequence[int]]:
+    if by is RowsBy.SOURCE:
+        return {}
+    if by is RowsBy.INSTANCE:
+        ids = {key for _, key in named if key}
+        counted = reads.completed_by_instance(ids, slots) if ids else {}
+        return {(source, key): counted.get(key, ()) for source, key in named}
+    found: dict[tuple[str, str], Sequence[int]] = {}
+    for source in {source for source, _ in named}:
+        names = {key for of, key in named if of == source}
+        found |= {(source, name): counts for name, counts in reads.completed_by_name(source, names, slots).items()}
+    return found
+
+
+# ---- the chart ----
+
+
+class ShownTask(NamedTuple):
+    """A task, as a mark names it."""
+
+    source: str
+    job_id: str
+    name: str
+    instance: str
+    kind: MarkKind
+    start: datetime
+    end: datetime | None
+    """None for one that runs."""
+
+    @property
+    def url(self) -> str:
+        """The page of the task."""
+        return task_url(self.source, self.job_id)
+
+
+class BlindTime(NamedTuple):
+    """A time in which a source was not observed."""
+
+    source: str
+    start: datetime
+    end: datetime | None
+    """None where it lasts."""
+
+
+class ShownStorm(NamedTuple):
+    """A storm, as its column names it."""
+
+    id: str
+    source: str
+    start: datetime
+    end: datetime
+    total: int
+
+    @property
+    def url(self) -> str:
+        """The list of its tasks."""
+        return f"/tasks?{urlencode({'storm': self.id})}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChartLane:
+    """A row of a chart."""
+
+    source: str
+    key: str
+    """See `RowsBy.key`."""
+    label: str
+    """Name of the instance, the API's name of the operation, or the source; empty where it has none."""
+    rest: bool = False
+    """True for the row of all that have no row of their own."""
+    row: ChartRow[ShownTask]
+    failed: int
+    tasks: int
+    url: str
+    """The list of its tasks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChartGroup:
+    """The rows of a source."""
+
+    source: str
+    region: str
+    lanes: tuple[ChartLane, ...]
+    gaps: tuple[ChartColumn[BlindTime], ...]
+    storms: tuple[ChartColumn[ShownStorm], ...]
+
+    @property
+    def tasks(self) -> int:
+        """The number of its tasks."""
+        return sum(lane.tasks for lane in self.lanes)
+
+    @property
+    def failed(self) -> int:
+        """The number of those that failed."""
+        return sum(lane.failed for lane in self.lanes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeriodChart:
+    """A timeline."""
+
+    period: Period
+    ticks: tuple[TimeTick, ...]
+    now_x: float | None
+    """Where the present is, in per cent; None where it is not shown."""
+    groups: tuple[ChartGroup, ...]
+    counted: bool
+    """Whether completed tasks are counted in slots."""
+    cut: bool
+    """Whether there are more failures than are drawn."""
+
+    @property
+    def tasks(self) -> int:
+        """The number of tasks of the period."""
+        return sum(group.tasks for group in self.groups)
+
+    @property
+    def failed(self) -> int:
+        """The number of those that failed."""
+        return sum(group.failed for group in self.groups)
+
+    @property
+    def marks(self) -> int:
+        """The number of tasks that are drawn by themselves."""
+        return sum(len(lane.row.marks) for group in self.groups for lane in group.lanes)
+
+
+def chart_of(
+    facts: PeriodFacts,
+    period: Period,
+    report: HealthReport,
+    regions: Mapping[str, str],
+    label: Callable[[str], str] = str,
+) -> PeriodChart:
+    """Return the timeline of a period.
+
+    Args:
+        facts: what is recorded.
+        period: what is to be drawn.
+        report: says which sources are not observed now.
+        regions: region by source, in the order in which sources are shown. Others that have tasks follow.
+        label: the name of an operation for people, by which rows of operations are ordered.
+    """
+    scale = period.scale
+    blind = blind_times(facts.blind, report, period.now)
+    storms = [_shown_storm(storm) for storm in facts.storms]
+    others = {task.source for task in facts.tasks} | {source for source, ended in facts.ended.items() if any(ended)}
+    sources = (*regions, *sorted(others - regions.keys()))
+    lanes = {source: _SourceRows(source, facts, period, scale).lanes(label) for source in sources}
+    levelled = iter(with_levels([lane.row for some in lanes.values() for lane in some]))
+    lanes = {source: [replace(lane, row=next(levelled)) for lane in some] for source, some in lanes.items()}
+
+    groups = [
+        ChartGroup(
+            source=source,
+            region=regions.get(source, ""),
+            lanes=tuple(some),
+            gaps=columns_of(
+                [(one.start, one.end or period.until, one) for one in blind if one.source == source], scale
+            ),
+            storms=columns_of([(one.start, one.end, one) for one in storms if one.source == source], scale),
+        )
+        for source, some in lanes.items()
+    ]
+    return PeriodChart(
+        period=period,
+        ticks=time_ticks(scale, period.zone),
+        now_x=scale.x(period.now) if period.ends_now else None,
+        groups=tuple(groups),
+        counted=bool(facts.slots),
+        cut=facts.cut,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _SourceRows:
+    """The rows of one source in the making."""
+
+    source: str
+    facts: PeriodFacts
+    period: Period
+    scale: TimeScale
+
+    def lanes(self, label: Callable[[str], str]) -> Sequence[ChartLane]:
+        """Return the rows in the order of their names; what has none of its own is in the last one."""
+        rows, by_source = self._tasks(), self.period.by is RowsBy.SOURCE
+        named = sorted(rows, key=lambda key: sum(map(_is_failed, rows[key])), reverse=True)[:MAX_LANES_OF_CHART]
+        names = {key: self._name(key, rows[key], label) for key in named}
+        others = self._others(rows, named)
+        found = [
+            self._lane(key, names[key], rows[key], others if by_source else self._completed(key))
+            for key in sorted(named, key=lambda key: (names[key].casefold(), key))
+        ]
+        rest = [task for key, some in rows.items() if key not in names for task in some]
+        if not by_source and (rest or any(others)):
+            lane = self._lane("", "", rest, others)
+            found.append(replace(lane, rest=True, url=f"/tasks?{urlencode({'source': self.source})}"))
+        return found
+
+    def _tasks(self) -> Mapping[str, Sequence[TimelineTask]]:
+        """Return the tasks that are drawn by themselves, by row; some rows have nothing but counts."""
+        rows: dict[str, list[TimelineTask]] = {"": []} if self.period.by is RowsBy.SOURCE else {}
+        for task in self.facts.tasks:
+            if task.source == self.source and self.scale.shows(task.start, max(task.end, task.start)):
+                rows.setdefault(self.period.by.key(task), []).append(task)
+        for source, key in self.facts.completed:
+            if source == self.source and any(self._completed(key)):
+                rows.setdefault(key, [])
+        return rows
+
+    def _completed(self, key: str) -> Sequence[int]:
+        return self.facts.completed.get((self.source, key), ())
+
+    def _others(self, rows: Mapping[str, Sequence[TimelineTask]], named: Sequence[str]) -> Sequence[int]:
+        """Return how many tasks completed in each slot that no named row counts."""
+        left = list(self.facts.ended.get(self.source, ()))
+        for key in named:
+            for number, count in enumerate(self._completed(key)):
+                left[number] -= count
+        ends = sorted(task.end for some in rows.values() for task in some)
+        for number, (since, until) in enumerate(pairwise(self.facts.slots)) if left else ():
+            left[number] -= bisect_left(ends, until) - bisect_left(ends, since)
+        return [max(count, 0) for count in left]
+
+    def _name(self, key: str, tasks: Sequence[TimelineTask], label: Callable[[str], str]) -> str:
+        if self.period.by is RowsBy.SOURCE:
+            return self.source
+        if self.period.by is RowsBy.TYPE:
+            return label(key)
+        return next((task.instance_name for task in tasks if task.instance_name), key)
+
+    def _lane(self, key: str, name: str, tasks: Sequence[TimelineTask], counts: Sequence[int]) -> ChartLane:
+        bounds = pairwise(self.facts.slots)
+        slots = [ChartSlot(*slot, count) for slot, count in zip(bounds, counts, strict=False)]
+        wanted = {"source": self.source, _PARAMETERS[self.period.by]: key or name}
+        return ChartLane(
+            source=self.source,
+            key=key,
+            label=name,
+            row=lay_out([self._span(task) for task in tasks], self.scale, slots),
+            failed=sum(map(_is_failed, tasks)),
+            tasks=len(tasks) + sum(counts),
+            url=f"/tasks?{urlencode({name: value for name, value in wanted.items() if value})}",
+        )
+
+    def _span(self, task: TimelineTask) -> ChartSpan[ShownTask]:
+        is_stuck = (task.source, task.job_id) in self.facts.stuck
+        kind = MarkKind.STUCK if is_stuck else _KINDS[task.status]
+        runs = task.status is TaskStatus.RUNNING
+        end = max(self.period.now if runs else task.end, task.start)
+        about = ShownTask(
+            source=task.source,
+            job_id=task.job_id,
+            name=task.name,
+            instance=task.instance_name or task.instance_id or "",
+            kind=kind,
+            start=task.start,
+            end=None if runs else end,
+        )
+        return ChartSpan(start=task.start, end=end, kind=kind, about=about)
+
+
+_PARAMETERS: Mapping[RowsBy, str] = {RowsBy.INSTANCE: "instance", RowsBy.TYPE: "type", RowsBy.SOURCE: "source"}
+"""Parameters of the list of tasks that narrow it to a row."""
+
+
+def _is_failed(task: TimelineTask) -> bool:
+    return task.status is TaskStatus.FAILED
+
+
+_KINDS: Mapping[TaskStatus, MarkKind] = {
+    TaskStatus.COMPLETED: MarkKind.COMPLETED,
+    TaskStatus.FAILED: MarkKind.FAILED,
+    TaskStatus.RUNNING: MarkKind.RUNNING,
+    TaskStatus.UNKNOWN: MarkKind.OTHER,
+}
+
+
+def _shown_storm(storm: Storm) -> ShownStorm:
+    return ShownStorm(id=storm.id, source=storm.source, start=storm.started_at, end=storm.updated_at, total=storm.total)
+
+
+def task_url(source: str, job_id: str) -> str:
+    """Return the address of the page of a task."""
+    return f"/tasks/{quote(source, safe='')}/{quote(job_id, safe='')}"
+
+
+# ---- when nobody looked ----
+
+
+def blind_times(events: Iterable[Event], report: HealthReport, now: datetime) -> Sequence[BlindTime]:
+    """Return when sources were not observed, each time once.
+
+    What happened in such a time was found afterwards, if it was still listed.
+    """
+    found = [one for event in events if (one := _blind_time(event)) is not None]
+    unpolled = {one.about: one.since for one in report.findings if one.kind is FindingKind.SOURCE_NOT_POLLED}
+    for source in report.sources:
+        start = source.failing_since or unpolled.get(source.name)
+        if start is not None and start < now:
+            found.append(BlindTime(source.name, start, None))
+    joined: list[BlindTime] = []
+    for one in sorted(found, key=lambda one: (one.source, one.start)):
+        last = joined[-1] if joined and joined[-1].source == one.source else None
+        if last is not None and (last.end is None or one.start <= last.end):
+            end = None if last.end is None or one.end is None else max(last.end, one.end)
+            joined[-1] = last._replace(end=end)
+        else:
+            joined.append(one)
+    return joined
+
+
+def _blind_time(event: Event) -> BlindTime | None:
+    if event.type is EventType.SOURCE_GAP:
+        bounds = gap_bounds(event.detail)
+        return BlindTime(event.source, *bounds) if bounds else None
+    return BlindTime(event.source, event.since, event.observed_at) if event.since else None
