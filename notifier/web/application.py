@@ -124,7 +124,7 @@ async def _answer_page(parts: WebParts, route: PageRoute, request: Request) -> R
         return await _answer_trouble(parts, request, error_page("forbidden"), route.tab)
 
     def read(q: WebReads) -> tuple[Frame, Page | Redirect]:
-        return read_frame(q), route.read(asked, q)
+        return read_frame(q, parts.rules.expected), route.read(asked, q)
 
     frame, answer = await parts.store.read(read)
     return _respond(parts, request, answer, asked=asked, frame=frame, tab=route.tab)
@@ -148,7 +148,7 @@ async def _answer_action(parts: WebParts, route: ActionRoute, request: Request) 
 
     def act(tx: WebTx) -> tuple[Frame, Page | Redirect]:
         answer = route.act(sent, tx)
-        return read_frame(tx.queries), answer
+        return read_frame(tx.queries, parts.rules.expected), answer
 
     frame, answer = await parts.store.transact(act)
     parts.wake()

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from notifier.core.health import judge
+from notifier.core.health_facts import Expected
 from notifier.core.mutes import Mute
+from notifier.web.needs import CountReads, count_needs
 
 
 class CountedDeliveries(Protocol):
@@ -15,14 +18,11 @@ class CountedDeliveries(Protocol):
         """Count the parked deliveries, and the dead ones that nobody has dismissed, with a limit."""
 
 
-class FrameReads(Protocol):
+class FrameReads(CountReads, Protocol):
     """The reads of the frame."""
 
     def now(self) -> datetime:
         """Return the time of the database."""
-
-    def count_unacknowledged(self) -> int:
-        """Count the open failures that nobody has acknowledged."""
 
     def mutes(self, now: datetime) -> Sequence[Mute]:
         """Return the mutes that are in force."""
@@ -72,9 +72,9 @@ class Frame:
     """Names of the tabs whose number calls for somebody."""
 
 
-def read_frame(q: FrameReads) -> Frame:
-    """Return the facts of the frame."""
+def read_frame(q: FrameReads, expected: Expected) -> Frame:
+    """Return the facts of the frame. `expected` are the configured sources and channels."""
     now = q.now()
-    needs = q.count_unacknowledged()
+    needs = count_needs(q.count_unacknowledged(), judge(expected, q.health_facts()))
     counts = {"now": needs, "deliveries": q.delivery_list.count_not_through(), "mutes": len(q.mutes(now))}
     return Frame(now=now, counts=counts, urgent=("now",) if needs else ())

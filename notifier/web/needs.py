@@ -19,8 +19,8 @@ from notifier.core.model import Event
 from notifier.core.people import Acknowledgement
 from notifier.core.storms import Storm
 from notifier.core.tickets import Ticket, happened
-from notifier.ports import NeedingFailure, ToldChannel
-from notifier.web.periods import task_url
+from notifier.ports import HeldMessages, NeedingFailure, RunningTask, ToldChannel
+from notifier.web.periods import StormReads, task_url
 from notifier.wording.events import EventFormatter
 from notifier.wording.findings import HealthFormatter
 from notifier.wording.marks import without_marks
@@ -69,6 +69,26 @@ class NeedReads(Protocol):
 
     def last_successes(self, event_ids: Collection[str], since: datetime) -> Mapping[str, datetime]:
         """Return when the operations of failed tasks last completed on their instances after a time, by event id."""
+
+
+class QuietReads(Protocol):
+    """Reads of what runs and of what was kept quiet; see `store.now_page`."""
+
+    def running(self) -> Sequence[RunningTask]:
+        """Return running tasks of sources that are polled, those that changed last first."""
+
+    def count_running(self) -> int:
+        """Count the running tasks of sources that are polled, up to 1,001."""
+
+    def count_held_back(self, now: datetime) -> Mapping[str, int]:
+        """Return how many events each mute in force has suppressed in its window so far, by its id."""
+
+    def held(self) -> Sequence[HeldMessages]:
+        """Return how many messages each rule holds, and when the first of them goes out; the earliest first."""
+
+
+class NowReads(NeedReads, QuietReads, StormReads, Protocol):
+    """What the page reads of its own."""
 
 
 class NeedQueries(Protocol):

@@ -277,6 +277,8 @@ class ChartLane:
     tasks: int
     url: str
     """The list of its tasks."""
+    failed_url: str
+    """The list of those that failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -399,7 +401,7 @@ class _SourceRows:
         rest = [task for key, some in rows.items() if key not in names for task in some]
         if not by_source and (rest or any(others)):
             lane = self._lane("", "", rest, others)
-            found.append(replace(lane, rest=True, url=f"/tasks?{urlencode({'source': self.source})}"))
+            found.append(replace(lane, rest=True))
         return found
 
     def _tasks(self) -> Mapping[str, Sequence[TimelineTask]]:
@@ -438,6 +440,7 @@ class _SourceRows:
         bounds = pairwise(self.facts.slots)
         slots = [ChartSlot(*slot, count) for slot, count in zip(bounds, counts, strict=False)]
         wanted = {"source": self.source, _PARAMETERS[self.period.by]: key or name}
+        query = {name: value for name, value in wanted.items() if value}
         return ChartLane(
             source=self.source,
             key=key,
@@ -445,7 +448,8 @@ class _SourceRows:
             row=lay_out([self._span(task) for task in tasks], self.scale, slots),
             failed=sum(map(_is_failed, tasks)),
             tasks=len(tasks) + sum(counts),
-            url=f"/tasks?{urlencode({name: value for name, value in wanted.items() if value})}",
+            url=f"/tasks?{urlencode(query)}",
+            failed_url=f"/tasks?{urlencode(query | {'status': 'failed'})}",
         )
 
     def _span(self, task: TimelineTask) -> ChartSpan[ShownTask]:

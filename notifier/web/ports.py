@@ -1,13 +1,18 @@
 """What pages need of the store: the small protocols of their modules, put together."""
 
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from notifier.access import AccessReads, AccessRecords
+from notifier.core.routing import RoutedEvent
+from notifier.core.storms import Storm
 from notifier.mutes import MuteRecords
 from notifier.schedules import ReportReads
 from notifier.statistics import StatisticsReads
 from notifier.web.api.ports import ApiReads, ApiTx
 from notifier.web.frame import FrameReads
+from notifier.web.needs import NowReads
+from notifier.web.periods import PeriodReads
 
 
 class WebReads(
@@ -19,6 +24,20 @@ class WebReads(
     Protocol,
 ):
     """Reads for pages: one consistent view of the database."""
+
+    @property
+    def now_page(self) -> NowReads:
+        """Reads of what needs somebody, what runs, and what was kept quiet."""
+
+    @property
+    def timeline(self) -> PeriodReads:
+        """Reads of the tasks of a period."""
+
+    def storms(self, ids: Collection[str]) -> Mapping[str, Storm]:
+        """Return storms by id."""
+
+    def event(self, event_id: str) -> RoutedEvent | None:
+        """Return one event."""
 
 
 class WebTx(ApiTx, Protocol):

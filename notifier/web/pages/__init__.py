@@ -3,11 +3,12 @@
 A new page is a module, a template of the same name, and the module's name below.
 """
 
-from notifier.web.pages import expected_runs, keyboard, now, report_preview, reports, sessions, statistics
+from notifier.web.pages import expected_runs, keyboard, now, report_preview, reports, sessions, statistics, timeline
 from notifier.web.requests import ActionRoute, PageRoute
 
 _MODULES = (
     now,
+    timeline,
     statistics,
     reports,
     report_preview,
