@@ -450,6 +450,20 @@ class HeldMessages(NamedTuple):
     """When the first of them goes out."""
 
 
+RowKey = Literal["instance", "type", "source"]
+"""What tells rows of a timeline apart."""
+
+
+class FailedAt(NamedTuple):
+    """When a task failed, with what tells rows of a timeline apart."""
+
+    source: str
+    key: str
+    """What was asked for: the instance by its id or its name, the name of the task, or the empty string."""
+    instance_name: str | None
+    at: datetime
+
+
 class TimelineTask(NamedTuple):
     """A task, as timelines show it."""
 

@@ -11,7 +11,7 @@ from sqlalchemy import CTE, ColumnElement, Integer, Select, String, func, litera
 
 from notifier.core.events import EventType
 from notifier.core.model import Event, TaskStatus
-from notifier.ports import TimelineTask
+from notifier.ports import FailedAt, RowKey, TimelineTask
 from notifier.store import rows
 from notifier.store.schema import IS_BLIND, UtcDateTime, events, sources, tasks
 from notifier.store.session import Session
@@ -76,6 +76,14 @@ class TimelineReads:
             found |= {(source, job_id) for job_id in self._session.execute(wanted).scalars()}
         return found
 
+    def failed_at(self, since: datetime, until: datetime, by: RowKey, limit: int) -> Sequence[FailedAt]:
+        """Return when tasks failed in a period, the latest first."""
+        key = _KEYS[by]
+        found = select(tasks.c.source, key.label("key"), tasks.c.instance_name, tasks.c.changed_at)
+        failed = (tasks.c.status == TaskStatus.FAILED.value, tasks.c.changed_at >= since, tasks.c.changed_at < until)
+        ordered = found.where(*failed).order_by(tasks.c.changed_at.desc()).limit(limit)
+        return [FailedAt(*row) for row in self._session.execute(ordered)]
+
     def ended_by_source(self, slots: Sequence[datetime]) -> Mapping[str, Sequence[int]]:
         """Return how many tasks of each source ended or last changed in each slot.
 
@@ -122,6 +130,11 @@ class TimelineReads:
 
 
 _STUCK = [EventType.TASK_STALLED.value, EventType.TASK_OVERDUE.value]
+_KEYS: Mapping[RowKey, ColumnElement[str]] = {
+    "instance": func.coalesce(tasks.c.instance_id, tasks.c.instance_name, ""),
+    "type": tasks.c.name,
+    "source": literal("", String),
+}
 _SHOWN = select(
     *(tasks.c.source, tasks.c.job_id, tasks.c.name, tasks.c.instance_id, tasks.c.instance_name),
     *(tasks.c.status, tasks.c.created_at, tasks.c.ended_at, tasks.c.first_seen_at, tasks.c.changed_at),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -23,13 +23,16 @@ from notifier.ports import HeldMessages, NeedingFailure, RunningTask, ToldChanne
 from notifier.web.periods import StormReads, task_url
 from notifier.wording.events import EventFormatter
 from notifier.wording.findings import HealthFormatter
+from notifier.wording.localizer import capitalised
 from notifier.wording.marks import without_marks
-from notifier.wording.sanitize import one_line
+from notifier.wording.sanitize import one_line, plain
 
 SHOWN_FAILURES = 40
 """Maximum number of failures that are shown with all about them."""
 SHOWN_TAKEN = 20
 """Maximum number of acknowledged failures that are shown."""
+MAX_SHOWN_REASON = 600
+"""Maximum length of a reason on this page, in characters."""
 _LOOKED_BACK = timedelta(days=31)
 """How far back the last success of an operation is looked for: as far as the cloud lists tasks."""
 _NIGHT = (20, 6)
@@ -104,7 +107,17 @@ class NeedQueries(Protocol):
 
 def count_needs(unacknowledged: int, report: HealthReport) -> int:
     """Return how much needs somebody: the number beside the tab, in the title, and of the verdict."""
-    return unacknowledged + sum(finding.red for finding in report.findings)
+    return unacknowledged + len(needing_findings(report))
+
+
+def needing_findings(report: HealthReport) -> Sequence[HealthFinding]:
+    """Return what is wrong with the notifier, each source and each channel once for what is wrong with it."""
+    found: dict[tuple[str, str], HealthFinding] = {}
+    for finding in report.findings:
+        if finding.red:
+            about_channel = finding.kind.startswith("channel.")
+            found.setdefault(("channel." if about_channel else finding.kind, finding.about), finding)
+    return list(found.values())
 
 
 # ---- failures ----
@@ -237,7 +250,7 @@ def failure_need(
         kind=kind,
         names=names_of(event, formatter),
         at=happened(event),
-        reason=message.reason,
+        reason=shown_reason(message.reason),
         no_reason=message.reason_note,
         meaning=message.meaning,
         advice=message.advice,
@@ -257,6 +270,11 @@ def failure_need(
         usual=(timedelta(seconds=usual.middle), timedelta(seconds=usual.ceiling)) if usual and runs else None,
         next_at=one.next_at,
     )
+
+
+def shown_reason(reason: str) -> str:
+    """Return a reason as it was written; a very long one ends with an ellipsis, and the task's page has the rest."""
+    return reason if len(reason) <= MAX_SHOWN_REASON else f"{reason[:MAX_SHOWN_REASON].rstrip()} …"
 
 
 def names_of(event: Event, formatter: EventFormatter) -> FailureNames:
@@ -353,7 +371,7 @@ def storm_need(storm: Storm, count: int, formatter: EventFormatter) -> StormNeed
             for group in storm.groups[:_SHOWN_REASONS]
         ),
         instances=len(storm.instances),
-        reason=explained.text,
+        reason=shown_reason(explained.text),
         meaning=explained.meaning,
         advice=explained.action,
         url=f"/tasks?{urlencode({'storm': storm.id})}",
@@ -420,6 +438,8 @@ class FindingNeed:
     """Of a source; else empty."""
     since: datetime | None
     count: int
+    dead: int
+    """Number of messages of a channel that were given up, besides what the finding is about."""
     reason: str
     """The error from outside; empty for none."""
     sentence: str
@@ -447,14 +467,16 @@ def finding_need(finding: HealthFinding, formatter: HealthFormatter, expected: E
     """Return what is shown of a finding."""
     regions = {source.name: source.region for source in expected.sources}
     about_source = finding.kind.startswith("source.")
+    dead = formatter.health.of(finding.about, FindingKind.CHANNEL_DEAD)
     return FindingNeed(
         kind=finding.kind,
         about=finding.about,
         region=regions.get(finding.about, "") if about_source else "",
         since=finding.since,
         count=finding.count or 0,
-        reason=formatter.localizer.reason(finding.reason) if finding.reason else "",
-        sentence=without_marks(formatter.finding(finding)),
+        dead=(dead.count or 0) if dead and dead is not finding else 0,
+        reason=capitalised(plain(formatter.localizer.reason(finding.reason))) if finding.reason else "",
+        sentence=capitalised(without_marks(formatter.finding(finding))),
         commands=finding.commands,
     )
 
@@ -511,12 +533,14 @@ def read_needs(
     shown = _described(reads, reads.failures(single[:SHOWN_FAILURES]), report.at, formatter)
     stuck = sum(bool(one.job_id) for one in needing)
     missing = sum(one.kind is NeedKind.MISSING for one in shown)
-    health = HealthFormatter(health=report, localizer=formatter.localizer, when=formatter.localizer.day_and_time)
+    # In whole minutes, as all ages, so that the page stays the same for as long.
+    minute = replace(report, at=report.at.replace(second=0, microsecond=0))
+    health = HealthFormatter(health=minute, localizer=formatter.localizer, when=formatter.localizer.day_and_time)
     taken = (taken_failure(one, formatter) for one in reads.taken(SHOWN_TAKEN))
     by_age = sorted(storms.values(), key=lambda storm: storm.updated_at, reverse=True)
     return Needs(
         total=count_needs(unacknowledged, report),
-        findings=tuple(finding_need(one, health, expected) for one in report.findings if one.red),
+        findings=tuple(finding_need(one, health, expected) for one in needing_findings(report)),
         storms=tuple(storm_need(storm, stormy[storm.id], formatter) for storm in by_age),
         failures=shown,
         failed=unacknowledged - stuck - missing,

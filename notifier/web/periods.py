@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,8 +17,9 @@ from notifier.core.events import EventType
 from notifier.core.health import FindingKind, HealthReport
 from notifier.core.model import Event, TaskStatus
 from notifier.core.storms import Storm
-from notifier.ports import TimelineTask
+from notifier.ports import FailedAt, RowKey, TimelineTask
 from notifier.web.charts.rows import (
+    MAX_LANES,
     ChartColumn,
     ChartRow,
     ChartSlot,
@@ -31,14 +32,16 @@ from notifier.web.charts.rows import (
 from notifier.web.charts.scales import TimeScale, TimeTick, day_bounds, time_ticks
 from notifier.wording.message import gap_bounds
 
-MAX_MARKS = 500
-"""Number of tasks of a period above which what completed is counted in slots."""
-MAX_FAILED = 1_000
-"""Maximum number of failures that are drawn in a period, the latest ones."""
+MAX_MARKS = 400
+"""Number of tasks of a period above which what completed is counted in slots; likewise of failures."""
+MAX_FAILED = 20_000
+"""Maximum number of failures of a period that are counted, the latest ones."""
 MAX_RUNNING_MARKS = 300
 """Maximum number of running tasks that are drawn."""
-MAX_LANES_OF_CHART = 60
-"""Maximum number of rows of a chart that have a name of their own. The others of a source share one."""
+MAX_ROWS = 60
+"""Maximum number of rows of a source that have a name of their own. The others share one."""
+MANY_ROWS, LANES_OF_MANY = 12, 2
+"""Number of rows of a source above which each has fewer lanes, and how many."""
 MOST_DAYS_SINGLE = 31
 """Length of a period in days up to which completed tasks are drawn by themselves."""
 _MARGIN = 0.015
@@ -61,6 +64,9 @@ class PeriodReads(Protocol):
 
     def stuck(self, running: Collection[tuple[str, str]]) -> Collection[tuple[str, str]]:
         """Return those of some running tasks, by source and id, that do not go on."""
+
+    def failed_at(self, since: datetime, until: datetime, by: RowKey, limit: int) -> Sequence[FailedAt]:
+        """Return when tasks failed in a period, the latest first."""
 
     def ended_by_source(self, slots: Sequence[datetime]) -> Mapping[str, Sequence[int]]:
         """Return how many tasks of each source ended or last changed in each slot."""
@@ -153,8 +159,10 @@ class PeriodFacts:
     """Number of completed tasks in each slot, by source and key of the row."""
     ended: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """Number of tasks in each slot, by source, whatever their status."""
-    cut: bool = False
-    """Whether there are more failures than are drawn."""
+    failed: Mapping[tuple[str, str], Sequence[int]] = field(default_factory=dict)
+    """Number of failed tasks in each slot, by row. Empty where failures are drawn by themselves."""
+    names: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Names of instances by source and key of the row, as far as they are known."""
     blind: Sequence[Event] = ()
     storms: Sequence[Storm] = ()
 
@@ -165,39 +173,54 @@ def read_period(reads: PeriodReads, storms: StormReads, period: Period) -> Perio
     only = [TaskStatus.FAILED] if period.failed_only else None
     latest = reads.tasks(since, until, MAX_MARKS + 1, only)
     running = () if period.failed_only else reads.running(until, MAX_RUNNING_MARKS)
-    stuck = reads.stuck([(task.source, task.job_id) for task in running]) if running else ()
+    many = len(latest) > MAX_MARKS
     facts = PeriodFacts(
-        tasks=_each_once((*running, *latest[:MAX_MARKS])),
-        stuck=stuck,
-        cut=len(latest) > MAX_MARKS,
+        tasks=_each_once((*running, *latest)),
+        names={(one.source, period.by.key(one)): one.instance_name for one in (*latest, *running) if one.instance_name},
+        stuck=reads.stuck([(task.source, task.job_id) for task in running]) if running else (),
         blind=reads.blind(since),
         storms=storms.storms(since, until),
     )
-    if period.failed_only or (not facts.cut and until - since <= timedelta(days=MOST_DAYS_SINGLE)):
+    if not many and (period.failed_only or until - since <= timedelta(days=MOST_DAYS_SINGLE)):
         return facts
     failed = reads.tasks(since, until, MAX_MARKS + 1, [TaskStatus.FAILED])
-    single = _each_once((*running, *failed[:MAX_MARKS]))
-    slots = period.slots
+    if len(failed) <= MAX_MARKS:
+        names = {(one.source, period.by.key(one)): one.instance_name for one in failed if one.instance_name}
+        facts = replace(facts, tasks=_each_once((*running, *failed)), names={**names, **facts.names})
+    else:
+        times = reads.failed_at(since, until, period.by.value, MAX_FAILED)
+        names = {(one.source, one.key): one.instance_name for one in times if one.instance_name}
+        facts = replace(facts, tasks=running, failed=_by_slot(times, period.slots), names={**names, **facts.names})
+    named = _named_rows(facts, latest, period.by)
     return replace(
         facts,
-        tasks=single,
-        slots=slots,
-        completed=_completed(reads, _named_rows((*single, *latest), period.by), period.by, slots),
-        ended=reads.ended_by_source(slots),
-        cut=len(failed) > MAX_MARKS,
+        slots=period.slots,
+        completed={} if period.failed_only else _completed(reads, named, period.by, period.slots),
+        ended={} if period.failed_only else reads.ended_by_source(period.slots),
     )
+
+
+def _by_slot(times: Iterable[FailedAt], slots: Sequence[datetime]) -> Mapping[tuple[str, str], Sequence[int]]:
+    found: dict[tuple[str, str], list[int]] = {}
+    for one in times:
+        number = bisect_right(slots, one.at) - 1
+        if 0 <= number < len(slots) - 1:
+            found.setdefault((one.source, one.key), [0] * (len(slots) - 1))[number] += 1
+    return found
 
 
 def _each_once(tasks: Iterable[TimelineTask]) -> Sequence[TimelineTask]:
     return list({(task.source, task.job_id): task for task in tasks}.values())
 
 
-def _named_rows(tasks: Iterable[TimelineTask], by: RowsBy) -> Sequence[tuple[str, str]]:
+def _named_rows(facts: PeriodFacts, latest: Iterable[TimelineTask], by: RowsBy) -> Sequence[tuple[str, str]]:
     """Return the rows that have a name of their own: those with most failures, then those of the latest tasks."""
-    failed = Counter[tuple[str, str]]()
-    for task in tasks:
+    failed = Counter[tuple[str, str]]({row: sum(counts) for row, counts in facts.failed.items()})
+    for task in facts.tasks:
         failed[task.source, by.key(task)] += task.status is TaskStatus.FAILED
-    return [row for row, _ in failed.most_common(MAX_LANES_OF_CHART)]
+    for task in latest:
+        failed[task.source, by.key(task)] += 0
+    return [row for row, _ in failed.most_common(MAX_ROWS)]
 
 
 def _completed(
@@ -313,8 +336,8 @@ class PeriodChart:
     groups: tuple[ChartGroup, ...]
     counted: bool
     """Whether completed tasks are counted in slots."""
-    cut: bool
-    """Whether there are more failures than are drawn."""
+    counts_failed: bool
+    """Whether failures are counted in slots, too."""
 
     @property
     def tasks(self) -> int:
@@ -375,7 +398,7 @@ def chart_of(
         now_x=scale.x(period.now) if period.ends_now else None,
         groups=tuple(groups),
         counted=bool(facts.slots),
-        cut=facts.cut,
+        counts_failed=bool(facts.failed),
     )
 
 
@@ -391,18 +414,25 @@ class _SourceRows:
     def lanes(self, label: Callable[[str], str]) -> Sequence[ChartLane]:
         """Return the rows in the order of their names; what has none of its own is in the last one."""
         rows, by_source = self._tasks(), self.period.by is RowsBy.SOURCE
-        named = sorted(rows, key=lambda key: sum(map(_is_failed, rows[key])), reverse=True)[:MAX_LANES_OF_CHART]
-        names = {key: self._name(key, rows[key], label) for key in named}
+        named = sorted(rows, key=lambda key: self._failures(key, rows[key]), reverse=True)[:MAX_ROWS]
+        names = {key: self._name(key, label) for key in named}
         others = self._others(rows, named)
+        most = LANES_OF_MANY if len(named) > MANY_ROWS else MAX_LANES
         found = [
-            self._lane(key, names[key], rows[key], others if by_source else self._completed(key))
+            self._lane(
+                key, names[key], rows[key], (others if by_source else self._completed(key), self._failed(key)), most
+            )
             for key in sorted(named, key=lambda key: (names[key].casefold(), key))
         ]
         rest = [task for key, some in rows.items() if key not in names for task in some]
-        if not by_source and (rest or any(others)):
-            lane = self._lane("", "", rest, others)
+        failed = [counts for (of, key), counts in self.facts.failed.items() if of == self.source and key not in names]
+        if not by_source and (rest or failed or any(others)):
+            lane = self._lane("", "", rest, (others, list(map(sum, zip(*failed, strict=True)))), most)
             found.append(replace(lane, rest=True))
         return found
+
+    def _failures(self, key: str, tasks: Sequence[TimelineTask]) -> int:
+        return sum(map(_is_failed, tasks)) + sum(self._failed(key))
 
     def _tasks(self) -> Mapping[str, Sequence[TimelineTask]]:
         """Return the tasks that are drawn by themselves, by row; some rows have nothing but counts."""
@@ -410,44 +440,59 @@ class _SourceRows:
         for task in self.facts.tasks:
             if task.source == self.source and self.scale.shows(task.start, max(task.end, task.start)):
                 rows.setdefault(self.period.by.key(task), []).append(task)
-        for source, key in self.facts.completed:
-            if source == self.source and any(self._completed(key)):
-                rows.setdefault(key, [])
+        for counted in (self.facts.failed, self.facts.completed):
+            for source, key in counted:
+                if source == self.source and any(counted[source, key]):
+                    rows.setdefault(key, [])
         return rows
 
     def _completed(self, key: str) -> Sequence[int]:
         return self.facts.completed.get((self.source, key), ())
 
+    def _failed(self, key: str) -> Sequence[int]:
+        return self.facts.failed.get((self.source, key), ())
+
     def _others(self, rows: Mapping[str, Sequence[TimelineTask]], named: Sequence[str]) -> Sequence[int]:
         """Return how many tasks completed in each slot that no named row counts."""
         left = list(self.facts.ended.get(self.source, ()))
-        for key in named:
-            for number, count in enumerate(self._completed(key)):
-                left[number] -= count
+        counted = [self._completed(key) for key in named]
+        counted += [counts for (source, _), counts in self.facts.failed.items() if source == self.source]
+        for number, count in (pair for counts in counted if left for pair in enumerate(counts)):
+            left[number] -= count
         ends = sorted(task.end for some in rows.values() for task in some)
         for number, (since, until) in enumerate(pairwise(self.facts.slots)) if left else ():
             left[number] -= bisect_left(ends, until) - bisect_left(ends, since)
         return [max(count, 0) for count in left]
 
-    def _name(self, key: str, tasks: Sequence[TimelineTask], label: Callable[[str], str]) -> str:
+    def _name(self, key: str, label: Callable[[str], str]) -> str:
         if self.period.by is RowsBy.SOURCE:
             return self.source
-        if self.period.by is RowsBy.TYPE:
-            return label(key)
-        return next((task.instance_name for task in tasks if task.instance_name), key)
+        return label(key) if self.period.by is RowsBy.TYPE else self.facts.names.get((self.source, key), key)
 
-    def _lane(self, key: str, name: str, tasks: Sequence[TimelineTask], counts: Sequence[int]) -> ChartLane:
-        bounds = pairwise(self.facts.slots)
-        slots = [ChartSlot(*slot, count) for slot, count in zip(bounds, counts, strict=False)]
+    def _lane(
+        self,
+        key: str,
+        name: str,
+        tasks: Sequence[TimelineTask],
+        counts: tuple[Sequence[int], Sequence[int]],
+        most: int,
+    ) -> ChartLane:
+        """Return a row. `counts` are of completed and of failed tasks, by slot."""
+        completed, failed = counts
+        zeros = [0] * max(len(self.facts.slots) - 1, 0)
+        slots = [
+            ChartSlot(*bounds, *pair)
+            for bounds, *pair in zip(pairwise(self.facts.slots), completed or zeros, failed or zeros, strict=True)
+        ]
         wanted = {"source": self.source, _PARAMETERS[self.period.by]: key or name}
         query = {name: value for name, value in wanted.items() if value}
         return ChartLane(
             source=self.source,
             key=key,
             label=name,
-            row=lay_out([self._span(task) for task in tasks], self.scale, slots),
-            failed=sum(map(_is_failed, tasks)),
-            tasks=len(tasks) + sum(counts),
+            row=lay_out([self._span(task) for task in tasks], self.scale, slots, most),
+            failed=sum(map(_is_failed, tasks)) + sum(failed),
+            tasks=len(tasks) + sum(completed) + sum(failed),
             url=f"/tasks?{urlencode(query)}",
             failed_url=f"/tasks?{urlencode(query | {'status': 'failed'})}",
         )

@@ -122,7 +122,7 @@ def test_what_is_counted_takes_a_lane_of_its_own(found: list[ChartSpan[str]], co
     (row,) = with_levels([lay_out(found, WEEK, slots)])
     check_row(row)
     counted = [one for one in row.clusters if one.lane == 0]
-    assert [one.count for one in counted] == [one.number for one in slots if one.number]
+    assert [one.count for one in counted] == [one.completed for one in slots if one.completed]
     assert all(mark.lane > 0 for mark in row.marks)
 
 

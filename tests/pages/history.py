@@ -50,7 +50,7 @@ from notifier.deliver import DeliveryRules, DeliveryWorker
 from notifier.http import HttpClient
 from notifier.monitor import MonitorRules, run_monitor
 from notifier.mutes import MuteRequest, MuteRouting, create, end, sync, take_steps
-from notifier.people import acknowledge_task, retry
+from notifier.people import acknowledge_task, dismiss_dead, retry
 from notifier.poll import poll_once
 from notifier.ports import Channel, CheckResult, DeliveryFilter, RenderRequest
 from notifier.store.memory import MemoryStore
@@ -455,6 +455,8 @@ class Month:
         yield at(28, "07:00:12"), partial(_mute, "staging-reports", "4h", ANNA, "load test, instance is recreated")
         if self._variant not in {Variant.CALM, Variant.HOSTILE}:
             yield at(28, "08:31:10"), partial(_retry_dead, "tickets", "staging-stock", CHEN)
+        if self._variant is Variant.CALM:
+            yield at(28, "08:40:00"), lambda tx: dismiss_dead(tx, None, LI)
 
     def _acknowledgements(self) -> Iterator[tuple[datetime, Callable[[Transaction], object]]]:
         """Yield who takes charge of which failure: of most after some minutes, of some nobody, of one this morning."""

@@ -21,7 +21,8 @@ LANE_TOP = 6
 BAR_HEIGHT = 9
 """Height of a bar, in pixels."""
 MAX_LANES = 6
-"""Maximum number of lanes of single marks in a row. What finds none is counted in clusters below them."""
+"""Maximum number of lanes of single marks in a row, unless a chart has many rows. What finds none is counted in
+clusters below them."""
 LEVELS = 4
 """Number of shades of clusters."""
 
@@ -149,25 +150,29 @@ class ChartSlot(NamedTuple):
 
     since: datetime
     until: datetime
-    number: int
+    completed: int
+    failed: int = 0
 
 
-def lay_out(spans: Sequence[ChartSpan[T]], scale: TimeScale, slots: Sequence[ChartSlot] = ()) -> ChartRow[T]:
+def lay_out(
+    spans: Sequence[ChartSpan[T]], scale: TimeScale, slots: Sequence[ChartSlot] = (), most: int = MAX_LANES
+) -> ChartRow[T]:
     """Return a row of spans and of counts.
 
     Args:
         spans: in any order. Those that the scale does not show are left out.
         scale: the axis.
-        slots: what completed, where that is too much to be drawn. It takes the first lane.
+        slots: what is counted, where that is too much to be drawn. It takes the first lane.
+        most: maximum number of lanes of spans.
     """
     shown = [span for span in spans if scale.shows(span.start, span.end)]
     counted = tuple(_counted(slots, scale))
     first = 1 if slots else 0
     extents = [_extent(span, scale) for span in shown]
-    lanes = lanes_of(extents, MAX_LANES)
+    lanes = lanes_of(extents, most)
     marks = [_mark(span, scale, first + lane) for span, lane in zip(shown, lanes, strict=True) if lane is not None]
     crowd = [number for number, lane in enumerate(lanes) if lane is None]
-    crowded = tuple(_crowded([shown[n] for n in crowd], [extents[n] for n in crowd], first + MAX_LANES))
+    crowded = tuple(_crowded([shown[n] for n in crowd], [extents[n] for n in crowd], first + most))
     clusters = (*counted, *crowded)
     used = max([one.lane for one in marks] + [one.lane for one in clusters], default=0) + 1
     return ChartRow(marks=tuple(marks), clusters=clusters, lanes=used)
@@ -214,11 +219,11 @@ def _crowded(spans: Sequence[ChartSpan[T]], extents: Sequence[Extent], lane: int
 
 
 def _counted(slots: Iterable[ChartSlot], scale: TimeScale) -> Iterable[ChartCluster]:
-    for since, until, number in slots:
-        if number and scale.shows(since, until):
+    for since, until, completed, failed in slots:
+        if (completed or failed) and scale.shows(since, until):
             inset = (until - since) * _SLOT_INSET
             x, width = scale.span(since + inset, until - inset)
-            counts = {MarkKind.COMPLETED: number}
+            counts = {MarkKind.COMPLETED: completed, MarkKind.FAILED: failed}
             yield ChartCluster(x=x, width=width, lane=0, since=since, until=until, counts=counts)
 
 
