@@ -391,13 +391,14 @@ def release_parked(tx: PeopleTx, channel: str, by: Person) -> int:
     return _record_count(tx, by, Verb.RETRY, channel, tx.channels.unpark(channel, tx.now()))
 
 
-def dismiss(tx: PeopleTx, delivery_ids: Collection[str], target: str, by: Person) -> int:
+def dismiss(tx: PeopleTx, delivery_ids: Collection[str], target: str, by: Person, *, why: str | None = None) -> int:
     """Accept that deliveries will not arrive; return how many. Dead ones no longer count against health.
 
-    Waiting ones become dead, so that nothing sends them and retention can delete them.
+    Waiting ones become dead, so that nothing sends them and retention can delete them. `why` is recorded with it.
     """
     reason = f"dismissed by {by.name}"
-    return _record_count(tx, by, Verb.DISMISS, target, tx.deliveries.dismiss(delivery_ids, tx.now(), reason))
+    count = tx.deliveries.dismiss(delivery_ids, tx.now(), reason)
+    return _record_count(tx, by, Verb.DISMISS, target, count, why=why)
 
 
 def dismiss_dead(tx: PeopleTx, channel: str | None, by: Person) -> int:
@@ -431,9 +432,10 @@ def move(tx: PeopleTx, channel: str, to: str, by: Person, *, tickets: bool = Fal
 # ---- the record ----
 
 
-def _record_count(tx: PeopleTx, by: Person, verb: Verb, target: str, count: int) -> int:
+def _record_count(tx: PeopleTx, by: Person, verb: Verb, target: str, count: int, *, why: str | None = None) -> int:
     if count:
-        _record(tx, by, verb, target, f"{count} {'delivery' if count == 1 else 'deliveries'}")
+        number = f"{count} {'delivery' if count == 1 else 'deliveries'}"
+        _record(tx, by, verb, target, f"{number}: {why}" if why else number)
     return count
 
 

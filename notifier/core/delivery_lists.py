@@ -88,6 +88,8 @@ class DeliveryListing:
     """Name of the rule that holds or suppressed them."""
     text: str = ""
     """What the beginning of the id, the reason or the name of an instance has to contain, whatever its case."""
+    since: datetime | None = None
+    """Time since which those that are over were planned; None for any. What waits is listed whatever its age."""
     after: DeliveryCursor | None = None
     limit: int = 50
 

@@ -186,7 +186,7 @@ def _range(state: ListedState, *, oldest_first: bool, of_channel: bool, of_rule:
     seq: ColumnElement[int] = literal_column("deliveries.seq + 0", BigInteger) if of_rule else deliveries.c.seq
     after = bindparam("after", type_=BigInteger)
     wanted = select(*(deliveries.c[name] for name in _LISTED), LAST_REPLY).where(*_of_state[state])
-    wanted = wanted.where(seq > after if oldest_first else seq < after)
+    wanted = wanted.where(seq > after if oldest_first else and_(seq < after, seq >= _first))
     if of_channel:
         wanted = wanted.where(deliveries.c.channel == _channel)
         if state not in NOT_THROUGH:
@@ -314,7 +314,11 @@ class DeliveryList:
 
     def _newest(self, wanted: DeliveryListing) -> DeliverySlice:
         begins = wanted.after.seq if wanted.after is not None else ABOVE
-        parts = [self._ranges(state, wanted, begins, wanted.limit + 1, SEARCHED) for state in set(wanted.states)]
+        first = BELOW if wanted.since is None else self._first_since(wanted.since)
+        parts = [
+            self._ranges(state, wanted, begins, wanted.limit + 1, SEARCHED, first if state in ENDED else BELOW)
+            for state in set(wanted.states)
+        ]
         # Where one search was ended, nothing older than its end may be shown before it has gone on.
         ends = [part.after for part in parts if part.after is not None]
         bound = max(ends, key=lambda end: end.seq) if ends else None
@@ -322,8 +326,14 @@ class DeliveryList:
         kept = tuple(row for row in merged if bound is None or row.seq >= bound.seq)
         return DeliverySlice(rows=kept, after=bound, cut=bound is not None)
 
-    def _ranges(
-        self, state: ListedState, wanted: DeliveryListing, begins: int, limit: int, searched: int
+    def _ranges(  # noqa: PLR0917 - of one range
+        self,
+        state: ListedState,
+        wanted: DeliveryListing,
+        begins: int,
+        limit: int,
+        searched: int,
+        first: int = BELOW,
     ) -> DeliverySlice:
         """Return the first deliveries in one state."""
         searching = bool(wanted.text)
@@ -337,6 +347,7 @@ class DeliveryList:
         )
         size = searched if searching else limit
         parameters = {"after": begins, "channel": wanted.channel, "rule": wanted.rule, "limit": size}
+        parameters |= {"first": first}
         parameters |= _searched_for(wanted.text) if searching else {}
         found = [
             row

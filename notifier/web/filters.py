@@ -22,6 +22,8 @@ _COARSE = ((90, "s", 1), (5_400, "m", 60), (172_800, "h", 3_600))
 _DAY = 86_400
 _MINUTES_ALONE = 600
 """Measured lengths from this number of seconds on are written without seconds."""
+_TENTHS_BELOW = 10
+"""Seconds below which tenths matter."""
 
 
 def tick_words(localizer: Localizer) -> Mapping[str, str]:
@@ -55,6 +57,7 @@ class PageFilters:
             "seconds": self.seconds,
             "estimate": localizer.estimate,
             "coarse": self.coarse,
+            "brief": self.brief,
             "window": localizer.window,
             "number": self.number,
             "capped": self.capped,
@@ -110,6 +113,13 @@ class PageFilters:
         """Return a measured length, as exact as it matters: `10 s`, `5 min 42 s`, `17 min`, `1 h 12 min`."""
         step = 60 if number >= _MINUTES_ALONE else 1
         return self._localizer.duration(timedelta(seconds=round(number / step) * step))
+
+    def brief(self, length: timedelta) -> str:
+        """Return how long something took, with tenths where it is short: `1.3 s`, `51 s`, `6 h 5 min`."""
+        seconds = max(length.total_seconds(), 0)
+        if seconds < _TENTHS_BELOW:
+            return self._localizer.text("duration.s.alone", n=f"{seconds:.1f}")
+        return self._localizer.duration(length)
 
     def number(self, value: float) -> str:
         """Return a number with separators: `1,440`."""

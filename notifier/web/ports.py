@@ -10,6 +10,7 @@ from notifier.mutes import MuteRecords
 from notifier.schedules import ReportReads
 from notifier.statistics import StatisticsReads
 from notifier.web.api.ports import ApiReads, ApiTx
+from notifier.web.delivery_reads import DeliveryReads
 from notifier.web.frame import FrameReads
 from notifier.web.needs import NowReads
 from notifier.web.periods import PeriodReads
@@ -38,6 +39,10 @@ class WebReads(
 
     def event(self, event_id: str) -> RoutedEvent | None:
         """Return one event."""
+
+    @property
+    def delivery_list(self) -> DeliveryReads:
+        """Lists and counts of deliveries."""
 
 
 class WebTx(ApiTx, Protocol):

@@ -142,6 +142,11 @@ async def test_a_search_goes_on_where_it_was_ended(filled: SqlStore, monkeypatch
     assert [one for page in pages for one in page] == ["delivered-0 mail"]
 
 
+async def test_a_list_of_what_is_over_may_begin_at_a_time(filled: SqlStore) -> None:
+    wanted = DeliveryListing(states=(ListedState.DELIVERED, ListedState.DEAD), channel="mail", since=T0 + 2 * HOUR)
+    assert await listed(filled, wanted) == [["delivered-2 mail", "dead-2 mail", "dead-1 mail", "dead-0 mail"]]
+
+
 async def test_a_list_shows_what_a_rule_did(filled: SqlStore) -> None:
     wanted = DeliveryListing(states=(ListedState.SUPPRESSED,), rule="mute:7k2m", limit=5)
     assert [len(page) for page in await listed(filled, wanted)] == [5, 1]

@@ -175,6 +175,6 @@ async def violations(page: Page) -> list[str]:
 
 
 def example_path(path: str) -> str:
-    """Return an address of a route that names parts of its path: a task that failed, in the middle of a busy week."""
+    """Return an address of a route that names parts of its path: a task that failed, a message, a report."""
     job = next(one for one in reversed(story.jobs()) if one.instance == "prod-orders")
-    return path.format(source=job.source, job_id=job.id)
+    return path.format(source=job.source, job_id=job.id, id=story.REFUSED_MAIL, name="weekly")

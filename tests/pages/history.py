@@ -97,6 +97,17 @@ routes:
 mutes:
   - {name: patch-night, match: ["source=staging", "type=~task.(started|progressed)"], cron: "0 2 * * 0", length: 3h,
      reason: "patches of staging, every Sunday"}
+rotas:
+  - name: dba
+    people:
+      - {name: Li Wei, mention: [U0LIWEI]}
+      - {name: Anna Keller, mention: [U0ANNAKELL]}
+      - {name: Chen Jing, mention: [U0CHENJING]}
+    hands_over: monday 09:00
+    first: "2026-11-09"
+    every: 1w
+reports:
+  - {name: weekly, schedule: "0 9 * * 1", channels: [dba, mail], backup_within: 48h}
 web: {listen: "127.0.0.1:8080", password: obviously-fake-password}
 delivery: {retry: [15s, 20s, 5m, 30m, 1h, 1h, 90m, 2h]}
 """
@@ -295,7 +306,7 @@ class Receivers:
     def dba(self, delivery: Delivery) -> Reply:
         """Slack: takes everything within a few seconds, but for half an hour of Thursday evening."""
         if at(26, "20:31:00") <= self._clock.now() < at(26, "20:58:00"):
-            return Reply(outcome=Retry("HTTP 503 from slack.com", reply="503: upstream connect error"), seconds=0.7)
+            return Reply(outcome=Retry("HTTP 503", reply="503: upstream connect error"), seconds=0.7)
         number = f"{self._clock.now().timestamp():.6f}"
         opens = delivery.thread is None
         ref = f"C0DBAALERTS/{number}"
@@ -309,12 +320,12 @@ class Receivers:
         today = at(26, "00:00") < event.observed_at < at(27, "00:00")
         if today and self._is_about(delivery, "staging-stock", EventType.TASK_COMPLETED):
             refusal = self._quoted("550 5.1.1 no such user: old-dba@example.com")
-            return Reply(outcome=GaveUp("the server refused the only recipient: 550", reply=refusal), seconds=0.9)
+            return Reply(outcome=GaveUp("550: recipient refused", reply=refusal), seconds=0.9)
         if self._is_about(delivery, "prod-orders", EventType.TASK_FAILED) and event.observed_at > at(28, "00:00"):
             if tries == 1:
-                return Reply(outcome=Retry("the server asks to wait: 421", reply="421 try again later"), seconds=1.2)
+                return Reply(outcome=Retry("421: the server refuses service", reply="421 try again later"), seconds=1.2)
             if tries == 2:
-                return Reply(outcome=Unknown("no answer within 10s"), seconds=10)
+                return Reply(outcome=Unknown("no answer from smtp.example.com within 10 s"), seconds=10)
         seconds = self._chance.triangular(0.9, 50, 3) if self._chance.random() < 0.2 else self._chance.uniform(2, 5)
         queued = f"250 2.0.0 queued as {self._chance.randrange(16**5):05X}"
         return Reply(outcome=Delivered(ref=f"<{delivery.id}@example.com>", reply=queued), seconds=seconds)
@@ -324,7 +335,8 @@ class Receivers:
         now = self._clock.now()
         if at(28, "08:31:00") <= now and self._variant is not Variant.CALM:
             refusal = Parked(
-                "HTTP 401: the API token was refused",
+                "HTTP 401: the credential is refused: check user and token;"
+                " tokens of service accounts and those with scopes need cloud_id",
                 probe_after=PROBE_AFTER,
                 reply=self._quoted("401: Client must be authenticated to access this resource."),
             )
@@ -336,7 +348,7 @@ class Receivers:
         )
         if lost and self._variant is not Variant.CALM:
             reply = self._quoted("503: The service is unavailable.")
-            return Reply(outcome=Retry("HTTP 503 from jira.example.com", reply=reply), seconds=5.1)
+            return Reply(outcome=Retry("HTTP 503", reply=reply), seconds=5.1)
         return Reply(outcome=self._visited(delivery, now), seconds=self._chance.triangular(0.9, 7, 1.8))
 
     def _visited(self, delivery: Delivery, now: datetime) -> Outcome:
@@ -350,7 +362,8 @@ class Receivers:
         after, _ = imagined_visit(ticket, event, delivery.id, now, TicketRules())
         if after.ref != ticket.ref:
             label = f"OPS-{next(self._tickets)}"
-            after = replace(after, ref=label, label=label, url=f"https://jira.example.com/browse/{label}")
+            after = replace(after, ref=label, label=label)
+        after = replace(after, url=f"https://jira.example.com/browse/{after.label}")
         return Delivered(ref=after.ref, ticket=after, reply="201: Created")
 
     def _is_about(self, delivery: Delivery, instance: str, kind: EventType) -> bool:
@@ -435,7 +448,11 @@ class Month:
         yield NOW - timedelta(seconds=9)
 
     def _breakdowns(self) -> Iterator[tuple[datetime, str, SourceError | None]]:
-        yield at(27, "23:10:00"), "staging", SourceUnreachable("no answer from gaussdb.cn-east-3 within 10s")
+        yield (
+            at(27, "23:10:00"),
+            "staging",
+            SourceUnreachable("no answer from gaussdb-opengauss.cn-east-3.myhuaweicloud.com within 10 s"),
+        )
         yield at(27, "23:54:40"), "staging", None
         if self._variant is Variant.BLIND:
             yield (
@@ -455,6 +472,8 @@ class Month:
         yield at(28, "07:00:12"), partial(_mute, "staging-reports", "4h", ANNA, "load test, instance is recreated")
         if self._variant not in {Variant.CALM, Variant.HOSTILE}:
             yield at(28, "08:31:10"), partial(_retry_dead, "tickets", "staging-stock", CHEN)
+            for clock in ("08:46:11", "09:01:12", "09:16:13", "09:31:14"):
+                yield at(28, clock), lambda tx: tx.channels.unpark_due(tx.now())
         if self._variant is Variant.CALM:
             yield at(28, "08:40:00"), lambda tx: dismiss_dead(tx, None, LI)
 

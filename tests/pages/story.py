@@ -48,6 +48,8 @@ CREATE, DELETE = catalogue.CREATE, catalogue.DELETE
 RESTORE_NEW, RESTORE_SAME = catalogue.CLONE, catalogue.RESTORE_HERE
 NODES, SHARDS = catalogue.ADD_NODES, catalogue.ADD_SHARDS
 
+REFUSED_MAIL = "1d1a07bb-ae60-5f85-ae00-0b3afdd1eaee"
+"""Id of the delivery whose recipient is unknown to its mail server; it follows from the task that it is about."""
 STORM_AT = datetime(2026, 11, 26, 2, 10, tzinfo=ZONE)
 
 

@@ -3,7 +3,18 @@
 A new page is a module, a template of the same name, and the module's name below.
 """
 
-from notifier.web.pages import expected_runs, keyboard, now, report_preview, reports, sessions, statistics, timeline
+from notifier.web.pages import (
+    deliveries,
+    delivery,
+    expected_runs,
+    keyboard,
+    now,
+    report_preview,
+    reports,
+    sessions,
+    statistics,
+    timeline,
+)
 from notifier.web.requests import ActionRoute, PageRoute
 
 _MODULES = (
@@ -13,6 +24,8 @@ _MODULES = (
     reports,
     report_preview,
     expected_runs,
+    deliveries,
+    delivery,
     keyboard,
     sessions,
 )
