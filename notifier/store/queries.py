@@ -23,6 +23,7 @@ from notifier.store.access import StoredAccess
 from notifier.store.delivery_list import DeliveryList
 from notifier.store.ended_tasks import EndedTasks
 from notifier.store.event_stream import EventStream
+from notifier.store.failure_feed import FailureFeed
 from notifier.store.figures import Figures
 from notifier.store.lookups import Lookups
 from notifier.store.now_page import NowReads
@@ -50,6 +51,7 @@ class Queries(Lookups):
         self._session = session
         self.access = StoredAccess(session)
         self.event_stream = EventStream(session)
+        self.failure_feed = FailureFeed(session)
         self.now_page = NowReads(session)
         self.task_list = TaskList(session)
         self.timeline = TimelineReads(session)

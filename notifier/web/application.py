@@ -20,6 +20,7 @@ from notifier.logs import RejectionLog
 from notifier.ports import Clock
 from notifier.web.access.viewer import AccessRole, Viewer
 from notifier.web.api.application import API_PATH, build_api
+from notifier.web.api.feeds import feed_routes
 from notifier.web.assets import serve_asset
 from notifier.web.errors import ErrorView, Outage, error_page
 from notifier.web.frame import Frame, read_frame, tab_path
@@ -53,7 +54,7 @@ def build_application(
     """
     static = Route("/static/{name}", serve_asset, methods=["GET"])
     api = Mount(API_PATH, build_api(parts))
-    routes = [static, api, *sign_in, *page_routes(parts, SITE)]
+    routes = [static, api, *feed_routes(parts), *sign_in, *page_routes(parts, SITE)]
     pages = Starlette(routes=routes, exception_handlers={404: partial(_answer_unknown, parts)})
     rejections = RejectionLog("web.requests_rejected", logger="notifier.web", seconds=parts.clock.monotonic)
     return Starlette(routes=[*beside, Mount("/", GuardedApplication(pages, parts.names, rejections))])

@@ -48,7 +48,7 @@ class ApiContext:
         """Return what answers depend on, in the language of the request."""
         rules = self.parts.rules
         return ReadRules(
-            localizer=rules.localizers[_language(request, rules.language)],
+            localizer=rules.localizers[language_of(request, rules.language)],
             expected=rules.expected,
             routes=rules.routing.routes,
             causes=rules.causes,
@@ -115,12 +115,13 @@ def answer(request: Request, model: type[M], document: JsonDocument) -> Response
     body = _written(model, document)
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie, Accept-Language"}
-    if _has(request.headers.get("If-None-Match", ""), tag):
+    if has_tag(request.headers.get("If-None-Match", ""), tag):
         return Response(status_code=304, headers=headers)
     return _json(body, 200, headers)
 
 
-def _has(known: str, tag: str) -> bool:
+def has_tag(known: str, tag: str) -> bool:
+    """Return whether a caller that knows these tags has what a tag stands for."""
     return known.strip() == "*" or tag in re.findall(r'"[^"]*"', known)
 
 
@@ -132,6 +133,7 @@ def _json(body: bytes, status: int, headers: Mapping[str, str]) -> Response:
     return Response(body, status, dict(headers), media_type="application/json")
 
 
-def _language(request: Request, otherwise: Language) -> Language:
+def language_of(request: Request, otherwise: Language) -> Language:
+    """Return the language that a caller asks for, where it is one of ours."""
     wanted = request.headers.get("Accept-Language", "")[:2].lower()
     return "zh" if wanted == "zh" else "en" if wanted == "en" else otherwise

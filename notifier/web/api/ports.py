@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from notifier.core.delivery import Delivery
+from notifier.core.failures import OpenFailure
 from notifier.core.people import Action
 from notifier.core.routing import RoutedEvent
 from notifier.lookup import Lookup
@@ -49,8 +50,19 @@ class StreamReads(Protocol):
         """Events in the order of their numbers."""
 
 
+class FailureFeedReads(Protocol):
+    """The failures that changed last."""
+
+    def latest(self, limit: int) -> Sequence[OpenFailure]:
+        """Return the failures that changed last, over or not, the latest first."""
+
+
 class ApiReads(NumberedReads, PeopleReads, StreamReads, Protocol):
     """Reads for answers."""
+
+    @property
+    def failure_feed(self) -> FailureFeedReads:
+        """The failures that changed last."""
 
     def event(self, event_id: str) -> RoutedEvent | None:
         """Return one event."""
