@@ -68,7 +68,7 @@ async def got(site: Site, path: str, **query: str) -> Any:
 
 
 async def sent(site: Site, path: str, body: Any = None, **headers: str) -> Any:
-    found = await site.client.post(API + path, json=body, headers=headers)
+    found = await site.program.post(API + path, json=body, headers=headers)
     assert found.status_code in (200, 201), found.text
     return found.json()
 
@@ -249,7 +249,7 @@ async def test_a_failure_is_acknowledged_taken_back_and_resolved(site: Site) -> 
     assert (await sent(site, f"/failures/{FAILURE_ID}/unacknowledge"))["state"] == "open"
     over = await sent(site, f"/failures/{FAILURE_ID}/resolve", {"reason": "fixed\nby hand"})
     assert (over["state"], over["history"][-1]["reason"]) == ("resolved", "fixed by hand")
-    assert (await site.client.post(f"{API}/failures/{FAILURE_ID}/resolve")).status_code == 404
+    assert (await site.program.post(f"{API}/failures/{FAILURE_ID}/resolve")).status_code == 404
     verbs = [one["verb"] for one in (await got(site, "/actions"))["items"]]
     assert verbs[:3] == ["resolve", "unacknowledge", "acknowledge"]
     assert len(site.woken) == 3
@@ -281,7 +281,7 @@ async def test_a_mute_is_made_extended_and_ended(site: Site) -> None:
     later_ = await sent(site, f"/mutes/{made['id']}/extend", {"length_seconds": 600})
     assert later_["until"] > made["until"]
     assert (await sent(site, f"/mutes/{made['id']}/end"))["mute"]["id"] == made["id"]
-    assert (await site.client.post(f"{API}/mutes/{made['id']}/end")).status_code == 404
+    assert (await site.program.post(f"{API}/mutes/{made['id']}/end")).status_code == 404
 
 
 async def test_a_mute_that_recurs(lite: Site) -> None:
@@ -324,7 +324,7 @@ MUTE = {"covers": "in-3", "length_seconds": 3600}
     ],
 )
 async def test_a_mute_that_cannot_be_is_explained(lite: Site, changes: dict[str, Any], name: str) -> None:
-    found = await lite.client.post(
+    found = await lite.program.post(
         f"{API}/mutes",
         content=json.dumps({**MUTE, **changes}).encode(),
         headers={"Content-Type": "application/json"},
@@ -339,8 +339,8 @@ async def test_a_mute_that_cannot_be_is_explained(lite: Site, changes: dict[str,
 
 async def test_a_repeated_request_gets_the_same_answer_and_changes_nothing(site: Site) -> None:
     key = {"Idempotency-Key": '"4c1b7b8e-9a51"'}
-    first = await site.client.post(f"{API}/mutes", json=MUTE, headers=key)
-    again = await site.client.post(f"{API}/mutes", json=MUTE, headers=key)
+    first = await site.program.post(f"{API}/mutes", json=MUTE, headers=key)
+    again = await site.program.post(f"{API}/mutes", json=MUTE, headers=key)
     assert (again.status_code, again.content) == (first.status_code, first.content) == (201, first.content)
     assert "Idempotency-Replayed" not in first.headers
     assert again.headers["Idempotency-Replayed"] == "true"
@@ -350,17 +350,17 @@ async def test_a_repeated_request_gets_the_same_answer_and_changes_nothing(site:
 
 async def test_a_key_belongs_to_one_request_of_one_caller(site: Site) -> None:
     key = {"Idempotency-Key": "k"}
-    await site.client.post(f"{API}/mutes", json=MUTE, headers=key)
+    await site.program.post(f"{API}/mutes", json=MUTE, headers=key)
     for path, body in (("/mutes", {**MUTE, "reason": "other"}), (f"/failures/{FAILURE_ID}/acknowledge", None)):
-        other = await site.client.post(API + path, json=body, headers=key)
+        other = await site.program.post(API + path, json=body, headers=key)
         assert (other.status_code, other.json()["type"]) == (422, f"{TYPE_PREFIX}key-reused")
     site.access.who = viewer(name="Li Wei")
-    assert (await site.client.post(f"{API}/mutes", json=MUTE, headers=key)).status_code == 201
+    assert (await site.program.post(f"{API}/mutes", json=MUTE, headers=key)).status_code == 201
 
 
 async def test_concurrent_requests_with_one_key_act_once(site: Site) -> None:
     key, path = {"Idempotency-Key": "k"}, f"{API}/deliveries/{delivery_of(EVENTS[0], 'mail')}/retry"
-    found = await asyncio.gather(*(site.client.post(path, headers=key) for _ in range(8)))
+    found = await asyncio.gather(*(site.program.post(path, headers=key) for _ in range(8)))
     done = [one for one in found if one.status_code == 200]
     assert {one.status_code for one in found} <= {200, 409}
     assert {one.text for one in done} == {'{"released":1}'}
@@ -371,7 +371,7 @@ async def test_concurrent_requests_with_one_key_act_once(site: Site) -> None:
 async def test_two_replicas_with_one_key_act_once(site: Site, store: SqlStore) -> None:
     key, path = {"Idempotency-Key": "k"}, f"{API}/deliveries/{delivery_of(EVENTS[0], 'mail')}/retry"
     async with open_site(store, **RULES) as other:
-        clients = (site.client, other.client) * 4
+        clients = (site.program, other.program) * 4
         found = await asyncio.gather(*(client.post(path, headers=key) for client in clients))
     assert {one.status_code for one in found} <= {200, 409}
     assert {one.text for one in found if one.status_code == 200} == {'{"released":1}'}
@@ -381,9 +381,9 @@ async def test_two_replicas_with_one_key_act_once(site: Site, store: SqlStore) -
 async def test_a_refused_change_may_be_asked_for_again_with_its_key(lite: Site) -> None:
     key = {"Idempotency-Key": "k"}
     for _ in range(2):
-        refused = await lite.client.post(f"{API}/mutes", json={**MUTE, "covers": "nobody"}, headers=key)
+        refused = await lite.program.post(f"{API}/mutes", json={**MUTE, "covers": "nobody"}, headers=key)
         assert refused.status_code == 422
-    assert (await lite.client.post(f"{API}/mutes", json=MUTE, headers=key)).status_code == 201
+    assert (await lite.program.post(f"{API}/mutes", json=MUTE, headers=key)).status_code == 201
 
 
 async def test_a_failure_before_the_commit_leaves_neither_change_nor_answer(
@@ -400,9 +400,9 @@ async def test_a_failure_before_the_commit_leaves_neither_change_nor_answer(
     real = IdempotencyKeys.save
     with monkeypatch.context() as broken:
         broken.setattr(IdempotencyKeys, "save", save)
-        assert (await lite.client.post(path, headers=key)).status_code == 503
+        assert (await lite.program.post(path, headers=key)).status_code == 503
     assert (await got(lite, f"/failures/{FAILURE_ID}"))["state"] == "open"
-    assert (await lite.client.post(path, headers=key)).json()["state"] == "acknowledged"
+    assert (await lite.program.post(path, headers=key)).json()["state"] == "acknowledged"
 
 
 # ---- errors ----
@@ -438,7 +438,7 @@ async def test_a_failure_before_the_commit_leaves_neither_change_nor_answer(
     ],
 )
 async def test_errors_are_problem_documents(lite: Site, method: str, path: str, status: int) -> None:
-    found = await lite.client.request(method, API + path)
+    found = await lite.program.request(method, API + path)
     assert found.status_code == status, found.text
     assert found.headers["Content-Type"] == "application/problem+json"
     problem = found.json()
@@ -451,7 +451,7 @@ async def test_errors_are_problem_documents(lite: Site, method: str, path: str, 
     [(b"{", "application/json", 400), (b"x" * 70_000, "application/json", 413), (b"{}", "text/plain", 422)],
 )
 async def test_a_body_that_is_no_document_is_refused(lite: Site, content: bytes, kind: str, status: int) -> None:
-    found = await lite.client.post(f"{API}/mutes", content=content, headers={"Content-Type": kind})
+    found = await lite.program.post(f"{API}/mutes", content=content, headers={"Content-Type": kind})
     assert (found.status_code, found.headers["Content-Type"]) == (status, "application/problem+json")
 
 
@@ -463,7 +463,7 @@ async def test_an_unreachable_database_is_said_with_the_time_to_wait(
 
     for name in ("read", "transact"):
         monkeypatch.setattr(lite.parts.store, name, fails)
-    for found in (await lite.get(f"{API}/tasks"), await lite.client.post(f"{API}/failures/x/acknowledge")):
+    for found in (await lite.get(f"{API}/tasks"), await lite.program.post(f"{API}/failures/x/acknowledge")):
         assert (found.status_code, found.headers["Retry-After"]) == (503, "5")
         assert found.headers["Content-Type"] == "application/problem+json"
         assert "secret" not in found.text
@@ -519,7 +519,7 @@ async def test_roles_decide_what_may_be_read_and_changed(lite: Site, role: Acces
         if "get" in methods and "{" not in path and path != "/stream":
             assert (await lite.get(API + path)).status_code == expected.read, path
     for path in CHANGES:
-        found = await lite.client.post(API + path, json={"length_seconds": 600, "covers": "in-3"})
+        found = await lite.program.post(API + path, json={"length_seconds": 600, "covers": "in-3"})
         allowed = (found.status_code in (200, 201, 404, 422)) if expected.act == 200 else found.status_code == 403
         assert allowed, (path, found.text)
 
@@ -540,7 +540,7 @@ async def test_whoever_is_not_known_gets_a_problem_and_no_page(sqlite_url: str) 
             found = await site.get(API + path)
             assert (found.status_code, found.headers["WWW-Authenticate"]) == (401, 'Bearer realm="notifier"')
         assert (await site.get(f"{API}/nothing")).status_code == 401
-        wrong = await site.client.post(f"{API}/mutes", content=b"{" * 100_000)
+        wrong = await site.program.post(f"{API}/mutes", content=b"{" * 100_000)
         assert wrong.status_code == 401
     await store.aclose()
 

@@ -134,7 +134,7 @@ async def test_the_calendar_has_windows_in_force_and_repeated_ones(site: Site) -
 async def test_an_extended_window_keeps_its_identity(lite: Site) -> None:
     before = Calendar.from_ical((await lite.get(CALENDAR_PATH)).text).walk("VEVENT")[0]
     (mute, *_) = (await lite.get("/api/v1/mutes")).json()["items"]
-    await lite.client.post(f"/api/v1/mutes/{mute['id']}/extend", json={"length_seconds": 600})
+    await lite.program.post(f"/api/v1/mutes/{mute['id']}/extend", json={"length_seconds": 600})
     after = Calendar.from_ical((await lite.get(CALENDAR_PATH)).text).walk("VEVENT")[0]
     assert before["UID"] == after["UID"]
     assert after.decoded("DTEND") - before.decoded("DTEND") == timedelta(seconds=600)

@@ -81,11 +81,11 @@ class ApiContext:
         status: int = 200,
     ) -> Response:
         """Answer with the document that a change returns, made once for each idempotency key. Raises ApiProblem."""
-        by = viewer_of(request).person
-        key, fingerprint = key_of(request, by), await _fingerprint(request)
+        viewer = viewer_of(request)
+        key, fingerprint = key_of(request, viewer), await _fingerprint(request)
 
         def run(tx: ApiTx) -> tuple[StoredAnswer, bool]:
-            return answer_once(tx, key, fingerprint, lambda: _made(model, act(tx, by), fingerprint, status))
+            return answer_once(tx, key, fingerprint, lambda: _made(model, act(tx, viewer.person), fingerprint, status))
 
         if key in self._in_progress:
             raise in_progress()

@@ -64,8 +64,6 @@ async def _answer(parts: WebParts, kind: str, make: Make, request: Request) -> R
         "ETag": tag,
         "Cache-Control": "private, no-cache",
         "Vary": "Authorization, Cookie, Accept-Language",
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
     }
     if has_tag(request.headers.get("If-None-Match", ""), tag):
         return Response(status_code=304, headers=headers)

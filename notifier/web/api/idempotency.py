@@ -13,8 +13,8 @@ from typing import Final
 
 from starlette.requests import Request
 
-from notifier.core.people import Person
 from notifier.ports import StoredAnswer
+from notifier.web.access.viewer import Viewer
 from notifier.web.api.ports import ApiTx
 from notifier.web.api.problems import ApiProblem, refused
 
@@ -22,7 +22,7 @@ KEY_PATTERN: Final = r"^[\x21-\x7e]{1,255}$"
 """What a key looks like: printable ASCII without spaces. A UUID in quotes or without them."""
 
 
-def key_of(request: Request, by: Person) -> str | None:
+def key_of(request: Request, viewer: Viewer) -> str | None:
     """Return the digest under which the answer to a request is recorded; None without a key. Raises ApiProblem.
 
     Two callers who choose the same key do not meet.
@@ -34,7 +34,7 @@ def key_of(request: Request, by: Person) -> str | None:
         raise refused(
             "header", "Idempotency-Key", "is 1 to 255 printable ASCII characters without spaces, such as a UUID"
         )
-    return hashlib.sha256(f"{by.id}\x1f{given}".encode()).hexdigest()
+    return hashlib.sha256(f"{viewer.person.id}\x1f{viewer.token or ''}\x1f{given}".encode()).hexdigest()
 
 
 def answer_once(
