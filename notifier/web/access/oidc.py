@@ -153,7 +153,8 @@ class OidcClient:
         tokens = await self._exchange_code(flow, answer["code"])
         claims = await self._validated(tokens, flow.derived("nonce"))
         claims = await self._with_user_info(claims, tokens)
-        name = clean_name(str(claims.get(self._rules.name_claim) or ""))
+        given = claims.get(self._rules.name_claim)
+        name = clean_name(given) if isinstance(given, str) else None
         if name is None:
             raise OidcRefused("name", f"the provider gives no usable claim {self._rules.name_claim}")
         return OidcIdentity(name=name, groups=_groups(claims.get(self._rules.groups_claim)), next=flow.next)
