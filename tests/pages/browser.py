@@ -31,7 +31,7 @@ from notifier.web.server import Server
 from notifier.wiring.web import web_rules
 from notifier.wording.localizer import Localizer
 from pages import story
-from pages.history import History
+from pages.history import History, Variant
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
@@ -117,6 +117,7 @@ class Served:
     """The page, as a browser can open it."""
 
     url: str
+    variant: Variant
     gallery: Gallery
     access: FixedAccess
     parts: WebParts
@@ -133,7 +134,7 @@ async def serve(history: History, beside: Sequence[BaseRoute] = ()) -> AsyncIter
         rejections = RejectionLog("web.rejected", logger="notifier.web", seconds=app.clock.monotonic)
         with _templates_of_tests(parts.rules.localizers.values()):
             async with Server(asgi, "127.0.0.1", 0, rejections=rejections) as server:
-                yield Served(url=server.url, gallery=gallery, access=access, parts=parts)
+                yield Served(url=server.url, variant=history.variant, gallery=gallery, access=access, parts=parts)
 
 
 @asynccontextmanager

@@ -38,6 +38,15 @@ async def served(histories: Histories, tmp_path_factory: pytest.TempPathFactory)
         yield found
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session", params=[Variant.EMPTY, Variant.HUGE, Variant.HOSTILE])
+async def odd(
+    request: pytest.FixtureRequest, histories: Histories, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Served]:
+    """Serve the page over nothing, over very much, and over texts that try to break it."""
+    async with serve(histories.copy(request.param, tmp_path_factory.mktemp("odd"))) as found:
+        yield found
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def open_page(chromium: Browser, served: Served, request: pytest.FixtureRequest) -> AsyncIterator[OpenPage]:
     """Return a function that opens a page of the served history. What a console says fails the test."""
