@@ -18,7 +18,6 @@ from typing import Literal
 from axe_playwright_python.base import AXE_SCRIPT
 from jinja2 import ChoiceLoader, FileSystemLoader
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
-from starlette.routing import BaseRoute
 from web_site import FixedAccess
 
 from notifier.logs import RejectionLog
@@ -124,13 +123,12 @@ class Served:
 
 
 @asynccontextmanager
-async def serve(history: History, beside: Sequence[BaseRoute] = ()) -> AsyncIterator[Served]:
+async def serve(history: History) -> AsyncIterator[Served]:
     """Serve the page over a history."""
     gallery, access = Gallery(), FixedAccess()
     async with history.open() as app:
         parts = WebParts(rules=web_rules(app), store=app.store, clock=app.clock, access=access, wake=lambda: None)
-        routes = [*beside, *application.page_routes(parts, [gallery.route()])]
-        asgi = application.build_application(parts, routes)
+        asgi = application.build_application(parts, sign_in=application.page_routes(parts, [gallery.route()]))
         rejections = RejectionLog("web.rejected", logger="notifier.web", seconds=app.clock.monotonic)
         with _templates_of_tests(parts.rules.localizers.values()):
             async with Server(asgi, "127.0.0.1", 0, rejections=rejections) as server:

@@ -24,7 +24,7 @@ from pages.history import Histories, Variant
 FOLDER = Path(__file__).parent.parent.parent / "docs" / "pictures"
 WIDTHS = (1280, 390)
 IN_CHINESE = ("now", "task")
-PLAIN = ("keyboard",)
+PLAIN = ("keyboard", "sessions")
 """Pages without a picture."""
 
 
@@ -64,7 +64,7 @@ def named_pages() -> Iterator[tuple[str, str]]:
     """Yield the name of each page with an address of it."""
     for route in SITE:
         if isinstance(route, PageRoute):
-            name = "task" if "{" in route.path else route.path.strip("/") or "now"
+            name = "task" if route.path.startswith("/tasks/{") else route.path.strip("/") or "now"
             if name not in PLAIN and "/" not in name:
                 yield name, example_path(route.path)
 
