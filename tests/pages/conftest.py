@@ -57,7 +57,7 @@ async def open_page(chromium: Browser, served: Served, request: pytest.FixtureRe
             """Open a page. `clock` stops the browser's clock, for a test to advance."""
             context = await stack.enter_async_context(open_context(chromium, url, **options))  # type: ignore[arg-type] # those of open_context
             page = await context.new_page()
-            page.on("console", lambda message: said.append(_line(message)))
+            page.on("console", lambda message: said.extend(_lines(message, url + path)))
             page.on("pageerror", lambda error: said.append(str(error)))
             if clock:
                 await page.clock.install()
@@ -69,5 +69,7 @@ async def open_page(chromium: Browser, served: Served, request: pytest.FixtureRe
         assert said == []
 
 
-def _line(message: ConsoleMessage) -> str:
-    return f"{message.type}: {message.text}"
+def _lines(message: ConsoleMessage, address: str) -> list[str]:
+    """Return what a console says, but for the status of the page itself, which is a page too where nothing is found."""
+    is_status = message.text.startswith("Failed to load resource") and message.location["url"] == address
+    return [] if is_status else [f"{message.type}: {message.text}"]

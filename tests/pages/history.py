@@ -94,18 +94,6 @@ routes:
   - {name: failures, match: ["type=~task.(failed|unlisted)"], channels: [mail, tickets]}
   - {name: stuck, match: [type=task.stalled], channels: [tickets]}
   - {name: restores, match: ["operation=restore*", type=task.completed, source=staging], channels: [mail]}
-reports:
-  - {name: weekly, schedule: "0 9 * * 1", channels: [dba, mail]}
-  - {name: backups, schedule: "30 8 * * *", channels: [mail], match: ["operation=backup"]}
-rotas:
-  - name: dba
-    people:
-      - {name: Li Wei, mention: [li@example.com]}
-      - {name: Anna Keller, mention: [anna@example.com]}
-      - {name: Chen Jing, mention: [chen@example.com]}
-    hands_over: monday 09:00
-    first: "2026-11-02"
-    every: 1w
 mutes:
   - {name: patch-night, match: ["source=staging", "type=~task.(started|progressed)"], cron: "0 2 * * 0", length: 3h,
      reason: "patches of staging, every Sunday"}
