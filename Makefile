@@ -12,6 +12,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-u
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 WORKERS ?= 3
 ROUNDS ?= 3
+HELM ?= helm
 BENCH ?= fanout poll many_sources startup commands exchange
 BENCH_fanout := --only ours,ours-postgresql,alertmanager,raw-outbox,pgqueuer
 BENCH_many_sources := --sources 5000 --seconds 60 --rounds 1
@@ -73,6 +74,12 @@ openapi: $(VENV)/.dev ## write docs/openapi.json: the description of the API
 
 pictures: $(VENV)/.dev ## take docs/pictures of the page, with Chromium (ARGS="folder now task" for some of them)
 	@PYTHONPATH=tests $(BIN)/python -m pages.pictures $(ARGS)
+
+manifests: ## write deploy/kubernetes.yaml from the chart (HELM="path of helm")
+	@( echo "# kubectl apply -f deploy/kubernetes.yaml; docs/install.md explains it. One process with SQLite; the chart has more."; \
+		echo "# Rendered from deploy/helm by \`make manifests\`."; \
+		$(HELM) template gaussdb-notifier deploy/helm/gaussdb-notifier --values deploy/helm/sqlite.values.yaml \
+	) > deploy/kubernetes.yaml
 
 contact-sheet: $(VENV)/.dev ## draw every message of every channel, to look at (ARGS="folder"; pictures need Chromium)
 	@$(BIN)/python tests/contact_sheet.py $(or $(ARGS),build/contact-sheet)
