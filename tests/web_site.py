@@ -21,6 +21,7 @@ from notifier.statistics import TaskMemory
 from notifier.store.engine import SqlStore
 from notifier.web.access.viewer import AccessRole, Viewer
 from notifier.web.application import build_application
+from notifier.web.configured import ShownConfiguration
 from notifier.web.parts import WebParts, WebRules
 from notifier.wording.causes import builtin_catalogue
 from notifier.wording.links import LinkTemplates
@@ -58,6 +59,7 @@ def make_rules(**changes: Any) -> WebRules:
         "schedules": ScheduleRules(),
         "missing": MissingRules(),
         "command": "/gaussdb",
+        "configuration": ShownConfiguration(),
         "ended": TaskMemory(SHANGHAI, builtin_catalogue()),
     }
     return WebRules(**values | changes)

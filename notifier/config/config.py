@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from notifier.channels.settings import ChannelSettings
 from notifier.channels.templates import named_key
@@ -36,6 +36,7 @@ from notifier.core.rota import Rota, rota_named
 from notifier.core.routing import Route
 from notifier.mutes import ConfiguredMute
 from notifier.settings.base import Settings
+from notifier.settings.effective import WrittenValue
 from notifier.settings.explain import Loc, error_detail
 from notifier.settings.types import HttpUrl
 from notifier.settings.words import did_you_mean
@@ -143,6 +144,8 @@ class Config(Settings):
     """URL fetched after every successful poll, so that a monitoring service can alert when that stops."""
     heartbeat_fail_url: HttpUrl | None = None
     """URL fetched instead while `notifier health` is red, and at once when it turns red."""
+
+    _written: Mapping[tuple[str | int, ...], WrittenValue] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -288,6 +291,15 @@ class Config(Settings):
     def rotas_by_name(self) -> Mapping[str, Rota]:
         """The rotas as values of the core."""
         return {one.name: one.rota(self.timezone) for one in self.rotas}
+
+    @property
+    def written_places(self) -> Mapping[tuple[str | int, ...], WrittenValue]:
+        """Where each value is written, by its path; empty where that is not known."""
+        return self._written
+
+    def remember_places(self, written: Mapping[tuple[str | int, ...], WrittenValue]) -> None:
+        """Remember where each value is written."""
+        self._written = written
 
     def mentions_of(self, entry: str) -> tuple[str, ...]:
         """Return everybody whom an entry of a `mention` may stand for: of a rota, all who may be on duty."""

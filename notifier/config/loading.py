@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from notifier.config.config import Config
 from notifier.config.document import Problem, parse
+from notifier.config.effective import written_places
 from notifier.config.files import environment, read_text
 from notifier.config.problems import collect_problems
 from notifier.core.errors import ConfigurationError
@@ -59,6 +60,7 @@ def loads(text: str, environ: Mapping[str, str], *, origin: str = "configuration
     problems = collect_problems(document, error)
     if config is None or problems:
         raise InvalidConfiguration(origin, problems)
+    config.remember_places(written_places(document))
     return config
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from notifier.core.health import judge
 from notifier.core.health_facts import Expected
 from notifier.core.mutes import Mute
+from notifier.web.access.viewer import AccessRole
 from notifier.web.needs import CountReads, count_needs
 
 
@@ -41,6 +42,8 @@ class Tab:
     path: str
     minor: bool = False
     """Whether the tab gives way where there is no room; it is in the footer then."""
+    role: AccessRole = AccessRole.READ
+    """The least role that the page is for."""
 
 
 TABS = (
@@ -51,7 +54,7 @@ TABS = (
     Tab(name="deliveries", path="/deliveries"),
     Tab(name="mutes", path="/mutes"),
     Tab(name="reports", path="/reports", minor=True),
-    Tab(name="configuration", path="/configuration", minor=True),
+    Tab(name="configuration", path="/configuration", minor=True, role=AccessRole.ACT),
 )
 
 

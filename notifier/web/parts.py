@@ -13,6 +13,7 @@ from notifier.ports import Clock, Store
 from notifier.schedules import ScheduleRules
 from notifier.statistics import TaskMemory
 from notifier.web.access.viewer import Access
+from notifier.web.configured import ShownConfiguration
 from notifier.web.ports import WebReads, WebTx
 from notifier.web.security import KnownNames
 from notifier.wording.links import LinkTemplates
@@ -41,6 +42,8 @@ class WebRules:
     """Which runs are expected."""
     command: str
     """The slash command of the chat, as people type it."""
+    configuration: ShownConfiguration
+    """For people to read."""
     ended: TaskMemory
     """What the process remembers of ended tasks."""
 

@@ -1,18 +1,24 @@
 """Builds the page from a configuration."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from datetime import datetime
+from functools import lru_cache, partial
 from zoneinfo import ZoneInfo
 
+from sqlalchemy import make_url
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from notifier import __version__
+from notifier.config.advice import warnings
 from notifier.config.config import Config
+from notifier.config.effective import effective_configuration
 from notifier.config.web import WebSettings
 from notifier.statistics import TaskMemory
+from notifier.store.errors import place_of
 from notifier.telemetry.process import ProcessStatus
 from notifier.web.application import build_application
+from notifier.web.configured import ShownConfiguration
 from notifier.web.parts import WebParts, WebRules
 from notifier.web.security import known_names
 from notifier.wiring.access import build_access
@@ -71,6 +77,7 @@ def web_rules(app: App, ended: TaskMemory | None = None) -> WebRules:
         schedules=app.schedule_rules,
         missing=app.foresight.rules,
         command=command_of(config),
+        configuration=shown_configuration(config),
         ended=ended or task_memory(config),
     )
 
@@ -78,3 +85,18 @@ def web_rules(app: App, ended: TaskMemory | None = None) -> WebRules:
 def task_memory(config: Config) -> TaskMemory:
     """Return a memory of ended tasks that is empty."""
     return TaskMemory(ZoneInfo(config.timezone), config.cause_catalogue)
+
+
+def shown_configuration(config: Config) -> ShownConfiguration:
+    """Return what pages show of a configuration."""
+
+    @lru_cache(maxsize=1)
+    def remarks(hour: datetime) -> Sequence[str]:
+        return tuple(warnings(config, hour))
+
+    return ShownConfiguration(
+        values=effective_configuration(config),
+        kinds={channel.name: channel.kind for channel in config.channels},
+        store=place_of(make_url(config.store.url)),
+        remarks=lambda at: remarks(at.replace(minute=0, second=0, microsecond=0)),
+    )

@@ -16,6 +16,7 @@ from pydantic import BaseModel, SecretStr
 from servers.http import HttpServer
 from servers.tls import Certificate
 from sqlalchemy import select
+from web_site import open_site
 
 from notifier.channels.kinds import installed_kinds, settings_class
 from notifier.channels.mutual_tls import MutualTlsSettings
@@ -25,10 +26,11 @@ from notifier.core.routing import RoutedEvent
 from notifier.integrations.webhook.settings import WebhookSettings
 from notifier.service.service import poll_and_deliver
 from notifier.settings.base import Settings
-from notifier.store.engine import admin_engine
+from notifier.store.engine import SqlStore, admin_engine
 from notifier.store.schema import metadata
 from notifier.store.transaction import Transaction
 from notifier.wiring.app import open_app
+from notifier.wiring.web import shown_configuration
 
 CANARY = "obviously-fake-canary"
 SIGNING = "whsec_b2J2aW91c2x5LWZha2UtY2FuYXJ5LTAx"
@@ -191,6 +193,26 @@ def test_every_place_for_a_secret_has_a_canary(key: Certificate) -> None:
     }
     assert {place for place in wanted if place[0] not in abstract} - tried == set()
     assert len(wanted) >= 15
+
+
+# ---- none is shown ----
+
+
+@pytest.mark.parametrize("kinds_of", EVERYWHERE)
+async def test_no_secret_is_on_the_page_of_the_configuration(
+    store: SqlStore, kinds_of: tuple[str, str], key: Certificate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configuration("http://127.0.0.1:9", "sqlite:///x", *kinds_of, key, proxy="127.0.0.1:9")
+    shown = shown_configuration(config)
+    async with open_site(store, configuration=shown, expected=config.expected) as site:
+        sections = ["", *{str(one.path[0]) for one in shown.values}]
+        pages = [await site.get("/configuration", params={"section": one, "try": ""}) for one in sections]
+    text = "\n".join(f"{page.text} {page.headers} {page.url}" for page in pages) + repr(shown.values)
+    assert "channels[0].name" in text
+    of_samples = [secret for sample in SAMPLES.values() for secret in sample.secrets]
+    for secret in (CANARY, SIGNING, OLD_SIGNING, HASH, *of_samples):
+        assert secret not in text
+    assert CANARY not in capsys.readouterr().err
 
 
 # ---- none is kept ----

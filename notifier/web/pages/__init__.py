@@ -4,6 +4,7 @@ A new page is a module, a template of the same name, and the module's name below
 """
 
 from notifier.web.pages import (
+    configuration,
     deliveries,
     delivery,
     expected_runs,
@@ -26,6 +27,7 @@ _MODULES = (
     expected_runs,
     deliveries,
     delivery,
+    configuration,
     keyboard,
     sessions,
 )
