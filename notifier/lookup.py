@@ -33,7 +33,7 @@ from notifier.core.routing import Route, RoutedEvent, RouteVerdict, calendars_of
 from notifier.core.tickets import Ticket, operation_of_task
 from notifier.core.usual import Runs
 from notifier.core.usual_memory import UsualMemory
-from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter, TaskStatistics
+from notifier.ports import ActionFilter, DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter, TaskStatistics
 
 
 class CalendarReads(Protocol):
@@ -121,7 +121,7 @@ class Lookup(CalendarReads, RunReads, Protocol):
     def event_subscriptions(self) -> Sequence[EventSubscription]:
         """Return the subscriptions to events of all people and channels, the oldest first."""
 
-    def actions(self, limit: int) -> Sequence[Action]:
+    def actions(self, limit: int, wanted: ActionFilter | None = None) -> Sequence[Action]:
         """Return what people did, the newest first."""
 
     def recent_instance_names(self, limit: int) -> Sequence[str]:

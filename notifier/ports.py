@@ -17,7 +17,7 @@ from notifier.core.listings import ANY_INSTANCE, InstanceMatch
 from notifier.core.model import ChannelState, Event, Scope, Snapshot, SourceState, Task, TaskStatus
 from notifier.core.mutes import Mute
 from notifier.core.pacing import Pace
-from notifier.core.people import Acknowledgement
+from notifier.core.people import Acknowledgement, Verb
 from notifier.core.routing import DeliveryRouting, RoutedEvent
 from notifier.core.severity import Severity
 from notifier.core.storms import Storm
@@ -377,6 +377,16 @@ class DeliveryFilter:
     before: int | None = None
     """Only deliveries with a smaller number than this: older ones."""
     limit: int = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionFilter:
+    """The actions of people that a query asks for; None means any."""
+
+    since: datetime | None = None
+    by: str | None = None
+    """Id or name of who acted."""
+    verb: Verb | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

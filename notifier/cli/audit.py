@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Annotated
 
 import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from notifier import lookup
-from notifier.cli.common import JsonOption, LimitOption, now, truncation_note, view_for
+from notifier.cli.common import JsonOption, LimitOption, SinceOption, now, time_before_now, truncation_note, view_for
 from notifier.cli.configured import load_outline
 from notifier.cli.health import channel_findings
 from notifier.cli.help_format import ReadableCommand, ReadableGroup
@@ -19,9 +20,9 @@ from notifier.core.delivery import DeliveryState
 from notifier.core.health import HealthReport
 from notifier.core.health_facts import Expected
 from notifier.core.model import ChannelState
-from notifier.core.people import Action
+from notifier.core.people import Action, Verb
 from notifier.lookup import Audit, Lookup
-from notifier.ports import Ledger
+from notifier.ports import ActionFilter, Ledger
 from notifier.wording import documents
 
 MAX_DEAD_SHOWN = 10
@@ -98,20 +99,32 @@ def _dead(view: View, ledger: Ledger) -> Iterable[RenderableType]:
 
 
 @audit.command("log", cls=ReadableCommand)
-def audit_log(ctx: typer.Context, *, limit: LimitOption = 50, as_json: JsonOption = False) -> None:
-    """List what people did, newest first: mute, extend, acknowledge, subscribe, retry, dismiss, move and so on.
+def audit_log(
+    ctx: typer.Context,
+    *,
+    since: SinceOption = None,
+    by: Annotated[
+        str | None, typer.Option("--by", metavar="WHO", help="Show what this person did, by id or whole name.")
+    ] = None,
+    verb: Annotated[Verb | None, typer.Option("--verb", help="Show this kind of action only.")] = None,
+    limit: LimitOption = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """List what people did, newest first: mute, acknowledge, retry, move, sign in, make tokens and so on.
 
     Exits with 1 when there is nothing.
     --json: {"actions": [{at, by, name, verb, target, detail}]}.
     """
     config = load_outline(ctx)
-    found = read_store(ctx, config, lambda q: q.actions(limit + 1))
+    wanted = ActionFilter(since=time_before_now(since), by=by, verb=verb)
+    found = read_store(ctx, config, lambda q: q.actions(limit + 1, wanted))
     listed = found[:limit]
     if as_json:
         print_json({"actions": [documents.action(one) for one in listed]})
     else:
         view = view_for(config)
-        shown = _actions(view, listed) if listed else view.phrase("audit.no_action")
+        none = "audit.no_action" if wanted == ActionFilter() else "audit.no_such_action"
+        shown = _actions(view, listed) if listed else view.phrase(none)
         show(shown, *truncation_note(view, found, limit))
     raise typer.Exit(0 if listed else 1)
 

@@ -54,6 +54,10 @@ COMMANDS: tuple[CommandEntry, ...] = (
     CommandEntry(_SERVICE, "poll", "Poll and deliver once, then exit (for cron)."),
     CommandEntry(_SERVICE, "health", "Report problems with commands that fix them."),
     CommandEntry(_SERVICE, "db", "Migrate, back up and prune the database."),
+    CommandEntry(_SERVICE, "token", "Make, list and revoke tokens of the API."),
+    CommandEntry(
+        _SERVICE, "hash-password", "Hash a password for the page.", "hash_password:hash_password", configured=False
+    ),
     CommandEntry(_QUERY, "tasks", "List tasks."),
     CommandEntry(_QUERY, "task", "Show one task and its events.", "tasks:task"),
     CommandEntry(_QUERY, "open", "List what failed and is not over.", "open_failures:open_failures"),

@@ -10,7 +10,7 @@ from notifier.config.config import Config
 from notifier.core.rota import Duty, Rota
 from notifier.core.routing import Route, calendars_of
 from notifier.lookup import Lookup, known_routes, people_on_duty
-from notifier.wiring.stores import AppStore, Transaction, open_existing_store
+from notifier.wiring.stores import AppStore, Queries, Transaction, open_existing_store
 
 T = TypeVar("T")
 
@@ -43,6 +43,11 @@ def read_routes(config: Config) -> Sequence[Route]:
     if recorded.isdisjoint(calendars_of(config.routes)):
         return config.routes
     return _on_store(config, lambda store: store.read(lambda q: known_routes(q, config.routes)))
+
+
+def read_store_with(config: Config, query: Callable[[Queries], T]) -> T:
+    """Return the result of a query that takes more than look-ups have."""
+    return _on_store(config, lambda store: store.read(query))
 
 
 def write_store(config: Config, action: Callable[[Transaction], T]) -> T:

@@ -25,7 +25,7 @@ from notifier.core.routing import RoutedEvent
 from notifier.core.storms import Storm
 from notifier.core.tickets import Ticket
 from notifier.core.usual import MIN_RUNS, Runs
-from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter, TaskStatistics
+from notifier.ports import ActionFilter, DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter, TaskStatistics
 from notifier.store import rows
 
 MAX_NAMES = 50
@@ -275,9 +275,11 @@ class Lookups:
         """Return the subscriptions to events of all people and channels, the oldest first."""
         return [rows.event_subscription_of(row) for row in self._reader.query("event_subscriptions")]
 
-    def actions(self, limit: int) -> Sequence[Action]:
+    def actions(self, limit: int, wanted: ActionFilter | None = None) -> Sequence[Action]:
         """Return what people did, the newest first."""
-        return [action for _, action in self.numbered_actions(limit)]
+        wanted = wanted or ActionFilter()
+        which = {"since": wanted.since, "by": wanted.by, "verb": wanted.verb and wanted.verb.value}
+        return [rows.action_of(row) for row in self._reader.query("actions", limit=limit, **which)]
 
     def numbered_actions(self, limit: int, before: int | None = None) -> Sequence[tuple[int, Action]]:
         """Return what people did with its numbers, the newest first; with `before` those of smaller numbers alone."""

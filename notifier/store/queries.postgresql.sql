@@ -256,11 +256,11 @@ WHERE failures.operation = %(operation)s::VARCHAR ORDER BY failures.opened_at, f
 SELECT event_subscriptions.id, event_subscriptions.channel, event_subscriptions.matchers, event_subscriptions.by, event_subscriptions.name, event_subscriptions.created_at
 FROM event_subscriptions ORDER BY event_subscriptions.created_at, event_subscriptions.id;
 -- name: actions
--- takes: before, limit
+-- takes: before, since time, by, verb, limit
 -- gives: seq, at time, by, name, verb, target, detail
 SELECT actions.seq, actions.at, actions.by, actions.name, actions.verb, actions.target, actions.detail
 FROM actions
-WHERE /*if before*/(actions.seq < %(before)s::BIGINT)/*end*/ ORDER BY actions.seq DESC
+WHERE /*if before*/(actions.seq < %(before)s::BIGINT)/*end*/ AND /*if since*/(actions.at >= %(since)s::TIMESTAMP WITH TIME ZONE)/*end*/ AND /*if by*/(actions.by = %(by)s::VARCHAR OR actions.name = %(by)s::VARCHAR)/*end*/ AND /*if verb*/(actions.verb = %(verb)s::VARCHAR)/*end*/ ORDER BY actions.seq DESC
  LIMIT %(limit)s::INTEGER;
 -- name: deliveries
 -- takes: state, channel, id, event_ids list, before, limit

@@ -395,7 +395,12 @@ _EVENTS: Mapping[str, Select[Any]] = {
     .order_by(failures.c.opened_at, failures.c.id),
     "event_subscriptions": statements.EVENT_SUBSCRIPTIONS,
     "actions": select(actions)
-    .where(optional("before", actions.c.seq < bindparam("before")))
+    .where(
+        optional("before", actions.c.seq < bindparam("before")),
+        optional("since", actions.c.at >= _since),
+        optional("by", or_(actions.c.by == bindparam("by"), actions.c.name == bindparam("by"))),
+        _equal(actions.c.verb),
+    )
     .order_by(actions.c.seq.desc())
     .limit(_LIMIT),
 }

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from notifier.core.access import ApiToken
 from notifier.core.causes import Explanation
 from notifier.core.delivery import Attempt, Delivery
 from notifier.core.expectations import Judged
@@ -463,6 +464,20 @@ def action(value: Action) -> JsonDocument:
         "verb": value.verb.value,
         "target": value.target,
         "detail": value.detail,
+    }
+
+
+def token(value: ApiToken) -> JsonDocument:
+    """Return one token of the API, without what recognises it."""
+    return {
+        "id": value.id,
+        "name": value.name,
+        "scopes": sorted(value.scopes),
+        "by": value.by,
+        "by_name": value.by_name,
+        "created_at": time(value.created_at),
+        "expires_at": time(value.expires_at),
+        "used_at": time(value.used_at),
     }
 
 

@@ -26,6 +26,7 @@ from notifier.core.tickets import Ticket
 from notifier.core.usual import Run, Runs
 from notifier.core.windows import parse_window
 from notifier.ports import (
+    ActionFilter,
     DeliveryFilter,
     EventFilter,
     Ledger,
@@ -113,7 +114,7 @@ class Nothing:
     def event_subscriptions(self) -> Sequence[EventSubscription]:
         raise NotImplementedError
 
-    def actions(self, _limit: int) -> Sequence[Action]:
+    def actions(self, limit: int, wanted: ActionFilter | None = None) -> Sequence[Action]:
         raise NotImplementedError
 
     def tickets(self, _operation: str) -> Sequence[Ticket]:
