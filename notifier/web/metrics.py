@@ -7,6 +7,7 @@ counters are there all the same, and `gaussdb_notifier_database_up` is 0.
 
 import asyncio
 import gzip
+import hashlib
 import platform
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from notifier.core.credentials import Credential, CredentialState, calls_left
+from notifier.core.errors import StoreError
 from notifier.core.health import ChannelStatus, FindingKind, HealthReport, judge
 from notifier.core.health_facts import Expected, HealthFacts, Role
 from notifier.core.model import SourceState, TaskStatus
@@ -326,26 +328,53 @@ class _Families(Collector):
         yield from self._registry.collect()
 
 
+TOKEN_LASTS = 3600.0
+"""Time for which a token that was admitted counts while the database does not answer, in seconds."""
+
+MAX_TOKENS = 100
+"""Maximum number of tokens that are remembered for that."""
+
 Admit = Callable[[Request], Awaitable[Response | None]]
 """Returns the response to a request that may not see the metrics; None for one that may."""
 
 
-def admission(access: Access | None, open_to: Sequence[IPv4Network | IPv6Network]) -> Admit:
-    """Return what admits who may read metrics: those who may read the page, and peers at these addresses.
+class Admission:
+    """Admits who may read metrics: those who may read the page, tokens of that scope, and peers at some addresses.
 
     The address is that of the connection. A proxy in front is one address, whoever is behind it.
     """
 
-    async def admit(request: Request) -> Response | None:
-        if request.client and _is_within(request.client.host, open_to):
+    def __init__(self, access: Access, clock: Clock, open_to: Sequence[IPv4Network | IPv6Network]) -> None:
+        """Admit peers at the addresses `open_to` without asking who they are."""
+        self._access = access
+        self._clock = clock
+        self._open_to = open_to
+        self._known: dict[bytes, float] = {}
+        """When tokens were admitted last, by their digests."""
+
+    async def __call__(self, request: Request) -> Response | None:
+        """Return the response to a request that may not see the metrics; None for one that may."""
+        if request.client and _is_within(request.client.host, self._open_to):
             return None
-        viewer = await access.viewer(request) if access else None
+        token = hashlib.sha256(request.headers.get("Authorization", "").encode()).digest()
+        try:
+            viewer = await self._access.viewer(request)
+        except StoreError:
+            # What proves that the database is away must be seen then, by those who saw it before.
+            if self._clock.monotonic() - self._known.get(token, float("-inf")) < TOKEN_LASTS:
+                return None
+            return PlainTextResponse("The database that knows the tokens does not answer.\n", status_code=503)
         if isinstance(viewer, Viewer) and viewer.may_read_metrics:
+            if viewer.token is not None:
+                self._remember(token)
             return None
         what = "A token with the scope metrics is needed, or an address in web.metrics_open_to.\n"
         return PlainTextResponse(what, status_code=401, headers={"WWW-Authenticate": "Bearer"})
 
-    return admit
+    def _remember(self, token: bytes) -> None:
+        self._known[token] = self._clock.monotonic()
+        if len(self._known) > MAX_TOKENS:
+            del self._known[min(self._known, key=self._known.__getitem__)]
 
 
 def _is_within(host: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:

@@ -10,13 +10,13 @@ from notifier.store.revision import HEAD
 from notifier.telemetry.process import ProcessStatus
 from notifier.telemetry.prometheus import PrometheusMeters
 from notifier.web.access.viewer import Access
-from notifier.web.metrics import MetricRules, MetricsEndpoint, admission
+from notifier.web.metrics import Admission, MetricRules, MetricsEndpoint
 from notifier.web.probes import Probes
 from notifier.wiring.app import App
 
 
-def operation_routes(app: App, access: Access | None, process: ProcessStatus) -> Sequence[Route]:
-    """Return the routes of probes and metrics. Without `access` only configured addresses get metrics."""
+def operation_routes(app: App, access: Access, process: ProcessStatus) -> Sequence[Route]:
+    """Return the routes of probes and metrics."""
     meters, web = app.telemetry.meters, app.config.web
     registry = meters.registry if isinstance(meters, PrometheusMeters) else CollectorRegistry()
     metrics = MetricsEndpoint(
@@ -24,6 +24,6 @@ def operation_routes(app: App, access: Access | None, process: ProcessStatus) ->
         app.clock,
         MetricRules(version=__version__, revision=HEAD, expected=app.config.expected, credentials=app.credentials),
         registry,
-        admission(access, web.metrics_open_to if web else ()),
+        Admission(access, app.clock, web.metrics_open_to if web else ()),
     )
     return [*Probes(app.store, app.clock, process, revision=HEAD).routes(), *metrics.routes()]

@@ -24,8 +24,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
+from notifier.access import create_token
 from notifier.chat.observed import ObservedResponder, command_name
 from notifier.chat.requests import Button, ButtonAction, ChatReply, CommandRequest
+from notifier.core.access import ApiToken, TokenScope, digest_of, format_token
 from notifier.core.credentials import BURST, Credential, CredentialState, calls_left
 from notifier.core.delivery import Attempt, Delivered, GaveUp, Outcome, Parked, Retry, Skipped, Unknown
 from notifier.core.errors import (
@@ -52,13 +54,16 @@ from notifier.telemetry.lag import LAG_INTERVAL, measure_lag
 from notifier.telemetry.outcomes import POLL_OUTCOMES, poll_outcome
 from notifier.telemetry.ports import SILENT, NoMeters, Telemetry
 from notifier.telemetry.prometheus import DIRECT, METRIC_PREFIX, OTHER, PrometheusMeters
-from notifier.web.access.viewer import Access, OpenAccess
+from notifier.web.access.gate import SiteAccess
+from notifier.web.access.rules import AccessRules
+from notifier.web.access.viewer import Access, AccessRole, OpenAccess, Viewer
 from notifier.web.metrics import (
     METRICS,
+    TOKEN_LASTS,
+    Admission,
     MetricFacts,
     MetricRules,
     MetricsEndpoint,
-    admission,
     database_metrics,
     process_metrics,
 )
@@ -454,9 +459,9 @@ class DeadStore:
 
 
 def client_of(
-    store: SqlStore | DeadStore, access: Access | None = ANYBODY, open_to: Sequence[str] = ()
+    store: SqlStore | DeadStore, access: Access = ANYBODY, open_to: Sequence[str] = (), clock: FakeClock | None = None
 ) -> httpx.AsyncClient:
-    admit = admission(access, [ip_network(one) for one in open_to])
+    admit = Admission(access, clock or FakeClock(), [ip_network(one) for one in open_to])
     endpoint = MetricsEndpoint(store, FakeClock(), RULES, make_meters().registry, admit)
     transport = httpx.ASGITransport(Starlette(routes=endpoint.routes()), client=("10.1.2.3", 1234))
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
@@ -512,14 +517,13 @@ class NobodyIsKnown:
     [
         (ANYBODY, (), 200),
         (NobodyIsKnown(), (), 401),
-        (None, (), 401),
         (NobodyIsKnown(), ("10.0.0.0/8",), 200),
-        (None, ("192.168.0.0/16", "fd00::/8"), 401),
-        (None, ("10.1.2.3/32",), 200),
+        (NobodyIsKnown(), ("192.168.0.0/16", "fd00::/8"), 401),
+        (NobodyIsKnown(), ("10.1.2.3/32",), 200),
     ],
 )
 async def test_metrics_are_for_those_who_may_read_them(
-    store: SqlStore, access: Access | None, open_to: Sequence[str], status: int
+    store: SqlStore, access: Access, open_to: Sequence[str], status: int
 ) -> None:
     async with client_of(store, access, open_to) as client:
         found = await client.get(METRICS)
@@ -527,6 +531,63 @@ async def test_metrics_are_for_those_who_may_read_them(
     if status == 401:
         assert found.headers["WWW-Authenticate"] == "Bearer"
         assert METRIC_PREFIX not in found.text
+
+
+TOKEN = ApiToken(
+    id="t1",
+    digest="",
+    name="prometheus",
+    scopes=frozenset({TokenScope.METRICS}),
+    by="cli:bob",
+    by_name="bob",
+    created_at=T0,
+)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "status"),
+    [({TokenScope.METRICS}, 200), ({TokenScope.READ}, 200), ({TokenScope.METRICS, TokenScope.ACT}, 200)],
+)
+async def test_a_token_reads_metrics_where_people_sign_in(
+    store: SqlStore, scopes: set[TokenScope], status: int
+) -> None:
+    secret, other = format_token(b"a" * 32), format_token(b"b" * 32)
+    made = replace(TOKEN, digest=digest_of(secret), scopes=frozenset(scopes))
+    await store.transact(lambda tx: create_token(tx, made, BOB))
+    access = SiteAccess(AccessRules(password="obviously-fake"), store, lambda *_: Response(status_code=403))
+    async with client_of(store, access) as client:
+        nobody = await client.get(METRICS)
+        wrong = await client.get(METRICS, headers={"Authorization": f"Bearer {other}"})
+        known = await client.get(METRICS, headers={"Authorization": f"Bearer {secret}"})
+    assert (nobody.status_code, wrong.status_code, known.status_code) == (401, 401, status)
+
+
+class ForgetfulAccess:
+    """Knows one token while its database answers."""
+
+    def __init__(self) -> None:
+        self.answers = True
+
+    async def viewer(self, request: Request) -> Viewer | Response:
+        if not self.answers:
+            raise StoreUnreachable("no answer from db.internal")
+        if request.headers.get("Authorization") != "Bearer known":
+            return Response(status_code=401)
+        return Viewer(person=BOB, role=AccessRole.NONE, how="token", scopes=TOKEN.scopes, token="t1")
+
+
+async def test_without_a_database_a_token_counts_for_a_while_that_was_admitted_before() -> None:
+    access, clock = ForgetfulAccess(), FakeClock()
+    async with client_of(DeadStore(), access, clock=clock) as client:
+
+        async def status(token: str) -> int:
+            return (await client.get(METRICS, headers={"Authorization": f"Bearer {token}"})).status_code
+
+        assert [await status("known"), await status("made up")] == [200, 401]
+        access.answers = False
+        assert [await status("known"), await status("made up"), await status("")] == [200, 503, 503]
+        clock.advance(timedelta(seconds=TOKEN_LASTS))
+        assert await status("known") == 503
 
 
 async def test_labels_are_none_that_prometheus_sets_itself(store: SqlStore) -> None:
