@@ -53,6 +53,7 @@ COMMANDS: tuple[CommandEntry, ...] = (
     CommandEntry(_SERVICE, "run", "Run the service: poll and deliver until stopped."),
     CommandEntry(_SERVICE, "poll", "Poll and deliver once, then exit (for cron)."),
     CommandEntry(_SERVICE, "health", "Report problems with commands that fix them."),
+    CommandEntry(_SERVICE, "mcp", "Serve tools for language models (MCP)."),
     CommandEntry(_SERVICE, "db", "Migrate, back up and prune the database."),
     CommandEntry(_SERVICE, "token", "Make, list and revoke tokens of the API."),
     CommandEntry(

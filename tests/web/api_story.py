@@ -22,7 +22,7 @@ from notifier.core.outbox import Settlement
 from notifier.core.pacing import AttemptSignal
 from notifier.core.people import Person
 from notifier.core.routing import Route, RoutedEvent
-from notifier.core.tickets import operation_of
+from notifier.core.tickets import happened, operation_of
 from notifier.core.wall_time import zone_of
 from notifier.mutes import MuteRequest
 from notifier.store.engine import SqlStore
@@ -114,7 +114,7 @@ def _failure(event: Event, at: datetime) -> OpenFailure:
         operation=operation,
         first_event_id=event.id,
         latest=event,
-        opened_at=at - timedelta(minutes=1),
+        opened_at=happened(event),
         severity=event.severity,
         told=("dba",),
         changed_at=at,

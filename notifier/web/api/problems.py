@@ -20,7 +20,7 @@ RETRY_AFTER: Final = 5
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 
 
-_TITLES: Final[Mapping[str, str]] = {
+TITLES: Final[Mapping[str, str]] = {
     "unauthorized": "Who asks is not known",
     "forbidden": "This may not be asked",
     "misdirected": "This server has another name",
@@ -64,7 +64,7 @@ class ApiProblem(Exception):
         """Return the answer."""
         document = ProblemDocument(
             type=TYPE_PREFIX + self.word,
-            title=_TITLES.get(self.word, "The request is refused"),
+            title=TITLES.get(self.word, "The request is refused"),
             status=self.status,
             detail=self.detail,
             errors=list(self.errors),
