@@ -130,7 +130,20 @@ async def test_a_notifier_that_is_silent_is_named_and_the_contents_stay(page: Pa
 
 
 @pytest.mark.console
-async def test_who_is_logged_out_finds_a_link_to_log_in(page: Page) -> None:
+async def test_a_lost_connection_is_named_too(page: Page) -> None:
+    await page.route("**/gallery", lambda route: route.abort())
+    for _ in range(2):
+        async with page.expect_event("requestfailed"):
+            await page.clock.run_for(5_000)
+        await page.wait_for_function("!document.querySelector('.htmx-request')")
+    assert (await page.inner_text("#stale")).startswith("This page is 10 s old.")
+    await page.unroute("**/gallery")
+    await page.click("#stale >> text=Try now")
+    await page.wait_for_selector("#stale", state="hidden")
+
+
+@pytest.mark.console
+async def test_who_is_signed_out_finds_a_link_to_sign_in(page: Page) -> None:
     await refresh(page)
     await page.route("**/gallery", lambda route: asyncio.ensure_future(route.fulfill(status=401)))
     await refresh(page)
