@@ -27,9 +27,9 @@ from notifier.wording.localizer import capitalised
 from notifier.wording.marks import without_marks
 from notifier.wording.sanitize import one_line, plain
 
-SHOWN_FAILURES = 40
+SHOWN_FAILURES = 15
 """Maximum number of failures that are shown with all about them."""
-SHOWN_TAKEN = 20
+SHOWN_TAKEN = 10
 """Maximum number of acknowledged failures that are shown."""
 MAX_SHOWN_REASON = 600
 """Maximum length of a reason on this page, in characters."""

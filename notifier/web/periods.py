@@ -32,14 +32,19 @@ from notifier.web.charts.rows import (
 from notifier.web.charts.scales import TimeScale, TimeTick, day_bounds, time_ticks
 from notifier.wording.message import gap_bounds
 
-MAX_MARKS = 400
-"""Number of tasks of a period above which what completed is counted in slots; likewise of failures."""
+MAX_MARKS = 300
+"""Number of tasks of a period above which what completed is counted in slots. More would be too large a page."""
+MAX_FAILED_MARKS = 100
+"""Number of failures above which these are counted, too."""
 MAX_FAILED = 20_000
 """Maximum number of failures of a period that are counted, the latest ones."""
 MAX_RUNNING_MARKS = 300
 """Maximum number of running tasks that are drawn."""
 MAX_ROWS = 60
-"""Maximum number of rows of a source that have a name of their own. The others share one."""
+"""Maximum number of rows that have a name of their own. The others of a source share one."""
+MAX_COUNTS = 280
+"""Maximum number of counts in all of these rows: the more slots there are, the fewer rows have a name."""
+MAX_SLOTS = 31
 MANY_ROWS, LANES_OF_MANY = 12, 2
 """Number of rows of a source above which each has fewer lanes, and how many."""
 MOST_DAYS_SINGLE = 31
@@ -133,10 +138,11 @@ class Period:
         """The times at which slots begin, in which completed tasks are counted, and the end of the last."""
         days = day_bounds(self.since, self.until, self.zone)
         if self.until - self.since > _SHORT:
-            return days
-        step = timedelta(hours=_HOURS_OF_SLOT)
-        found = [at for day, following in pairwise(days) for at in _steps(day, following, step)]
-        return [at for at in (*found, days[-1]) if self.since - step < at < self.until + step]
+            step = -(-(len(days) - 1) // MAX_SLOTS)
+            return [*days[-1::-step]][::-1]
+        length = timedelta(hours=_HOURS_OF_SLOT)
+        found = [at for day, following in pairwise(days) for at in _steps(day, following, length)]
+        return [at for at in (*found, days[-1]) if self.since - length < at < self.until + length]
 
 
 def _steps(start: datetime, end: datetime, step: timedelta) -> Iterator[datetime]:
@@ -161,6 +167,8 @@ class PeriodFacts:
     """Number of tasks in each slot, by source, whatever their status."""
     failed: Mapping[tuple[str, str], Sequence[int]] = field(default_factory=dict)
     """Number of failed tasks in each slot, by row. Empty where failures are drawn by themselves."""
+    named: Collection[tuple[str, str]] = ()
+    """The rows that have a name of their own, by source and key."""
     names: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """Names of instances by source and key of the row, as far as they are known."""
     blind: Sequence[Event] = ()
@@ -182,19 +190,21 @@ def read_period(reads: PeriodReads, storms: StormReads, period: Period) -> Perio
         storms=storms.storms(since, until),
     )
     if not many and (period.failed_only or until - since <= timedelta(days=MOST_DAYS_SINGLE)):
-        return facts
-    failed = reads.tasks(since, until, MAX_MARKS + 1, [TaskStatus.FAILED])
-    if len(failed) <= MAX_MARKS:
+        return replace(facts, named=_named_rows(facts, latest, period.by, MAX_ROWS))
+    failed = reads.tasks(since, until, MAX_FAILED_MARKS + 1, [TaskStatus.FAILED])
+    if len(failed) <= MAX_FAILED_MARKS:
         names = {(one.source, period.by.key(one)): one.instance_name for one in failed if one.instance_name}
         facts = replace(facts, tasks=_each_once((*running, *failed)), names={**names, **facts.names})
     else:
         times = reads.failed_at(since, until, period.by.value, MAX_FAILED)
         names = {(one.source, one.key): one.instance_name for one in times if one.instance_name}
         facts = replace(facts, tasks=running, failed=_by_slot(times, period.slots), names={**names, **facts.names})
-    named = _named_rows(facts, latest, period.by)
+    most = min(MAX_ROWS, MAX_COUNTS // len(period.slots))
+    named = _named_rows(facts, latest, period.by, most)
     return replace(
         facts,
         slots=period.slots,
+        named=named,
         completed={} if period.failed_only else _completed(reads, named, period.by, period.slots),
         ended={} if period.failed_only else reads.ended_by_source(period.slots),
     )
@@ -213,14 +223,14 @@ def _each_once(tasks: Iterable[TimelineTask]) -> Sequence[TimelineTask]:
     return list({(task.source, task.job_id): task for task in tasks}.values())
 
 
-def _named_rows(facts: PeriodFacts, latest: Iterable[TimelineTask], by: RowsBy) -> Sequence[tuple[str, str]]:
+def _named_rows(facts: PeriodFacts, latest: Iterable[TimelineTask], by: RowsBy, most: int) -> Sequence[tuple[str, str]]:
     """Return the rows that have a name of their own: those with most failures, then those of the latest tasks."""
     failed = Counter[tuple[str, str]]({row: sum(counts) for row, counts in facts.failed.items()})
     for task in facts.tasks:
         failed[task.source, by.key(task)] += task.status is TaskStatus.FAILED
     for task in latest:
         failed[task.source, by.key(task)] += 0
-    return [row for row, _ in failed.most_common(MAX_ROWS)]
+    return [row for row, _ in failed.most_common(most)]
 
 
 def _completed(
@@ -414,7 +424,7 @@ class _SourceRows:
     def lanes(self, label: Callable[[str], str]) -> Sequence[ChartLane]:
         """Return the rows in the order of their names; what has none of its own is in the last one."""
         rows, by_source = self._tasks(), self.period.by is RowsBy.SOURCE
-        named = sorted(rows, key=lambda key: self._failures(key, rows[key]), reverse=True)[:MAX_ROWS]
+        named = [key for key in rows if by_source or (self.source, key) in self.facts.named]
         names = {key: self._name(key, label) for key in named}
         others = self._others(rows, named)
         most = LANES_OF_MANY if len(named) > MANY_ROWS else MAX_LANES
@@ -430,9 +440,6 @@ class _SourceRows:
             lane = self._lane("", "", rest, (others, list(map(sum, zip(*failed, strict=True)))), most)
             found.append(replace(lane, rest=True))
         return found
-
-    def _failures(self, key: str, tasks: Sequence[TimelineTask]) -> int:
-        return sum(map(_is_failed, tasks)) + sum(self._failed(key))
 
     def _tasks(self) -> Mapping[str, Sequence[TimelineTask]]:
         """Return the tasks that are drawn by themselves, by row; some rows have nothing but counts."""

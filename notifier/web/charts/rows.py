@@ -104,7 +104,7 @@ class ChartCluster:
     @property
     def middle(self) -> float:
         """The middle of it, in per cent."""
-        return self.x + self.width / 2
+        return round(self.x + self.width / 2, 2)
 
     @property
     def count(self) -> int:
@@ -222,7 +222,7 @@ def _counted(slots: Iterable[ChartSlot], scale: TimeScale) -> Iterable[ChartClus
     for since, until, completed, failed in slots:
         if (completed or failed) and scale.shows(since, until):
             inset = (until - since) * _SLOT_INSET
-            x, width = scale.span(since + inset, until - inset)
+            x, width = (round(part, 2) for part in scale.span(since + inset, until - inset))
             counts = {MarkKind.COMPLETED: completed, MarkKind.FAILED: failed}
             yield ChartCluster(x=x, width=width, lane=0, since=since, until=until, counts=counts)
 
