@@ -510,7 +510,7 @@ class Needs:
     @property
     def is_red(self) -> bool:
         """Whether anything failed, or may have failed without anybody knowing."""
-        return bool(self.failed) or any(finding.kind in RED_KINDS for finding in self.findings)
+        return bool(self.failed or self.missing) or any(finding.kind in RED_KINDS for finding in self.findings)
 
 
 def read_needs(

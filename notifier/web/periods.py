@@ -139,7 +139,7 @@ class Period:
         days = day_bounds(self.since, self.until, self.zone)
         if self.until - self.since > _SHORT:
             step = -(-(len(days) - 1) // MAX_SLOTS)
-            return [*days[-1::-step]][::-1]
+            return [*days[: (len(days) - 1) % step and 1], *days[-1::-step][::-1]]
         length = timedelta(hours=_HOURS_OF_SLOT)
         found = [at for day, following in pairwise(days) for at in _steps(day, following, length)]
         return [at for at in (*found, days[-1]) if self.since - length < at < self.until + length]
