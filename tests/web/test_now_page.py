@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from factories import hostile_event, make_delivery, make_event, make_storm, make_task
 from fakes import START
 from web_site import FixedAccess, Site, open_site, viewer
@@ -68,6 +69,12 @@ async def notice(site: Site, url: str, **form: str) -> str:
     found = re.search(r'role="status" tabindex="-1" data-focus>.*?<span>(.*?)</span>', page, re.DOTALL)
     assert found, page
     return found[1]
+
+
+@pytest.fixture
+def store_url(sqlite_url: str) -> str:
+    """Return a database of one kind: what is read is tested on both by `test_page_reads`."""
+    return sqlite_url
 
 
 # ---- one count ----

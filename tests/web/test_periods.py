@@ -118,6 +118,12 @@ def drawn(records: Records, period: Period = WEEK) -> PeriodChart:
     return chart_of(read_period(records, records, period), period, WELL, {"prod": "cn-north-4"})
 
 
+@pytest.fixture
+def store_url(sqlite_url: str) -> str:
+    """Return a database of one kind: what is read is tested on both by `test_page_reads`."""
+    return sqlite_url
+
+
 # ---- rows ----
 
 
