@@ -44,12 +44,14 @@ PAGES = {
     "task": "",
     "timeline": "/timeline?days=7",
     "timeline, 31 days": "/timeline?days=31",
+    "statistics, 7 days": "/statistics?days=7",
     "statistics": "/statistics?days=30",
     "statistics, 90 days": "/statistics?days=90",
     "deliveries": "/deliveries",
     "deliveries, delivered": "/deliveries?state=delivered",
     "mutes": "/mutes",
     "mutes, preview": "/mutes?instance=prod-017",
+    "reports": "/reports",
     "configuration": "/configuration",
 }
 """What is asked for, by name. The empty ones are links that an earlier page contains."""
