@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from notifier import lookup
 from notifier.core import mutes
@@ -137,6 +137,8 @@ class MutePreview:
     """The window that the mute would have now, and those that follow."""
     whole: bool
     """False where there were more events than were read."""
+    channels: tuple[tuple[str, int], ...] = ()
+    """Number of these events by the channels that they were planned for."""
 
 
 def create(tx: MuteTx, request: MuteRequest, by: Person) -> Mute | InstanceAnswer:
@@ -161,8 +163,9 @@ def _create(
 ) -> Mute:
     now, times = tx.now(), request.times
     window = times.first_window(now)
-    made = Mute(
-        id="",
+    made = _mute_at(
+        times,
+        window,
         instance=instance.key if instance else None,
         label=instance.shown if instance else None,
         match=match,
@@ -172,12 +175,6 @@ def _create(
         reason=request.reason,
         created_at=now,
         announce=request.announce,
-        since=window.since,
-        until=window.until,
-        length=times.length,
-        cron=times.schedule,
-        timezone=times.timezone,
-        last=times.last,
         due_at=window.since,
     )
     replaced = None if times.cron or window.since > now else _same_scope(tx, made, now)
@@ -198,6 +195,20 @@ def _create(
     tx.mutes.save(made, now)
     _record(tx, by, Verb.MUTE, made, f"{_when(made, now)}{': ' if made.reason else ''}{made.reason or ''}")
     return made
+
+
+def _mute_at(times: MuteTimes, window: MuteSpan, *, id: str = "", **values: Any) -> Mute:  # noqa: A002, ANN401 - of a mute
+    """Return a mute with these times, whose window in force or to come is given."""
+    return Mute(
+        id=id,
+        since=window.since,
+        until=window.until,
+        length=times.length,
+        cron=times.schedule,
+        timezone=times.timezone,
+        last=times.last,
+        **values,
+    )
 
 
 def _same_scope(tx: MuteTx, made: Mute, now: datetime) -> Mute | None:
@@ -284,59 +295,78 @@ def extend(tx: MuteTx, name: str, length: timedelta, by: Person) -> Sequence[Mut
 
     Return the mutes as they are then. Raises WrongMute where one would last too long.
     """
+    return [_end_at(tx, mute, mute.until + length, by) for mute in _extendable(tx, find(tx.queries, name))]
+
+
+def move_end(tx: MuteTx, mute_id: str, until: datetime, by: Person) -> Mute | None:
+    """Let the window in force or planned of a mute end at a time, earlier or later than it would.
+
+    Return the mute as it is then; None where it is unknown or over. Raises WrongMute where the time is wrong.
+    """
+    found = _extendable(tx, [mute for mute in tx.queries.known_mutes() if mute.id == mute_id])
+    if not found:
+        return None
+    if until <= max(tx.now(), found[0].since):
+        raise WrongMute("past", "it would end before it begins" if found[0].since > tx.now() else "it would be over")
+    return _end_at(tx, found[0], until, by)
+
+
+def _extendable(tx: MuteTx, found: Sequence[Mute]) -> list[Mute]:
+    """Return those of the mutes whose window is in force or planned, locked."""
     now = tx.now()
-    extended = []
-    for known in sorted(find(tx.queries, name), key=lambda one: one.id):
-        mute = tx.mutes.lock(known.id)
-        if mute is None or mute.due_at is None or (mute.begun and not mute.is_open(now)):
-            continue
-        until = mute.until + length
-        if until - max(now, mute.since) > MAX_MUTE:
-            shown = format_duration(until - max(now, mute.since))
-            raise WrongMute("mute", f"a mute lasts at most {format_duration(MAX_MUTE)}, not {shown}", shown)
-        later = replace(mute, until=until, due_at=until if mute.begun else mute.due_at)
-        tx.mutes.save(later, now)
-        _record(tx, by, Verb.EXTEND, later, f"until {until.isoformat(timespec='minutes')}")
-        extended.append(later)
-    return extended
+    locked = [tx.mutes.lock(one.id) for one in sorted(found, key=lambda one: one.id)]
+    return [mute for mute in locked if mute and mute.due_at is not None and not (mute.begun and not mute.is_open(now))]
+
+
+def _end_at(tx: MuteTx, mute: Mute, until: datetime, by: Person) -> Mute:
+    now = tx.now()
+    if until - max(now, mute.since) > MAX_MUTE:
+        shown = format_duration(until - max(now, mute.since))
+        raise WrongMute("mute", f"a mute lasts at most {format_duration(MAX_MUTE)}, not {shown}", shown)
+    moved = replace(mute, until=until, due_at=until if mute.begun else mute.due_at)
+    tx.mutes.save(moved, now)
+    _record(tx, by, Verb.EXTEND, moved, f"until {until.isoformat(timespec='minutes')}")
+    return moved
 
 
 def preview(q: Lookup, request: MuteRequest, now: datetime, within: timedelta = PREVIEWED) -> MutePreview:
-    """Return what a mute would have held back lately, and the windows that it would have. Raises WrongMute.
+    """Return what a mute would have held back lately, and the windows that it would have. Raises WrongMute."""
+    since = now - within
+    read = q.events(EventFilter(since=since, limit=MAX_PREVIEWED + 1))
+    return preview_of(read[:MAX_PREVIEWED], request, now, since, whole=len(read) <= MAX_PREVIEWED)
+
+
+def preview_of(
+    events: Sequence[RoutedEvent], request: MuteRequest, now: datetime, since: datetime, *, whole: bool
+) -> MutePreview:
+    """Return which of the events since a time a mute would have held back, and its windows. Raises WrongMute.
 
     Of a mute that recurs the windows count that it would have had; another one counts as if it had been in force all
-    the time.
+    the time. `whole` is whether there are no more events that it may cover.
     """
-    times, since = request.times, now - within
-    first = times.first_window(now)
-    trial = Mute(
-        id="",
+    times = request.times
+    trial = _mute_at(
+        times,
+        times.first_window(now),
         instance=request.scope.instance,
         match=request.scope.match,
         except_failures=request.except_failures,
         by="",
         name="",
         created_at=now,
-        since=first.since,
-        until=first.until,
-        length=times.length,
-        cron=times.schedule,
-        timezone=times.timezone,
-        last=times.last,
     )
-    read = [item.event for item in q.events(EventFilter(since=since, limit=MAX_PREVIEWED + 1))]
-    found = [event for event in read[:MAX_PREVIEWED] if trial.matches(event)]
+    kept = [item for item in events if trial.matches(item.event)]
     if times.cron is not None:
-        found = [event for event in found if mutes.was_open(times, event.observed_at)]
-    counted = Counter(event.type for event in found)
+        kept = [item for item in kept if mutes.was_open(times, item.event.observed_at)]
+    found = [item.event for item in kept]
+    caring = [event for event in found if event.type.traits.needs_care]
     return MutePreview(
         since=since,
-        counts=tuple(sorted(counted.items())),
-        named=tuple(map(mutes.named_task, [event for event in found if event.type.traits.needs_care]))[
-            :MAX_NAMED_TASKS
-        ],
+        counts=tuple(sorted(Counter(event.type for event in found).items())),
+        named=tuple(map(mutes.named_task, caring))[:MAX_NAMED_TASKS],
         windows=tuple(mutes.upcoming(trial, 3)),
-        whole=len(read) <= MAX_PREVIEWED,
+        whole=whole,
+        channels=tuple(sorted(Counter(channel for item in kept for channel in item.channels).items())),
     )
 
 
@@ -367,8 +397,9 @@ class ConfiguredMute:
             window: MuteSpan | None = MuteSpan(since, since + times.length)
         else:
             window = mutes.next_window(times.cron, times.length, times.last, now)
-        since, until = window or (now, now)
-        return Mute(
+        return _mute_at(
+            times,
+            window or MuteSpan(now, now),
             id=self.name,
             match=self.match,
             except_failures=self.except_failures,
@@ -378,13 +409,7 @@ class ConfiguredMute:
             created_at=now,
             announce=self.announce,
             configured=True,
-            since=since,
-            until=until,
-            length=times.length,
-            cron=times.schedule,
-            timezone=times.timezone,
-            last=times.last,
-            due_at=since,
+            due_at=window.since if window else now,
         )
 
 

@@ -20,6 +20,7 @@ from notifier.core.durations import format_duration
 from notifier.core.errors import StoreError
 from notifier.core.health_facts import Expected
 from notifier.core.identity import DirectChannel, Subject
+from notifier.core.listings import fits_no_source
 from notifier.core.model import TaskStatus
 from notifier.core.rota import Duty, Rota
 from notifier.core.usual_memory import UsualMemory
@@ -105,8 +106,13 @@ class ChatResponder:
             return fmt.mistake(command.key, command.given, command.meant)
         if isinstance(command, Query):
             return await self._answer_query(command, request, language, fmt)
+        refusal = None
         if command.restricted and not await may_change():
-            return fmt.refusal("refused.right")
+            refusal = fmt.refusal("refused.right")
+        elif isinstance(command, commands.CreateMute):
+            refusal = self._refuse_unknown_source(command, fmt)
+        if refusal is not None:
+            return refusal
         if isinstance(command, commands.SubscribeToEvents) and command.here and request.may_post:
             may_post = await request.may_post()
             if may_post is False:
@@ -118,6 +124,11 @@ class ChatResponder:
             found = await self._store.read(lambda q: lookup.find_instance(q, name))
             return replies.no_instance("mute", name, found, fmt)
         return reply
+
+    def _refuse_unknown_source(self, command: commands.CreateMute, fmt: ReplyFormatter) -> ChatReply | None:
+        configured = self._rules.expected.sources
+        nobody = fits_no_source(command.scope.match, configured) if configured else None
+        return None if nobody is None else fmt.mistake("mistake.matcher", str(nobody), commands.USAGE["mute"])
 
     async def _answer_query(
         self, command: Query, request: CommandRequest, language: Language, fmt: ReplyFormatter

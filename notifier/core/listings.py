@@ -87,6 +87,15 @@ def sources_of(match: Iterable[Matcher], configured: Sequence[ConfiguredSource])
     return [name for name, fields in known.items() if first_misfit(wanted, {**unknown, **fields}) is None]
 
 
+def fits_no_source(match: Iterable[Matcher], configured: Sequence[ConfiguredSource]) -> Matcher | None:
+    """Return the first matcher about sources that none of the configured ones fits; None where each fits one."""
+    about = (matcher for matcher in match if _is_of_source(matcher))
+    return next(
+        (one for one in about if not any(first_misfit([one], _fields_of(source)) is None for source in configured)),
+        None,
+    )
+
+
 def _fields_of(source: ConfiguredSource) -> Mapping[str, str]:
     own = (source.name, source.environment, source.region, source.project_id)
     return dict(zip(_SOURCE_FIELDS, own, strict=True)) | label_fields(source.labels)

@@ -16,6 +16,7 @@ from notifier.core.diff import TYPES_BY_STATUS
 from notifier.core.durations import format_duration
 from notifier.core.events import EventType
 from notifier.core.fields import LABEL_PREFIX, fields_of, label_fields
+from notifier.core.matcher_logic import exclusion
 from notifier.core.matchers import Matcher, first_misfit, fits, is_glob, parse_matchers
 from notifier.core.model import Event, MuteWindow, SourceOrigin, Task, TaskStatus, id_of, own_event
 from notifier.core.routing import Route
@@ -560,14 +561,7 @@ def _contradicts(matcher: Matcher, mute: Mute, known: Mapping[str, str]) -> bool
     if _is_known(matcher, known):
         return not fits(matcher, known)
     same = (one for one in mute.match if one.field == matcher.field)
-    return any(_exclude(one, matcher) or _exclude(matcher, one) for one in same)
-
-
-def _exclude(exact: Matcher, other: Matcher) -> bool:
-    """Return whether the only values that one matcher takes are none that the other one takes."""
-    if exact.op not in ("=", "in") or any(map(is_glob, exact.members)):
-        return False
-    return not any(fits(other, {exact.field: value}) for value in exact.members)
+    return any(exclusion((one, matcher)) for one in same)
 
 
 # ---- its events ----

@@ -26,6 +26,7 @@ from notifier.store.event_stream import EventStream
 from notifier.store.failure_feed import FailureFeed
 from notifier.store.figures import Figures
 from notifier.store.lookups import Lookups
+from notifier.store.mute_list import MuteList
 from notifier.store.now_page import NowReads
 from notifier.store.schedules import Schedules
 from notifier.store.schema import (
@@ -57,6 +58,7 @@ class Queries(Lookups):
         self.timeline = TimelineReads(session)
         self.figures = Figures(session)
         self.delivery_list = DeliveryList(session)
+        self.mute_list = MuteList(session)
 
     @property
     def ended_tasks(self) -> EndedTasks:

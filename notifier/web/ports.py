@@ -12,6 +12,7 @@ from notifier.statistics import StatisticsReads
 from notifier.web.api.ports import ApiReads, ApiTx
 from notifier.web.delivery_reads import DeliveryReads
 from notifier.web.frame import FrameReads
+from notifier.web.mute_reads import MuteReads
 from notifier.web.needs import NowReads
 from notifier.web.periods import PeriodReads
 
@@ -39,6 +40,10 @@ class WebReads(
 
     def event(self, event_id: str) -> RoutedEvent | None:
         """Return one event."""
+
+    @property
+    def mute_list(self) -> MuteReads:
+        """Reads of mutes that are over, and of what mutes have held back."""
 
     @property
     def delivery_list(self) -> DeliveryReads:

@@ -253,9 +253,9 @@ def _before(drafts: _Drafts, chance: random.Random) -> None:
 
 def _muted_before(drafts: _Drafts) -> None:
     """Add what the mutes of the weeks before have held back."""
-    drafts.add("prod-audit", BACKUP, at(9, "01:30:05"), 5, 40, watched=False)
-    drafts.add("prod-users", FLAVOR, at(17, "15:10:12"), 9, 58, watched=False)
-    drafts.add("prod-users", BACKUP, at(17, "15:32:41"), 5, 20, watched=False)
+    drafts.add("prod-audit", BACKUP, at(9, "01:30:05"), 5, 40)
+    drafts.add("prod-users", FLAVOR, at(17, "15:10:12"), 9, 58)
+    drafts.add("prod-users", BACKUP, at(17, "15:32:41"), 5, 20)
     for number, (name, kind, minutes) in enumerate(
         (("orders-77", RESTORE_NEW, 17), ("billing", CREATE, 12), ("reports", RESTORE_SAME, 11), ("stock", EXPAND, 6))
     ):

@@ -9,6 +9,7 @@ from notifier.web.pages import (
     delivery,
     expected_runs,
     keyboard,
+    mutes,
     now,
     report_preview,
     reports,
@@ -28,6 +29,7 @@ _MODULES = (
     deliveries,
     delivery,
     configuration,
+    mutes,
     keyboard,
     sessions,
 )
