@@ -54,10 +54,9 @@ class HashedPassword:
     hash: bytes
 
     @classmethod
-    def of(cls, password: str, salt: bytes | None = None) -> Self:
+    def of(cls, password: str, salt: bytes | None = None, cost: ScryptCost | None = None) -> Self:
         """Hash a password."""
-        salt = secrets.token_bytes(_SALT_BYTES) if salt is None else salt
-        cost = ScryptCost()
+        salt, cost = secrets.token_bytes(_SALT_BYTES) if salt is None else salt, cost or ScryptCost()
         return cls(cost=cost, salt=salt, hash=_scrypt(password, salt, cost, _HASH_BYTES))
 
     @classmethod
