@@ -3,11 +3,11 @@
 The use cases know nothing of this: they return reports, and the shell around them counts these.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, Self, TypeAlias
 
 from notifier.core.model import Event
 from notifier.deliver import DeliveryReport
@@ -104,6 +104,12 @@ class NoMeters:
 
 
 class _NoSpan:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
     def set(self, **attributes: Value) -> None:
         pass
 
@@ -114,10 +120,9 @@ class _NoSpan:
 class NoTracer:
     """Makes no spans."""
 
-    @contextmanager
-    def span(self, name: str, **attributes: Value) -> Iterator[WorkSpan]:  # noqa: ARG002 - nothing is done with them
+    def span(self, name: str, **attributes: Value) -> AbstractContextManager[WorkSpan]:  # noqa: ARG002 - as the protocol
         """Do nothing around the work."""
-        yield _NO_SPAN
+        return _NO_SPAN
 
     def record(
         self, name: str, started_at: datetime, finished_at: datetime, *, failed: bool = False, **attributes: Value
