@@ -17,7 +17,7 @@ def route_of(scope: Scope) -> str:
     if route is None or not hasattr(route, "path"):
         return UNMATCHED
     if isinstance(route, Mount):
-        return str(route.path)
+        return str(route.path) or UNMATCHED  # mounted at the root: it has found nothing either
     return f"{scope.get('root_path', '')}{route.path}"
 
 

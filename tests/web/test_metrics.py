@@ -409,11 +409,19 @@ async def test_requests_are_counted_by_the_template_of_their_route() -> None:
         Route("/tasks/{source}/{status}", page),
         Route("/broken", broken),
         Mount("/api/v1", Starlette(routes=[Route("/tasks/{status}", page)])),
+        Mount("", Starlette(routes=[Route("/feeds/{status}", page)])),
     ]
     served = Observed(Starlette(routes=routes), Telemetry(meters=meters))
     transport = httpx.ASGITransport(served, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-        for path in ("/tasks/prod/200", "/tasks/staging/200", "/api/v1/tasks/404", "/nonsense/1", "/broken"):
+        for path in (
+            "/tasks/prod/200",
+            "/tasks/staging/200",
+            "/api/v1/tasks/404",
+            "/nonsense/1",
+            "/feeds/304",
+            "/broken",
+        ):
             await client.get(path)
         await client.request("BREW", "/tasks/prod/200")
     found = counted(meters)
@@ -426,8 +434,9 @@ async def test_requests_are_counted_by_the_template_of_their_route() -> None:
         ("GET", "/tasks/{source}/{status}", "200"): 2,
         ("GET", "/api/v1/tasks/{status}", "404"): 1,
         ("GET", UNMATCHED, "404"): 1,
+        ("GET", "/feeds/{status}", "304"): 1,
         ("GET", "/broken", "500"): 1,
-        ("other", "/tasks/{source}/{status}", "405"): 1,
+        ("other", UNMATCHED, "404"): 1,
     }
 
 
