@@ -224,13 +224,21 @@ def _each_once(tasks: Iterable[TimelineTask]) -> Sequence[TimelineTask]:
 
 
 def _named_rows(facts: PeriodFacts, latest: Iterable[TimelineTask], by: RowsBy, most: int) -> Sequence[tuple[str, str]]:
-    """Return the rows that have a name of their own: those with most failures, then those of the latest tasks."""
+    """Return the rows that have a name of their own: those with most failures, then those of the latest tasks.
+
+    Each source has its share of them.
+    """
     failed = Counter[tuple[str, str]]({row: sum(counts) for row, counts in facts.failed.items()})
     for task in facts.tasks:
         failed[task.source, by.key(task)] += task.status is TaskStatus.FAILED
     for task in latest:
         failed[task.source, by.key(task)] += 0
-    return [row for row, _ in failed.most_common(most)]
+    ranked: list[tuple[int, int, tuple[str, str]]] = []
+    ranks = Counter[str]()
+    for row, count in failed.most_common():
+        ranked.append((ranks[row[0]], -count, row))
+        ranks[row[0]] += 1
+    return [row for _, _, row in sorted(ranked)[:most]]
 
 
 def _completed(

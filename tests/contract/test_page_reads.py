@@ -8,6 +8,8 @@ from typing import Any
 
 from factories import USUAL, make_alert, make_delivery, make_event, make_gap, make_storm, make_task
 from fakes import START
+from sqlalchemy import create_engine
+from sqlalchemy import event as sqlalchemy_event
 
 from notifier.core.delivery import DeliveryState
 from notifier.core.diff import RecordedTask, TaskWrite
@@ -19,7 +21,8 @@ from notifier.core.mutes import Mute
 from notifier.core.routing import RoutedEvent
 from notifier.core.severity import Severity
 from notifier.core.tickets import Ticket, TicketState, operation_of
-from notifier.store.engine import SqlStore
+from notifier.store.engine import SqlStore, open_store
+from notifier.store.queries import Queries
 from notifier.store.transaction import Transaction
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -284,6 +287,12 @@ async def test_tasks_are_counted_in_slots(store: SqlStore) -> None:
     await store.transact(write)
     by_source = await store.read(lambda q: q.timeline.ended_by_source(slots))
     assert by_source == {"lab": [1, 0], "prod": [2, 2]}
+    failed = await store.read(lambda q: q.timeline.failed_at(slots[0], slots[-1], "instance", 5))
+    assert [tuple(one) for one in failed] == [("prod", "i-1", "gauss-6568-zzh", slots[1])]
+    keys = [
+        await store.read(lambda q, by=by: q.timeline.failed_at(*slots[::2], by, 5)[0].key) for by in ("type", "source")
+    ]
+    assert keys == ["CreateGaussDBV5Instance", ""]
     by_instance = await store.read(lambda q: q.timeline.completed_by_instance(["i-1", "i-2", "i-9"], slots))
     assert by_instance == {"i-1": [2, 0], "i-2": [0, 1], "i-9": [0, 0]}
     by_name = await store.read(
@@ -302,3 +311,57 @@ async def test_blind_times_are_found_by_the_events_that_name_them(store: SqlStor
     found = await store.read(lambda q: q.timeline.blind(recovered.observed_at))
     assert {event.id for event in found} == {recovered.id, gap.id}
     assert not await store.read(lambda q: q.timeline.blind(recovered.observed_at + HOUR))
+
+
+# ---- indexes ----
+
+LARGE = ("tasks", "events", "deliveries", "delivery_events", "attempts", "failures")
+"""Tables that grow with time. None may be read as a whole."""
+
+
+async def test_no_read_of_a_page_scans_a_table_that_grows(sqlite_url: str) -> None:
+    """SQLite says `SCAN tasks` where it reads a table, and `SCAN tasks USING INDEX` where it goes along an index."""
+    engine = create_engine(sqlite_url)
+    store, seen = open_store(sqlite_url, now=lambda: START), list[tuple[str, Any]]()
+
+    def note(*given: Any) -> None:
+        seen.append(given[2:4])
+
+    def read(q: Queries) -> None:
+        sqlalchemy_event.listen(q._session.connection, "before_cursor_execute", note)
+        slots = [START - DAY, START]
+        q.now_page.needing()
+        q.now_page.failures(["f"])
+        q.now_page.taken(5)
+        q.now_page.last_resolved()
+        q.now_page.told(["e"])
+        q.now_page.tickets(["o"])
+        q.now_page.last_successes(["e"], START - DAY)
+        q.now_page.running()
+        q.now_page.count_running()
+        q.now_page.count_held_back(START)
+        q.now_page.held()
+        q.timeline.tasks(START - DAY, START, 5)
+        q.timeline.tasks(START - DAY, START, 5, [TaskStatus.FAILED])
+        q.timeline.running(START, 5)
+        q.timeline.stuck([("prod", "job")])
+        q.timeline.failed_at(START - DAY, START, "instance", 5)
+        q.timeline.ended_by_source(slots)
+        q.timeline.completed_by_instance(["i"], slots)
+        q.timeline.completed_by_name("prod", ["n"], slots)
+        q.timeline.blind(START - DAY)
+
+    await store.read(read)
+    await store.aclose()
+    assert len(seen) == 20
+    with engine.connect() as connection:
+        plans = {
+            statement: [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+            for statement, parameters in seen
+        }
+    engine.dispose()
+    scans = {
+        statement: [step for step in plan if step in {f"SCAN {name}" for name in LARGE}]
+        for statement, plan in plans.items()
+    }
+    assert {statement: found for statement, found in scans.items() if found} == {}
