@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from fastapi import FastAPI, Response
+from fastapi import Depends, FastAPI, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
@@ -16,7 +16,7 @@ from notifier.core.errors import StoreError
 from notifier.web.api import paths
 from notifier.web.api.context import ApiContext
 from notifier.web.api.description import describe, written
-from notifier.web.api.entrance import Entrance
+from notifier.web.api.entrance import Entrance, refuse_unknown_parameters
 from notifier.web.api.problems import (
     ApiProblem,
     answer_http_error,
@@ -58,6 +58,7 @@ def build_paths(parts: WebParts, streams: StreamLimits | None = None) -> FastAPI
         redoc_url=None,
         redirect_slashes=False,
         separate_input_output_schemas=False,
+        dependencies=[Depends(refuse_unknown_parameters)],
         responses={"4XX": {"description": "The request is refused."}},
         exception_handlers={
             ApiProblem: answer_problem,

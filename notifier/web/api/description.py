@@ -13,6 +13,8 @@ from notifier.web.api.models import ProblemDocument
 from notifier.web.api.problems import PROBLEM_MEDIA_TYPE, RETRY_AFTER, TYPE_PREFIX
 
 REFERENCES: Final = "#/components/schemas/{model}"
+_BODIES: Final = ("MuteBody", "ResolveBody", "ExtendBody")
+"""Models of bodies: a key that is not wanted is left out."""
 _METHODS: Final = frozenset({"get", "post"})
 _TAGS: Final[Mapping[str, str]] = {
     "tasks": "What the cloud lists.",
@@ -54,6 +56,9 @@ def describe(app: FastAPI, server: str) -> Mapping[str, Any]:
     parts = document["components"]
     schema = ProblemDocument.model_json_schema(ref_template=REFERENCES, mode="serialization")
     parts["schemas"] |= schema.pop("$defs", {}) | {"ProblemDocument": schema}
+    for name in _BODIES:
+        keys = parts["schemas"][name]["properties"]
+        keys.update({key: _without_null(value) for key, value in keys.items()})
     parts["securitySchemes"] = dict(_SECURITY)
     parts["responses"] = dict(_responses())
     document["security"] = [{name: []} for name in _SECURITY]
@@ -83,8 +88,18 @@ def _responses() -> Iterator[tuple[str, Any]]:
     )
 
 
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a parameter or key that may be left out, and is never null."""
+    kinds = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
+    if len(kinds) != 1:
+        return schema
+    return {**{key: value for key, value in schema.items() if key != "anyOf"}, **kinds[0]}
+
+
 def _complete(operation: dict[str, Any]) -> None:
     """Add to an operation what all have: errors, and the tag of an answer that can be asked for again."""
+    for parameter in operation.get("parameters", ()):
+        parameter["schema"] = _without_null(parameter["schema"])
     answers = operation["responses"]
     if "304" in answers:
         tag = {"schema": {"type": "string"}, "description": "Give it as If-None-Match to ask again."}

@@ -10,10 +10,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from notifier.core.errors import StoreError
 from notifier.web.access.viewer import Access, AccessRole, Viewer
-from notifier.web.api.problems import ApiProblem, unreachable
+from notifier.web.api.problems import ApiProblem, refused, unreachable
 
 MAX_API_BODY: Final = 64 * 1024
 """Maximum size of the body of a request, in bytes."""
+_MAX_NAME: Final = 100
 _READING: Final = frozenset({"GET", "HEAD"})
 _PREVIEW: Final = "/preview"
 """End of the paths whose POST changes nothing."""
@@ -36,6 +37,14 @@ class Entrance:
             await problem.response()(scope, receive, send)
             return
         await self._app(scope, _again(body, receive), send)
+
+
+def refuse_unknown_parameters(request: Request) -> None:
+    """Raise ApiProblem for a parameter that the path has not: a misspelt filter would answer with too much."""
+    known = {one.alias for one in request.scope["route"].dependant.query_params}
+    for name in request.query_params:
+        if name not in known:
+            raise refused("query", name[:_MAX_NAME], "is no parameter of this path")
 
 
 def viewer_of(request: Request) -> Viewer:

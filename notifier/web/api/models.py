@@ -6,10 +6,11 @@ another key than its model has would be a mistake of ours. Times are RFC 3339 in
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
 from notifier.core.delivery import DeliveryState, RecipientState, Resolution
 from notifier.core.events import EventType
@@ -21,6 +22,7 @@ from notifier.core.people import Verb
 from notifier.core.severity import Severity
 from notifier.core.tickets import ClosedBy, TicketState
 from notifier.core.usual import UsualBasis
+from notifier.web.api.moments import parse_moment
 
 Rfc3339 = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 """A time of an answer, as `documents.time` writes it."""
@@ -54,6 +56,13 @@ class BodyModel(BaseModel):
     """What a request carries. Unknown keys are refused, so that a misspelt one is noticed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_given(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("leave the key out instead")
+        return value
 
 
 class PageOf(AnswerModel, Generic[T]):
@@ -507,6 +516,10 @@ class FailureDocument(AnswerModel):
 ScopeText = Annotated[str, Field(min_length=1, max_length=MAX_SCOPE, pattern=r"^[^\x00-\x1f\x7f]+$")]
 ReasonText = Annotated[str, Field(max_length=MAX_MUTE_REASON, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
 """What a person writes; a line break is a space."""
+GivenTime = Annotated[
+    datetime, BeforeValidator(parse_moment), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+"""A time of a request."""
 _LENGTH = Field(ge=MIN_MUTE.total_seconds(), le=MAX_MUTE.total_seconds())
 
 
@@ -523,7 +536,9 @@ class MuteBody(BodyModel):
                     "cron": "0 22 * * 6",
                     "timezone": "Asia/Shanghai",
                 },
-            ]
+            ],
+            "oneOf": [{"required": ["length_seconds"]}, {"required": ["until"]}],
+            "dependentRequired": {"timezone": ["cron"], "last": ["cron"], "cron": ["length_seconds"]},
         }
     )
 
@@ -531,9 +546,9 @@ class MuteBody(BodyModel):
     """Id or whole name of an instance, or matchers: `prod-* type=task.completed`."""
     length_seconds: Annotated[int, _LENGTH] | None = None
     """Length of the window, or of each window, in seconds."""
-    since: AwareDatetime | None = None
+    since: GivenTime | None = None
     """Beginning of the only window; without it, it begins now."""
-    until: AwareDatetime | None = None
+    until: GivenTime | None = None
     """End of the only window, instead of `length_seconds`."""
     cron: Annotated[str, Field(max_length=100), WithJsonSchema({"type": "string", "format": "cron"})] | None = None
     """When windows begin, in five fields."""
@@ -541,7 +556,7 @@ class MuteBody(BodyModel):
         None
     )
     """Time zone of `cron`; without it, the configured one."""
-    last: AwareDatetime | None = None
+    last: GivenTime | None = None
     """With `cron`: no window begins at or after this time."""
     except_failures: bool = False
     """Send events that need somebody as if there were no mute."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Final
 
 from fastapi import Header, Path, Query
@@ -11,26 +10,12 @@ from pydantic import BeforeValidator, Field, Strict, WithJsonSchema
 
 from notifier.web.api.cursors import MAX_CURSOR
 from notifier.web.api.idempotency import KEY_PATTERN
+from notifier.web.api.moments import parse_moment
 from notifier.web.api.reads import MAX_API_ROWS
 
 MAX_TEXT: Final = 300
 """Maximum length of a text to filter by, in characters."""
 _NO_NUL: Final = r"^[^\x00]*$"
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
-
-
-def parse_moment(value: object) -> datetime:
-    """Read a time of RFC 3339 with its zone. One that no record can have becomes the nearest that one could."""
-    if isinstance(value, datetime):  # a default
-        return value
-    if not isinstance(value, str) or not _MOMENT.fullmatch(value):
-        raise ValueError("is no time of RFC 3339, such as 2026-01-15T08:30:00Z")
-    try:
-        found = datetime.fromisoformat(value.upper())
-    except ValueError:
-        raise ValueError("is no time that a calendar has") from None
-    return min(max(found, _FIRST), _LAST)
 
 
 _FLAGS: Final = {"true": True, "false": False}
@@ -41,14 +26,24 @@ MomentParam = Annotated[
     datetime, BeforeValidator(parse_moment), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
 TextParam = Annotated[str, Field(max_length=MAX_TEXT, pattern=_NO_NUL)]
-_WholeNumber = Annotated[
-    int, BeforeValidator(lambda value: value if not isinstance(value, str) or value.isdecimal() else "no number")
-]
 
-Number = Annotated[_WholeNumber, Field(ge=0, lt=2**63)]
+
+def _whole(value: object) -> object:
+    """Leave what is no whole number to be refused: pydantic would take 1.0, +1 and 1_000."""
+    if isinstance(value, str) and not (value.isascii() and value.isdecimal()):
+        raise ValueError("is no whole number")
+    return value
+
+
+def _numbers(least: int, most: int) -> WithJsonSchema:
+    return WithJsonSchema({"type": "integer", "minimum": least, "maximum": most})
+
+
+_LAST_NUMBER: Final = 2**63 - 1
+Number = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=_LAST_NUMBER), _numbers(0, _LAST_NUMBER)]
 """Number of an event."""
 Limit = Annotated[
-    Annotated[_WholeNumber, Field(ge=1, le=MAX_API_ROWS)],
+    Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_API_ROWS), _numbers(1, MAX_API_ROWS)],
     Query(description="Maximum number of rows of the page."),
 ]
 Cursor = Annotated[

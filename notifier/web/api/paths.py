@@ -20,8 +20,9 @@ from notifier.core.people import Person
 from notifier.core.wall_time import zone_of
 from notifier.mutes import MuteRequest
 from notifier.ports import DeliveryFilter, EventFilter, TaskFilter
+from notifier.web.access.viewer import Viewer
 from notifier.web.api import models, reads
-from notifier.web.api.context import ApiContext
+from notifier.web.api.context import ApiContext, answer
 from notifier.web.api.cursors import PageSlice
 from notifier.web.api.entrance import is_admitted, viewer_of
 from notifier.web.api.parameters import (
@@ -51,6 +52,16 @@ Answers = dict[int | str, dict[str, Any]]
 _STREAM_EXAMPLE: Final = (
     'id: 4711\ndata: {"event_id": "041f1eee-3774-56b4-945e-f02411bf537b", "type": "task.failed"}\n\n'
 )
+_STREAM_SCHEMA: Final = {
+    "type": "object",
+    "description": "One event of the stream.",
+    "properties": {
+        "id": {"type": "string", "description": "Number of the event."},
+        "event": {"type": "string", "description": "`reset`, or nothing."},
+        "data": {"type": "string", "description": "The event as JSON: a RoutedEventDocument."},
+        "retry": {"type": "integer", "description": "Milliseconds after which to come back."},
+    },
+}
 _UNCHANGED: Final[Answers] = {304: {"description": "Nothing has changed since the answer with this ETag."}}
 
 
@@ -188,7 +199,7 @@ def _event(q: ApiReads, *, event_id: str) -> JsonDocument:
 _EVENTS_TEXT: Final[Answers] = {
     200: {
         "description": "Events, as `text/event-stream` has them: the number as `id`, the event as JSON in `data`.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _STREAM_EXAMPLE}},
+        "content": {"text/event-stream": {"schema": dict(_STREAM_SCHEMA), "example": _STREAM_EXAMPLE}},
     }
 }
 
@@ -602,6 +613,16 @@ def _end_mute(tx: ApiTx, by: Person, *, mute_id: str) -> JsonDocument:
 # ---- the notifier itself ----
 
 
+def _caller(viewer: Viewer) -> JsonDocument:
+    return {
+        "id": viewer.person.id,
+        "name": viewer.person.name,
+        "role": viewer.role.name.lower(),
+        "scopes": sorted(viewer.scopes),
+        "way": viewer.how,
+    }
+
+
 def own_paths(api: ApiContext) -> APIRouter:
     """Return the paths about the notifier itself."""
     router = APIRouter(responses=_UNCHANGED)
@@ -615,6 +636,11 @@ def own_paths(api: ApiContext) -> APIRouter:
         """List the sources that were ever polled, by name."""
         page = PageSlice.of_list("sources", cursor=cursor, limit=limit)
         return await api.read(request, models.PageOf[models.SourceDocument], partial(reads.page_of_sources, page=page))
+
+    @router.get("/me", operation_id="getCaller", tags=["notifier"], response_model=models.CallerDocument)
+    async def get_caller(*, request: Request, _known: IfNoneMatch = None) -> Response:
+        """Return who asks, and what they may do: shows that a token works."""
+        return answer(request, models.CallerDocument, _caller(viewer_of(request)))
 
     @router.get("/health", operation_id="getHealth", tags=["notifier"], response_model=models.HealthDocument)
     async def get_health(*, request: Request, _known: IfNoneMatch = None) -> Response:

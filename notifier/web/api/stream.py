@@ -120,6 +120,7 @@ class EventBroadcast:
     async def _begin(self) -> None:
         horizon = await self._settled_horizon()
         if not self._work:  # and nobody else began meanwhile
+            self._news, self._woken = asyncio.Condition(), asyncio.Event()  # of the loop that runs now
             self._kept.clear()
             self._first = self._known = horizon.number
             self._work = tuple(map(asyncio.create_task, (self._follow(), self._hear())))
