@@ -21,6 +21,7 @@ from notifier.config.reach import (
     route_scopes,
     types_reaching,
 )
+from notifier.config.web import WebSettings
 from notifier.core.durations import format_duration
 from notifier.core.events import EventType
 from notifier.core.fields import OPERATION_KINDS
@@ -29,6 +30,7 @@ from notifier.core.matchers import Matcher, fits, is_glob, parse_matcher
 from notifier.core.rota import rota_named
 from notifier.settings.words import closest_match
 from notifier.sources.base import SourceSettings
+from notifier.web.access.passwords import is_hashed
 
 
 def warnings(config: Config, at: datetime) -> Iterable[str]:
@@ -292,8 +294,26 @@ def _silent_people(config: Config) -> Iterable[str]:
 _USUAL_PROJECT = re.compile(r"[0-9a-f]{32}")
 
 
+MIN_WEB_PASSWORD = 12
+"""Length of a password from which on nobody is told that it is short, in characters."""
+
+
+def _open_to_listeners(web: WebSettings) -> Iterable[str]:
+    """Return remarks about a page that others could listen to, or sign in to."""
+    if web.guarded and not web.loopback and not (web.url or "").startswith("https://"):
+        yield (
+            "web: what people type and their sessions can be read on the way. Put TLS in front of it, and set web.url"
+            " to its address with https."
+        )
+    password = web.password.get_secret_value() if web.password else None
+    if password is not None and not is_hashed(password) and len(password) < MIN_WEB_PASSWORD:
+        yield f"web.password has fewer than {MIN_WEB_PASSWORD} characters; it is all that keeps others out."
+
+
 def suspicious_values(config: Config) -> Iterable[str]:
     """Return remarks about values that look like mistakes: `check` shows them, and `run` logs them when it starts."""
+    if config.web:
+        yield from _open_to_listeners(config.web)
     for source in config.sources:
         if not _USUAL_PROJECT.fullmatch(source.project_id):
             yield (

@@ -23,6 +23,7 @@ from notifier.settings.types import (
     is_loopback,
 )
 from notifier.settings.words import HEADER_PATTERN, HOST_PATTERN, FixedMessageError
+from notifier.web.access.libraries import OIDC_EXTRA, oidc_is_installed
 from notifier.web.access.names import MAX_NAME
 from notifier.web.access.passwords import HashedPassword, is_hashed
 from notifier.web.access.viewer import RoleWord
@@ -149,6 +150,12 @@ class OidcSettings(Settings):
     """The name of the provider on the button of the login page."""
     ca_file: CaFile = None
     """PEM file of authorities to trust for the provider besides the usual ones."""
+
+    @model_validator(mode="after")
+    def _has_its_libraries(self) -> Self:
+        if not oidc_is_installed():
+            raise setting_error("issuer", f"people cannot sign in there: {OIDC_EXTRA}.")
+        return self
 
     @model_validator(mode="after")
     def _asks_for_an_id_token(self) -> Self:

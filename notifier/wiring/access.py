@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 from starlette.routing import Route
 
+from notifier.config.config import Config
 from notifier.config.web import OidcSettings, ProxySettings, RoleSettings, WebSettings
-from notifier.core.errors import ConfigurationError
+from notifier.http import HttpClient
+from notifier.ports import CheckResult, Clock
 from notifier.web.access.addresses import TrustedProxies
 from notifier.web.access.gate import SiteAccess
-from notifier.web.access.oidc import OIDC_EXTRA, OidcClient, oidc_is_installed
+from notifier.web.access.oidc import OidcClient, OidcRefused
 from notifier.web.access.proxy import ProxyRules
 from notifier.web.access.roles import GroupRoles
 from notifier.web.access.rules import AccessRules, OidcRules, PageUser, fold
@@ -19,22 +21,32 @@ from notifier.wiring.app import App
 
 
 def build_access(app: App, web: WebSettings, rules: WebRules) -> tuple[SiteAccess, Sequence[Route]]:
-    """Return what finds out who asks, and the routes to sign in and out.
-
-    Raises ConfigurationError where a library is missing.
-    """
+    """Return what finds out who asks, and the routes to sign in and out."""
     access = SiteAccess(access_rules(web), app.store, without_role(rules))
     oidc = _oidc_client(access.rules, web, app)
     return access, SignInPages(access, app.store, rules, app.clock, oidc).routes()
 
 
 def _oidc_client(rules: AccessRules, web: WebSettings, app: App) -> OidcClient | None:
-    """Return what signs people in at the provider. Raises ConfigurationError where the libraries are missing."""
+    """Return what signs people in at the provider."""
     if rules.oidc is None or web.oidc is None or app.http is None:
         return None
-    if not oidc_is_installed():
-        raise ConfigurationError(f"web.oidc: {OIDC_EXTRA}")
     return OidcClient(rules.oidc, app.http.with_ca_file(web.oidc.ca_file), app.clock)
+
+
+async def check_access(config: Config, http: HttpClient, clock: Clock) -> Sequence[CheckResult]:
+    """Check that people can sign in at the provider, if one is configured."""
+    web = config.web
+    rules = _oidc_rules(web.oidc, web.url) if web else None
+    if web is None or web.oidc is None or rules is None:
+        return []
+    what = f"web.oidc: people can sign in at {rules.issuer}"
+    try:
+        await OidcClient(rules, http.with_ca_file(web.oidc.ca_file), clock).check()
+    except OidcRefused as error:
+        remedy = "compare issuer with the configuration of the provider, and see that this machine reaches it"
+        return [CheckResult(ok=False, what=what, detail=str(error), remedy=remedy)]
+    return [CheckResult(ok=True, what=what)]
 
 
 def access_rules(web: WebSettings) -> AccessRules:

@@ -15,7 +15,7 @@ from notifier.core.expectations import SEEN_WITHIN
 from notifier.core.health import REMOVED_SOURCES_NOTE, removed_sources
 from notifier.http import HttpClient
 from notifier.lookup import unfitting_rules
-from notifier.ports import Channel, CheckResult, RenderRequest, TaskSource
+from notifier.ports import Channel, CheckResult, Clock, RenderRequest, TaskSource
 from notifier.wiring.calendars import check_calendars
 from notifier.wiring.channels import build_channels, http_client, open_channel
 from notifier.wiring.sources import build_sources
@@ -43,9 +43,18 @@ async def check_online(config: Config, line_of: Callable[[Path], int] | None = N
             check_calendars(config, http, clock),
             _check_chat(config, http),
             check_traces(config),
+            _check_access(config, http, clock),
         )
     expectations = await check_expectations(config, line_of)
     return [await _check_store(config), *expectations, *(result for some in results for result in some)]
+
+
+async def _check_access(config: Config, http: HttpClient, clock: Clock) -> Sequence[CheckResult]:
+    if config.web is None or config.web.oidc is None:
+        return []
+    from notifier.wiring.access import check_access  # noqa: PLC0415 - only a configured provider pays for the page
+
+    return await check_access(config, http, clock)
 
 
 async def check_rendering(

@@ -14,6 +14,7 @@ from servers.oidc import Claims, OidcServer, rsa_key, symmetric, unsigned
 from test_sign_in import Door, change
 from web_site import ORIGIN, make_rules
 
+from notifier.config.loading import loads
 from notifier.core.access import SignedInBy
 from notifier.http import HttpClient
 from notifier.store.engine import open_store
@@ -25,6 +26,7 @@ from notifier.web.access.sign_in import SignInPages, without_role
 from notifier.web.access.viewer import AccessRole
 from notifier.web.application import build_application
 from notifier.web.parts import WebParts
+from notifier.wiring.access import check_access
 
 ROLES = GroupRoles({AccessRole.ACT: ("dba",), AccessRole.ADMIN: ("dba-leads",)})
 
@@ -353,6 +355,21 @@ async def test_a_provider_that_is_down_is_said_and_tried_again(
         assert found.status_code == 502
         assert "does not work at this moment" in found.text
         assert (await browser.get("/login")).status_code == 200
+
+
+async def test_check_says_whether_people_can_sign_in(http: HttpClient, provider: OidcServer) -> None:
+    text = f"""
+sources:
+  - {{name: prod, kind: gaussdb, region: cn-north-4, project_id: p, auth: {{kind: aksk, access_key: a, secret_key: s}}}}
+web: {{url: "{ORIGIN}", oidc: {{issuer: "{provider.issuer}", client_id: notifier, roles: {{act: ["*"]}}}}}}
+"""
+    config = loads(text, {})
+    (well,) = await check_access(config, http, FakeClock())
+    provider.metadata = {"issuer": "https://another.example"}
+    (wrong,) = await check_access(config, http, FakeClock())
+    assert (well.ok, wrong.ok) == (True, False)
+    assert "another.example" in wrong.detail
+    assert "issuer" in wrong.remedy
 
 
 # ---- the cookie between ----

@@ -13,7 +13,6 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any, Final, Literal, Self, TypeAlias
 from urllib.parse import urlencode, urlsplit
 
@@ -28,7 +27,6 @@ from notifier.web.access.rules import OidcRules
 
 log = structlog.get_logger("notifier.web")
 
-OIDC_EXTRA: Final = "install the extra oidc: make extras, or pip install 'gaussdb-notifier[oidc]'"
 FLOW_LASTS: Final = 600
 """Time for signing in at the provider, in seconds."""
 METADATA_LASTS: Final = 3600.0
@@ -56,11 +54,6 @@ class OidcRefused(Exception):
     def __init__(self, problem: OidcProblem, why: str) -> None:
         super().__init__(why)
         self.problem: OidcProblem = problem
-
-
-def oidc_is_installed() -> bool:
-    """Return whether the libraries are there."""
-    return find_spec("authlib") is not None and find_spec("joserfc") is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +151,14 @@ class OidcClient:
         if name is None:
             raise OidcRefused("name", f"the provider gives no usable claim {self._rules.name_claim}")
         return OidcIdentity(name=name, groups=_groups(claims.get(self._rules.groups_claim)), next=flow.next)
+
+    async def check(self) -> None:
+        """Prove that the provider publishes what signing in takes. Raises OidcRefused."""
+        provider = await self._read_provider()
+        for name in ("authorization_endpoint", "token_endpoint"):
+            _endpoint(provider.metadata, name)
+        if not _signing_keys(provider.keys):
+            raise OidcRefused("provider", "it publishes no key that signs")
 
     def logout_address(self) -> str | None:
         """Return where somebody signs out at the provider too; None where it is not known to have that."""
