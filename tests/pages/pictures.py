@@ -7,9 +7,11 @@ needed and where a source is not watched.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +24,8 @@ from pages.browser import Colours, example_path, open_browser, open_context, ser
 from pages.history import Histories, Variant
 
 FOLDER = Path(__file__).parent.parent.parent / "docs" / "pictures"
+WORK = Path(tempfile.gettempdir()) / "notifier-pictures"
+"""Where the databases are meanwhile. It is always the same, for the page of the configuration shows it."""
 WIDTHS = (1280, 390)
 IN_CHINESE = ("now", "task")
 PLAIN = ("keyboard", "sessions")
@@ -69,16 +73,26 @@ def named_pages() -> Iterator[tuple[str, str]]:
                 yield name, example_path(route.path)
 
 
+@contextmanager
+def _empty_folder(path: Path) -> Iterator[Path]:
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
 async def take(folder: Path, names: tuple[str, ...]) -> None:
     """Take the pictures whose names begin with one of these."""
     wanted = [one for one in pictures() if not names or one.file.startswith(names)]
-    with tempfile.TemporaryDirectory() as made:
-        histories = Histories(Path(made))
+    with _empty_folder(WORK) as made:
+        histories = Histories(made)
         async with open_browser() as browser:
             for variant in Variant:
                 found = [one for one in wanted if one.variant is variant]
                 if found:
-                    copies = Path(made) / f"copy-{variant}"
+                    copies = made / f"copy-{variant}"
                     copies.mkdir()
                     async with serve(histories.copy(variant, copies)) as served:
                         for picture in found:
