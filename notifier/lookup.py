@@ -85,6 +85,9 @@ class Lookup(CalendarReads, RunReads, Protocol):
     def attempts(self, delivery_id: str) -> Sequence[Attempt]:
         """Return the attempts of a delivery in order."""
 
+    def attempts_of(self, delivery_ids: Collection[str]) -> Mapping[str, Sequence[Attempt]]:
+        """Return the attempts of deliveries in order, by the id of the delivery; none of one without any."""
+
     def tickets(self, operation: str) -> Sequence[Ticket]:
         """Return the tickets of an operation, by channel, the oldest first."""
 
@@ -447,13 +450,12 @@ def explain_task(
     """
     task = stored.task
     events = tuple(q.events(EventFilter(source=task.source, job_id=task.job_id, exact=True, limit=MAX_HISTORY)))[::-1]
-    deliveries = _deliveries_by_pair(q, [found.event.id for found in events])
+    accounts = _accounts(q, [found.event.id for found in events])
     routes = known_routes(q, routes)
     return TaskExplanation(
         task=stored,
         events=tuple(
-            _event_record(q, found, explain_routes(found.event, routes, catalogue), channels, deliveries)
-            for found in events
+            _event_record(found, explain_routes(found.event, routes, catalogue), channels, accounts) for found in events
         ),
         tickets=tuple(one for one in q.tickets(operation_of_task(task)) if one.label is not None),
         failures=tuple(episodes_of(q.failures_of(operation_of_task(task)), [found.event for found in events])),
@@ -473,7 +475,7 @@ def explain_event(
     if len(found) != 1:
         return None
     verdicts = explain_routes(found[0].event, routes, catalogue)
-    return _event_record(q, found[0], verdicts, channels, _deliveries_by_pair(q, [found[0].event.id]))
+    return _event_record(found[0], verdicts, channels, _accounts(q, [found[0].event.id]))
 
 
 def audit_ledger(q: Lookup, now: datetime) -> Audit:
@@ -486,30 +488,34 @@ def health_report(q: Lookup, expected: Expected) -> HealthReport:
     return replace(judge(expected, q.health_facts()), unacknowledged=q.count_unacknowledged())
 
 
-_Pairs = Mapping[tuple[str, str], Delivery]
+_Accounts = Mapping[tuple[str, str], tuple[Delivery, Sequence[Attempt]]]
+"""Deliveries with their attempts, by event and channel."""
 
 
-def _deliveries_by_pair(q: Lookup, event_ids: Sequence[str]) -> _Pairs:
+def _accounts(q: Lookup, event_ids: Sequence[str]) -> _Accounts:
     if not event_ids:
         return {}
     found = q.deliveries(DeliveryFilter(event_ids=event_ids, limit=MAX_HISTORY * MAX_CANDIDATES))
-    return {(event.id, delivery.channel): delivery for delivery in found for event in delivery.events}
+    attempts = q.attempts_of([delivery.id for delivery in found])
+    return {
+        (event.id, delivery.channel): (delivery, attempts.get(delivery.id, ()))
+        for delivery in found
+        for event in delivery.events
+    }
 
 
 def _event_record(
-    q: Lookup, routed: RoutedEvent, verdicts: Iterable[RouteVerdict], channels: Collection[str], deliveries: _Pairs
+    routed: RoutedEvent, verdicts: Iterable[RouteVerdict], channels: Collection[str], accounts: _Accounts
 ) -> EventRecord:
     names = sorted({*channels, *routed.channels})
     return EventRecord(
         routed=routed,
         verdicts=tuple(verdicts),
-        channels=tuple(
-            ChannelRecord(
-                channel=name,
-                planned=name in routed.channels,
-                delivery=(delivery := deliveries.get((routed.event.id, name))),
-                attempts=tuple(q.attempts(delivery.id)) if delivery else (),
-            )
-            for name in names
-        ),
+        channels=tuple(_channel_record(routed, name, accounts) for name in names),
     )
+
+
+def _channel_record(routed: RoutedEvent, channel: str, accounts: _Accounts) -> ChannelRecord:
+    delivery, attempts = accounts.get((routed.event.id, channel), (None, ()))
+    planned = channel in routed.channels
+    return ChannelRecord(channel=channel, planned=planned, delivery=delivery, attempts=tuple(attempts))

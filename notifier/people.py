@@ -155,17 +155,18 @@ _WAITING = (DeliveryState.PENDING, DeliveryState.PARKED)
 # ---- tasks ----
 
 
-def acknowledge(tx: PeopleTx, event: Event, by: Person) -> Acknowledgement:
+def acknowledge(tx: PeopleTx, event: Event, by: Person, note: str = "") -> Acknowledgement:
     """Record that somebody takes care of an event. The first one counts: return the acknowledgement in force.
 
-    The failure that it is an event of is acknowledged with it: nothing reminds of that any more.
+    The failure that it is an event of is acknowledged with it: nothing reminds of that any more. `note` is what they
+    wrote about it.
     """
     concerned = _lock_failures(tx, event)
     mine = Acknowledgement(event_id=event.id, by=by.id, name=by.name, at=tx.now())
     in_force = tx.people.acknowledge(mine)
     if in_force == mine:
-        _save_changed(tx, [one for one in concerned if failures.covers(one, event)], mine)
-        _record(tx, by, Verb.ACKNOWLEDGE, event.subject, str(event.type))
+        _save_changed(tx, [one for one in concerned if failures.covers(one, event)], mine, note)
+        _record(tx, by, Verb.ACKNOWLEDGE, event.subject, f"{event.type}: {note}" if note else str(event.type))
     return in_force
 
 
@@ -175,16 +176,16 @@ def _lock_failures(tx: PeopleTx, event: Event) -> Sequence[OpenFailure]:
     return list(tx.failures.lock([operation]).values()) if operation else []
 
 
-def _save_changed(tx: PeopleTx, found: Sequence[OpenFailure], mine: Acknowledgement) -> None:
+def _save_changed(tx: PeopleTx, found: Sequence[OpenFailure], mine: Acknowledgement, note: str) -> None:
     """Record an acknowledgement of failures, each by its own latest event."""
-    taken = [failures.acknowledged(one, mine) for one in found if one.state is FailureState.OPEN]
+    taken = [failures.acknowledged(one, mine, note) for one in found if one.state is FailureState.OPEN]
     if taken:
         tx.failures.save(taken)
 
 
-def acknowledge_if_latest(tx: PeopleTx, event: Event, by: Person) -> Acknowledgement | Event:
+def acknowledge_if_latest(tx: PeopleTx, event: Event, by: Person, note: str = "") -> Acknowledgement | Event:
     """Acknowledge an event, unless its task has a later one: then record nothing and return that."""
-    return _later_event(tx, event) or acknowledge(tx, event, by)
+    return _later_event(tx, event) or acknowledge(tx, event, by, note)
 
 
 def acknowledge_task(tx: PeopleTx, task: Task, by: Person) -> Acknowledgement:

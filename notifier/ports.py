@@ -316,6 +316,8 @@ class TaskFilter:
     source: str | None = None
     job_id: str | None = None
     """A job id or its beginning."""
+    exact: bool = False
+    """True when `job_id` is whole."""
     storm: str | None = None
     """Id of a storm whose failures are of these tasks."""
     sources: Collection[str] | None = None

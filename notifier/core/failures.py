@@ -476,13 +476,14 @@ def resolved(one: OpenFailure, how: HistoryEntry) -> OpenFailure:
     return replace(one.noted(how), state=FailureState.RESOLVED, clocks=())
 
 
-def acknowledged(one: OpenFailure, by: Acknowledgement) -> OpenFailure:
+def acknowledged(one: OpenFailure, by: Acknowledgement, note: str = "") -> OpenFailure:
     """Return a failure that somebody takes care of: its clocks stop. The first acknowledgement counts."""
     if one.state is not FailureState.OPEN:
         return one
     stopped = tuple(replace(clock, started_at=None, due_at=None, muted_until=None, position=0) for clock in one.clocks)
     taken = replace(one, state=FailureState.ACKNOWLEDGED, acknowledged=by, clocks=stopped)
-    return taken.noted(HistoryEntry(at=by.at, kind=HistoryKind.ACKNOWLEDGED, name=by.name, event_id=by.event_id))
+    kind = HistoryKind.ACKNOWLEDGED
+    return taken.noted(HistoryEntry(at=by.at, kind=kind, name=by.name, event_id=by.event_id, reason=note))
 
 
 def unacknowledged(one: OpenFailure, name: str, now: datetime) -> OpenFailure:

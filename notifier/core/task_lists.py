@@ -124,7 +124,7 @@ def told_share(accounts: Iterable[tuple[DeliveryState, str | None]], planned: in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListedTask:
+class TaskListEntry:
     """A row of the list."""
 
     task: Task
@@ -149,7 +149,7 @@ class ListedTask:
 class TaskListPage:
     """A part of the list."""
 
-    rows: tuple[ListedTask, ...] = ()
+    rows: tuple[TaskListEntry, ...] = ()
     following: TaskPlace | None = None
     """Where the next page begins; None at the end."""
     searched_to: datetime | None = None

@@ -180,7 +180,14 @@ class Lookups:
 
     def attempts(self, delivery_id: str) -> Sequence[Attempt]:
         """Return the attempts of a delivery in order."""
-        return [rows.attempt_of(row) for row in self._reader.query("attempts", delivery_id=delivery_id)]
+        return self.attempts_of([delivery_id]).get(delivery_id, ())
+
+    def attempts_of(self, delivery_ids: Collection[str]) -> Mapping[str, Sequence[Attempt]]:
+        """Return the attempts of deliveries in order, by the id of the delivery; none of one without any."""
+        found: dict[str, list[Attempt]] = {}
+        for row in self._reader.query("attempts", ids=list(delivery_ids)) if delivery_ids else ():
+            found.setdefault(row.delivery_id, []).append(rows.attempt_of(row))
+        return found
 
     def tickets(self, operation: str) -> Sequence[Ticket]:
         """Return the tickets of an operation, by channel, the oldest first."""
@@ -398,7 +405,7 @@ def _task_parameters(wanted: TaskFilter) -> dict[str, object]:
         "source": wanted.source,
         "storm": wanted.storm,
         "unacknowledged": wanted.unacknowledged or None,
-        "job_id": wanted.job_id,
+        "whole_job_id" if wanted.exact else "job_id": wanted.job_id,
         "after_changed_at": after and after.changed_at,
         "after_job_id": after and after.job_id,
         "after_source": after and after.source,

@@ -231,6 +231,7 @@ _TASK_CONDITIONS = (
     *(optional(name, condition) for name, condition in _MATCHED.items()),
     optional("storm", _in_storm()),
     optional("unacknowledged", _lacks_acknowledgement()),
+    optional("whole_job_id", tasks.c.job_id == bindparam("whole_job_id")),
     optional("job_id", *_begins(tasks.c.job_id)),
     optional("after_job_id", *_follows()),
 )
@@ -439,7 +440,9 @@ _DELIVERIES: Mapping[str, Select[Any]] = {
     "delivery_ids": select(deliveries.c.id).where(*_DELIVERY_CONDITIONS).order_by(deliveries.c.seq),
     "events_of_deliveries": statements.EVENTS_OF_DELIVERIES,
     "storms": statements.STORMS,
-    "attempts": select(attempts).where(attempts.c.delivery_id == bindparam("delivery_id")).order_by(attempts.c.number),
+    "attempts": select(attempts)
+    .where(is_in(attempts.c.delivery_id, "ids"))
+    .order_by(attempts.c.delivery_id, attempts.c.number),
 }
 
 # ---- a whole history, for a replay ----

@@ -37,9 +37,9 @@ from notifier.core.task_lists import (
     COUNTED,
     SCANNED,
     GroupCounts,
-    ListedTask,
     RowCount,
     TaskGroup,
+    TaskListEntry,
     TaskListFilter,
     TaskListPage,
     TaskPlace,
@@ -148,11 +148,18 @@ class TaskList:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def listing(self, wanted: TaskListFilter) -> "TaskListing":
+    def listing(self, wanted: TaskListFilter) -> "RecordedTaskList":
         """Return the list that a filter asks for."""
         instances = self._instances(wanted.instance) if wanted.instance else ()
         names = self._names(wanted.text) if wanted.text else ()
-        return TaskListing(self._session, wanted, _Resolved(instances=instances, names=names))
+        return RecordedTaskList(self._session, wanted, _Resolved(instances=instances, names=names))
+
+    def find(self, source: str, job_id: str) -> TaskListEntry | None:
+        """Return one task as lists show it; None where it is not recorded."""
+        columns = (tasks.c.changed_at, tasks.c.job_id, tasks.c.source)
+        key = select(*columns).where(tasks.c.source == source, tasks.c.job_id == job_id).subquery()
+        found = self._session.execute(_rows(key, _Order())).all()
+        return next(iter(RecordedTaskList(self._session, TaskListFilter(), _Resolved()).listed(found)), None)
 
     def count_unacknowledged(self) -> RowCount:
         """Count the tasks whose open failure nobody has acknowledged."""
@@ -178,7 +185,7 @@ class TaskList:
         return None if number > SCANNED else tuple(found)
 
 
-class TaskListing:
+class RecordedTaskList:
     """One list of tasks."""
 
     def __init__(self, session: Session, wanted: TaskListFilter, resolved: _Resolved) -> None:
@@ -196,7 +203,7 @@ class TaskListing:
         end = self._end(branches, within)
         keys = self._first(branches, (*within, *self._order.up_to(end)), limit + 1)
         found = self._session.execute(_rows(keys, self._order)).all()
-        listed = self._listed(found[:limit])
+        listed = self.listed(found[:limit])
         if len(found) > limit:
             return TaskListPage(rows=listed, following=listed[-1].place)
         following = None if end is None else TaskPlace(end)
@@ -333,11 +340,12 @@ class TaskListing:
 
     # -- rows --
 
-    def _listed(self, found: Sequence[Any]) -> tuple[ListedTask, ...]:
+    def listed(self, found: Sequence[Any]) -> tuple[TaskListEntry, ...]:
+        """Return rows of the statement `_rows`, with what became of their newest events."""
         newest = {row.newest_id: row.newest_channels for row in found if row.newest_id}
         told = self._told(newest)
         return tuple(
-            ListedTask(
+            TaskListEntry(
                 task=rows.task_of(row),
                 group=TaskGroup(row.task_group),
                 first_seen_at=row.first_seen_at,

@@ -1,7 +1,7 @@
 """The page as a Starlette application: who asks, what they may do, and how a page becomes a response."""
 
 import gzip
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, quote, unquote
 import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 
 from notifier.chat.endpoints import InvalidRequest, read_body
@@ -29,7 +29,18 @@ from notifier.web.parts import WebParts
 from notifier.web.ports import WebReads, WebTx
 from notifier.web.preferences import YEAR, chosen, without_choices
 from notifier.web.rendering import render
-from notifier.web.requests import ActionRoute, Page, PageMissing, PageRequest, PageRoute, Redirect, page_request
+from notifier.web.requests import (
+    ActionRoute,
+    DownloadPart,
+    DownloadRoute,
+    Page,
+    PageMissing,
+    PageRequest,
+    PageRoute,
+    Redirect,
+    SiteRoute,
+    page_request,
+)
 from notifier.web.security import GuardedApplication
 
 log = structlog.get_logger("notifier.web")
@@ -60,22 +71,24 @@ def build_application(
     return Starlette(routes=[*beside, Mount("/", GuardedApplication(pages, parts.names, rejections))])
 
 
-def page_routes(parts: WebParts, site: Sequence[PageRoute | ActionRoute]) -> Sequence[Route]:
+def page_routes(parts: WebParts, site: Sequence[SiteRoute]) -> Sequence[Route]:
     """Return the routes of pages and actions. What goes wrong in one becomes a page too."""
     outage = Outage()
     return [_route(parts, outage, one) for one in site]
 
 
-def _route(parts: WebParts, outage: Outage, route: PageRoute | ActionRoute) -> Route:
-    method = "GET" if isinstance(route, PageRoute) else "POST"
+def _route(parts: WebParts, outage: Outage, route: SiteRoute) -> Route:
+    method = "POST" if isinstance(route, ActionRoute) else "GET"
     return Route(route.path, partial(_answer, parts, outage, route), methods=[method])
 
 
-async def _answer(parts: WebParts, outage: Outage, route: PageRoute | ActionRoute, request: Request) -> Response:
+async def _answer(parts: WebParts, outage: Outage, route: SiteRoute, request: Request) -> Response:
     request.state.started = parts.clock.monotonic()
     try:
         if isinstance(route, PageRoute):
             response = await _answer_page(parts, route, request)
+        elif isinstance(route, DownloadRoute):
+            response = await _answer_download(parts, route, request)
         else:
             response = await _answer_action(parts, route, request)
     except PageMissing as error:
@@ -129,6 +142,29 @@ async def _answer_page(parts: WebParts, route: PageRoute, request: Request) -> R
 
     frame, answer = await parts.store.read(read)
     return _respond(parts, request, answer, asked=asked, frame=frame, tab=route.tab)
+
+
+async def _answer_download(parts: WebParts, route: DownloadRoute, request: Request) -> Response:
+    """Answer with a file. Its first part is read before anything is sent, so that what fails then becomes a page."""
+    asked = await _page_request(parts, request, {})
+    if isinstance(asked, Response):
+        return asked
+    if asked.viewer.role < route.role:
+        return await _answer_trouble(parts, request, error_page("forbidden"), route.tab)
+
+    def read(place: str) -> Callable[[WebReads], DownloadPart]:
+        return lambda q: route.read(asked, q, place)
+
+    async def parts_of_file() -> AsyncIterator[str]:
+        part = first
+        yield part.text
+        while part.following:
+            part = await parts.store.read(read(part.following))
+            yield part.text
+
+    first = await parts.store.read(read(""))
+    headers = {"Content-Disposition": f'attachment; filename="{route.name}"', "Cache-Control": "private, no-store"}
+    return StreamingResponse(parts_of_file(), media_type=route.media_type, headers=headers)
 
 
 async def _answer_action(parts: WebParts, route: ActionRoute, request: Request) -> Response:

@@ -9,7 +9,9 @@ from babel.numbers import format_decimal
 from jinja2 import pass_context
 from jinja2.runtime import Context
 
+from notifier.core.usual import Usual
 from notifier.wording.localizer import Localizer
+from notifier.wording.message import time_left, usual_span
 from notifier.wording.sanitize import one_line
 
 CAP = 1_000
@@ -48,6 +50,8 @@ class PageFilters:
             "ago": self.ago,
             "lasting": self.lasting,
             "until": self.until,
+            "left": self.left,
+            "usual": self.usual,
             "moment": self.moment,
             "day": self.day,
             "clock": localizer.clock,
@@ -87,6 +91,15 @@ class PageFilters:
     def until(self, context: Context, moment: datetime) -> str:
         """Return the time up to a moment: `1 h 18 min`."""
         return _rough(self._localizer, moment - context["now"])
+
+    @pass_context
+    def left(self, context: Context, usual: Usual | None, began: datetime, progress: float | None) -> str:
+        """Return how much longer a running task takes: `about 4 to 8 min left`. Empty where that is not known."""
+        return time_left(usual, context["now"] - began, progress, self._localizer)
+
+    def usual(self, usual: Usual) -> str:
+        """Return how long tasks usually take: `8 to 12 min`."""
+        return usual_span(usual, self._localizer)
 
     @pass_context
     def moment(self, context: Context, moment: datetime, *, seconds: bool = True) -> str:

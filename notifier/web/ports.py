@@ -15,6 +15,7 @@ from notifier.web.frame import FrameReads
 from notifier.web.mute_reads import MuteReads
 from notifier.web.needs import NowReads
 from notifier.web.periods import PeriodReads
+from notifier.web.task_reads import TasksReads
 
 
 class WebReads(
@@ -23,6 +24,7 @@ class WebReads(
     ApiReads,
     StatisticsReads,
     ReportReads,
+    TasksReads,
     Protocol,
 ):
     """Reads for pages: one consistent view of the database."""

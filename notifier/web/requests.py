@@ -6,6 +6,7 @@ function of a request and a transaction. Neither is async, and neither knows HTT
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -105,6 +106,29 @@ class PageRoute:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadPart:
+    """Some of a file."""
+
+    text: str
+    following: str = ""
+    """Where the next part begins; empty at the end of the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadRoute:
+    """A file at an address, which is sent while it is read: each part from a view of the database of its own."""
+
+    path: str
+    read: Callable[[PageRequest, WebReads, str], DownloadPart]
+    """Takes the place where the part begins: empty for the first, else what the part before has as `following`."""
+    name: str
+    """Under which browsers save it."""
+    media_type: str
+    tab: str = ""
+    role: AccessRole = AccessRole.READ
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ActionRoute:
     """What a form does. It is refused unless the request comes from a page of ours."""
 
@@ -113,3 +137,7 @@ class ActionRoute:
     """Returns a page again, with status 422, where it refuses what was typed; it has changed nothing then."""
     tab: str = ""
     role: AccessRole = AccessRole.ACT
+
+
+SiteRoute: TypeAlias = PageRoute | ActionRoute | DownloadRoute
+"""Whatever is at an address of the page."""

@@ -176,4 +176,7 @@ async def violations(page: Page) -> list[str]:
 def example_path(path: str) -> str:
     """Return an address of a route that names parts of its path: a task that failed, a message, a report."""
     job = next(one for one in reversed(story.jobs()) if one.instance == "prod-orders")
-    return path.format(source=job.source, job_id=job.id, id=story.REFUSED_MAIL, name="weekly")
+    if "{event_id}" in path:  # the month has no run that did not appear: what is open stands for its page
+        return "/tasks?open=1"
+    values = {"source": job.source, "job_id": job.id, "id": story.REFUSED_MAIL, "name": "weekly"}
+    return path.replace(":path", "").format(**values)

@@ -178,6 +178,9 @@ class Lists(Nothing):
     def attempts(self, delivery_id: str) -> Sequence[Attempt]:
         return [a for a in self.all_attempts if a.delivery_id == delivery_id]
 
+    def attempts_of(self, delivery_ids: Collection[str]) -> Mapping[str, Sequence[Attempt]]:
+        return {one: self.attempts(one) for one in delivery_ids}
+
     def ledger(self) -> Ledger:
         assert self.drawn is not None
         return self.drawn

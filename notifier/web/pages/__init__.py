@@ -15,12 +15,16 @@ from notifier.web.pages import (
     reports,
     sessions,
     statistics,
+    task,
+    tasks,
     timeline,
 )
-from notifier.web.requests import ActionRoute, PageRoute
+from notifier.web.requests import SiteRoute
 
 _MODULES = (
     now,
+    tasks,
+    task,
     timeline,
     statistics,
     reports,
@@ -33,5 +37,5 @@ _MODULES = (
     keyboard,
     sessions,
 )
-SITE: tuple[PageRoute | ActionRoute, ...] = tuple(route for module in _MODULES for route in module.routes)
+SITE: tuple[SiteRoute, ...] = tuple(route for module in _MODULES for route in module.routes)
 """Every page and every action."""
