@@ -36,6 +36,7 @@ CASES = ROOT / "deploy" / "prometheus" / "rules.test.yaml"
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
 GUIDE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 NAME = re.compile(r"\b(?:gaussdb_notifier|process|python_gc)_[a-z_]+\b")
+PROMTOOL = str(shutil.which("promtool"))
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 needs_prometheus = pytest.mark.skipif(shutil.which("prometheus") is None, reason="Prometheus is not installed")
 
@@ -85,7 +86,7 @@ def expressions() -> list[str]:
 
 def promtool(*arguments: str) -> None:
     done = subprocess.run(  # noqa: S603 - our own files
-        [str(shutil.which("promtool")), *arguments], capture_output=True, text=True, check=False
+        [PROMTOOL, *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -196,6 +197,7 @@ def query(url: str, expression: str) -> list[Any]:
 
 
 @needs_prometheus
+@needs_promtool
 def test_prometheus_scrapes_a_running_process(tmp_path: Path) -> None:
     """A real one, over loopback: it takes what it reads, and answers questions about it."""
     port, scraper = free_port(), free_port()
@@ -225,6 +227,11 @@ def test_prometheus_scrapes_a_running_process(tmp_path: Path) -> None:
         assert query(url, "scrape_samples_scraped")[0] > 100
         targets = httpx.get(f"{url}/api/v1/targets", timeout=10).json()["data"]["activeTargets"]
         assert [target["lastError"] for target in targets] == [""]
+        served = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10)
+    (tmp_path / "metrics.txt").write_bytes(served.content)
+    with (tmp_path / "metrics.txt").open("rb") as text:
+        checked = subprocess.run([PROMTOOL, "check", "metrics"], stdin=text, capture_output=True, check=False)  # noqa: S603
+    assert (checked.returncode, checked.stderr) == (0, b"")
 
 
 FAILED = 'gaussdb_notifier_api_calls_total{source="prod", outcome="unreachable"} > 0'

@@ -37,6 +37,9 @@ from notifier.service.scheduler import MAX_POLLS_STARTED, RESTART_DELAY, START_S
 from notifier.service.service import MAX_LOGGED_NAMES, Service, poll_and_deliver, serve
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.transaction import Transaction
+from notifier.telemetry.ports import Telemetry
+from notifier.telemetry.process import ProcessStage
+from notifier.telemetry.prometheus import PrometheusMeters
 from notifier.wiring.app import App, open_app
 
 # ---- health and heartbeats ----
@@ -252,10 +255,15 @@ async def test_a_service_that_runs_watches_and_gives_signs_of_life(
         await poll_and_deliver(harness.app)
         harness.source.tasks = [make_task()]
         harness.dba.answer, harness.mail.answer = (lambda _: Parked("Slack: invalid_auth")), take
+        service = Service(harness.app)
+        stages = [service.process.stage]
         async with asyncio.TaskGroup() as group:
-            group.create_task(Service(harness.app).run(stop))
+            group.create_task(service.run(stop))
             await notified.wait()
+            stages.append(service.process.stage)
             stop.set()
+        stages.append(service.process.stage)
+    assert stages == [ProcessStage.STARTING, ProcessStage.SERVING, ProcessStage.STOPPING]
     assert harness.notified(harness.mail) == [EventType.CHANNEL_FAILING]
     assert len(heartbeats.requests) >= 2
 
@@ -292,6 +300,28 @@ async def test_a_disconnected_chat_is_reported_with_its_reason(
     assert (reported.chat_error, Role.WEB in reported.roles) == ("invalid_auth", True)
     assert reported.chat_down_since is not None
     assert reported.stopped_at is not None
+
+
+async def test_a_service_counts_what_it_does(harness: Harness, clock: FakeClock) -> None:
+    meters = PrometheusMeters(sources=["prod"], channels=["dba", "mail"])
+    app = replace(harness.app, telemetry=Telemetry(meters=meters))
+
+    def counted(name: str, **labels: str) -> float:
+        return meters.registry.get_sample_value(f"gaussdb_notifier_{name}", labels) or 0.0
+
+    await poll_and_deliver(app)
+    harness.source.tasks = [make_task(status="failed")]
+    await poll_and_deliver(app)
+    harness.source.error = SourceUnreachable("no answer")
+    for _ in range(2):
+        clock.advance(timedelta(hours=1))
+        await poll_and_deliver(app)
+    assert [counted("polls_total", source="prod", outcome=one) for one in ("complete", "active")] == [1, 1]
+    assert counted("polls_total", source="prod", outcome="unreachable") == 2
+    assert counted("events_total", type="task.failed") == 1
+    assert counted("events_total", type="source.failing") == 1, "what the monitor announces counts too"
+    assert counted("deliveries_total", channel="dba", state="delivered") == len(harness.dba.sent)
+    assert counted("notification_latency_seconds_count", channel="dba") == len(harness.notified(harness.dba))
 
 
 # ---- lasting errors ----
