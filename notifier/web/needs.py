@@ -20,9 +20,10 @@ from notifier.core.people import Acknowledgement
 from notifier.core.storms import Storm
 from notifier.core.tickets import Ticket, happened
 from notifier.ports import HeldMessages, NeedingFailure, RunningTask, ToldChannel
-from notifier.web.periods import StormReads, task_url
+from notifier.web.periods import StormReads
 from notifier.wording.events import EventFormatter
 from notifier.wording.findings import HealthFormatter
+from notifier.wording.links import missing_path, task_path
 from notifier.wording.localizer import capitalised
 from notifier.wording.marks import without_marks
 from notifier.wording.sanitize import one_line, plain
@@ -280,7 +281,7 @@ def shown_reason(reason: str) -> str:
 def names_of(event: Event, formatter: EventFormatter) -> FailureNames:
     """Return which task or run an event is about."""
     message = formatter.describe(event)
-    url = task_url(event.source, event.job_id) if event.task is not None else _history_url(event)
+    url = task_path(event.source, event.job_id) if event.task is not None else missing_path(event.id)
     return FailureNames(operation=message.operation, instance=message.subject, url=url)
 
 
@@ -291,6 +292,7 @@ def _history_url(event: Event) -> str:
         "instance": (about.instance_id or about.instance_name or "") if about else "",
         "type": about.name if about else "",
         "status": "failed" if event.task else "",
+        "since": "all",
     }
     return f"/tasks?{urlencode({name: value for name, value in wanted.items() if value})}"
 

@@ -6,11 +6,11 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
 from typing import NamedTuple, Protocol
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from notifier.core.events import EventType
@@ -30,6 +30,7 @@ from notifier.web.charts.rows import (
     with_levels,
 )
 from notifier.web.charts.scales import TimeScale, TimeTick, day_bounds, time_ticks
+from notifier.wording.links import task_path
 from notifier.wording.message import gap_bounds
 
 MAX_MARKS = 300
@@ -128,6 +129,12 @@ class Period:
         return self.until >= self.now
 
     @property
+    def query(self) -> Mapping[str, str]:
+        """The parameters with which the list of tasks shows the same time."""
+        since = {"since": written_time(self.since)}
+        return since if self.ends_now else since | {"until": written_time(self.until)}
+
+    @property
     def scale(self) -> TimeScale:
         """The axis, with room for the sign of what runs."""
         margin = (self.until - self.since) * _MARGIN if self.ends_now else timedelta()
@@ -143,6 +150,11 @@ class Period:
         length = timedelta(hours=_HOURS_OF_SLOT)
         found = [at for day, following in pairwise(days) for at in _steps(day, following, length)]
         return [at for at in (*found, days[-1]) if self.since - length < at < self.until + length]
+
+
+def written_time(moment: datetime) -> str:
+    """Return a time as addresses have it: `2026-11-26T02:30Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ")
 
 
 def _steps(start: datetime, end: datetime, step: timedelta) -> Iterator[datetime]:
@@ -275,7 +287,7 @@ class ShownTask(NamedTuple):
     @property
     def url(self) -> str:
         """The page of the task."""
-        return task_url(self.source, self.job_id)
+        return task_path(self.source, self.job_id)
 
 
 class BlindTime(NamedTuple):
@@ -500,7 +512,7 @@ class _SourceRows:
             for bounds, *pair in zip(pairwise(self.facts.slots), completed or zeros, failed or zeros, strict=True)
         ]
         wanted = {"source": self.source, _PARAMETERS[self.period.by]: key or name}
-        query = {name: value for name, value in wanted.items() if value}
+        query = {**{name: value for name, value in wanted.items() if value}, **self.period.query}
         return ChartLane(
             source=self.source,
             key=key,
@@ -547,11 +559,6 @@ _KINDS: Mapping[TaskStatus, MarkKind] = {
 
 def _shown_storm(storm: Storm) -> ShownStorm:
     return ShownStorm(id=storm.id, source=storm.source, start=storm.started_at, end=storm.updated_at, total=storm.total)
-
-
-def task_url(source: str, job_id: str) -> str:
-    """Return the address of the page of a task."""
-    return f"/tasks/{quote(source, safe='')}/{quote(job_id, safe='')}"
 
 
 # ---- when nobody looked ----

@@ -146,10 +146,12 @@ def test_a_stuck_task_says_how_long_such_tasks_take() -> None:
     assert (need.began, need.last_success) == (NOW - 2 * HOUR, None)
 
 
-def test_a_missing_run_leads_to_the_runs_of_its_operation() -> None:
-    need = failure_need(opened(make_missing()), FORMATTER, (), (), None)
+def test_a_missing_run_leads_to_its_page_and_to_the_runs_of_its_operation() -> None:
+    missing = make_missing()
+    need = failure_need(opened(missing), FORMATTER, (), (), None)
     assert need.kind is NeedKind.MISSING
-    assert need.names.url.startswith("/tasks?source=prod&instance=")
+    assert need.names.url == f"/missing/{missing.id}"
+    assert need.history_url.startswith("/tasks?source=prod&instance=")
     assert len(need.notes) == 2
 
 

@@ -26,10 +26,11 @@ from notifier.web.needs import (
     resolved_failure,
 )
 from notifier.web.pages.timeline import regions_of
-from notifier.web.periods import Period, PeriodChart, RowsBy, chart_of, read_period, task_url
+from notifier.web.periods import Period, PeriodChart, RowsBy, chart_of, read_period
 from notifier.web.ports import WebReads, WebTx
 from notifier.web.requests import ActionRoute, Page, PageRequest, PageRoute, Redirect
 from notifier.wording.events import EventFormatter
+from notifier.wording.links import task_path
 from notifier.wording.localizer import Localizer
 from notifier.wording.message import time_left
 from notifier.wording.sanitize import one_line
@@ -157,7 +158,7 @@ def _running_row(one: RunningTask, localizer: Localizer, now: datetime, *, blind
     names = FailureNames(
         operation=localizer.task_label(task.name),
         instance=one_line(task.instance_name or task.instance_id or ""),
-        url=task_url(task.source, task.job_id),
+        url=task_path(task.source, task.job_id),
     )
     known = not (blind or one.stuck)
     return RunningRow(
@@ -408,7 +409,7 @@ def _completed(q: WebReads, localizer: Localizer) -> tuple[CompletedTask, ...]:
             names=FailureNames(
                 operation=localizer.task_label(one.task.name),
                 instance=one_line(one.task.instance_name or one.task.instance_id or ""),
-                url=task_url(one.task.source, one.task.job_id),
+                url=task_path(one.task.source, one.task.job_id),
             ),
             at=one.task.ended_at or one.changed_at,
             took=(one.task.ended_at or one.changed_at) - (one.task.created_at or one.first_seen_at),

@@ -11,7 +11,16 @@ from zoneinfo import ZoneInfo
 from notifier.core.health import judge
 from notifier.core.health_facts import Expected
 from notifier.core.wall_time import day_begins
-from notifier.web.periods import Period, PeriodChart, PeriodReads, RowsBy, StormReads, chart_of, read_period
+from notifier.web.periods import (
+    Period,
+    PeriodChart,
+    PeriodReads,
+    RowsBy,
+    StormReads,
+    chart_of,
+    read_period,
+    written_time,
+)
 from notifier.web.ports import WebReads
 from notifier.web.requests import Page, PageRequest, PageRoute
 
@@ -78,14 +87,10 @@ def view_of(chart: PeriodChart) -> TimelineView:
         chart=chart,
         days=days,
         lengths=tuple(timedelta(days=one) for one in sorted({*LENGTHS, days})),
-        earlier=_written(period.since),
-        later=None if period.ends_now or after >= period.now else _written(after),
+        earlier=written_time(period.since),
+        later=None if period.ends_now or after >= period.now else written_time(after),
         listed=chart.marks <= MAX_LISTED and not chart.counted,
     )
-
-
-def _written(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ")
 
 
 def period_of(query: Mapping[str, str], zone: ZoneInfo, now: datetime) -> Period:
