@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from factories import hostile_event, make_delivery, make_event, make_storm, make_task
-from fakes import START
+from fakes import START, FakeClock
 from web_site import FixedAccess, Site, open_site, viewer
 
 from notifier.core.delivery import DeliveryState
@@ -220,3 +220,18 @@ async def test_a_thousand_failures_are_a_page_of_usual_size(store: SqlStore) -> 
         page = await site.get("/")
     assert "985 more open failures" in page.text
     assert len(page.content) < 100_000
+
+
+async def test_a_page_stays_the_same_within_a_minute_while_nothing_happens(store: SqlStore, clock: FakeClock) -> None:
+    def write(tx: Transaction) -> None:
+        record(tx, failure("one"))
+        tx.channels.park("mail", "HTTP 401: refused", None, START)
+
+    await store.transact(write)
+    async with open_site(store, expected=EXPECTED) as site:
+        tags = {page: (await site.get(page)).headers["ETag"] for page in ("/", "/timeline")}
+        clock.advance(timedelta(seconds=50))
+        again = {page: await site.get(page, headers={"If-None-Match": tag}) for page, tag in tags.items()}
+        assert {page: answer.status_code for page, answer in again.items()} == {"/": 304, "/timeline": 304}
+        clock.advance(timedelta(seconds=50))
+        assert (await site.get("/timeline", headers={"If-None-Match": tags["/timeline"]})).status_code == 200
