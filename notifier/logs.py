@@ -47,6 +47,8 @@ _SECRET_KEY = re.compile(
 
 _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"whsec_[\w+/=-]+"), f"whsec_{MASK}"),
+    (re.compile(r"gdbn_\w+"), f"gdbn_{MASK}"),
+    (re.compile(r"\$scrypt\$[\w=,+/$-]+"), f"$scrypt${MASK}"),
     (re.compile(r"\b(xox[a-z]|xapp)-[\w-]+"), rf"\1-{MASK}"),
     (re.compile(r"(hooks\.slack(?:-gov)?\.com)/[^\s\"'<>]+"), rf"\1/{MASK}"),
     (re.compile(r"://[^\s/@\"']+@"), f"://{MASK}@"),

@@ -170,6 +170,8 @@ def test_the_value_under_a_telling_key_is_masked_at_any_depth(out: io.StringIO, 
     ("text", "shown"),
     [
         ("signed with whsec_MfKQ9r8GKYqrTwjU/+=", "signed with whsec_***"),
+        ("asked with gdbn_0MxTKQ8dli2C3RT0HDYb of", "asked with gdbn_*** of"),
+        ("stored as $scrypt$ln=15,r=8,p=3$UeitPCo9$kCCv99+/w here", "stored as $scrypt$*** here"),
         ("xoxb-123-abc refused", "xoxb-*** refused"),
         ("xapp-1-A0-99 refused", "xapp-*** refused"),
         ("POST https://hooks.slack.com/services/T0/B0/key gave 404", "POST https://hooks.slack.com/*** gave 404"),

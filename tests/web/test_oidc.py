@@ -19,10 +19,11 @@ from notifier.core.access import SignedInBy
 from notifier.http import HttpClient
 from notifier.store.engine import open_store
 from notifier.web.access.gate import SiteAccess
-from notifier.web.access.oidc import KEYS_PAUSE, METADATA_LASTS, OidcClient, OidcFlow, OidcRefused
+from notifier.web.access.oidc import FAILURE_PAUSE, KEYS_PAUSE, METADATA_LASTS, OidcClient, OidcFlow, OidcRefused
 from notifier.web.access.roles import GroupRoles
 from notifier.web.access.rules import AccessRules, OidcRules
 from notifier.web.access.sign_in import SignInPages, without_role
+from notifier.web.access.throttle import PER_ADDRESS
 from notifier.web.access.viewer import AccessRole
 from notifier.web.application import build_application
 from notifier.web.parts import WebParts
@@ -347,14 +348,30 @@ async def test_a_wrong_configuration_of_the_provider_is_refused(
 
 
 async def test_a_provider_that_is_down_is_said_and_tried_again(
-    sqlite_url: str, http: HttpClient, provider: OidcServer
+    door: Door, provider: OidcServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with opened(sqlite_url, http, provider) as door, door.browser() as browser:
-        await provider._server.__aexit__(None, None, None)
-        found = await browser.get("/login/oidc")
-        assert found.status_code == 502
-        assert "does not work at this moment" in found.text
+    """Each of its failures holds for some seconds: strangers cannot make us ask it, or fill the log."""
+    provider.metadata = {"issuer": "https://another.example"}
+    async with door.browser() as browser:
+        for _ in range(4):
+            found = await browser.get("/login/oidc")
+            assert found.status_code == 502
+            assert "does not work at this moment" in found.text
+        assert len(provider.asked) == 1
+        assert capsys.readouterr().out.count("web.oidc_failed") == 1
         assert (await browser.get("/login")).status_code == 200
+        provider.metadata = {}
+        door.advance(timedelta(seconds=FAILURE_PAUSE))
+        assert (await sign_in(browser)).headers.get("Location") == "/"
+
+
+async def test_failed_sign_ins_become_slow(door: Door) -> None:
+    async with door.browser() as browser:
+        codes = [(await browser.get("/login/oidc/callback?code=x&state=y")).status_code for _ in range(7)]
+        assert codes == [403] * PER_ADDRESS.burst + [429] * 2
+    async with door.browser("192.0.2.8") as other:
+        for _ in range(7):
+            assert (await sign_in(other)).headers["Location"] == "/"
 
 
 async def test_check_says_whether_people_can_sign_in(http: HttpClient, provider: OidcServer) -> None:

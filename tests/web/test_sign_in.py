@@ -20,6 +20,7 @@ from web_site import ORIGIN, make_rules
 
 from notifier import access
 from notifier.core.access import ApiToken, TokenScope, WebSession, digest_of, format_token
+from notifier.core.errors import StoreUnreachable
 from notifier.core.people import NOTIFIER, Action
 from notifier.store.engine import SqlStore, admin_engine, open_store
 from notifier.store.schema import metadata
@@ -236,6 +237,18 @@ async def test_the_login_page_speaks_the_language_of_the_browser(door: Door) -> 
         chosen = await browser.get("/login?lang=en")
         assert (chosen.status_code, chosen.headers["Location"]) == (303, "/login")
         assert "Password" in (await browser.get("/login")).text
+
+
+async def test_the_login_page_says_when_the_database_is_away(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise StoreUnreachable
+
+    async with door.browser() as browser:
+        await sign_in(browser)
+        monkeypatch.setattr(SqlStore, "read", fail)
+        for found in (await browser.get("/login"), await sign_in(browser), await browser.post("/logout")):
+            assert found.status_code == 503
+            assert "The database cannot be reached." in found.text
 
 
 # ---- throttling ----

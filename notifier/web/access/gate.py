@@ -92,7 +92,7 @@ class SiteAccess:
         if token is None or is_expired(token, now):
             return None
         if token.used_at is None or now >= token.used_at + SEEN_EVERY:
-            await self._store.transact(lambda tx: access.touch_token(tx, token))
+            await self._store.transact(lambda tx: access.touch_token(tx, token), short=True)
         role = max((_ROLES[scope] for scope in token.scopes if scope in _ROLES), default=AccessRole.NONE)
         person = Person(id=f"token:{token.name}", name=token.name)
         return Viewer(person=person, role=role, how="token", scopes=token.scopes, token=token.id)
@@ -130,7 +130,7 @@ class SiteAccess:
             return None
         if now >= session.seen_at + SEEN_EVERY:
             address = client_of(request, self.rules.trusted)
-            await self._store.transact(lambda tx: access.touch_session(tx, session.id, address))
+            await self._store.transact(lambda tx: access.touch_session(tx, session.id, address), short=True)
         return session, role
 
     async def _by_session(self, request: Request) -> Viewer | None:

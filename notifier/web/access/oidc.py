@@ -31,6 +31,8 @@ FLOW_LASTS: Final = 600
 """Time for signing in at the provider, in seconds."""
 METADATA_LASTS: Final = 3600.0
 """Time after which the provider's configuration and keys are read again, in seconds."""
+FAILURE_PAUSE: Final = 5.0
+"""Time after a failed reading of them in which the provider is not asked again, in seconds."""
 KEYS_PAUSE: Final = 60.0
 """Least time between two readings of keys because a token names an unknown one, in seconds."""
 LEEWAY: Final = 60
@@ -51,9 +53,11 @@ is not valid; it gives no name."""
 class OidcRefused(Exception):
     """Somebody could not sign in. The message is for the log."""
 
-    def __init__(self, problem: OidcProblem, why: str) -> None:
+    def __init__(self, problem: OidcProblem, why: str, *, repeated: bool = False) -> None:
+        """`repeated` is whether it was refused without asking the provider again."""
         super().__init__(why)
         self.problem: OidcProblem = problem
+        self.repeated = repeated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +120,7 @@ class OidcClient:
         self._http = http
         self._clock = clock
         self._provider: _Provider | None = None
+        self._failed: tuple[float, OidcRefused] | None = None
         self._reading = asyncio.Lock()
 
     async def begin(self, flow: OidcFlow) -> str:
@@ -175,14 +180,23 @@ class OidcClient:
         async with self._reading:
             now, known = self._clock.monotonic(), self._provider
             wanted = now - METADATA_LASTS if newer_than is None else newer_than
-            if known is None or known.read_at <= wanted:
-                address = f"{self._rules.issuer.rstrip('/')}/.well-known/openid-configuration"
-                metadata = await self._get(address)
-                if metadata.get("issuer") != self._rules.issuer:
-                    raise OidcRefused("provider", f"its configuration names another issuer: {metadata.get('issuer')}")
-                keys = await self._get(_endpoint(metadata, "jwks_uri"))
-                known = self._provider = _Provider(metadata=metadata, keys=keys, read_at=now)
-            return known
+            if known is not None and known.read_at > wanted:
+                return known
+            if self._failed and now < self._failed[0] + FAILURE_PAUSE:
+                before = self._failed[1]
+                raise OidcRefused(before.problem, str(before), repeated=True)
+            try:
+                self._provider = await self._ask_provider(now)
+            except OidcRefused as error:
+                self._failed = now, error
+                raise
+            return self._provider
+
+    async def _ask_provider(self, now: float) -> _Provider:
+        metadata = await self._get(f"{self._rules.issuer.rstrip('/')}/.well-known/openid-configuration")
+        if metadata.get("issuer") != self._rules.issuer:
+            raise OidcRefused("provider", f"its configuration names another issuer: {metadata.get('issuer')}")
+        return _Provider(metadata=metadata, keys=await self._get(_endpoint(metadata, "jwks_uri")), read_at=now)
 
     async def _get(self, url: str, headers: Mapping[str, str] | None = None) -> JsonValues:
         return _json_of(await self._request("GET", url, headers=headers))

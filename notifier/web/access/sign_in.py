@@ -1,7 +1,8 @@
 """The pages to sign in and out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import Final, Literal, TypeAlias
 from urllib.parse import parse_qs
@@ -15,6 +16,7 @@ from notifier import access
 from notifier.access import AccessReads, AccessTx
 from notifier.chat.endpoints import InvalidRequest, read_body
 from notifier.core.access import SignedInBy, digest_of
+from notifier.core.errors import StoreError
 from notifier.logs import RejectionLog
 from notifier.ports import Clock, Store
 from notifier.web.access.addresses import client_of
@@ -42,9 +44,9 @@ MAX_RECORDED: Final = 20
 """Number of refused sign-ins that are recorded as actions within RECORDED_WITHIN; the log counts the others."""
 RECORDED_WITHIN: Final = 600.0
 
-LoginProblem: TypeAlias = Literal["", "wrong", "no_name", "slow", "busy"] | OidcProblem
+LoginProblem: TypeAlias = Literal["", "wrong", "no_name", "slow", "busy", "database"] | OidcProblem
 """Why somebody is not signed in; empty before they try."""
-_STATUS: Mapping[str, int] = {"": 200, "slow": 429, "busy": 503, "no_name": 422, "provider": 502}
+_STATUS: Mapping[str, int] = {"": 200, "slow": 429, "busy": 503, "database": 503, "no_name": 422, "provider": 502}
 """The status of the login page with a problem; 403 for others."""
 
 
@@ -100,17 +102,17 @@ class SignInPages:
 
     def routes(self) -> Sequence[Route]:
         """Return the routes. Everybody may ask for them."""
-        found = [
-            Route(LOGIN, self._show, methods=["GET"]),
-            Route(LOGIN, self._sign_in, methods=["POST"]),
-            Route(LOGOUT, self._sign_out, methods=["POST"]),
-        ]
+        found = [(LOGIN, self._show, "GET"), (LOGIN, self._sign_in, "POST"), (LOGOUT, self._sign_out, "POST")]
         if self._oidc:
-            found += [
-                Route(OIDC_START, self._begin_oidc, methods=["GET"]),
-                Route(OIDC_CALLBACK, self._finish_oidc, methods=["GET"]),
-            ]
-        return found
+            found += [(OIDC_START, self._begin_oidc, "GET"), (OIDC_CALLBACK, self._finish_oidc, "GET")]
+        return [Route(path, partial(self._answer, answer), methods=[method]) for path, answer, method in found]
+
+    async def _answer(self, answer: Callable[[Request], Awaitable[Response]], request: Request) -> Response:
+        try:
+            return await answer(request)
+        except StoreError as error:
+            log.warning("web.store_failed", path=request.url.path, error=str(error))
+            return self._page(request, HOME, problem="database")
 
     @property
     def _rules(self) -> AccessRules:
@@ -154,10 +156,7 @@ class SignInPages:
         address, now = client_of(request, self._rules.trusted), self._seconds()
         known = await self._store.read(lambda q: q.access.is_known(address))
         if wait := self._throttle.wait_of(address, now, known=known):
-            self._refusals.count("too many tries")
-            found = self._page(request, next_, name=name, problem="slow", wait=ceil(wait))
-            found.headers["Retry-After"] = str(ceil(wait))
-            return found
+            return self._slow(request, next_, name, wait)
         try:
             how = await self._way_in(name, password)
         except TooManyWaiting:
@@ -170,6 +169,12 @@ class SignInPages:
         self._throttle.give_back(address, self._seconds(), known=known)
         user = self._rules.user(name)
         return await self._begin(request, how, user.name if user else name, (), next_)
+
+    def _slow(self, request: Request, next_: str, name: str, wait: float) -> Response:
+        self._refusals.count("too many tries")
+        found = self._page(request, next_, name=name, problem="slow", wait=ceil(wait))
+        found.headers["Retry-After"] = str(ceil(wait))
+        return found
 
     async def _way_in(self, name: str, password: str) -> SignedInBy | None:
         """Return how a name and a password let somebody in; None where they do not.
@@ -190,7 +195,7 @@ class SignInPages:
         """Begin a session with a new secret, and end the one that the browser had."""
         secret, _ = await self._site.begin(request, how, name, groups)
         if before := request.cookies.get(self._rules.cookie):
-            await self._store.transact(lambda tx: tx.access.end_sessions([digest_of(before)]))
+            await self._store.transact(lambda tx: tx.access.end_sessions([digest_of(before)]), short=True)
         response = RedirectResponse(next_, status_code=303)
         self._site.remember(response, secret)
         return response
@@ -243,19 +248,26 @@ class SignInPages:
         return response
 
     async def _finish_oidc(self, request: Request) -> Response:
+        """Finish signing in. Failures count as tries, for each costs a request to the provider."""
         flow = OidcFlow.parse(request.cookies.get(self._flow_cookie, ""))
+        next_ = flow.next if flow else HOME
+        address, now = client_of(request, self._rules.trusted), self._seconds()
+        known = await self._store.read(lambda q: q.access.is_known(address))
+        if wait := self._throttle.wait_of(address, now, known=known):
+            return self._slow(request, next_, "", wait)
         try:
             found = await self._provider.finish(flow, request.query_params)
         except OidcRefused as error:
-            response = self._refuse_oidc(request, error, flow.next if flow else HOME)
+            response = self._refuse_oidc(request, error, next_)
         else:
+            self._throttle.give_back(address, self._seconds(), known=known)
             response = await self._begin(request, SignedInBy.OIDC, found.name, found.groups, found.next)
         response.delete_cookie(self._flow_cookie, secure=self._rules.secure, httponly=True, samesite="lax")
         return response
 
     def _refuse_oidc(self, request: Request, error: OidcRefused, next_: str) -> Response:
         self._refusals.count(f"provider: {error.problem}")
-        if error.problem in ("provider", "token", "name"):
+        if error.problem in ("provider", "token", "name") and not error.repeated:
             log.warning("web.oidc_failed", problem=error.problem, error=str(error))
         return self._page(request, next_, problem=error.problem)
 
