@@ -34,6 +34,7 @@ from notifier.core.severity import Severity
 from notifier.ports import Clock, Store
 from notifier.telemetry.prometheus import METRIC_PREFIX, OTHER, channel_label
 from notifier.web.access.viewer import Access, Viewer
+from notifier.web.security import KnownNames, is_known_host
 from notifier.web.shared_read import SharedRead
 
 METRICS = "/metrics"
@@ -344,9 +345,12 @@ class Admission:
     The address is that of the connection. A proxy in front is one address, whoever is behind it.
     """
 
-    def __init__(self, access: Access, clock: Clock, open_to: Sequence[IPv4Network | IPv6Network]) -> None:
-        """Admit peers at the addresses `open_to` without asking who they are."""
+    def __init__(
+        self, access: Access, clock: Clock, names: KnownNames, open_to: Sequence[IPv4Network | IPv6Network]
+    ) -> None:
+        """Admit peers at the addresses `open_to` without asking who they are. `names` are those of this server."""
         self._access = access
+        self._names = names
         self._clock = clock
         self._open_to = open_to
         self._known: dict[bytes, float] = {}
@@ -367,7 +371,9 @@ class Admission:
         if isinstance(viewer, Viewer) and viewer.may_read_metrics:
             if viewer.token is not None:
                 self._remember(token)
-            return None
+            # Where nobody signs in, a hostile page could let its own name point to this address, and read.
+            rebound = viewer.how == "open" and not is_known_host(request.headers.get("Host", ""), self._names)
+            return PlainTextResponse("This server has another name.\n", status_code=421) if rebound else None
         what = "A token with the scope metrics is needed, or an address in web.metrics_open_to.\n"
         return PlainTextResponse(what, status_code=401, headers={"WWW-Authenticate": "Bearer"})
 

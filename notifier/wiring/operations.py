@@ -12,10 +12,11 @@ from notifier.telemetry.prometheus import PrometheusMeters
 from notifier.web.access.viewer import Access
 from notifier.web.metrics import Admission, MetricRules, MetricsEndpoint
 from notifier.web.probes import Probes
+from notifier.web.security import KnownNames
 from notifier.wiring.app import App
 
 
-def operation_routes(app: App, access: Access, process: ProcessStatus) -> Sequence[Route]:
+def operation_routes(app: App, access: Access, process: ProcessStatus, names: KnownNames) -> Sequence[Route]:
     """Return the routes of probes and metrics."""
     meters, web = app.telemetry.meters, app.config.web
     registry = meters.registry if isinstance(meters, PrometheusMeters) else CollectorRegistry()
@@ -24,6 +25,6 @@ def operation_routes(app: App, access: Access, process: ProcessStatus) -> Sequen
         app.clock,
         MetricRules(version=__version__, revision=HEAD, expected=app.config.expected, credentials=app.credentials),
         registry,
-        Admission(access, app.clock, web.metrics_open_to if web else ()),
+        Admission(access, app.clock, names, web.metrics_open_to if web else ()),
     )
     return [*Probes(app.store, app.clock, process, revision=HEAD).routes(), *metrics.routes()]

@@ -48,7 +48,7 @@ def build_web(
         listen=partial(_listen, app),
         names=known_names(web.host, web.url, web.hosts),
     )
-    operations = operation_routes(app, access, process or ProcessStatus(()))
+    operations = operation_routes(app, access, process or ProcessStatus(()), parts.names)
     return build_application(parts, [*beside, *operations], sign_in)
 
 

@@ -68,6 +68,7 @@ from notifier.web.metrics import (
     process_metrics,
 )
 from notifier.web.observed import UNMATCHED, Observed
+from notifier.web.security import KnownNames
 
 T = TypeVar("T")
 MINUTE = timedelta(minutes=1)
@@ -470,7 +471,7 @@ class DeadStore:
 def client_of(
     store: SqlStore | DeadStore, access: Access = ANYBODY, open_to: Sequence[str] = (), clock: FakeClock | None = None
 ) -> httpx.AsyncClient:
-    admit = Admission(access, clock or FakeClock(), [ip_network(one) for one in open_to])
+    admit = Admission(access, clock or FakeClock(), KnownNames(), [ip_network(one) for one in open_to])
     endpoint = MetricsEndpoint(store, FakeClock(), RULES, make_meters().registry, admit)
     transport = httpx.ASGITransport(Starlette(routes=endpoint.routes()), client=("10.1.2.3", 1234))
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
@@ -514,6 +515,14 @@ async def test_without_a_database_the_counters_are_there_and_nothing_secret() ->
     assert ("healthy", frozenset()) not in values
     assert value(values, "polls_total", source="prod", outcome="complete") == 0
     assert "db.internal" not in found.text
+
+
+async def test_a_page_that_points_its_name_here_reads_nothing(store: SqlStore) -> None:
+    async with client_of(store) as client:
+        rebound = await client.get(METRICS, headers={"Host": "hostile.example"})
+        own = await client.get(METRICS, headers={"Host": "localhost:8080"})
+    assert (rebound.status_code, own.status_code) == (421, 200)
+    assert METRIC_PREFIX not in rebound.text
 
 
 class NobodyIsKnown:
