@@ -73,9 +73,9 @@ async def test_the_feed_has_failures_with_stable_ids_and_links(site: Site) -> No
     assert texts(one, "updated") == ["2026-01-15T08:30:00Z"]
 
 
-async def test_a_failure_that_is_over_stays_with_a_later_time(site: Site) -> None:
-    await site.parts.store.transact(lambda tx: people.resolve(tx, FAILED.job_id, KIM, "fixed"))
-    feed = await feed_of(site)
+async def test_a_failure_that_is_over_stays_with_a_later_time(lite: Site) -> None:
+    await lite.parts.store.transact(lambda tx: people.resolve(tx, FAILED.job_id, KIM, "fixed"))
+    feed = await feed_of(lite)
     (entry,) = (one for one in feed.findall(f"{ATOM}entry") if failure_id(EVENTS[0].id) in texts(one, "id")[0])
     assert {one.get("term") for one in entry.findall(f"{ATOM}category")} == {"task.failed", "error", "resolved"}
     assert "fixed" in texts(entry, "content")[0]
@@ -114,8 +114,8 @@ async def test_a_feed_is_sent_once_while_nothing_changes(lite: Site) -> None:
 # ---- the calendar ----
 
 
-async def test_the_calendar_has_windows_in_force_and_repeated_ones(site: Site) -> None:
-    found = await site.get(CALENDAR_PATH)
+async def test_the_calendar_has_windows_in_force_and_repeated_ones(lite: Site) -> None:
+    found = await lite.get(CALENDAR_PATH)
     assert found.headers["Content-Type"] == "text/calendar; charset=utf-8"
     assert all(len(line.encode()) <= 75 for line in found.text.split("\r\n"))
     events: list[Any] = Calendar.from_ical(found.text).walk("VEVENT")
@@ -162,40 +162,38 @@ def token(*scopes: TokenScope, role: AccessRole = AccessRole.NONE) -> Viewer:
     return replace(viewer(role), scopes=frozenset(scopes), how="token")
 
 
-@pytest.mark.parametrize(
-    ("query", "headers", "status"),
-    [
-        ("", {}, 401),
-        ("?token=", {}, 401),
-        ("?token=wrong", {}, 401),
-        ("?token=wrong", {"Cookie": "session=1"}, 401),
-        ("?token=feed", {}, 200),
-        ("?token=both", {}, 403),
-        ("?token=read", {}, 403),
-        ("?token=metrics", {}, 403),
-        ("?token=x%0d%0aCookie:%20session=1", {}, 401),
-        ("?token=" + "x" * 5_000, {}, 401),
-        ("", {"Cookie": "session=1"}, 200),
-        ("", {"Authorization": "Bearer read"}, 200),
-        ("", {"Authorization": "Bearer feed"}, 200),
-        ("", {"Authorization": "Bearer metrics"}, 403),
-    ],
-)
-async def test_a_token_in_an_address_has_the_scope_feed_alone(
-    lite: Site, query: str, headers: dict[str, str], status: int
-) -> None:
-    access = Tokens(
-        feed=token(TokenScope.FEED),
-        both=token(TokenScope.FEED, TokenScope.READ, role=AccessRole.READ),
-        read=token(TokenScope.READ, role=AccessRole.READ),
-        metrics=token(TokenScope.METRICS),
-    )
-    store: Any = lite.parts.store
-    async with open_site(store, access=access, **PLACES) as site:
-        for path in (ATOM_PATH, CALENDAR_PATH):
-            found = await site.get(path + query, headers=headers)
-            assert found.status_code == status, found.text
-            assert "token" not in found.text.partition("<entry>")[0] or status != 200
-            if status != 200:
-                assert found.headers["Content-Type"] == "application/problem+json"
-        assert (await site.get("/api/v1/tasks", headers={"Authorization": "Bearer feed"})).status_code == 403
+A_TOKEN_IN_AN_ADDRESS_HAS_THE_SCOPE_FEED: list[tuple[str, dict[str, str], int]] = [
+    ("", {}, 401),
+    ("?token=", {}, 401),
+    ("?token=wrong", {}, 401),
+    ("?token=wrong", {"Cookie": "session=1"}, 401),
+    ("?token=feed", {}, 200),
+    ("?token=both", {}, 403),
+    ("?token=read", {}, 403),
+    ("?token=metrics", {}, 403),
+    ("?token=x%0d%0aCookie:%20session=1", {}, 401),
+    ("?token=" + "x" * 5_000, {}, 401),
+    ("", {"Cookie": "session=1"}, 200),
+    ("", {"Authorization": "Bearer read"}, 200),
+    ("", {"Authorization": "Bearer feed"}, 200),
+    ("", {"Authorization": "Bearer metrics"}, 403),
+]
+
+
+async def test_a_token_in_an_address_has_the_scope_feed_alone(lite: Site) -> None:
+    for query, headers, status in A_TOKEN_IN_AN_ADDRESS_HAS_THE_SCOPE_FEED:
+        access = Tokens(
+            feed=token(TokenScope.FEED),
+            both=token(TokenScope.FEED, TokenScope.READ, role=AccessRole.READ),
+            read=token(TokenScope.READ, role=AccessRole.READ),
+            metrics=token(TokenScope.METRICS),
+        )
+        store: Any = lite.parts.store
+        async with open_site(store, access=access, **PLACES) as site:
+            for path in (ATOM_PATH, CALENDAR_PATH):
+                found = await site.get(path + query, headers=headers)
+                assert found.status_code == status, found.text
+                assert "token" not in found.text.partition("<entry>")[0] or status != 200
+                if status != 200:
+                    assert found.headers["Content-Type"] == "application/problem+json"
+            assert (await site.get("/api/v1/tasks", headers={"Authorization": "Bearer feed"})).status_code == 403
