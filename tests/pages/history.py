@@ -335,7 +335,7 @@ class Receivers:
         now = self._clock.now()
         if at(28, "08:31:00") <= now and self._variant is not Variant.CALM:
             refusal = Parked(
-                "HTTP 401: the credential is refused: check user and token;"
+                "HTTP 401; the credential is refused: check user and token;"
                 " tokens of service accounts and those with scopes need cloud_id",
                 probe_after=PROBE_AFTER,
                 reply=self._quoted("401: Client must be authenticated to access this resource."),

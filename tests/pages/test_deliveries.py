@@ -23,6 +23,7 @@ from notifier.web.access.viewer import AccessRole
 from notifier.web.pages.deliveries import channel_state, troubles_of
 from notifier.web.stored_bodies import SHOWN, shown_body
 from notifier.wiring.web import web_rules
+from pages.conftest import OpenPage
 from pages.history import Histories, Variant
 from pages.story import NOW, REFUSED_MAIL
 
@@ -91,7 +92,7 @@ async def test_every_number_leads_to_its_rows(site: Site) -> None:
     assert len(links) >= 6
     for link, number in links:
         page = (await site.get(link.replace("&amp;", "&"))).text
-        assert len(re.findall(r'id="d-[0-9a-f]{8}"', page)) == min(int(number), 50)
+        assert len(re.findall(r'id="d-[0-9a-f]{8}"', page)) == min(int(number), 25)
 
 
 async def test_further_pages_are_linked(site: Site) -> None:
@@ -100,7 +101,7 @@ async def test_further_pages_are_linked(site: Site) -> None:
     assert link is not None
     second = (await site.get(link[1].replace("&amp;", "&"))).text
     seen = [set(re.findall(r'id="d-([0-9a-f]{8})"', page)) for page in (first, second)]
-    assert (len(seen[0]), len(seen[1]), seen[0] & seen[1]) == (50, 50, set())
+    assert (len(seen[0]), len(seen[1]), seen[0] & seen[1]) == (25, 25, set())
     assert "First page" in second
 
 
@@ -298,3 +299,18 @@ def test_secrets_in_a_stored_message_are_masked() -> None:
     text = "Authorization: Bearer abcdefghijklmnop1234567890 and xoxb-1234567890-obviously-fake"
     shown = shown_body(Body(content=text.encode(), content_type="text/plain"))
     assert not re.search("abcdefghijklmnop|xoxb-1234567890-o", shown.text)
+
+
+# ---- in a browser ----
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_the_buttons_count_what_is_ticked(open_page: OpenPage) -> None:
+    page = await open_page("/deliveries")
+    assert await page.text_content("#retry-ticked") == "Retry the ticked"
+    await page.check("#messages tbody input >> nth=1")
+    assert await page.text_content("#retry-ticked") == "Retry 1"
+    await page.check("#tick-all")
+    assert [await page.text_content(f"#{one}-ticked") for one in ("retry", "dismiss")] == ["Retry 3", "Dismiss 3"]
+    await page.uncheck("#tick-all")
+    assert await page.text_content("#retry-ticked") == "Retry the ticked"

@@ -18,6 +18,7 @@ from notifier.core.people import Action, Verb
 from notifier.web.access.viewer import AccessRole
 from notifier.web.pages.mutes import MuteForm, offered_ends, read_scope, read_times, sentence_of
 from notifier.wiring.web import web_rules
+from pages.conftest import OpenPage
 from pages.history import Histories, Variant
 from pages.story import NOW, ZONE
 
@@ -278,3 +279,26 @@ def test_every_mistake_has_a_sentence_in_both_languages() -> None:
     for key in (*keys, "time", "anything"):
         english, chinese = (sentence_of(WrongMute(key, "", "100%"), one) for one in ("en", "zh"))
         assert english != chinese
+
+
+# ---- in a browser ----
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_the_preview_follows_what_is_typed(open_page: OpenPage) -> None:
+    page = await open_page("/mutes")
+    await page.fill("#instance", "prod-catalog")
+    await page.locator("#preview", has_text="Until 11:42.").wait_for()
+    await page.click("text=4 h >> nth=1")
+    await page.locator("#preview", has_text="Until 13:42.").wait_for()
+    assert await page.input_value("#instance") == "prod-catalog"
+    assert page.url.endswith("/mutes")
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_the_form_works_without_scripts(open_page: OpenPage) -> None:
+    page = await open_page("/mutes", scripts=False)
+    await page.fill("#instance", "source=staging")
+    await page.click("#preview-button")
+    assert "it would have held back" in (await page.text_content("#preview") or "")
+    assert await page.input_value("#instance") == "source=staging"

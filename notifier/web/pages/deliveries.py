@@ -32,7 +32,7 @@ from notifier.wording.marks import without_marks
 
 WINDOW = timedelta(days=7)
 """How far back what is over is counted."""
-PAGE_SIZE = 50
+PAGE_SIZE = 25
 MAX_TEXT = 200
 """Maximum length of a search, in characters."""
 MAX_REASON = 200
@@ -303,13 +303,15 @@ def _rows(request: PageRequest, found: Iterable[ListedDelivery]) -> Iterator[Mes
     formatter = EventFormatter(request.localizer, request.rules.causes, request.rules.links)
     for one in found:
         event, task = one.event, one.event.task
-        reason = request.localizer.reason(one.reason) if one.reason else ""
+        # What was never tried waits for its channel alone, whose reason is above the list.
+        untried = one.state is ListedState.PARKED and not one.attempt
+        reason = "" if untried else with_reply(one.reason, one.reply if one.state.waits else None)
         yield MessageRow(
             delivery=one,
             title=without_marks(formatter.describe(event).clause),
             about=about(event),
             task=(task.source, task.job_id) if task else None,
-            why=with_reply(reason, one.reply) if one.state.waits else reason,
+            why=request.localizer.reason(reason) if reason else "",
         )
 
 
