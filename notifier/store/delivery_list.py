@@ -218,7 +218,7 @@ def _with_match(wanted: Select[Any]) -> Select[Any]:
     return select(found, fits.label("fits"))
 
 
-STATES = compiled(
+STATES_OF_DELIVERIES = compiled(
     select(deliveries.c.id, deliveries.c.state, deliveries.c.rule, deliveries.c.dismissed_at).where(
         is_in(deliveries.c.id, "ids")
     )
@@ -284,7 +284,7 @@ class DeliveryList:
 
     def states(self, ids: Collection[str]) -> Mapping[str, ListedState]:
         """Return the states of these deliveries by id; unknown ones are left out."""
-        found = self._session.execute_chunks(STATES, ids)
+        found = self._session.execute_chunks(STATES_OF_DELIVERIES, ids)
         return {row.id: _listed_state(row) for some in found for row in some}
 
     def _first_since(self, since: datetime) -> int:

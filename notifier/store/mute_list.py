@@ -14,7 +14,7 @@ from notifier.store.compiled import compiled, is_in
 from notifier.store.schema import UtcDateTime, deliveries, events, mutes, tasks
 from notifier.store.session import Session
 
-COUNTED = 1_000
+COUNTED_MESSAGES = 1_000
 """Messages of a mute that are counted at most; one more stands for all further ones."""
 
 _before = bindparam("before", type_=UtcDateTime)
@@ -35,7 +35,7 @@ _held = (
         deliveries.c.rule == literal_column(f"'{RULE_PREFIX}'", String) + mutes.c.id,
         deliveries.c.state == DeliveryState.SUPPRESSED.value,
     )
-    .limit(literal_column(str(COUNTED + 1)))
+    .limit(literal_column(str(COUNTED_MESSAGES + 1)))
     .correlate(mutes)
     .subquery()
 )

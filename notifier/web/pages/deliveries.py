@@ -23,6 +23,7 @@ from notifier.core.delivery_lists import (
 )
 from notifier.core.health import FindingKind, judge_channel
 from notifier.core.health_facts import Backlog, Expected, HealthFacts, known_channels, serves
+from notifier.core.ids import SHORT_ID
 from notifier.core.model import ChannelState, Event
 from notifier.web.catalogues import translations
 from notifier.web.ports import WebReads, WebTx
@@ -30,14 +31,14 @@ from notifier.web.requests import ActionRoute, Page, PageRequest, PageRoute, Red
 from notifier.wording.events import EventFormatter
 from notifier.wording.marks import without_marks
 
-WINDOW = timedelta(days=7)
+COUNTED_WINDOW = timedelta(days=7)
 """How far back what is over is counted."""
-PAGE_SIZE = 25
-MAX_TEXT = 200
+LISTED_MESSAGES = 25
+MAX_SEARCH = 200
 """Maximum length of a search, in characters."""
 MAX_REASON = 200
 """Maximum length of why somebody dismissed messages, in characters."""
-KEPT = ("state", "channel", "rule", "q", "days")
+KEPT_PARAMETERS = ("state", "channel", "rule", "q", "days")
 """The parameters that a list keeps while it is paged, and after an action."""
 ROWS = (
     *(ListedState.PARKED, ListedState.DEAD, ListedState.PENDING, ListedState.HELD, ListedState.DELIVERED),
@@ -81,7 +82,7 @@ class ChannelTrouble:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelRow:
+class ChannelDeliveries:
     """One channel of the matrix."""
 
     name: str
@@ -113,7 +114,7 @@ class DeliveriesView:
 
     pairs: PlannedPairs
     troubles: tuple[ChannelTrouble, ...]
-    channels: tuple[ChannelRow, ...]
+    channels: tuple[ChannelDeliveries, ...]
     columns: tuple[ListedState, ...]
     chips: tuple[tuple[ListedState, Count], ...]
     waiting: Count
@@ -159,10 +160,10 @@ def listing_of(request: PageRequest, now: datetime) -> DeliveryListing:
         states=states,
         channel=request.query.get("channel") or None,
         rule=request.query.get("rule") or None,
-        text=request.query.get("q", "").strip()[:MAX_TEXT],
-        since=now - WINDOW if request.query.get("days") == str(WINDOW.days) else None,
+        text=request.query.get("q", "").strip()[:MAX_SEARCH],
+        since=now - COUNTED_WINDOW if request.query.get("days") == str(COUNTED_WINDOW.days) else None,
         after=DeliveryCursor.parse(request.query.get("after", "")),
-        limit=PAGE_SIZE,
+        limit=LISTED_MESSAGES,
     )
 
 
@@ -181,7 +182,7 @@ def _view(
     ticked: tuple[str, ...] = (),
 ) -> DeliveriesView:
     expected, now = request.rules.expected, q.now()
-    counted = {one.channel: one for one in q.delivery_list.counts(now - WINDOW, set(expected.channels))}
+    counted = {one.channel: one for one in q.delivery_list.counts(now - COUNTED_WINDOW, set(expected.channels))}
     states = {one.name: one for one in q.channels()}
     backlogs = [_backlog(q, one) for one in counted.values()]
     known = known_channels(expected, HealthFacts(at=now, channels=list(states.values()), backlogs=backlogs))
@@ -189,7 +190,7 @@ def _view(
     shown = [one for name, one in counted.items() if wanted.channel in (None, name)]
     total = {state: _total(shown, state) for state in ROWS}
     return DeliveriesView(
-        pairs=q.delivery_list.planned_pairs(now - WINDOW),
+        pairs=q.delivery_list.planned_pairs(now - COUNTED_WINDOW),
         troubles=tuple(trouble for pair in known for trouble in troubles_of(pair, expected, now)),
         channels=tuple(_channel_row(*pair, counted, expected, now) for pair in known),
         columns=tuple(one for one in ROWS if one in COLUMNS or any(_total(counted.values(), one))),
@@ -273,10 +274,10 @@ def channel_state(state: ChannelState, expected: Expected, *, failing: bool, use
 
 def _channel_row(
     state: ChannelState, backlog: Backlog, counted: Mapping[str, ChannelCounts], expected: Expected, now: datetime
-) -> ChannelRow:
+) -> ChannelDeliveries:
     found = counted.get(state.name) or ChannelCounts(channel=state.name)
     troubles = list(troubles_of((state, backlog), expected, now))
-    return ChannelRow(
+    return ChannelDeliveries(
         name=state.name,
         state=channel_state(
             state,
@@ -348,7 +349,7 @@ def dismiss_messages(request: PageRequest, tx: WebTx) -> Redirect | Page:
         wrong = words.gettext("Say why they need not arrive; others will read it.")
         if not ids:
             wrong = words.gettext("Tick the dead messages that need not arrive.")
-        again = DeliveryListing(states=NOT_THROUGH, channel=request.field("channel") or None, limit=PAGE_SIZE)
+        again = DeliveryListing(states=NOT_THROUGH, channel=request.field("channel") or None, limit=LISTED_MESSAGES)
         view = _view(request, tx.queries, again, wrong=wrong, reason=reason, ticked=tuple(ids))
         return Page(template="deliveries.html", view=view, status=422, poll=0)
     count = people.dismiss(tx, ids, _named(ids), request.viewer.person, why=reason)
@@ -383,19 +384,18 @@ def _dead_ones(tx: WebTx, ids: Sequence[str]) -> list[str]:
     return [id_ for id_ in dict.fromkeys(ids) if states.get(id_) is ListedState.DEAD]
 
 
-SHORT_ID = 8
-NAMED = 10
+NAMED_DELIVERIES = 10
 """Number of deliveries that the record of an action names."""
 
 
 def _named(ids: Sequence[str]) -> str:
-    named = ", ".join(id_[:SHORT_ID] for id_ in ids[:NAMED])
-    return named if len(ids) <= NAMED else f"{named}, …"
+    named = ", ".join(id_[:SHORT_ID] for id_ in ids[:NAMED_DELIVERIES])
+    return named if len(ids) <= NAMED_DELIVERIES else f"{named}, …"
 
 
 def _back(request: PageRequest) -> str:
     """Return the address of the list from which a form was sent."""
-    kept = [(name, value) for name, value in parse_qsl(request.field("back")) if name in KEPT]
+    kept = [(name, value) for name, value in parse_qsl(request.field("back")) if name in KEPT_PARAMETERS]
     return f"/deliveries?{urlencode(kept)}" if kept else "/deliveries"
 
 

@@ -16,7 +16,7 @@ from notifier.wording.events import EventFormatter
 from notifier.wording.marks import without_marks
 from notifier.wording.sanitize import one_line
 
-MAX_EVENTS = 20
+MAX_LISTED_EVENTS = 20
 """Number of the events of a digest that its page lists."""
 
 
@@ -76,7 +76,7 @@ def _delivery_view(request: PageRequest, q: WebReads, one: Delivery) -> Delivery
             task=(event.task.source, event.task.job_id) if event.task else None,
             at=event.observed_at,
         )
-        for event in one.events[:MAX_EVENTS]
+        for event in one.events[:MAX_LISTED_EVENTS]
     ]
     return DeliveryView(
         id=one.id,

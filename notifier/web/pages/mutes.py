@@ -37,12 +37,12 @@ from notifier.wording.sanitize import one_line
 
 SHOWN_FOR = timedelta(days=31)
 """How long ago mutes ended that are listed as over."""
-PAGE_SIZE = 50
+LISTED_MUTES = 50
 OFFERED_NAMES = 400
 """Number of the latest tasks whose instances the form offers."""
 PREVIEWED_EVENTS = 1_000
 """Events that a preview compares with a mute at most, the latest ones."""
-LENGTHS = ("30m", "1h", "2h", "4h")
+OFFERED_LENGTHS = ("30m", "1h", "2h", "4h")
 EXTENSIONS = ("1h", "4h")
 USUAL_LENGTH = "2h"
 DAY_ENDS, DAY_BEGINS = 18, 9
@@ -124,7 +124,7 @@ class MutesView:
 def offered_ends(now: datetime, zone: ZoneInfo) -> tuple[str, ...]:
     """Return the ends that the form offers: lengths, and the end of the working day, or its next beginning."""
     hour = DAY_ENDS if wall_time(now, zone).hour < DAY_ENDS else DAY_BEGINS
-    return (*LENGTHS, f"until {hour:02}:00")
+    return (*OFFERED_LENGTHS, f"until {hour:02}:00")
 
 
 def form_of(values: Mapping[str, str]) -> MuteForm:
@@ -246,14 +246,14 @@ def _view(request: PageRequest, q: WebReads, form: MuteForm, wrong: tuple[str, s
     now, zone = q.now(), request.localizer.timezone
     known = q.known_mutes()
     after, before = _cursor(request.query.get("over", ""), now)
-    over = q.mute_list.over(now - SHOWN_FOR, before, after, PAGE_SIZE + 1)
-    held = q.mute_list.held_messages([one.id for one in (*known, *over[:PAGE_SIZE])])
+    over = q.mute_list.over(now - SHOWN_FOR, before, after, LISTED_MUTES + 1)
+    held = q.mute_list.held_messages([one.id for one in (*known, *over[:LISTED_MUTES])])
     preview, until, form = _preview(request, q, form, now, zone)
     return MutesView(
         active=tuple(_active(q, one, held) for one in known if one.is_open(now)),
         planned=tuple(PlannedMute(mute=one, windows=tuple(upcoming(one, 3))) for one in known if not one.is_open(now)),
-        over=tuple(OverMute(mute=one, messages=_messages(one, held)) for one in over[:PAGE_SIZE]),
-        after=_cursor_of(over[PAGE_SIZE - 1]) if len(over) > PAGE_SIZE else "",
+        over=tuple(OverMute(mute=one, messages=_messages(one, held)) for one in over[:LISTED_MUTES]),
+        after=_cursor_of(over[LISTED_MUTES - 1]) if len(over) > LISTED_MUTES else "",
         paged=bool(after),
         form=form,
         offered=offered_ends(now, zone),
