@@ -177,24 +177,29 @@ async def measure(store: SqlStore, rounds: int) -> None:
     began = time.perf_counter()
     await store.read(lambda q: memory.figures(q, 90))
     print(f"first answer of a process: {1000 * (time.perf_counter() - began):.0f} ms")
-    took: dict[str, list[float]] = {
-        what: [] for what in (*(f"{days} d" for days in PERIODS), "nothing changed", "poll")
-    }
+    names = (*(f"{days} d" for days in PERIODS), "nothing changed", "poll")
+    took: dict[str, list[float]] = {name: [] for name in names}
+    cpu: dict[str, list[float]] = {name: [0.0] for name in names}
     for round_ in range(rounds):
         for days in PERIODS:
             began = time.perf_counter()
             await store.transact(partial(end_some, rng=rng, round_=round_ * 10 + days))
             took["poll"].append(time.perf_counter() - began)
-            began = time.perf_counter()
+            began, computed = time.perf_counter(), time.process_time()
             await store.read(partial(memory.figures, length=days))
             took[f"{days} d"].append(time.perf_counter() - began)
-        began = time.perf_counter()
+            cpu[f"{days} d"].append(time.process_time() - computed)
+        began, computed = time.perf_counter(), time.process_time()
         await store.read(lambda q: memory.figures(q, 90))
         took["nothing changed"].append(time.perf_counter() - began)
+        cpu["nothing changed"].append(time.process_time() - computed)
     for what, found in took.items():
         found.sort()
         p99 = found[max(len(found) * 99 // 100 - 1, 0)]
-        print(f"{what:>16}: median {1000 * statistics.median(found):6.2f} ms, 99 % {1000 * p99:6.2f} ms")
+        print(
+            f"{what:>16}: median {1000 * statistics.median(found):6.2f} ms, 99 % {1000 * p99:6.2f} ms,"
+            f" median of the CPU {1000 * statistics.median(cpu[what]):6.2f} ms"
+        )
 
 
 async def main() -> None:

@@ -18,10 +18,12 @@ from zoneinfo import ZoneInfo
 from notifier.core.causes import CauseCatalogue
 from notifier.core.ended_tasks import (
     NOTHING,
+    OPEN_DAYS,
     WHOLE_SOURCE,
     AcknowledgedFigures,
     DayResults,
     Days,
+    Durations,
     EndedTask,
     FailureFacts,
     KnownCauses,
@@ -30,6 +32,7 @@ from notifier.core.ended_tasks import (
     Totals,
     acknowledged_figures,
     day_results,
+    durations_of,
     joined,
     period_results,
     slot_begins,
@@ -142,6 +145,8 @@ class TaskMemory:
         """Days of all sources together."""
         self._periods: dict[tuple[int, str | None], PeriodResults] = {}
         """Periods by length and source, as long as nothing changes."""
+        self._durations: dict[tuple[int, str | None], Durations] = {}
+        """Durations of periods but for their last days, likewise."""
 
     def figures(self, q: StatisticsReads, length: int, source: str | None = None) -> TaskFigures:
         """Return the figures of the last days, of one source or of all."""
@@ -158,7 +163,7 @@ class TaskMemory:
             results=results,
             before=before,
             acknowledged=acknowledged_figures(
-                results.failed, q.ended_tasks.acknowledged(days.begins(days.first)), q.ended_tasks.opened()
+                results, q.ended_tasks.acknowledged(days.begins(days.first)), q.ended_tasks.opened()
             ),
             running=tuple(running),
         )
@@ -188,6 +193,7 @@ class TaskMemory:
             self._sources.clear()
         self._all.clear()
         self._periods.clear()
+        self._durations.clear()
         first = slot_of(days.begins(days.first))
         for name, source in self._sources.items():
             source.days.clear()
@@ -204,8 +210,11 @@ class TaskMemory:
 
     def _touch(self, *days: Iterable[int]) -> None:
         """Drop what is joined from days."""
+        touched = {one for some in days for one in some}
         self._periods.clear()
-        for day in {one for some in days for one in some}:
+        if any(day <= self._days.last - OPEN_DAYS for day in touched):
+            self._durations.clear()
+        for day in touched:
             self._all.pop(day, None)
             for source in self._sources.values():
                 source.days.pop(day, None)
@@ -278,9 +287,11 @@ class TaskMemory:
         found = self._periods.get(key)
         if found is None:
             days = self._days.latest(length)
-            found = self._periods[key] = period_results(
-                [self._day(day, source) for day in range(days.first, days.last + 1)], days
-            )
+            parts = [self._day(day, source) for day in range(days.first, days.last + 1)]
+            known = self._durations.get(key)
+            if known is None:
+                known = self._durations[key] = durations_of(parts[:-OPEN_DAYS])
+            found = self._periods[key] = period_results(parts, days, known)
         return found
 
     def _before(self, length: int, source: str | None) -> Totals | None:

@@ -1,6 +1,6 @@
 """How tasks ended, day by day: what statistics are made of. Pure.
 
-Ended tasks are counted in slots of a few hours, slots are joined to days of a time zone, and days to a period. A slot
+Ended tasks are counted in slots of an hour, slots are joined to days of a time zone, and days to a period. A slot
 is read again only when one of its tasks changed, so a period of many days costs little.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from statistics import median_low
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
 from notifier.core.causes import CauseCatalogue, Explanation
@@ -22,8 +22,8 @@ from notifier.core.model import Task, TaskStatus
 from notifier.core.tickets import operation_of_task
 from notifier.core.wall_time import day_begins, wall_time
 
-SLOT = timedelta(hours=4)
-"""Length of a slot. Most days of most zones begin with one."""
+SLOT = timedelta(hours=1)
+"""Length of a slot. Short ones make little to read again, long ones little to remember."""
 WHOLE_SOURCE = -(2**40)
 """Number that stands for all slots of a source; it is before all times."""
 _SLOT_SECONDS = int(SLOT.total_seconds())
@@ -230,15 +230,38 @@ def _failed(source: str, row: EndedTask, facts: FailureFacts, day: int, causes: 
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CauseResults:
+    """Failures for one cause."""
+
+    cause: FailureCause
+    failures: int
+    instances: frozenset[str]
+    """Names of the instances, as far as they are known."""
+    sources: frozenset[str]
+    last: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DayResults:
-    """How tasks ended on a day."""
+    """How tasks ended on a day. What is counted of failures is counted once, for all periods."""
 
     completed: Mapping[str, int] = field(default_factory=dict)
     """Number of completed tasks by name."""
     seconds: Mapping[str, array[float]] = field(default_factory=dict)
-    """Their durations, as far as they are known, by name."""
+    """Their durations, as far as they are known, by name, not decreasing."""
     failed: tuple[FailedTask, ...] = ()
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """Number of failed tasks by name."""
+    jobs: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
+    """When each of them failed, by source and job id."""
+    operations: Mapping[str, tuple[FailedTask, ...]] = field(default_factory=dict)
+    """The failed tasks by operation."""
+    told: tuple[float, ...] = ()
+    """How long after its end people were told of each, where both times are known."""
+    storms: Mapping[str, int] = field(default_factory=dict)
+    """Number of failures by storm."""
+    causes: Mapping[CauseKey, CauseResults] = field(default_factory=dict)
 
 
 NOTHING = DayResults()
@@ -256,7 +279,7 @@ def day_results(slots: Iterable[SlotResults], day: int) -> DayResults:
                 if length != _UNKNOWN:
                     seconds.setdefault(name, array("d")).append(length)
         failed += (one for one in slot.failed if one.day == day)
-    return DayResults(dict(completed), _sorted(seconds), tuple(failed))
+    return _day(completed, seconds, failed)
 
 
 def joined(parts: Iterable[DayResults]) -> DayResults:
@@ -269,12 +292,36 @@ def joined(parts: Iterable[DayResults]) -> DayResults:
         for name, lengths in part.seconds.items():
             seconds.setdefault(name, array("d")).extend(lengths)
         failed += part.failed
-    return DayResults(dict(completed), _sorted(seconds), tuple(failed))
+    return _day(completed, seconds, failed)
 
 
-def _sorted(seconds: Mapping[str, array[float]]) -> Mapping[str, array[float]]:
-    """Sort durations: those of a period are merged from sorted ones, which is several times faster."""
-    return {name: array("d", sorted(lengths)) for name, lengths in seconds.items()}
+def _day(completed: Mapping[str, int], seconds: Mapping[str, array[float]], failed: Sequence[FailedTask]) -> DayResults:
+    operations: dict[str, list[FailedTask]] = {}
+    by_cause: dict[CauseKey, list[FailedTask]] = {}
+    for one in failed:
+        operations.setdefault(one.operation, []).append(one)
+        by_cause.setdefault(one.cause.key, []).append(one)
+    return DayResults(
+        completed=dict(completed),
+        seconds={name: array("d", sorted(lengths)) for name, lengths in seconds.items()},
+        failed=tuple(failed),
+        failures=Counter(one.name for one in failed),
+        jobs={(one.source, one.job_id): one.at for one in failed},
+        operations={operation: tuple(found) for operation, found in operations.items()},
+        told=tuple(after for one in failed if (after := one.told_after) is not None),
+        storms=Counter(one.facts.storm for one in failed if one.facts.storm),
+        causes={key: _cause(found) for key, found in by_cause.items()},
+    )
+
+
+def _cause(failed: Sequence[FailedTask]) -> CauseResults:
+    return CauseResults(
+        cause=failed[-1].cause,
+        failures=len(failed),
+        instances=frozenset(one.instance for one in failed if one.instance),
+        sources=frozenset(one.source for one in failed),
+        last=max(one.at for one in failed),
+    )
 
 
 # ---- periods ----
@@ -312,18 +359,6 @@ class DayTotals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CauseResults:
-    """Failures for one cause."""
-
-    cause: FailureCause
-    failures: int
-    instances: tuple[str, ...]
-    """Those that failed most often first."""
-    sources: tuple[str, ...]
-    last: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
     """How many tasks ended."""
 
@@ -348,7 +383,8 @@ class PeriodResults:
     types: tuple[TypeResults, ...]
     """Those with the most tasks first."""
     days: tuple[DayTotals, ...]
-    failed: tuple[FailedTask, ...]
+    parts: tuple[DayResults, ...]
+    """The days, as they were joined."""
     causes: tuple[CauseResults, ...]
     """Those with the most failures first."""
     in_storms: int
@@ -358,69 +394,96 @@ class PeriodResults:
     @property
     def totals(self) -> Totals:
         """All of them."""
-        return Totals(ended=sum(one.ended for one in self.types), failed=len(self.failed))
+        return Totals(ended=sum(one.ended for one in self.types), failed=sum(one.failed for one in self.types))
+
+    @property
+    def failed(self) -> tuple[FailedTask, ...]:
+        """All failed tasks."""
+        return tuple(one for part in self.parts for one in part.failed)
 
 
-def period_results(parts: Sequence[DayResults], days: Days) -> PeriodResults:
-    """Join days to a period. There is a part for each of the days."""
+Durations: TypeAlias = "Mapping[str, Sequence[float]]"
+"""Durations by name, not decreasing."""
+
+
+def durations_of(parts: Iterable[DayResults]) -> Durations:
+    """Return the durations of several days."""
+    found: dict[str, list[float]] = {}
+    for part in parts:
+        for name, lengths in part.seconds.items():
+            found.setdefault(name, []).extend(lengths)
+    return {name: sorted(lengths) for name, lengths in found.items()}
+
+
+def period_results(parts: Sequence[DayResults], days: Days, known: Durations | None = None) -> PeriodResults:
+    """Join days to a period. There is a part for each of the days.
+
+    `known` are the durations of all days but the last two, where they have been joined before: sorting those of a long
+    period takes longer than all the rest.
+    """
     completed: Counter[str] = Counter()
-    seconds: dict[str, list[float]] = {}
+    failures: Counter[str] = Counter()
     for part in parts:
         completed.update(part.completed)
-        for name, lengths in part.seconds.items():
-            seconds.setdefault(name, []).extend(lengths)
-    failed = [one for part in parts for one in part.failed]
-    failures = Counter(one.name for one in failed)
+        failures.update(part.failures)
+    first = durations_of(parts[:-OPEN_DAYS]) if known is None else known
+    last = durations_of(parts[-OPEN_DAYS:])
     types = [
-        TypeResults(name=name, completed=completed[name], failed=failures[name], seconds=sorted(seconds.get(name, ())))
+        TypeResults(
+            name=name,
+            completed=completed[name],
+            failed=failures[name],
+            seconds=sorted((*first.get(name, ()), *last[name])) if name in last else first.get(name, ()),
+        )
         for name in completed | failures
     ]
-    totals = tuple(
-        _day_totals(part, days.first + number, days.begins(days.first + number)) for number, part in enumerate(parts)
-    )
+    told = [after for part in parts for after in part.told]
     return PeriodResults(
         types=tuple(sorted(types, key=lambda one: (-one.ended, one.name))),
-        days=totals,
-        failed=tuple(failed),
-        causes=_causes(failed),
-        in_storms=sum(day.in_storms for day in totals),
-        told=_told_figures(failed),
+        days=tuple(
+            _day_totals(part, days.first + number, days.begins(days.first + number))
+            for number, part in enumerate(parts)
+        ),
+        parts=tuple(parts),
+        causes=_causes(parts),
+        in_storms=sum(sum(part.storms.values()) for part in parts),
+        told=ToldFigures(number=len(told), median=median_low(told) if told else None),
     )
 
 
-def _told_figures(failed: Iterable[FailedTask]) -> ToldFigures:
-    found = [after for one in failed if (after := one.told_after) is not None]
-    return ToldFigures(number=len(found), median=median_low(found) if found else None)
+OPEN_DAYS = 2
+"""Number of days at the end of a period that usually change."""
 
 
 def _day_totals(part: DayResults, day: int, begins: datetime) -> DayTotals:
-    storms = Counter(one.facts.storm for one in part.failed if one.facts.storm)
-    most = max(storms.items(), key=lambda found: (found[1], found[0]), default=(None, 0))
+    most = max(part.storms, key=lambda storm: (part.storms[storm], storm), default=None)
     return DayTotals(
         day=date.fromordinal(day),
         begins=begins,
         completed=sum(part.completed.values()),
         failed=len(part.failed),
-        storm=most[0],
-        in_storms=storms.total(),
+        storm=most,
+        in_storms=sum(part.storms.values()),
     )
 
 
-def _causes(failed: Iterable[FailedTask]) -> tuple[CauseResults, ...]:
-    found: dict[CauseKey, list[FailedTask]] = {}
-    for one in failed:
-        found.setdefault(one.cause.key, []).append(one)
-    results = (
-        CauseResults(
-            cause=of[-1].cause,
-            failures=len(of),
-            instances=tuple(name for name, _ in Counter(one.instance for one in of if one.instance).most_common()),
-            sources=tuple(sorted({one.source for one in of})),
-            last=max(one.at for one in of),
-        )
-        for of in found.values()
-    )
+def _causes(parts: Iterable[DayResults]) -> tuple[CauseResults, ...]:
+    found: dict[CauseKey, list[CauseResults]] = {}
+    for part in parts:
+        for key, one in part.causes.items():
+            found.setdefault(key, []).append(one)
+    results = (_together(of) for of in found.values())
     return tuple(sorted(results, key=lambda one: (-one.failures, one.cause.key)))
+
+
+def _together(days: Sequence[CauseResults]) -> CauseResults:
+    return CauseResults(
+        cause=days[-1].cause,
+        failures=sum(one.failures for one in days),
+        instances=frozenset().union(*(one.instances for one in days)),
+        sources=frozenset().union(*(one.sources for one in days)),
+        last=max(one.last for one in days),
+    )
 
 
 # ---- figures ----
@@ -444,24 +507,31 @@ class AcknowledgedFigures:
 
 
 def acknowledged_figures(
-    failed: Sequence[FailedTask], acknowledged: Mapping[tuple[str, str], datetime], opened: Mapping[str, datetime]
+    results: PeriodResults, acknowledged: Mapping[tuple[str, str], datetime], opened: Mapping[str, datetime]
 ) -> AcknowledgedFigures:
     """Return what people did about failures.
 
     Args:
-        failed: the failures.
+        results: of the period.
         acknowledged: when tasks were acknowledged, by source and job id.
         opened: since when operations have open failures that nobody has acknowledged.
     """
-    waits, still_open = [], 0
-    for one in failed:
-        at = acknowledged.get((one.source, one.job_id))
-        if at is not None:
-            waits.append(max((at - one.at).total_seconds(), 0.0))
-        elif (since := opened.get(one.operation)) is not None and one.at >= since:
-            still_open += 1
+    failed_at: dict[tuple[str, str], datetime] = {}
+    for part in results.parts:
+        failed_at.update(part.jobs)
+    waits = [
+        max((at - failed).total_seconds(), 0.0)
+        for job, at in acknowledged.items()
+        if (failed := failed_at.get(job)) is not None
+    ]
+    still_open = sum(
+        one.at >= since and (one.source, one.job_id) not in acknowledged
+        for part in results.parts
+        for operation, since in opened.items()
+        for one in part.operations.get(operation, ())
+    )
     return AcknowledgedFigures(
-        failed=len(failed),
+        failed=results.totals.failed,
         acknowledged=len(waits),
         median=median_low(waits) if waits else None,
         open=still_open,

@@ -95,7 +95,7 @@ def test_causes_are_by_code_and_those_with_most_failures_come_first() -> None:
     other = [failed(f"o{n}", reason="Error code: DBS.280277", instance_name=f"i{n}") for n in range(3)]
     found = results(failed("a"), *other, failed("x", reason=None))
     assert [(one.cause.key.code, one.failures) for one in found.causes] == [("DBS.280277", 3), ("", 1), ("Ecs.0319", 1)]
-    assert found.causes[0].instances == ("i0", "i1", "i2")
+    assert found.causes[0].instances == {"i0", "i1", "i2"}
 
 
 def test_people_are_told_after_the_clouds_own_end() -> None:
@@ -110,7 +110,8 @@ def test_a_clock_that_is_behind_told_nobody_before_the_end() -> None:
 
 
 def test_failures_are_acknowledged_open_or_over() -> None:
-    rows = results(failed("a"), failed("b"), failed("c", T0 - DAY)).failed
-    figures = acknowledged_figures(rows, {("prod", "a"): T0 + 6 * HOUR}, {rows[0].operation: T0})
+    found = results(failed("a"), failed("b"), failed("c", T0 - DAY))
+    opened = {found.failed[0].operation: T0}
+    figures = acknowledged_figures(found, {("prod", "a"): T0 + 6 * HOUR, ("prod", "x"): T0}, opened)
     assert (figures.acknowledged, figures.median, figures.open, figures.over) == (1, 6 * 3600.0, 1, 1)
-    assert acknowledged_figures((), {}, {}).median is None
+    assert acknowledged_figures(results(), {}, opened).median is None

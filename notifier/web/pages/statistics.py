@@ -30,7 +30,7 @@ MAX_CAUSES = 8
 """Maximum number of causes that have a row, those with the most failures."""
 MAX_NAMED_INSTANCES = 2
 """Maximum number of instances that are named for a cause; more are counted."""
-MAX_DOTS = 12
+MAX_DOTS = 6
 """Maximum number of durations of a type that are drawn beyond its whisker, apart from each other."""
 MIN_FOR_LIMIT = 5
 """Number of ended tasks from which the interval of a rate is within the axis."""
@@ -289,9 +289,9 @@ def _cause_row(one: CauseResults, lists: TaskLists, language: Language) -> Cause
         code=code,
         meaning=explanation.means(language) or "",
         failures=one.failures,
-        instances=one.instances if few else (),
+        instances=tuple(sorted(one.instances)) if few else (),
         instance_count=len(one.instances),
-        sources=one.sources,
+        sources=tuple(sorted(one.sources)),
         last=one.last,
         url=lists.url(status="failed", code=code) if code else None,
     )
