@@ -1,7 +1,8 @@
 """Filters of templates: facts become text in the reader's language. Ages are counted up to the `now` of the page."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from babel.dates import format_date
@@ -114,7 +115,7 @@ class PageFilters:
         """Return a date with its day of the week, and with its year unless that is this one: `Sat 28 Nov`."""
         local = self._local(moment)
         patterns = _DAYS if local.year == self._local(context["now"]).year else _DAYS_OF_YEAR
-        return format_date(local, patterns[self._language], locale=_LOCALES[self._language])
+        return _date_text(local.date(), patterns[self._language], _LOCALES[self._language])
 
     def coarse(self, length: timedelta) -> str:
         """Return a length in one unit: `48 s`, `71 min`, `7 h`, `3 d`. A negative one counts as none."""
@@ -136,7 +137,8 @@ class PageFilters:
 
     def number(self, value: float) -> str:
         """Return a number with separators: `1,440`."""
-        return format_decimal(value, locale=_LOCALES[self._language])
+        # Both languages write whole numbers alike, and pages have hundreds of them.
+        return f"{value:,}" if isinstance(value, int) else format_decimal(value, locale=_LOCALES[self._language])
 
     def capped(self, count: int) -> str:
         """Return a number of rows, of which there may be more than were counted: `1,000+`."""
@@ -144,6 +146,11 @@ class PageFilters:
 
     def _local(self, moment: datetime) -> datetime:
         return moment.astimezone(self._localizer.timezone)
+
+
+@lru_cache(maxsize=512)
+def _date_text(day: date, pattern: str, locale: str) -> str:
+    return format_date(day, pattern, locale=locale)
 
 
 def _rough(localizer: Localizer, length: timedelta) -> str:
