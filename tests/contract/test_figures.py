@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from factories import T0, make_delivery, make_event, make_task, rows_of
 from fakes import FakeClock
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, event, insert
 
 from notifier.core.credentials import CredentialState
 from notifier.core.delivery import DeliveryState
@@ -18,7 +18,8 @@ from notifier.core.model import Event, TaskStatus
 from notifier.core.routing import RoutedEvent
 from notifier.core.severity import Severity
 from notifier.store import figures, rows
-from notifier.store.engine import SqlStore
+from notifier.store.engine import SqlStore, open_store
+from notifier.store.queries import Queries
 from notifier.store.revision import HEAD
 from notifier.store.schema import delivery_events, failures
 from notifier.store.transaction import Transaction
@@ -27,18 +28,18 @@ HOUR = timedelta(hours=1)
 
 
 def record(tx: Transaction, *events: Event, channel: str = "dba", **changes: Any) -> None:
-    tx.events.record([RoutedEvent(event=event, routes=(), channels=(channel,)) for event in events])
-    tx.deliveries.record([make_delivery(event, channel=channel, subject=event.subject, **changes) for event in events])
+    tx.events.record([RoutedEvent(event=one, routes=(), channels=(channel,)) for one in events])
+    tx.deliveries.record([make_delivery(one, channel=channel, subject=one.subject, **changes) for one in events])
 
 
 def failure(number: int, severity: Severity, state: FailureState) -> OpenFailure:
-    event = make_event(make_task(f"job-{number}"))
+    latest = make_event(make_task(f"job-{number}"))
     return OpenFailure(
         id=f"f{number}",
         operation=f"op-{number}",
         state=state,
-        first_event_id=event.id,
-        latest=event,
+        first_event_id=latest.id,
+        latest=latest,
         opened_at=T0,
         severity=severity,
         changed_at=T0,
@@ -122,3 +123,31 @@ async def test_an_event_without_its_delivery_is_unaccounted_for_an_hour(store: S
     assert await store.read(lambda q: q.figures.unaccounted(lost.observed_at)) == 1
     assert await store.read(lambda q: q.figures.unaccounted(lost.observed_at + HOUR)) == 0
     assert len((await store.read(lambda q: q.ledger())).unaccounted) == 1
+
+
+async def test_no_figure_is_read_from_a_table_that_grows(sqlite_url: str) -> None:
+    """SQLite says `SCAN tasks` where it reads a table, and `SCAN tasks USING … INDEX` where an index is enough."""
+    store, seen = open_store(sqlite_url, now=lambda: T0), list[tuple[str, Any]]()
+
+    def note(*given: Any) -> None:
+        seen.append(given[2:4])
+
+    def read(q: Queries) -> None:
+        event.listen(q._session.connection, "before_cursor_execute", note)
+        q.figures.tasks()
+        q.figures.open_failures()
+        q.figures.held()
+        q.figures.unaccounted(T0 - HOUR)
+
+    await store.read(read)
+    with store.writer.connect() as connection:
+        steps = [
+            row[3]
+            for statement, parameters in seen
+            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
+    await store.aclose()
+    assert len(seen) == 5
+    grown = {f"SCAN {name}" for name in ("tasks", "failures", "deliveries", "delivery_events", "events")}
+    assert grown.isdisjoint(steps)
+    assert "SCAN tasks USING COVERING INDEX ix_tasks_source_status" in steps
