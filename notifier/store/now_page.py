@@ -32,13 +32,13 @@ from notifier.store.session import Session
 
 MAX_OPEN: Final = 2_000
 """Maximum number of open failures that are grouped by their storm, those that changed last."""
-MAX_RUNNING: Final = 200
+MAX_READ_RUNNING: Final = 200
 """Maximum number of running tasks that are read, those that changed last."""
 
 _newest = events.alias("newest")
 
 
-class NowReads:
+class NowQueries:
     """Indexed reads. What one returns does not grow with what is recorded."""
 
     def __init__(self, session: Session) -> None:
@@ -103,7 +103,7 @@ class NowReads:
     # -- what runs --
 
     def running(self) -> Sequence[RunningTask]:
-        """Return running tasks of sources that are polled, those that changed last first; see MAX_RUNNING."""
+        """Return running tasks of sources that are polled, those that changed last first; see MAX_READ_RUNNING."""
         found = []
         for row in self._session.execute(_RUNNING):
             newest = rows.event_of(row.facts) if row.facts else None
@@ -202,7 +202,9 @@ _IS_RUNNING = (
 
 
 def _running() -> Select[Any]:
-    found = select(tasks).where(*_IS_RUNNING).order_by(tasks.c.changed_at.desc()).limit(MAX_RUNNING).subquery("found")
+    found = (
+        select(tasks).where(*_IS_RUNNING).order_by(tasks.c.changed_at.desc()).limit(MAX_READ_RUNNING).subquery("found")
+    )
     of = events.alias("of")
     newest = (
         select(func.max(of.c.seq))

@@ -27,7 +27,7 @@ from notifier.store.failure_feed import FailureFeed
 from notifier.store.figures import Figures
 from notifier.store.lookups import Lookups
 from notifier.store.mute_list import MuteList
-from notifier.store.now_page import NowReads
+from notifier.store.now_page import NowQueries
 from notifier.store.schedules import Schedules
 from notifier.store.schema import (
     UtcDateTime,
@@ -53,7 +53,7 @@ class Queries(Lookups):
         self.access = StoredAccess(session)
         self.event_stream = EventStream(session)
         self.failure_feed = FailureFeed(session)
-        self.now_page = NowReads(session)
+        self.now_page = NowQueries(session)
         self.task_list = TaskList(session)
         self.timeline = TimelineReads(session)
         self.figures = Figures(session)

@@ -41,7 +41,7 @@ MAX_FAILED = 20_000
 """Maximum number of failures of a period that are counted, the latest ones."""
 MAX_RUNNING_MARKS = 300
 """Maximum number of running tasks that are drawn."""
-MAX_ROWS = 60
+MAX_NAMED_ROWS = 60
 """Maximum number of rows that have a name of their own. The others of a source share one."""
 MAX_COUNTS = 280
 """Maximum number of counts in all of these rows: the more slots there are, the fewer rows have a name."""
@@ -202,7 +202,7 @@ def read_period(reads: PeriodReads, storms: StormReads, period: Period) -> Perio
         storms=storms.storms(since, until),
     )
     if not many and (period.failed_only or until - since <= timedelta(days=MOST_DAYS_SINGLE)):
-        return replace(facts, named=_named_rows(facts, latest, period.by, MAX_ROWS))
+        return replace(facts, named=_named_rows(facts, latest, period.by, MAX_NAMED_ROWS))
     failed = reads.tasks(since, until, MAX_FAILED_MARKS + 1, [TaskStatus.FAILED])
     if len(failed) <= MAX_FAILED_MARKS:
         names = {(one.source, period.by.key(one)): one.instance_name for one in failed if one.instance_name}
@@ -211,7 +211,7 @@ def read_period(reads: PeriodReads, storms: StormReads, period: Period) -> Perio
         times = reads.failed_at(since, until, period.by.value, MAX_FAILED)
         names = {(one.source, one.key): one.instance_name for one in times if one.instance_name}
         facts = replace(facts, tasks=running, failed=_by_slot(times, period.slots), names={**names, **facts.names})
-    most = min(MAX_ROWS, MAX_COUNTS // len(period.slots))
+    most = min(MAX_NAMED_ROWS, MAX_COUNTS // len(period.slots))
     named = _named_rows(facts, latest, period.by, most)
     return replace(
         facts,

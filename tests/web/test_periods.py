@@ -29,7 +29,7 @@ from notifier.web.pages.timeline import MAX_DAYS, period_of, view_of
 from notifier.web.periods import (
     MAX_FAILED_MARKS,
     MAX_MARKS,
-    MAX_ROWS,
+    MAX_NAMED_ROWS,
     MAX_SLOTS,
     BlindTime,
     Period,
@@ -204,7 +204,7 @@ def test_a_thousand_rows_share_one_beyond_the_most_important() -> None:
     tasks += [task(5_000, HOUR, TaskStatus.FAILED, instance_id="bad", instance_name="worst")]
     chart = drawn(Records(tasks))
     (group,) = chart.groups
-    assert len(group.lanes) <= MAX_ROWS + 1
+    assert len(group.lanes) <= MAX_NAMED_ROWS + 1
     assert "worst" in [lane.label for lane in group.lanes]
     assert [lane.rest for lane in group.lanes] == [False] * (len(group.lanes) - 1) + [True]
     assert chart.tasks == 1_001

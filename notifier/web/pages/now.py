@@ -49,14 +49,14 @@ DAY = timedelta(days=1)
 # ---- the verdict ----
 
 
-Tone = Literal["red", "amber", "calm"]
+VerdictTone = Literal["red", "amber", "calm"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """The sentence that answers first."""
 
-    tone: Tone
+    tone: VerdictTone
     needs: int
     looked_at: datetime | None
     """When the source was polled that was polled longest ago; None where one never was."""
@@ -77,7 +77,7 @@ def verdict_of(needs: Needs, report: HealthReport, *, running: int, failed_at: d
     blind = [one for one in needs.findings if one.is_blind]
     polled = [source.last_poll_at for source in report.sources]
     known = [at for at in polled if at is not None]
-    tone: Tone = "calm" if not needs.total else "red" if needs.is_red else "amber"
+    tone: VerdictTone = "calm" if not needs.total else "red" if needs.is_red else "amber"
     since = [one.since for one in blind]
     return Verdict(
         tone=tone,

@@ -24,12 +24,12 @@ from notifier.web.periods import (
 from notifier.web.ports import WebReads
 from notifier.web.requests import Page, PageRequest, PageRoute
 
-LENGTHS = (1, 3, 7, 31)
+PERIOD_LENGTHS = (1, 3, 7, 31)
 """Lengths in days that can be chosen."""
 MAX_DAYS = 366
 """Maximum length in days that an address may name."""
 USUAL_DAYS = 7
-MAX_LISTED = 150
+MAX_LISTED_MARKS = 150
 """Number of marks up to which the table has a row for each."""
 
 
@@ -86,10 +86,10 @@ def view_of(chart: PeriodChart) -> TimelineView:
     return TimelineView(
         chart=chart,
         days=days,
-        lengths=tuple(timedelta(days=one) for one in sorted({*LENGTHS, days})),
+        lengths=tuple(timedelta(days=one) for one in sorted({*PERIOD_LENGTHS, days})),
         earlier=written_time(period.since),
         later=None if period.ends_now or after >= period.now else written_time(after),
-        listed=chart.marks <= MAX_LISTED and not chart.counted,
+        listed=chart.marks <= MAX_LISTED_MARKS and not chart.counted,
     )
 
 
