@@ -28,6 +28,7 @@ from notifier.core.fields import OPERATION_KINDS
 from notifier.core.matcher_logic import exclusion, includes
 from notifier.core.matchers import Matcher, fits, is_glob, parse_matcher
 from notifier.core.rota import rota_named
+from notifier.settings.types import is_loopback
 from notifier.settings.words import closest_match
 from notifier.sources.base import SourceSettings
 from notifier.web.access.passwords import is_hashed
@@ -304,6 +305,11 @@ def _open_to_listeners(web: WebSettings) -> Iterable[str]:
         yield (
             "web: what people type and their sessions can be read on the way. Put TLS in front of it, and set web.url"
             " to its address with https."
+        )
+    if not web.guarded and web.url and not is_loopback(urlsplit(web.url).hostname or ""):
+        yield (
+            "web: web.url is no address of this machine, and nothing asks people who they are: set web.password,"
+            " web.users, web.proxy or web.oidc. Until then requests through a proxy are refused."
         )
     password = web.password.get_secret_value() if web.password else None
     if password is not None and not is_hashed(password) and len(password) < MIN_WEB_PASSWORD:

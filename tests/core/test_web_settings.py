@@ -28,6 +28,9 @@ sources:
         ("web: {listen: '0.0.0.0:80', url: 'http://n.example', password: correct horse battery}", ["TLS"]),
         ("web: {listen: '0.0.0.0:80', url: 'https://n.example', password: correct horse battery}", []),
         ("web: {password: short}", ["web.password"]),
+        ("web: {url: 'http://localhost:8080'}", []),
+        ("web: {url: 'https://n.example'}", ["nothing asks people who they are"]),
+        ("web: {url: 'https://n.example', password: correct horse battery}", []),
         (f"web: {{password: '{HASH}'}}", []),
     ],
 )

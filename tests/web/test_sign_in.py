@@ -566,6 +566,20 @@ async def test_without_a_way_in_everybody_is_the_administrator(sqlite_url: str) 
         assert (await browser.get("/login?next=/keyboard")).headers["Location"] == "/keyboard"
 
 
+@pytest.mark.parametrize(
+    "header", ["X-Forwarded-For", "Forwarded", "Via", "X-Real-IP", "X-Forwarded-Proto", "X-Forwarded-Host"]
+)
+async def test_what_a_proxy_sends_on_is_not_taken_for_this_machine(
+    sqlite_url: str, header: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A proxy in front of the routes of a chat may pass on everything."""
+    async with opened(sqlite_url, AccessRules()) as door, door.browser("127.0.0.1", **{header: "x"}) as browser:
+        for path in ("/", "/sessions", "/api/v1/tasks"):
+            assert (await browser.get(path)).status_code == 403
+        assert "web.password" in (await browser.get("/")).text
+    assert capsys.readouterr().out.count("web.forwarded_refused") == 1
+
+
 # ---- where people are led ----
 
 

@@ -35,6 +35,14 @@ def peer_of(request: HTTPConnection) -> str:
     return request.client.host if request.client else ""
 
 
+_FORWARDING = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+
+
+def is_forwarded(request: HTTPConnection) -> bool:
+    """Return whether a request shows that a proxy sent it on: by a header, or by HTTP 1.0, which no browser speaks."""
+    return request.scope.get("http_version") == "1.0" or any(name in request.headers for name in _FORWARDING)
+
+
 def client_of(request: HTTPConnection, trusted: TrustedProxies) -> str:
     """Return the address that a request comes from.
 

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import structlog
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
 from notifier import access
 from notifier.access import AccessReads, AccessTx
@@ -28,7 +28,7 @@ from notifier.core.access import (
 )
 from notifier.core.people import Person
 from notifier.ports import Store
-from notifier.web.access.addresses import client_of
+from notifier.web.access.addresses import client_of, is_forwarded
 from notifier.web.access.browsers import describe_browser
 from notifier.web.access.names import person_of
 from notifier.web.access.paths import is_for_programs, login_address, safe_next, wanted_page
@@ -43,6 +43,11 @@ COOKIE_LASTS: Final = 400 * 86_400
 """Longest time that browsers keep a cookie, in seconds. The session decides when it is over."""
 _ROLES = {TokenScope.READ: AccessRole.READ, TokenScope.ACT: AccessRole.ACT, TokenScope.ADMIN: AccessRole.ADMIN}
 
+_FORWARDED: Final = (
+    "This page is open to its own machine alone, and this request came through a proxy. Set web.password, web.users,"
+    " web.proxy or web.oidc, so that people can sign in."
+)
+
 Outsider = Callable[[Request, Viewer], Response]
 """Returns the page for somebody who is signed in and may see nothing."""
 
@@ -56,6 +61,7 @@ class SiteAccess:
         self._store = store
         self._outsider = outsider
         self._spoofed = False
+        self._forwarded = False
 
     async def viewer(self, request: Request) -> Viewer | Response:
         """Return who asks; a response where nobody may be let in."""
@@ -64,7 +70,7 @@ class SiteAccess:
         if kiosk := await self._by_kiosk_token(request):
             return kiosk
         if self.rules.open:
-            return LOCAL_VIEWER
+            return self._through_a_proxy() if is_forwarded(request) else LOCAL_VIEWER
         found = self._by_proxy(request) or await self._by_session(request)
         if found is None:
             return self._ask(request)
@@ -73,6 +79,13 @@ class SiteAccess:
                 _forbidden("Your groups have no role.") if is_for_programs(request) else self._outsider(request, found)
             )
         return found
+
+    def _through_a_proxy(self) -> Response:
+        """Refuse a request of which nobody knows where it comes from, where nothing else is asked for."""
+        if not self._forwarded:
+            self._forwarded = True
+            log.warning("web.forwarded_refused", hint=_FORWARDED)
+        return PlainTextResponse(f"{_FORWARDED}\n", status_code=403)
 
     def _ask(self, request: Request) -> Response:
         if is_for_programs(request):
