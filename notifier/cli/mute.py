@@ -261,6 +261,6 @@ def extend(
 
 
 def _extended(view: View, mute: Mute) -> str:
-    if mute.since <= now():
+    if mute.since <= now() or mute.configured:  # only the configuration takes back what it plans
         return view.phrase("extended", instance=mute.shown, until=view.when(mute.until))
     return _confirmation(view, mute)

@@ -898,6 +898,8 @@ async def test_a_mute_by_matchers_is_planned_extended_and_ended_by_its_id(chat: 
     ("text", "title"),
     [
         ("mute gauss-* until 2020-01-01", "That would have ended already."),
+        ("mute source=nowhere 2h", "This is nothing that can be muted: source=nowhere."),
+        ("mute label.team=nobody 2h", "This is nothing that can be muted: label.team=nobody."),
         ("mute gauss-* 2028-01-01 2h", "That would begin more than a year from now."),
         ("mute gauss-* cron '61 * * * *' 2h", "61 * * * * is not a schedule of five fields such as 0 22 * * 6."),
         ("mute gauss-* every day 02:00 2d", "Its windows would overlap, for each lasts 2d: it would never end."),

@@ -252,6 +252,31 @@ async def test_a_mute_can_be_extended_within_bounds(world: World) -> None:
     assert await world.act(lambda tx: mutes.extend(tx, mute.id, HOUR, ANN)) == []
 
 
+async def test_the_end_of_a_mute_can_be_moved_within_bounds(world: World) -> None:
+    mute = await world.mute("prod-*")
+    now = world.clock.now()
+    for until in (now + 5 * HOUR, now + HOUR):
+        moved = await world.act(partial(mutes.move_end, mute_id=mute.id, until=until, by=ANN))
+        assert (moved.until, moved.since) == (until, mute.since)
+    for wrong in (now, now - HOUR, now + MAX_MUTE + HOUR):
+        with pytest.raises(WrongMute):
+            await world.act(partial(mutes.move_end, mute_id=mute.id, until=wrong, by=ANN))
+    assert await world.act(partial(mutes.move_end, mute_id="none", until=now + HOUR, by=ANN)) is None
+    world.clock.advance(HOUR)
+    await world.steps()
+    assert await world.act(partial(mutes.move_end, mute_id=mute.id, until=now + 9 * HOUR, by=ANN)) is None
+
+
+async def test_a_preview_names_the_channels_of_what_it_would_hold_back(world: World) -> None:
+    await world.poll(("prod-1", "completed"), ("other-1", "completed"))
+    request = MuteRequest(scope=MuteScope.parse(["prod-*"]), times=MuteTimes(length=HOUR))
+    found = await world.store.read(lambda q: mutes.preview(q, request, world.clock.now()))
+    events = await world.store.read(lambda q: q.events(EventFilter(type="task.completed")))
+    (channels,) = [item.channels for item in events if item.event.task and item.event.task.instance_name == "prod-1"]
+    assert found.channels == tuple((name, 1) for name in sorted(channels))
+    assert (found.counts, found.whole) == ((("task.completed", 1),), True)
+
+
 async def test_every_act_is_recorded(world: World) -> None:
     mute = await world.mute("prod-*", reason="patching")
     await world.act(lambda tx: mutes.extend(tx, mute.id, HOUR, ANN))
