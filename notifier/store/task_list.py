@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import (
@@ -185,6 +186,18 @@ class TaskList:
         return None if number > SCANNED else tuple(found)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FoundTasks:
+    """The few tasks that a search, a storm or open failures lead to."""
+
+    keys: Sequence[tuple[str, str, TaskGroup]]
+    """In the order of the list: source, job id and group."""
+    end: datetime | None
+    """Time up to which they were searched for."""
+    more: bool
+    """Whether there may be more than were read."""
+
+
 class RecordedTaskList:
     """One list of tasks."""
 
@@ -196,7 +209,10 @@ class RecordedTaskList:
 
     def page(self, limit: int, after: TaskPlace | None = None) -> TaskListPage:
         """Return the tasks behind a place, as many as the limit."""
-        branches = self._branches(self._wanted.groups)
+        groups = self._wanted.groups
+        if after is None and self._is_found and (not groups or TaskGroup.FAILED in groups) and not self._found.more:
+            return self._page_of_found(limit)
+        branches = self._branches(groups)
         if not branches:
             return TaskListPage()
         within = (*_range(self._wanted), *self._order.behind(after))
@@ -213,15 +229,37 @@ class RecordedTaskList:
         """Count the tasks of each group, whatever groups are asked for; each up to `COUNTED`."""
         return self._counts_of_found() if self._is_found else self._counts_of_ranges()
 
-    def _counts_of_found(self) -> GroupCounts:
+    @cached_property
+    def _found(self) -> "_FoundTasks":
+        """What is found first: to compare thousands of reasons twice would take most of the time of an answer."""
         within, branches = _range(self._wanted), self._branches(())
         end = self._end(branches, within)
         keys = self._first(branches, (*within, *self._order.up_to(end)), SCANNED)
-        groups = select(_group().label("task_group")).select_from(keys.join(tasks, _same(keys))).subquery()
-        grouped = select(groups.c.task_group, func.count().label("number")).group_by(groups.c.task_group)
-        found = {TaskGroup(row.task_group): row.number for row in self._session.execute(grouped)}
-        more = end is not None or sum(found.values()) >= SCANNED
-        return {group: _counted(found.get(group, 0), more=more) for group in TaskGroup}
+        columns = (keys.c.source, keys.c.job_id, _group().label("task_group"))
+        found = select(*columns).select_from(keys.join(tasks, _same(keys))).order_by(*self._order.of(keys.c))
+        listed = [(row.source, row.job_id, TaskGroup(row.task_group)) for row in self._session.execute(found)]
+        return _FoundTasks(keys=listed, end=end, more=len(listed) >= SCANNED)
+
+    def _page_of_found(self, limit: int) -> TaskListPage:
+        """Return the first page of what is found first."""
+        groups, end = self._wanted.groups or tuple(TaskGroup), self._found.end
+        fitting = [(source, job_id) for source, job_id, group in self._found.keys if group in groups]
+        shown = fitting[:limit]
+        by_source: dict[str, list[str]] = defaultdict(list)
+        for source, job_id in shown:
+            by_source[source].append(job_id)
+        mine = [and_(tasks.c.source == source, tasks.c.job_id.in_(ids)) for source, ids in by_source.items()]
+        columns = (tasks.c.changed_at, tasks.c.job_id, tasks.c.source)
+        found = self._session.execute(_rows(select(*columns).where(or_(*mine)).subquery(), self._order)) if mine else ()
+        listed = self.listed(list(found))
+        if len(fitting) > limit:
+            return TaskListPage(rows=listed, following=listed[-1].place)
+        return TaskListPage(rows=listed, following=None if end is None else TaskPlace(end), searched_to=end)
+
+    def _counts_of_found(self) -> GroupCounts:
+        counted = Counter(group for _, _, group in self._found.keys)
+        more = self._found.end is not None or self._found.more
+        return {group: _counted(counted[group], more=more) for group in TaskGroup}
 
     def _counts_of_ranges(self) -> GroupCounts:
         within = _range(self._wanted)
