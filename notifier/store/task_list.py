@@ -248,7 +248,7 @@ class RecordedTaskList:
         by_source: dict[str, list[str]] = defaultdict(list)
         for source, job_id in shown:
             by_source[source].append(job_id)
-        mine = [and_(tasks.c.source == source, tasks.c.job_id.in_(ids)) for source, ids in by_source.items()]
+        mine = [and_(_source == source, tasks.c.job_id.in_(ids)) for source, ids in by_source.items()]
         columns = (tasks.c.changed_at, tasks.c.job_id, tasks.c.source)
         found = self._session.execute(_rows(select(*columns).where(or_(*mine)).subquery(), self._order)) if mine else ()
         listed = self.listed(list(found))
