@@ -17,7 +17,7 @@ from notifier.settings.secrets import twin_of
 MAX_SHOWN_LENGTH = 160
 """Maximum length of a value that is shown, in characters."""
 
-Path: TypeAlias = "tuple[str | int, ...]"
+SettingPath: TypeAlias = "tuple[str | int, ...]"
 
 
 class ValueOrigin(StrEnum):
@@ -41,7 +41,7 @@ class WrittenValue:
     """Names of the environment variables that were inserted into it."""
 
 
-Written: TypeAlias = Callable[[Path], WrittenValue | None]
+WrittenPlaces: TypeAlias = Callable[[SettingPath], WrittenValue | None]
 """Returns how a value is written; None where it is not."""
 
 
@@ -49,7 +49,7 @@ Written: TypeAlias = Callable[[Path], WrittenValue | None]
 class EffectiveValue:
     """One setting, without anything that must not be shown."""
 
-    path: Path
+    path: SettingPath
     value: str
     """Empty for what is hidden."""
     hidden: bool
@@ -65,7 +65,7 @@ class EffectiveValue:
         return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.path).removeprefix(".")
 
 
-def effective_values(settings: BaseModel, written: Written) -> Iterator[EffectiveValue]:
+def effective_values(settings: BaseModel, written: WrittenPlaces) -> Iterator[EffectiveValue]:
     """Yield every setting, in the order of the classes.
 
     A secret is never read, whatever it is in. Neither is a value that comes from the environment: there is no telling
@@ -74,7 +74,7 @@ def effective_values(settings: BaseModel, written: Written) -> Iterator[Effectiv
     yield from _values(settings, (), written)
 
 
-def _values(value: object, path: Path, written: Written) -> Iterator[EffectiveValue]:
+def _values(value: object, path: SettingPath, written: WrittenPlaces) -> Iterator[EffectiveValue]:
     inner = list(_parts(value, path))
     if inner:
         for part, at in inner:
@@ -83,7 +83,7 @@ def _values(value: object, path: Path, written: Written) -> Iterator[EffectiveVa
         yield _leaf(value, path, written)
 
 
-def _parts(value: object, path: Path) -> Iterator[tuple[object, Path]]:
+def _parts(value: object, path: SettingPath) -> Iterator[tuple[object, SettingPath]]:
     if isinstance(value, BaseModel):
         for name, about in type(value).model_fields.items():
             yield getattr(value, name), (*path, about.alias or name)
@@ -105,7 +105,7 @@ _NOT_SHOWN = frozenset({"access_key", "body_template", "templates"})
 """Keys of what is no secret by itself, and may hold one or is half of one."""
 
 
-def _leaf(value: object, path: Path, written: Written) -> EffectiveValue:
+def _leaf(value: object, path: SettingPath, written: WrittenPlaces) -> EffectiveValue:
     found, twin = written(path), written((*path[:-1], twin_of(str(path[-1]))))
     secret = isinstance(value, SecretStr) or not _NOT_SHOWN.isdisjoint(path)
     if found is None and twin is not None and secret:

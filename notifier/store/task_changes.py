@@ -16,7 +16,7 @@ from notifier.store.schema import sources, task_changes, tasks
 from notifier.store.session import Session
 from notifier.store.statements import recorded
 
-KEPT = timedelta(days=400)
+MARKS_KEPT = timedelta(days=400)
 """How long marks are kept: longer than any period that statistics are about, twice."""
 
 _ENDED = tuple(str(status) for status in TaskStatus if status.terminal)
@@ -64,5 +64,5 @@ class TaskChanges:
         """Delete marks that are older than anybody asks for. The latest of a source stays, and is counted on from."""
         same = task_changes.alias()
         latest = select(func.max(same.c.revision)).where(same.c.source == task_changes.c.source).scalar_subquery()
-        old = (task_changes.c.slot > WHOLE_SOURCE, task_changes.c.slot < slot_of(now - KEPT))
+        old = (task_changes.c.slot > WHOLE_SOURCE, task_changes.c.slot < slot_of(now - MARKS_KEPT))
         return self._session.execute(delete(task_changes).where(*old, task_changes.c.revision < latest)).rowcount

@@ -25,7 +25,7 @@ from notifier.statistics import PERIODS, SourceRevision, TaskFigures, TaskMemory
 from notifier.store.engine import SqlStore
 from notifier.store.queries import Queries
 from notifier.store.schema import deliveries
-from notifier.store.task_changes import KEPT, TaskChanges
+from notifier.store.task_changes import MARKS_KEPT, TaskChanges
 from notifier.store.transaction import Transaction
 from notifier.wording.causes import builtin_catalogue
 
@@ -197,7 +197,7 @@ async def test_old_marks_are_deleted_but_the_latest_of_a_source(store: SqlStore,
     history = History(3)
     for _ in range(3):
         await store.transact(history.poll)
-    clock.time += KEPT + 200 * DAY
+    clock.time += MARKS_KEPT + 200 * DAY
     revisions = await store.read(lambda q: q.ended_tasks.revisions())
     await store.transact(lambda tx: TaskChanges(tx.queries._session).prune(tx.now()))
     assert await store.read(lambda q: q.ended_tasks.revisions()) == revisions

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from datetime import timedelta
 
 import pytest
@@ -121,3 +123,25 @@ async def test_the_page_is_the_same_until_something_changes(store: SqlStore) -> 
         await record(store, make_task("more"))
         changed = await site.get("/statistics", headers={"If-None-Match": first.headers["ETag"]})
     assert (again.status_code, changed.status_code) == (304, 200)
+
+
+_NUMBER = re.compile(r'<a (?:class="[a-z]+" )?href="/tasks\?([^"]*)">(\d+)[^<]*</a>')
+
+
+async def test_the_list_behind_a_number_has_as_many_rows(store: SqlStore) -> None:
+    """A day is the whole day of the reader's zone: tasks lie just before and after midnight."""
+    midnight = T0.replace(hour=16, minute=0) - timedelta(days=3)
+    edges = [midnight - timedelta(microseconds=1), midnight, midnight + timedelta(hours=23, minutes=59)]
+    tasks = [
+        make_task(f"e{n}", name="CreateBackup", ended_at=at, fail_reason="Ecs.0319", created_at=at - HOUR)
+        for n, at in enumerate([*edges, T0 - timedelta(days=29, hours=8, minutes=29), T0 - timedelta(days=31)])
+    ]
+    await record(store, *tasks, *backups(4, 2), make_task("s", source="staging", name="RestartGaussDBV5Instance"))
+    async with open_site(store) as site:
+        for query in ("days=7", "days=30&source=prod"):
+            page = (await site.get(f"/statistics?{query}")).text
+            numbers = _NUMBER.findall(page)
+            assert len(numbers) >= 8
+            for address, number in numbers:
+                rows = (await site.get(f"/tasks.csv?{html.unescape(address)}")).text.splitlines()[1:]
+                assert (address, len(rows)) == (address, int(number))

@@ -22,7 +22,7 @@ TRIED_DAYS = 7
 """Age of the events that routes are tried on, in days."""
 MAX_TRIED = 2_000
 """Maximum number of events that routes are tried on, the latest ones."""
-MAX_ROWS = 200
+MAX_CONFIGURED_ROWS = 200
 """Maximum number of sources, channels, routes or settings that are listed."""
 _OF_ADMINS = "web"
 """The section that only administrators see: it says who has access."""
@@ -139,12 +139,12 @@ def read_configuration(request: PageRequest, q: WebReads) -> Page:
     view = ConfigurationView(
         store=shown.store,
         remarks=tuple(shown.remarks(now)),
-        sources=tuple(_source_rows(rules.expected.sources[:MAX_ROWS], q.source_states())),
-        other_sources=max(len(rules.expected.sources) - MAX_ROWS, 0),
-        channels=tuple(_channel_rows(rules.expected.channels[:MAX_ROWS], request, q, now)),
-        other_channels=max(len(rules.expected.channels) - MAX_ROWS, 0),
-        routes=tuple(_route_rows(routes[:MAX_ROWS], shown.values, tried[1] if tried else None)),
-        other_routes=max(len(routes) - MAX_ROWS, 0),
+        sources=tuple(_source_rows(rules.expected.sources[:MAX_CONFIGURED_ROWS], q.source_states())),
+        other_sources=max(len(rules.expected.sources) - MAX_CONFIGURED_ROWS, 0),
+        channels=tuple(_channel_rows(rules.expected.channels[:MAX_CONFIGURED_ROWS], request, q, now)),
+        other_channels=max(len(rules.expected.channels) - MAX_CONFIGURED_ROWS, 0),
+        routes=tuple(_route_rows(routes[:MAX_CONFIGURED_ROWS], shown.values, tried[1] if tried else None)),
+        other_routes=max(len(routes) - MAX_CONFIGURED_ROWS, 0),
         tried=tried[0] if tried else None,
         sections=tuple(_sections(allowed)),
         section=section,
@@ -281,7 +281,7 @@ def _settings(
 ) -> tuple[tuple[SettingRow, ...], tuple[SettingRow, ...], int]:
     written = sorted((one for one in values if one.origin is not ValueOrigin.DEFAULT), key=lambda one: one.line or 0)
     defaults = [one for one in values if one.origin is ValueOrigin.DEFAULT]
-    shown = (written[:MAX_ROWS], defaults[:MAX_ROWS])
+    shown = (written[:MAX_CONFIGURED_ROWS], defaults[:MAX_CONFIGURED_ROWS])
     others = len(values) - sum(map(len, shown))
     first, second = (tuple(map(_setting_row, some)) for some in shown)
     return first, second, others
