@@ -339,7 +339,7 @@ Admit = Callable[[Request], Awaitable[Response | None]]
 """Returns the response to a request that may not see the metrics; None for one that may."""
 
 
-class Admission:
+class MetricsGate:
     """Admits who may read metrics: those who may read the page, tokens of that scope, and peers at some addresses.
 
     The address is that of the connection. A proxy in front is one address, whoever is behind it.

@@ -10,7 +10,7 @@ from notifier.store.revision import HEAD
 from notifier.telemetry.process import ProcessStatus
 from notifier.telemetry.prometheus import PrometheusMeters
 from notifier.web.access.viewer import Access
-from notifier.web.metrics import Admission, MetricRules, MetricsEndpoint
+from notifier.web.metrics import MetricRules, MetricsEndpoint, MetricsGate
 from notifier.web.probes import Probes
 from notifier.web.security import KnownNames
 from notifier.wiring.app import App
@@ -25,6 +25,6 @@ def operation_routes(app: App, access: Access, process: ProcessStatus, names: Kn
         app.clock,
         MetricRules(version=__version__, revision=HEAD, expected=app.config.expected, credentials=app.credentials),
         registry,
-        Admission(access, app.clock, names, web.metrics_open_to if web else ()),
+        MetricsGate(access, app.clock, names, web.metrics_open_to if web else ()),
     )
     return [*Probes(app.store, app.clock, process, revision=HEAD).routes(), *metrics.routes()]

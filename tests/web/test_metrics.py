@@ -60,10 +60,10 @@ from notifier.web.access.viewer import Access, AccessRole, OpenAccess, Viewer
 from notifier.web.metrics import (
     METRICS,
     TOKEN_LASTS,
-    Admission,
     MetricFacts,
     MetricRules,
     MetricsEndpoint,
+    MetricsGate,
     database_metrics,
     process_metrics,
 )
@@ -471,7 +471,7 @@ class DeadStore:
 def client_of(
     store: SqlStore | DeadStore, access: Access = ANYBODY, open_to: Sequence[str] = (), clock: FakeClock | None = None
 ) -> httpx.AsyncClient:
-    admit = Admission(access, clock or FakeClock(), KnownNames(), [ip_network(one) for one in open_to])
+    admit = MetricsGate(access, clock or FakeClock(), KnownNames(), [ip_network(one) for one in open_to])
     endpoint = MetricsEndpoint(store, FakeClock(), RULES, make_meters().registry, admit)
     transport = httpx.ASGITransport(Starlette(routes=endpoint.routes()), client=("10.1.2.3", 1234))
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
