@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -97,6 +98,16 @@ async def test_a_model_reads_and_cannot_change_anything(recorded: str, tmp_path:
             with_error = await client.call_tool(tool, arguments)
             assert with_error.is_error, tool
             assert "Traceback" not in str(with_error.content)
+
+
+def test_a_missing_extra_is_named(tmp_path: Path) -> None:
+    config = tmp_path / "notifier.yaml"
+    config.write_text(CONFIGURATION.format(url=f"sqlite:///{tmp_path}/n.db"), encoding="utf-8")
+    script = "import sys; sys.modules['mcp'] = None; from notifier.cli import main; main()"
+    command = [sys.executable, "-c", script, "mcp", "-c", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - every word of it is ours
+    assert done.returncode == 2
+    assert "gaussdb-notifier[mcp]" in done.stderr
 
 
 async def test_changes_have_to_be_allowed_and_name_who_made_them(recorded: str, tmp_path: Path) -> None:

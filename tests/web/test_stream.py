@@ -26,7 +26,7 @@ from notifier.logs import RejectionLog
 from notifier.store.engine import SqlStore, open_store
 from notifier.web.access.viewer import AccessRole
 from notifier.web.api.application import build_api
-from notifier.web.api.stream import KEPT, StreamLimits
+from notifier.web.api.stream import EVENTS_KEPT, StreamLimits
 from notifier.web.parts import WebParts
 from notifier.web.server import Server, ServerLimits
 
@@ -290,7 +290,7 @@ async def test_a_reader_may_come_from_a_replica_that_has_read_further(lite: SqlS
 
 
 async def test_more_events_than_are_kept_in_memory_are_read(lite: SqlStore) -> None:
-    count = KEPT + 300
+    count = EVENTS_KEPT + 300
     async with serve(lite) as served, served.stream(after=0) as reader:
         await served.record(*(later(number) for number in range(count)))
         assert len(await reader.several(count + 5)) == count + 5

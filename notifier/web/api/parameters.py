@@ -13,7 +13,7 @@ from notifier.web.api.idempotency import KEY_PATTERN
 from notifier.web.api.moments import parse_moment
 from notifier.web.api.reads import MAX_API_ROWS
 
-MAX_TEXT: Final = 300
+MAX_FILTER_TEXT: Final = 300
 """Maximum length of a text to filter by, in characters."""
 _NO_NUL: Final = r"^[^\x00]*$"
 
@@ -25,7 +25,7 @@ Flag = Annotated[bool, Strict(), BeforeValidator(lambda value: _FLAGS.get(value,
 MomentParam = Annotated[
     datetime, BeforeValidator(parse_moment), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
-TextParam = Annotated[str, Field(max_length=MAX_TEXT, pattern=_NO_NUL)]
+TextParam = Annotated[str, Field(max_length=MAX_FILTER_TEXT, pattern=_NO_NUL)]
 
 
 def _whole(value: object) -> object:
@@ -40,7 +40,7 @@ def _numbers(least: int, most: int) -> WithJsonSchema:
 
 
 _LAST_NUMBER: Final = 2**63 - 1
-Number = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=_LAST_NUMBER), _numbers(0, _LAST_NUMBER)]
+EventNumber = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=_LAST_NUMBER), _numbers(0, _LAST_NUMBER)]
 """Number of an event."""
 Limit = Annotated[
     Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_API_ROWS), _numbers(1, MAX_API_ROWS)],
@@ -60,8 +60,8 @@ SourceParam = Annotated[TextParam | None, Query(description="Name of a source.",
 Match = Annotated[
     Annotated[
         str,
-        Field(max_length=MAX_TEXT, pattern=_NO_NUL),
-        WithJsonSchema({"type": "string", "format": "matchers", "maxLength": MAX_TEXT}),
+        Field(max_length=MAX_FILTER_TEXT, pattern=_NO_NUL),
+        WithJsonSchema({"type": "string", "format": "matchers", "maxLength": MAX_FILTER_TEXT}),
     ]
     | None,
     Query(

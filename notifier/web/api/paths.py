@@ -27,6 +27,7 @@ from notifier.web.api.cursors import PageSlice
 from notifier.web.api.entrance import is_admitted, viewer_of
 from notifier.web.api.parameters import (
     Cursor,
+    EventNumber,
     Flag,
     IdempotencyKey,
     IdPath,
@@ -34,7 +35,6 @@ from notifier.web.api.parameters import (
     JobPath,
     Limit,
     Match,
-    Number,
     Since,
     SourceParam,
     SourcePath,
@@ -219,9 +219,9 @@ def stream_paths(api: ApiContext) -> APIRouter:
         *,
         request: Request,
         match: Match = None,
-        after: Annotated[Number | None, Query(description="As Last-Event-ID, for clients that set no header.")] = None,
+        after: Annotated[EventNumber | None, Query(description="As Last-Event-ID, for who sets no header.")] = None,
         last_event_id: Annotated[
-            Number | None,
+            EventNumber | None,
             Header(alias="Last-Event-ID", description="Number of the last event that you have; 0 for all of them."),
         ] = None,
     ) -> Response:

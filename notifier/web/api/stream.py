@@ -37,7 +37,7 @@ log = structlog.get_logger("notifier.web")
 Listen = Callable[[Callable[[], None]], Awaitable[None]]
 """Calls a function after something was recorded, until cancelled."""
 
-KEPT: Final = 1_000
+EVENTS_KEPT: Final = 1_000
 """Number of the newest events that are kept in memory."""
 READ_AT_ONCE: Final = 200
 """Maximum number of events that one read returns."""
@@ -84,7 +84,7 @@ class EventBroadcast:
         self.limits = limits
         self._store = store
         self._listen = listen
-        self._kept: deque[tuple[int, RoutedEvent]] = deque(maxlen=KEPT)
+        self._kept: deque[tuple[int, RoutedEvent]] = deque(maxlen=EVENTS_KEPT)
         self._first = 0
         """Every event with a larger number, up to `_known`, is in memory."""
         self._known = 0
@@ -107,6 +107,8 @@ class EventBroadcast:
             raise ApiProblem(429, "too-many-streams", why, headers={"Retry-After": "10"})
         self._readers[reader] = mine + 1
         try:
+            if any(task.done() for task in self._work):  # by a mistake, which the log has
+                await self._end()
             if not self._work:
                 await self._begin()
             yield self._known
@@ -186,7 +188,7 @@ class EventBroadcast:
 
     async def _keep(self, found: Sequence[tuple[int, RoutedEvent]], known: int) -> None:
         for item in found:
-            if len(self._kept) == KEPT:
+            if len(self._kept) == EVENTS_KEPT:
                 self._first = self._kept[0][0]
             self._kept.append(item)
         async with self._news:
