@@ -18,7 +18,7 @@ from notifier.core.health_facts import Expected, HealthFacts
 from notifier.core.model import Event
 from notifier.core.people import Acknowledgement
 from notifier.core.storms import Storm
-from notifier.core.tickets import Ticket, happened
+from notifier.core.tickets import Ticket, happened, web_address
 from notifier.ports import HeldMessages, NeedingFailure, RunningTask, ToldChannel
 from notifier.web.periods import StormReads
 from notifier.wording.events import EventFormatter
@@ -324,7 +324,11 @@ def told_rows(told: Iterable[ToldChannel], tickets: Sequence[Ticket]) -> tuple[T
     rows = []
     for one in sorted(told, key=lambda one: _ORDER.index(one.state)):
         ticket = latest.get(one.channel)
-        url = ticket.url if ticket else f"/deliveries?{urlencode({'channel': one.channel, 'state': one.state.value})}"
+        url = (
+            web_address(ticket.url)
+            if ticket
+            else f"/deliveries?{urlencode({'channel': one.channel, 'state': one.state.value})}"
+        )
         rows.append(
             ToldRow(name=one_line(one.channel), state=one.state.value, ref=ticket.label if ticket else None, url=url)
         )

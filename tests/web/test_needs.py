@@ -193,6 +193,8 @@ def test_channels_that_were_told_come_first_with_their_tickets() -> None:
         ("tickets", "parked", "OPS-1", "https://jira.example/OPS-1"),
         ("night", "suppressed", None, "/deliveries?channel=night&state=suppressed"),
     ]
+    hostile = replace(ticket, url="javascript:alert(1)")
+    assert [row.url for row in told_rows(told, [hostile]) if row.name == "tickets"] == [None]
 
 
 @pytest.mark.parametrize(
