@@ -139,3 +139,9 @@ async def test_a_form_is_sent_once(open_page: OpenPage) -> None:
     assert held_back == [False, True, True]
     assert await page.get_attribute("#ack1", "aria-disabled") == "true"
     assert await page.inner_text("#ack1") == "Acknowledge"
+
+
+async def test_a_screen_on_a_wall_has_nothing_to_press(open_page: OpenPage) -> None:
+    page = await open_page("/?kiosk")
+    assert await page.is_visible("h1")
+    assert await page.locator("main .button:visible, .own:visible, .foot:visible").count() == 0
