@@ -31,10 +31,12 @@ from notifier.web.task_queries import ALL, TasksQuery, place_of, place_text, rea
 from notifier.web.task_reads import TasksReads
 from notifier.wording.links import missing_path, task_path
 from notifier.wording.localizer import Localizer
-from notifier.wording.sanitize import NAME_LIMIT, REASON_LIMIT, one_line
+from notifier.wording.sanitize import NAME_LIMIT, one_line
 
 TASKS_SHOWN: Final = 50
 """Number of tasks on a page."""
+SHOWN_REASON: Final = 300
+"""Maximum length of a reason in the list, in characters; the page of the task has all of it."""
 TASKS_READ: Final = 500
 """Number of tasks that are read at a time for a file."""
 MAX_OFFERED_INSTANCES: Final = 60
@@ -55,7 +57,7 @@ class TaskLine:
     """As the API has it."""
     instance: str
     instance_key: str
-    """By which the list can be narrowed to the instance: its name, or its id where it has none."""
+    """By which the list can be narrowed to the instance: its name, or its id where that is none or very long."""
     source: str
     reason: str
     """Why it failed, in one line."""
@@ -191,9 +193,9 @@ def task_row(listed: TaskListEntry) -> TaskLine:
         group=listed.group,
         name=task.name,
         instance=one_line(task.instance_name or task.instance_id or "", NAME_LIMIT),
-        instance_key=task.instance_name or task.instance_id or "",
+        instance_key=_instance_key(task),
         source=task.source,
-        reason=one_line(task.fail_reason or "", REASON_LIMIT),
+        reason=one_line(task.fail_reason or "", SHOWN_REASON),
         status=one_line(task.raw_status) if listed.group is TaskGroup.OTHER else "",
         vanished=not listed.listed,
         progress=None if ended else task.progress,
@@ -205,6 +207,11 @@ def task_row(listed: TaskListEntry) -> TaskLine:
         told=listed.told,
         taken_by=one_line(listed.acknowledged.name) if listed.acknowledged else "",
     )
+
+
+def _instance_key(task: Task) -> str:
+    name = task.instance_name or ""
+    return name if name and len(name) <= NAME_LIMIT else task.instance_id or name
 
 
 def _took(task: Task) -> timedelta | None:
