@@ -132,7 +132,7 @@ class Variant(StrEnum):
     EMPTY = "empty"
     """The database was just made, and nothing was polled."""
     HUGE = "huge"
-    """A thousand tasks more have failed since 09:00, and a thousand messages about them have died."""
+    """A thousand tasks more have failed since 09:00, and a thousand messages about them wait for the tickets."""
     HOSTILE = "hostile"
     """Names, reasons and replies that try to break the page."""
 

@@ -139,6 +139,15 @@ async def test_without_channels_the_page_says_where_to_add_one(histories: Histor
         assert "No channel is configured" in (await site.get("/deliveries")).text
 
 
+async def test_a_thousand_waiting_messages_are_a_page_as_any_other(histories: Histories, tmp_path: Path) -> None:
+    async with opened(histories, tmp_path, Variant.HUGE) as site:
+        page = await site.get("/deliveries")
+        searched = (await site.get("/deliveries?state=parked&q=staging-load-07")).text
+    assert ">1,000+</a>" in page.text
+    assert (len(re.findall(r'id="d-[0-9a-f]{8}"', page.text)), len(page.content) < 100_000) == (25, True)
+    assert len(re.findall(r'id="d-[0-9a-f]{8}"', searched)) == 25
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 async def test_hostile_text_stays_text(language: str, histories: Histories, tmp_path: Path) -> None:
     async with opened(histories, tmp_path, Variant.HOSTILE) as site:
