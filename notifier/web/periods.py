@@ -211,7 +211,9 @@ def read_period(reads: PeriodReads, storms: StormReads, period: Period) -> Perio
         times = reads.failed_at(since, until, period.by.value, MAX_FAILED)
         names = {(one.source, one.key): one.instance_name for one in times if one.instance_name}
         facts = replace(facts, tasks=running, failed=_by_slot(times, period.slots), names={**names, **facts.names})
-    most = min(MAX_NAMED_ROWS, MAX_COUNTS // len(period.slots))
+    # A count with failures is a link, which takes twice the room.
+    counts = MAX_COUNTS // 2 if facts.failed else MAX_COUNTS
+    most = max(min(MAX_NAMED_ROWS, counts // len(period.slots)), 1)
     named = _named_rows(facts, latest, period.by, most)
     return replace(
         facts,
