@@ -176,12 +176,11 @@ class TaskMemory:
     # -- what changed --
 
     def _refresh(self, reads: EndedTaskReads, now: datetime) -> None:
-        days = Days.until(now, self._zone, REMEMBERED_DAYS)
         revisions = {one.source: one for one in reads.revisions()}
         for name in self._sources.keys() - revisions.keys():
             self._forget(name)
-        if days != self._days:
-            self._turn_to(days, reads)
+        if not self._days.today_has(now):
+            self._turn_to(Days.until(now, self._zone, REMEMBERED_DAYS), reads)
         for one in revisions.values():
             self._follow(reads, one)
         self._ask_again(reads)
@@ -287,6 +286,8 @@ class TaskMemory:
         found = self._periods.get(key)
         if found is None:
             days = self._days.latest(length)
+            if source is not None and source not in self._sources:  # anybody may ask for any name
+                return period_results([NOTHING] * length, days)
             parts = [self._day(day, source) for day in range(days.first, days.last + 1)]
             known = self._durations.get(key)
             if known is None:

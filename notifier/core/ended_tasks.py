@@ -160,6 +160,10 @@ class Days:
         found = bisect_right(self.edges, at.timestamp())
         return self.first + found - 1 if 0 < found < len(self.edges) else None
 
+    def today_has(self, now: datetime) -> bool:
+        """Return whether a time is on the last of them."""
+        return bool(self.edges) and self.edges[-2] <= now.timestamp() < self.edges[-1]
+
     def begins(self, day: int) -> datetime:
         """Return when a day begins."""
         return datetime.fromtimestamp(self.edges[day - self.first], UTC)

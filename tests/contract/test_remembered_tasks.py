@@ -165,6 +165,15 @@ async def test_figures_count_the_rows_of_the_table(store: SqlStore) -> None:
     )
 
 
+async def test_names_of_sources_that_are_none_are_not_remembered(store: SqlStore) -> None:
+    history, memory = History(2), new_memory()
+    await store.transact(history.poll)
+    for name in ("no-such-source", "another"):
+        figures = await store.read(partial(memory.figures, length=30, source=name))
+        assert (figures.results.totals.ended, len(figures.results.days)) == (0, 30)
+    assert not {source for _, source in memory._periods} - {None}
+
+
 async def test_a_failure_is_told_once_its_message_is_delivered(store: SqlStore, clock: FakeClock) -> None:
     task = make_task("job-1")
     event = make_event(task)
