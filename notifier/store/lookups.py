@@ -407,8 +407,7 @@ def _task_parameters(wanted: TaskFilter) -> dict[str, object]:
         "unacknowledged": wanted.unacknowledged or None,
         "whole_job_id" if wanted.exact else "job_id": wanted.job_id,
         "after_changed_at": after and after.changed_at,
-        "after_job_id": after and after.job_id,
-        "after_source": after and after.source,
+        "after_key": after and f"{after.job_id}/{after.source}",
     }
 
 

@@ -20,7 +20,7 @@ FROM sources ORDER BY sources.name;
 SELECT sources.name, sources.region, sources.project_id, sources.baseline_at, sources.last_poll_at, sources.last_full_at, sources.last_full_calls, sources.pruned_to, sources.last_error, sources.failing_since, sources.failures, sources.announced_since, sources.next_poll_at, sources.claimed_by, sources.claimed_until, sources.epoch, sources.refused_since, sources.refused_rows, sources.empty_since, sources.clock_skew, sources.polled_by, sources.retired_at, sources.introduced_at
 FROM sources ORDER BY sources.name;
 -- name: tasks
--- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, whole_job_id, job_id, after_changed_at time, after_job_id, after_source, limit, offset
+-- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, whole_job_id, job_id, after_changed_at time, after_key, limit, offset
 -- gives: source, job_id, name, status, raw_status, progress, instance_id, instance_name, instance_status, created_at time, ended_at time, fail_reason, seconds, occurrence, missing, unlisted boolean, first_seen_at time, changed_at time, events_pruned boolean, newest, newest_facts, acknowledged_event_id, acknowledged_by, acknowledged_name, acknowledged_at time
 SELECT found.source, found.job_id, found.name, found.status, found.raw_status, found.progress, found.instance_id, found.instance_name, found.instance_status, found.created_at, found.ended_at, found.fail_reason, found.seconds, found.occurrence, found.missing, found.unlisted, found.first_seen_at, found.changed_at, found.events_pruned, last.type AS newest, last.facts AS newest_facts, acknowledgements.event_id AS acknowledged_event_id, acknowledgements."by" AS acknowledged_by, acknowledgements.name AS acknowledged_name, acknowledgements.at AS acknowledged_at
 FROM (SELECT tasks.source AS source, tasks.job_id AS job_id, tasks.name AS name, tasks.status AS status, tasks.raw_status AS raw_status, tasks.progress AS progress, tasks.instance_id AS instance_id, tasks.instance_name AS instance_name, tasks.instance_status AS instance_status, tasks.created_at AS created_at, tasks.ended_at AS ended_at, tasks.fail_reason AS fail_reason, tasks.seconds AS seconds, tasks.occurrence AS occurrence, tasks.missing AS missing, tasks.unlisted AS unlisted, tasks.first_seen_at AS first_seen_at, tasks.changed_at AS changed_at, tasks.events_pruned AS events_pruned
@@ -35,12 +35,12 @@ WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
 WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
-WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = :whole_job_id)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if after_job_id*/(tasks.changed_at <= :after_changed_at AND (tasks.changed_at < :after_changed_at OR tasks.job_id > :after_job_id OR tasks.job_id = :after_job_id AND tasks.source > :after_source))/*end*/ ORDER BY tasks.changed_at DESC, tasks.job_id, tasks.source
+WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = :whole_job_id)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if after_key*/(tasks.changed_at <= :after_changed_at AND (tasks.changed_at < :after_changed_at OR (tasks.job_id || '/' || tasks.source) > :after_key))/*end*/ ORDER BY tasks.changed_at DESC, tasks.job_id || '/' || tasks.source
  LIMIT :limit OFFSET :offset) AS found LEFT OUTER JOIN events AS last ON last.seq = (SELECT max(events.seq) AS max_2
 FROM events
-WHERE events.source = found.source AND events.job_id = found.job_id) LEFT OUTER JOIN acknowledgements ON acknowledgements.event_id = last.id ORDER BY found.changed_at DESC, found.job_id, found.source;
+WHERE events.source = found.source AND events.job_id = found.job_id) LEFT OUTER JOIN acknowledgements ON acknowledgements.event_id = last.id ORDER BY found.changed_at DESC, found.job_id || '/' || found.source;
 -- name: task_counts
--- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, whole_job_id, job_id, after_changed_at time, after_job_id, after_source
+-- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, whole_job_id, job_id, after_changed_at time, after_key
 -- gives: source, number
 SELECT tasks.source, count(*) AS number
 FROM tasks
@@ -54,9 +54,9 @@ WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
 WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
-WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = :whole_job_id)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if after_job_id*/(tasks.changed_at <= :after_changed_at AND (tasks.changed_at < :after_changed_at OR tasks.job_id > :after_job_id OR tasks.job_id = :after_job_id AND tasks.source > :after_source))/*end*/ GROUP BY tasks.source;
+WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = :whole_job_id)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if after_key*/(tasks.changed_at <= :after_changed_at AND (tasks.changed_at < :after_changed_at OR (tasks.job_id || '/' || tasks.source) > :after_key))/*end*/ GROUP BY tasks.source;
 -- name: task_count
--- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, whole_job_id, job_id, after_changed_at time, after_job_id, after_source
+-- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, whole_job_id, job_id, after_changed_at time, after_key
 -- gives: number
 SELECT count(*) AS number
 FROM tasks
@@ -70,9 +70,9 @@ WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
 WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
-WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = :whole_job_id)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if after_job_id*/(tasks.changed_at <= :after_changed_at AND (tasks.changed_at < :after_changed_at OR tasks.job_id > :after_job_id OR tasks.job_id = :after_job_id AND tasks.source > :after_source))/*end*/;
+WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = :whole_job_id)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if after_key*/(tasks.changed_at <= :after_changed_at AND (tasks.changed_at < :after_changed_at OR (tasks.job_id || '/' || tasks.source) > :after_key))/*end*/;
 -- name: fail_reasons
--- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, whole_job_id, job_id, after_changed_at time, after_job_id, after_source, limit
+-- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, whole_job_id, job_id, after_changed_at time, after_key, limit
 -- gives: fail_reason
 SELECT tasks.fail_reason
 FROM tasks
@@ -86,7 +86,7 @@ WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
 WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
-WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = :whole_job_id)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if after_job_id*/(tasks.changed_at <= :after_changed_at AND (tasks.changed_at < :after_changed_at OR tasks.job_id > :after_job_id OR tasks.job_id = :after_job_id AND tasks.source > :after_source))/*end*/ ORDER BY tasks.changed_at DESC
+WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = :whole_job_id)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if after_key*/(tasks.changed_at <= :after_changed_at AND (tasks.changed_at < :after_changed_at OR (tasks.job_id || '/' || tasks.source) > :after_key))/*end*/ ORDER BY tasks.changed_at DESC
  LIMIT :limit OFFSET 0;
 -- name: seen_runs
 -- takes: source, since time, limit
@@ -96,7 +96,7 @@ FROM tasks
 WHERE tasks.source = :source AND tasks.changed_at >= :since ORDER BY tasks.changed_at DESC
  LIMIT :limit OFFSET 0;
 -- name: task_results
--- takes: name, changed_since time, status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, whole_job_id, job_id, after_changed_at time, after_job_id, after_source
+-- takes: name, changed_since time, status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, whole_job_id, job_id, after_changed_at time, after_key
 -- gives: name, status, seconds
 SELECT tasks.name, tasks.status, tasks.seconds
 FROM tasks
@@ -110,7 +110,7 @@ WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
 WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
-WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = :whole_job_id)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if after_job_id*/(tasks.changed_at <= :after_changed_at AND (tasks.changed_at < :after_changed_at OR tasks.job_id > :after_job_id OR tasks.job_id = :after_job_id AND tasks.source > :after_source))/*end*/;
+WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = :whole_job_id)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if after_key*/(tasks.changed_at <= :after_changed_at AND (tasks.changed_at < :after_changed_at OR (tasks.job_id || '/' || tasks.source) > :after_key))/*end*/;
 -- name: results_since
 -- takes: name, status, since time
 -- gives: name, status, seconds

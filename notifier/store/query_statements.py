@@ -207,15 +207,17 @@ def _of_tasks(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return tuple_(events.c.source, events.c.job_id).in_(fitting)
 
 
-_TASK_ORDER = (tasks.c.changed_at.desc(), tasks.c.job_id, tasks.c.source)
+def _task_key(of: Any) -> ColumnElement[str]:  # noqa: ANN401 - the columns of a table or of a subquery
+    """Return what orders tasks that changed at the same time. Two columns instead would tempt SQLite to sort all."""
+    key: ColumnElement[str] = of.job_id.concat("/").concat(of.source)
+    return key
 
 
 def _follows() -> Iterable[ColumnElement[bool]]:
     """Return the conditions that a task comes after another one in a list. The first is a range of an index."""
-    at, job_id = bindparam("after_changed_at", type_=UtcDateTime), bindparam("after_job_id", type_=String)
-    later = or_(tasks.c.job_id > job_id, and_(tasks.c.job_id == job_id, tasks.c.source > bindparam("after_source")))
+    at = bindparam("after_changed_at", type_=UtcDateTime)
     yield tasks.c.changed_at <= at
-    yield or_(tasks.c.changed_at < at, later)
+    yield or_(tasks.c.changed_at < at, _task_key(tasks.c) > bindparam("after_key", type_=String))
 
 
 _TASK_CONDITIONS = (
@@ -233,13 +235,13 @@ _TASK_CONDITIONS = (
     optional("unacknowledged", _lacks_acknowledgement()),
     optional("whole_job_id", tasks.c.job_id == bindparam("whole_job_id")),
     optional("job_id", *_begins(tasks.c.job_id)),
-    optional("after_job_id", *_follows()),
+    optional("after_key", *_follows()),
 )
 
 
 def _tasks() -> Select[Any]:
     """Return the statement of tasks with their newest event and its acknowledgement, read for the listed ones alone."""
-    latest = statements.TASKS.where(*_TASK_CONDITIONS).order_by(*_TASK_ORDER)
+    latest = statements.TASKS.where(*_TASK_CONDITIONS).order_by(tasks.c.changed_at.desc(), _task_key(tasks.c))
     found = latest.limit(_LIMIT).offset(bindparam("offset", type_=Integer)).subquery("found")
     newest = (
         select(func.max(events.c.seq))
@@ -254,7 +256,7 @@ def _tasks() -> Select[Any]:
         .select_from(found)
         .join(last, last.c.seq == newest, isouter=True)
         .join(acknowledgements, acknowledgements.c.event_id == last.c.id, isouter=True)
-        .order_by(found.c.changed_at.desc(), found.c.job_id, found.c.source)
+        .order_by(found.c.changed_at.desc(), _task_key(found.c))
     )
 
 
