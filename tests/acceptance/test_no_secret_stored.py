@@ -71,6 +71,7 @@ chat:
 web: {listen: "127.0.0.1:0", url: "http://127.0.0.1:8080", password: CANARY-web,
   users: [{name: Chen Jing, password_hash: "HASH"}], kiosk_token: CANARY-kiosk-token,
   oidc: {issuer: "BASE/CANARY-issuer", client_id: notifier, client_secret: CANARY-oidc, roles: {act: ["*"]}}}
+telemetry: {traces: {url: "BASE/CANARY-traces", headers: {Authorization: Bearer CANARY-otel}}}
 heartbeat_url: "BASE/ping/CANARY-beat"
 heartbeat_fail_url: "BASE/ping/CANARY-beat/fail"
 network: {proxy: PROXY}
