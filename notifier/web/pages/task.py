@@ -122,6 +122,8 @@ class OpenView:
     since: datetime
     count: int
     taken: bool
+    of_task: bool
+    """Whether it is about this task alone, which has stalled or is overdue, and not about its operation."""
     next_at: datetime | None
     """When somebody is reminded next."""
     resolvable: str
@@ -345,6 +347,7 @@ def _open_of(failures: Sequence[OpenFailure]) -> OpenView | None:
         since=one.opened_at,
         count=one.count,
         taken=one.state is FailureState.ACKNOWLEDGED,
+        of_task=bool(one.job_id),
         next_at=one.next_at,
         resolvable=one.shown_id,
     )
