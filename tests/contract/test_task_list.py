@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -30,7 +31,9 @@ from notifier.core.task_lists import (
     total,
 )
 from notifier.store import schema, task_list
-from notifier.store.engine import SqlStore
+from notifier.store.engine import SqlStore, open_store
+from notifier.store.session import Session
+from notifier.store.task_list import TaskList
 
 
 def fits(one: Stored, wanted: TaskListFilter) -> bool:
@@ -274,3 +277,49 @@ def test_a_sum_of_capped_numbers_is_capped() -> None:
     assert RowCount(600) + RowCount(400) == RowCount(1_000)
     assert RowCount(600) + RowCount(401) == RowCount(1_001, more=True)
     assert RowCount(1, more=True) + RowCount(1) == RowCount(2, more=True)
+
+
+# ---- plans ----
+
+_PLANNED = (
+    TaskListFilter(),
+    TaskListFilter(since=T0),
+    TaskListFilter(groups=(TaskGroup.FAILED,)),
+    TaskListFilter(groups=(TaskGroup.STUCK, TaskGroup.RUNNING), source="prod"),
+    TaskListFilter(source="prod", since=T0),
+    TaskListFilter(name="CreateGaussDBV5Instance", source="prod"),
+    TaskListFilter(instance="prod-orders"),
+    TaskListFilter(code="EVS.1042", source="prod"),
+    TaskListFilter(text="prod-orders", source="prod"),
+    TaskListFilter(text="%"),
+    TaskListFilter(storm="s1"),
+    TaskListFilter(unacknowledged=True),
+)
+
+
+@pytest.mark.parametrize("wanted", _PLANNED, ids=lambda one: repr(one)[14:].replace("None", "")[:40])
+def test_no_statement_reads_all_tasks_or_events(sqlite_url: str, wanted: TaskListFilter) -> None:
+    """Each range ends at a limit or at the `SCANNED`-th task; nothing else grows with what is recorded."""
+    store = open_store(sqlite_url)
+    write(store, many(1, 30))
+    asked: list[tuple[str, Any]] = []
+
+    def read(connection: sa.Connection) -> None:
+        sa.event.listen(connection, "before_cursor_execute", lambda *of: asked.append((of[2], of[3])))
+        listing = TaskList(Session(connection, lambda _: T0)).listing(wanted)
+        listing.page(50)
+        listing.page(50, TaskPlace(T0, "job-001", "prod"))
+        listing.counts()
+
+    with store.writer.connect() as connection:
+        read(connection)
+    with store.writer.connect() as connection:
+        plans = [
+            step.detail
+            for statement, parameters in asked
+            for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
+    store.close()
+    assert any(step.startswith("SEARCH tasks USING") for step in plans)
+    whole = [step for step in plans if re.match(r"SCAN (tasks|events|deliveries|delivery_events|attempts)\b", step)]
+    assert whole == []
