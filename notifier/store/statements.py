@@ -940,8 +940,8 @@ NUMBERED_EVENTS = (
     .limit(LIMIT)
 )
 LATEST_NUMBER = select(func.max(events.c.seq))
-LATEST_SEQUENCE_NUMBER = select(
-    func.pg_sequence_last_value(cast(func.pg_get_serial_sequence("events", "seq"), postgresql.REGCLASS))
+LATEST_SEQUENCE_NUMBER = text(
+    "SELECT pg_sequence_last_value(CAST(pg_get_serial_sequence('events', 'seq') AS regclass))"
 )
 """PostgreSQL only: the number that was given last, perhaps to an event that is not committed."""
 WRITERS_OF_EVENTS = text(
