@@ -256,7 +256,7 @@ def judge_channel(channel: tuple[ChannelState, Backlog], expected: Expected, now
     if not serves(expected, state.name):
         yield from _judge_removed(backlog, expected.failing_after, now)
     elif state.parked_since:
-        since = min(state.health.failing_since or state.parked_since, state.parked_since)
+        since = state.stopped_since
         yield finding(kind=FindingKind.CHANNEL_PARKED, since=since, count=backlog.waiting, reason=state.reason)
     elif (failing := state.health.failing_since) and now - failing >= expected.failing_after:
         yield finding(kind=FindingKind.CHANNEL_FAILING, since=failing, count=backlog.waiting, reason=backlog.reason)
@@ -369,7 +369,7 @@ def _channel_health(
     return ChannelStatus(
         name=state.name,
         ok=("channel", state.name) not in bad,
-        parked_since=state.parked_since,
+        parked_since=state.stopped_since,
         waiting_since=waits if waits and now - waits >= failing_after else None,
         failing_since=state.health.failing_since,
         open_until=_ahead(state.health.open_until, now),

@@ -460,3 +460,14 @@ class ChannelState:
     given_up_until: datetime | None = None
     """Time at which the latest of the dead deliveries that were reported had died."""
     health: ChannelHealth = field(default_factory=ChannelHealth)
+
+    @property
+    def stopped_since(self) -> datetime | None:
+        """Time since which nothing goes out on a channel that is parked; None for any other.
+
+        Each probe that fails parks it anew. What was announced began with the first failure.
+        """
+        if self.parked_since is None:
+            return None
+        known = (self.parked_since, self.announced_since, self.health.failing_since)
+        return min(moment for moment in known if moment)

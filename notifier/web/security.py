@@ -97,7 +97,15 @@ def comes_from_elsewhere(method: str, headers: Mapping[str, str], names: KnownNa
     if site is not None:
         return site not in ("same-origin", "none")
     origin = headers.get("origin", "").lower()
-    return not origin or (urlsplit(origin).netloc != headers.get("host", "").lower() and origin not in names.origins)
+    return origin not in names.origins and _host_of(origin) != headers.get("host", "").lower()
+
+
+def _host_of(origin: str) -> str | None:
+    """Return host and port of an origin; None where it has none."""
+    try:
+        return urlsplit(origin).netloc or None
+    except ValueError:
+        return None
 
 
 class GuardedApplication:

@@ -222,7 +222,7 @@ def _told(account: ChannelRecord, event: Event, parked: Mapping[str, ChannelStat
     reason = delivery.reason or ""
     since = None
     if delivery.state is DeliveryState.PARKED and (channel := parked.get(account.channel)):
-        reason, since = channel.reason or reason, channel.parked_since
+        reason, since = channel.reason or reason, channel.stopped_since
     return ChannelOutcome(
         channel=account.channel,
         anchor=delivery_anchor(delivery.id),

@@ -384,7 +384,7 @@ def audit(value: Audit, parked: Iterable[ChannelState]) -> JsonDocument:
         "dead": [delivery(d) for d in ledger.dead],
         "oldest_pending": time(ledger.oldest_pending),
         "parked": [
-            {"channel": channel.name, "since": time(channel.parked_since), "reason": channel.reason}
+            {"channel": channel.name, "since": time(channel.stopped_since), "reason": channel.reason}
             for channel in parked
         ],
     }

@@ -169,6 +169,12 @@ def test_a_parked_channel_is_red_at_once() -> None:
     )
 
 
+def test_a_channel_that_each_probe_parks_anew_is_parked_since_the_first_time() -> None:
+    found = channel(state={"parked_since": T0, "announced_since": T0 - 75 * MINUTE}, parked=7)
+    assert (only(found).since, found.channels[0].parked_since) == (T0 - 75 * MINUTE, T0 - 75 * MINUTE)
+    assert channel(state={"announced_since": T0 - 75 * MINUTE}).channels[0].parked_since is None
+
+
 @pytest.mark.parametrize(("age", "red"), [(5 * MINUTE - SECOND, False), (5 * MINUTE, True)])
 def test_a_channel_that_delivers_nothing_is_red_after_a_while(age: timedelta, *, red: bool) -> None:
     found = channel(pacing={"failing_since": T0 - age}, pending=2, reason="HTTP 503")

@@ -276,6 +276,7 @@ def test_blind_times_are_joined_and_the_last_may_go_on() -> None:
         ({"to": "2999-01-01"}, 7, NOW),
         ({"to": "9999-12-31"}, 7, NOW),
         ({"to": "0001-01-01T00:00Z"}, 7, NOW),
+        ({"to": "0001-01-01"}, 7, NOW),
         ({"to": "yesterday"}, 7, NOW),
     ],
 )

@@ -45,6 +45,7 @@ METHODS = ("POST", "PUT", "PATCH", "DELETE", "PROPFIND", "post")
         ({"origin": "https://notifier.example.com:8443"}, True),
         ({"origin": "https://evil@notifier.example.com"}, True),
         ({"origin": "null"}, True),
+        ({"origin": "http://[::1"}, True),
         ({"origin": ""}, True),
         ({"referer": "https://notifier.example.com/"}, True),
         ({"sec-fetch-site": "cross-site", "origin": "https://notifier.example.com"}, True),

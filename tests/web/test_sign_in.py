@@ -609,6 +609,12 @@ async def test_nobody_is_led_elsewhere(door: Door, text: str) -> None:
         assert (await sign_in(browser, next=text)).headers["Location"] == "/"
 
 
+async def test_a_broken_referer_leads_a_stranger_to_the_first_page(door: Door) -> None:
+    async with door.browser() as browser:
+        answer = await browser.post("/now/acknowledge", headers={"Referer": "http://[::1", "Origin": ORIGIN})
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/login")
+
+
 @pytest.mark.parametrize("text", ["/", "/tasks?q=a%20b&x=//evil", "/tasks/prod/1#e3", "/logins", "/任务"])
 def test_pages_of_ours_are_led_to(text: str) -> None:
     assert safe_next(text) == text

@@ -33,7 +33,10 @@ def wanted_page(request: Request) -> str:
     """Return the page that somebody wanted to see: the one asked for, or the one whose form was submitted."""
     if request.method in ("GET", "HEAD"):
         return safe_next(f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path)
-    referer = urlsplit(request.headers.get("referer", ""))
+    try:
+        referer = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return HOME
     if referer.netloc != request.headers.get("host"):
         return HOME
     return safe_next(f"{referer.path}?{referer.query}" if referer.query else referer.path)

@@ -190,7 +190,7 @@ def channel_state(state: ChannelState, now: datetime) -> tuple[str, datetime | N
     """Return how a channel does, since when, and why."""
     health = state.health
     if state.parked_since:
-        return "parked", state.parked_since, state.reason
+        return "parked", state.stopped_since, state.reason
     if health.failing_since:
         return "failing", health.failing_since, None
     return ("delivers", health.good_at, None) if health.good_at and health.good_at <= now else ("idle", None, None)

@@ -247,12 +247,10 @@ def troubles_of(pair: tuple[ChannelState, Backlog], expected: Expected, now: dat
     for finding in judge_channel(pair, expected, now):
         if kind := _KINDS.get(finding.kind):
             next_try = state.probe_at if kind == "parked" else state.health.open_until
-            # Each probe parks a channel anew: what was announced began with the first of these times.
-            known = [at for at in (finding.since, state.announced_since) if at]
             yield ChannelTrouble(
                 channel=state.name,
                 kind=kind,
-                since=min(known, default=None),
+                since=finding.since,
                 reason=finding.reason or "",
                 next_try=next_try if kind in ("parked", "failing") and next_try and next_try > now else None,
                 waiting=Count.of(backlog.waiting, COUNTED_NOT_THROUGH),

@@ -121,9 +121,10 @@ def _end(text: str, zone: ZoneInfo) -> datetime | None:
     """Return the end of the period, in whole minutes."""
     try:
         if len(text) == len("2026-11-28"):
-            return day_begins(date.fromisoformat(text) + timedelta(days=1), zone)
-        at = datetime.fromisoformat(text)
-        moment = at if at.tzinfo else at.replace(tzinfo=zone)
+            moment = day_begins(date.fromisoformat(text) + timedelta(days=1), zone)
+        else:
+            at = datetime.fromisoformat(text)
+            moment = at if at.tzinfo else at.replace(tzinfo=zone)
         return moment.astimezone(UTC).replace(second=0, microsecond=0) if moment.year > MIN_YEAR else None
     except (ValueError, OverflowError):
         return None
