@@ -18,7 +18,9 @@ from notifier.simulator.options import Options
 _WELCOME = """\
 A simulated Huawei Cloud lists its tasks at {cloud}.
 The service polls it every second and reports every change, here and to a webhook
-receiver at {receiver}.
+receiver at {receiver}. To see it in a browser, open
+
+  {page}
 
   ▶ started   ▷ progressed   ✓ completed   ✗ failed   ⇒ a webhook that arrived and was verified
 
@@ -43,8 +45,8 @@ def demo(
 ) -> None:
     """Run the service on a simulated cloud, where tasks start, progress, fail and complete, until Ctrl-C.
 
-    It needs no configuration and leaves no files behind. Exits with 1 when an event is unaccounted or a webhook had a
-    wrong signature.
+    It needs no configuration, serves its page, and leaves no files behind. Exits with 1 when an event is unaccounted
+    or a webhook had a wrong signature.
     """
     logs.configure("warning")
     options = Options(seed=seed, speed=speed, stamps="real")
@@ -67,10 +69,10 @@ async def _demonstrate(folder: Path, options: Options, seconds: float | None, st
     )
 
 
-def _welcome(cloud: str, receiver: str, speed: float, seconds: float | None) -> None:
+def _welcome(cloud: str, receiver: str, page: str, speed: float, seconds: float | None) -> None:
     end = "Ctrl-C ends it." if seconds is None else f"It ends after {seconds:g} seconds; Ctrl-C ends it at once."
     pace = "" if speed == 1 else f"A minute of a real cloud takes {60 / speed:.3g} s here."
-    print_text(_WELCOME.format(cloud=cloud, receiver=receiver, pace=pace, end=end))
+    print_text(_WELCOME.format(cloud=cloud, receiver=receiver, page=page, pace=pace, end=end))
 
 
 def _show_receipt(stop: asyncio.Event, receipt: Receipt) -> None:

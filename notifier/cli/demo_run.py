@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import random
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,8 +83,17 @@ def webhook_secret(rng: random.Random) -> str:
     return "whsec_" + base64.b64encode(rng.randbytes(24)).decode()
 
 
-def demo_config(source: Mapping[str, Any], receiver_url: str, secret: str, folder: Path) -> dict[str, Any]:
-    """Return the configuration of the demonstration: one source, a console and a webhook, everything to both."""
+def free_address() -> str:
+    """Return an address of this machine that nobody listens on: it is to be shown before the page is served."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+def demo_config(source: Mapping[str, Any], receiver_url: str, secret: str, folder: Path, page: str) -> dict[str, Any]:
+    """Return the configuration of the demonstration: one source, a console and a webhook, everything to both.
+
+    `page` is the address of its page.
+    """
     return {
         "timezone": "UTC",
         "store": {"url": f"sqlite:///{folder / 'notifier.db'}"},
@@ -93,6 +103,7 @@ def demo_config(source: Mapping[str, Any], receiver_url: str, secret: str, folde
             {"name": "tickets", "kind": "webhook", "url": receiver_url, "secret": secret},
         ],
         "routes": [{"name": "everything", "channels": ["terminal", "tickets"]}],
+        "web": {"listen": page},
     }
 
 
@@ -102,13 +113,17 @@ async def run_demo(
     secret: str,
     *,
     stop: asyncio.Event,
-    on_ready: Callable[[str, str], None],
+    on_ready: Callable[[str, str, str], None],
     on_receipt: Callable[[Receipt], None],
 ) -> DemoResult:
-    """Run until `stop` is set, with the database in `folder`. `on_ready` gets the addresses of cloud and receiver."""
+    """Run until `stop` is set, with the database in `folder`.
+
+    `on_ready` gets the addresses of the cloud, the receiver and the page.
+    """
     async with Simulator(options) as simulator, Receiver(secret, on_receipt) as receiver:
-        document = demo_config(simulator.source_config(), receiver.url, secret, folder)
-        on_ready(simulator.url, receiver.url)
+        page = free_address()
+        document = demo_config(simulator.source_config(), receiver.url, secret, folder, page)
+        on_ready(simulator.url, receiver.url, f"http://{page}")
         config = configuration.loads(json.dumps(document), {}, origin="demo")
         async with open_app(config, exclusive=True, expect_new=True) as app:
             summary = await serve(app, stop=stop)

@@ -48,7 +48,7 @@ def render_config(answers: InitAnswers) -> str:
     routes = "".join(_route(name, match, kinds, answers) for name, match, kinds in _ROUTES)
     return _HEAD.format(language=answers.language, timezone=_text(answers.timezone)) + (
         f"{_source(answers)}\nchannels:{channels or ' []'}\n\nroutes:{routes or ' []'}\n"
-        f"{_FORESIGHT}{_CHAT if 'slack' in answers.channels else ''}"
+        f"{_FORESIGHT}{_WEB}{_CHAT if 'slack' in answers.channels else ''}"
     )
 
 
@@ -77,6 +77,13 @@ foresight:
 # Runs that should begin: the notifier reports where one does not.
 # expect:
 #   - manual backup of prod-* every 26h
+"""
+
+
+_WEB = """
+# A page that shows all of this in a browser, and an API: http://127.0.0.1:8080. Other addresses need a password.
+# web:
+#   listen: 127.0.0.1:8080
 """
 
 

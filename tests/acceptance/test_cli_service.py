@@ -20,6 +20,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import httpx
 import pytest
 from servers.program import COMMAND, completed, environment, read_until, running
 from standardwebhooks import Webhook
@@ -701,7 +702,10 @@ def test_init_asks_on_a_terminal(tmp_path: Path) -> None:
 def test_the_demo_shows_the_main_job_and_accounts_for_it(tmp_path: Path) -> None:
     with running("demo", cwd=tmp_path) as process:
         stages = ("▶ STARTED", " is at ", "✓ COMPLETED", "✗ FAILED", "webhook verified: task.failed")
-        read_until(process.stdout, *stages)
+        shown = read_until(process.stdout, *stages)
+        page = re.search(r"open\s+(http://127\.0\.0\.1:\d+)\n", shown)
+        assert page
+        assert "<title>" in httpx.get(page[1], timeout=HANG_TIMEOUT).text
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=HANG_TIMEOUT)
     assert process.returncode == 0
