@@ -6,6 +6,7 @@ behind it. A page that a test opens must stay silent: whatever its console says 
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -42,6 +43,8 @@ FLAGS = (
     "--no-first-run",
 )
 TEMPLATES = Path(__file__).with_name("templates")
+CLOSES_WITHIN = 60.0
+"""Seconds after which a window that does not close fails its test."""
 NARROW = 600
 """Windows narrower than this have the height of a phone."""
 LENGTHS = (0, 1, 59, 60, 61, 89, 90, 119, 3599, 3600, 5399, 5400, 6000, 86_399, 86_400, 90_000, 172_799, 172_800, 1e6)
@@ -147,7 +150,7 @@ async def open_context(
     scripts: bool = True,
 ) -> AsyncIterator[BrowserContext]:
     """Open a browser's window of a width, for a reader of a language. Nothing but the page can be reached."""
-    async with await browser.new_context(
+    context = await browser.new_context(
         base_url=url,
         locale="zh-CN" if language == "zh" else "en-GB",
         color_scheme=theme,
@@ -155,8 +158,10 @@ async def open_context(
         has_touch=touch,
         java_script_enabled=scripts,
         reduced_motion="reduce",
-    ) as context:
-        yield context
+    )
+    yield context
+    async with asyncio.timeout(CLOSES_WITHIN):  # Playwright would wait for good
+        await context.close()
 
 
 async def fits(page: Page) -> bool:
