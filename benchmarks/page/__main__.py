@@ -7,7 +7,9 @@ English and in Chinese. "unchanged" is the same request by a browser that has th
 The peer is what somebody would otherwise put before the same SQLite file, Datasette, for the pages that it has as well
 (where `make bench-peers` has installed it): it formats rows and knows nothing of tasks, and no poll runs beside it.
 
-    python benchmarks/page [--tasks 100000] [--times 200] [--database FILE | --postgres URL] [--rounds 3]
+With --profile it measures what a page costs its process instead, whatever else the machine does: see `costs`.
+
+    python benchmarks/page [--tasks 100000] [--times 200] [--database FILE | --postgres URL] [--rounds 3] [--profile]
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from figures import Measure, Report, Rows, add_arguments, ratios
 
 from notifier.store.engine import admin_engine, open_store
+from page import costs
 from page.history import SOURCES, fill
 
 HERE = Path(__file__).parent
@@ -43,12 +46,15 @@ PAGES = {
     "tasks, page 2": "",
     "task": "",
     "timeline": "/timeline?days=7",
+    "timeline, by type": "/timeline?days=7&by=type",
     "timeline, 31 days": "/timeline?days=31",
+    "timeline, 90 days": "/timeline?days=90&by=type",
     "statistics, 7 days": "/statistics?days=7",
     "statistics": "/statistics?days=30",
     "statistics, 90 days": "/statistics?days=90",
     "deliveries": "/deliveries",
     "deliveries, delivered": "/deliveries?state=delivered",
+    "delivery": "",
     "mutes": "/mutes",
     "mutes, preview": "/mutes?instance=prod-017",
     "reports": "/reports",
@@ -182,13 +188,20 @@ async def links(client: httpx.AsyncClient) -> dict[str, str]:
         if part.startswith(f"{source}/")
     )
     second = next((part.split('"')[0] for part in listed.split('href="') if "after=" in part.split('"')[0]), "/tasks")
-    return {"task": task, "tasks, page 2": second.replace("&amp;", "&")}
+    delivered = (await client.get("/deliveries?state=delivered")).text
+    delivery = next(f"/deliveries/{part.split(chr(34))[0]}" for part in delivered.split('href="/deliveries/')[1:])
+    return {"task": task, "tasks, page 2": second.replace("&amp;", "&"), "delivery": delivery}
+
+
+async def addresses(client: httpx.AsyncClient) -> dict[str, str]:
+    """Return the address of every page by its name."""
+    return PAGES | await links(client)
 
 
 async def round_of(url: str, times: int) -> dict[str, Timed]:
     """Measure every page once."""
     async with serving(url) as address, httpx.AsyncClient(base_url=address, timeout=60) as client:
-        found = PAGES | await links(client)
+        found = await addresses(client)
         for path in found.values():  # what is compiled and remembered once is not what is measured
             await client.get(path)
         return {name: await measure(client, path, times) for name, path in found.items()}
@@ -210,8 +223,12 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=200)
     parser.add_argument("--database", type=Path, help="a SQLite file, filled unless it exists")
     parser.add_argument("--postgres", help="the URL of an empty PostgreSQL database")
+    parser.add_argument("--profile", action="store_true", help="CPU time of reads and HTML, in this process")
     add_arguments(parser)
     arguments = parser.parse_args()
+    if arguments.profile:
+        profile(arguments)
+        return
     rounds, peers = list[dict[str, Timed]](), list[dict[str, float]]()
     with database(arguments) as url:
         for _ in range(arguments.rounds):
@@ -226,6 +243,14 @@ def main() -> None:
     report.table(f"pages: {arguments.tasks:,} tasks", table, MEASURES)
     if peers:
         report.table("lists: beside Datasette on the same file", _compared(rounds, peers), PEER_MEASURES)
+
+
+def profile(arguments: argparse.Namespace) -> None:
+    """Measure what pages cost, and print it."""
+    with database(arguments) as url:
+        spent = [asyncio.run(costs.costs(url, addresses, arguments.times)) for _ in range(arguments.rounds)]
+    report = Report("page", arguments.json)
+    report.table(f"CPU time: {arguments.tasks:,} tasks", costs.table(spent), costs.COSTS)
 
 
 def _compared(rounds: Sequence[dict[str, Timed]], peers: Sequence[dict[str, float]]) -> Rows:

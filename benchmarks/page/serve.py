@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from chat import work
 
 from notifier.cli import event_loop, garbage
+from notifier.config.config import Config
 from notifier.config.loading import load
 from notifier.logs import RejectionLog
 from notifier.web.server import Server
@@ -66,12 +67,17 @@ async def keep_polling(app: App) -> None:
         await asyncio.sleep(1)
 
 
-async def main(url: str) -> None:
-    """Serve."""
+def configured(url: str) -> Config:
+    """Return the same, as a service reads it."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "notifier.yaml"
         file.write_text(configuration(url), encoding="utf-8")
-        config = load(file, {})
+        return load(file, {})
+
+
+async def main(url: str) -> None:
+    """Serve."""
+    config = configured(url)
     if config.web is None:
         raise RuntimeError("no web")
     async with open_app(config) as app:
