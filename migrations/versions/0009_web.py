@@ -17,6 +17,7 @@ def upgrade() -> None:
     _add_idempotency_keys()
     _add_access()
     _add_index_of_blind_times()
+    _add_index_of_failed_tasks()
     _add_task_changes()
     _index_what_is_not_through()
     _search_job_ids_by_their_beginning()
@@ -76,6 +77,13 @@ def _add_index_of_blind_times() -> None:
     op.create_index("ix_events_blind", "events", ["observed_at"], sqlite_where=is_blind, postgresql_where=is_blind)
 
 
+def _add_index_of_failed_tasks() -> None:
+    """Add the index that holds all that timelines read of failures."""
+    columns = ["status", "changed_at", "source", "name", "instance_id", "instance_name"]
+    is_failed = sa.text("status = 'failed'")
+    op.create_index("ix_tasks_failed", "tasks", columns, sqlite_where=is_failed, postgresql_where=is_failed)
+
+
 def _add_task_changes() -> None:
     """Add the marks by which statistics read again only what changed, and find acknowledgements by time."""
     op.create_table(
@@ -112,6 +120,7 @@ def downgrade() -> None:
         op.create_index("ix_tasks_job_id", "tasks", ["job_id"])
     op.drop_index("ix_acknowledgements_at", "acknowledgements")
     op.drop_table("task_changes")
+    op.drop_index("ix_tasks_failed", "tasks")
     op.drop_index("ix_events_blind", "events")
     op.drop_table("api_tokens")
     op.drop_table("web_sessions")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Select, bindparam, exists, func, literal, or_, select
+from sqlalchemy import Integer, Select, String, bindparam, exists, func, literal, or_, select
 
 from notifier.core.delivery import DeliveryState
 from notifier.core.failures import FailureState, OpenFailure
@@ -16,6 +16,7 @@ from notifier.core.storms import Storm
 from notifier.core.tickets import Ticket
 from notifier.ports import HeldMessages, NeedingFailure, RunningTask, ToldChannel
 from notifier.store import rows
+from notifier.store.compiled import compiled, is_in
 from notifier.store.schema import (
     UtcDateTime,
     deliveries,
@@ -34,6 +35,7 @@ MAX_OPEN: Final = 2_000
 """Maximum number of open failures that are grouped by their storm, those that changed last."""
 MAX_READ_RUNNING: Final = 200
 """Maximum number of running tasks that are read, those that changed last."""
+MAX_STORMS: Final = 200
 
 _newest = events.alias("newest")
 
@@ -54,8 +56,7 @@ class NowQueries:
         """Return failures by their ids, in no order."""
         if not ids:
             return ()
-        found = self._session.execute(select(failures.c.facts).where(failures.c.id.in_(ids)))
-        return [rows.failure_of(facts) for facts in found.scalars()]
+        return [rows.failure_of(facts) for facts in self._session.execute(_FAILURES, {"ids": list(ids)}).scalars()]
 
     def taken(self, limit: int) -> Sequence[OpenFailure]:
         """Return open failures that somebody takes care of, those that changed last first."""
@@ -66,15 +67,14 @@ class NowQueries:
         return next(iter(self._latest(FailureState.RESOLVED, 1)), None)
 
     def _latest(self, state: FailureState, limit: int) -> Sequence[OpenFailure]:
-        found = select(failures.c.facts).where(failures.c.state == state.value)
-        ordered = found.order_by(failures.c.changed_at.desc()).limit(limit)
-        return [rows.failure_of(facts) for facts in self._session.execute(ordered).scalars()]
+        found = self._session.execute(_LATEST, {"state": state.value, "limit": limit})
+        return [rows.failure_of(facts) for facts in found.scalars()]
 
     def told(self, event_ids: Collection[str]) -> Mapping[str, Sequence[ToldChannel]]:
         """Return what became of events on each channel that was to be notified, by the id of the event."""
         found: dict[str, list[ToldChannel]] = {}
         if event_ids:
-            for row in self._session.execute(_TOLD.where(delivery_events.c.event_id.in_(event_ids))):
+            for row in self._session.execute(_TOLD, {"ids": list(event_ids)}):
                 told = ToldChannel(
                     channel=row.channel,
                     delivery_id=row.id,
@@ -88,8 +88,7 @@ class NowQueries:
         """Return the tickets of operations that were opened, by operation, the oldest first."""
         found: dict[str, list[Ticket]] = {}
         if operations:
-            named = select(tickets).where(tickets.c.operation.in_(operations), tickets.c.label.is_not(None))
-            for row in self._session.execute(named.order_by(tickets.c.channel, tickets.c.generation)):
+            for row in self._session.execute(_TICKETS, {"operations": list(operations)}):
                 found.setdefault(row.operation, []).append(rows.ticket_of(row))
         return found
 
@@ -97,7 +96,7 @@ class NowQueries:
         """Return when the operations of failed tasks last completed on their instances after a time, by event id."""
         if not event_ids:
             return {}
-        found = self._session.execute(_last_successes(event_ids, since))
+        found = self._session.execute(_LAST_SUCCESSES, {"ids": list(event_ids), "since": since})
         return {row.id: row.at for row in found if row.at is not None}
 
     # -- what runs --
@@ -121,8 +120,7 @@ class NowQueries:
 
     def count_running(self) -> int:
         """Count the running tasks of sources that are polled, up to 1,001."""
-        counted = select(literal(1)).select_from(tasks).where(*_IS_RUNNING).limit(1_001).subquery()
-        return int(self._session.execute(select(func.count()).select_from(counted)).scalar_one())
+        return int(self._session.execute(_RUNNING_COUNT).scalar_one())
 
     # -- what was kept quiet --
 
@@ -140,12 +138,17 @@ class NowQueries:
 
         Each channel records its own: the largest is returned.
         """
-        overlaps = (storms.c.started_at < until, or_(storms.c.updated_at >= since, storms.c.ended_at.is_(None)))
-        found = select(storms).where(*overlaps).order_by(storms.c.started_at.desc(), storms.c.id).limit(_MAX_STORMS)
-        return _joined([rows.storm_of(row) for row in self._session.execute(found)])
+        found = self._session.execute(_STORMS, {"since": since, "until": until})
+        return _joined([rows.storm_of(row) for row in found])
 
 
-_MAX_STORMS = 200
+_since, _until = bindparam("since", type_=UtcDateTime), bindparam("until", type_=UtcDateTime)
+_STORMS = compiled(
+    select(storms)
+    .where(storms.c.started_at < _until, or_(storms.c.updated_at >= _since, storms.c.ended_at.is_(None)))
+    .order_by(storms.c.started_at.desc(), storms.c.id)
+    .limit(literal(MAX_STORMS, Integer))
+)
 
 
 def _joined(found: Sequence[Storm]) -> Sequence[Storm]:
@@ -166,33 +169,50 @@ def _needing() -> Select[Any]:
         .where(*carried)
         .correlate(failures)
         .scalar_subquery()
+        .label("storm")
     )
     found = select(failures.c.id, failures.c.job_id, of_storm).where(failures.c.state == FailureState.OPEN.value)
-    return found.order_by(failures.c.changed_at.desc(), failures.c.id).limit(MAX_OPEN)
+    return found.order_by(failures.c.changed_at.desc(), failures.c.id).limit(literal(MAX_OPEN, Integer))
 
 
-_NEEDING = _needing()
-_TOLD = (
+_NEEDING = compiled(_needing())
+_FAILURES = compiled(select(failures.c.facts).where(is_in(failures.c.id, "ids")))
+_LATEST = compiled(
+    select(failures.c.facts)
+    .where(failures.c.state == bindparam("state", type_=String))
+    .order_by(failures.c.changed_at.desc())
+    .limit(bindparam("limit", type_=Integer))
+)
+_TOLD = compiled(
     select(
         *(delivery_events.c.event_id, deliveries.c.id, deliveries.c.channel, deliveries.c.state, deliveries.c.rule),
     )
     .join(deliveries, deliveries.c.id == delivery_events.c.delivery_id)
+    .where(is_in(delivery_events.c.event_id, "ids"))
     .order_by(deliveries.c.seq)
+)
+_TICKETS = compiled(
+    select(tickets)
+    .where(is_in(tickets.c.operation, "operations"), tickets.c.label.is_not(None))
+    .order_by(tickets.c.channel, tickets.c.generation)
 )
 
 
-def _last_successes(event_ids: Collection[str], since: datetime) -> Select[Any]:
+def _last_successes() -> Select[Any]:
     done = tasks.alias("done")
     last = (
         select(func.max(done.c.changed_at, type_=UtcDateTime))
         .where(done.c.instance_id == tasks.c.instance_id, done.c.status == TaskStatus.COMPLETED.value)
-        .where(done.c.changed_at >= since, done.c.name == tasks.c.name)
+        .where(done.c.changed_at >= _since, done.c.name == tasks.c.name)
         .correlate(tasks)
         .scalar_subquery()
         .label("at")
     )
     of_event = (tasks.c.source == events.c.source) & (tasks.c.job_id == events.c.job_id)
-    return select(events.c.id, last).select_from(events).join(tasks, of_event).where(events.c.id.in_(event_ids))
+    return select(events.c.id, last).select_from(events).join(tasks, of_event).where(is_in(events.c.id, "ids"))
+
+
+_LAST_SUCCESSES = compiled(_last_successes())
 
 
 _IS_RUNNING = (
@@ -203,7 +223,11 @@ _IS_RUNNING = (
 
 def _running() -> Select[Any]:
     found = (
-        select(tasks).where(*_IS_RUNNING).order_by(tasks.c.changed_at.desc()).limit(MAX_READ_RUNNING).subquery("found")
+        select(tasks)
+        .where(*_IS_RUNNING)
+        .order_by(tasks.c.changed_at.desc())
+        .limit(literal(MAX_READ_RUNNING, Integer))
+        .subquery("found")
     )
     of = events.alias("of")
     newest = (
@@ -216,7 +240,12 @@ def _running() -> Select[Any]:
     return joined.order_by(found.c.changed_at.desc(), found.c.job_id)
 
 
-_RUNNING = _running()
+_RUNNING = compiled(_running())
+_RUNNING_COUNT = compiled(
+    select(func.count().label("number")).select_from(
+        select(literal(1, Integer)).select_from(tasks).where(*_IS_RUNNING).limit(literal(1_001, Integer)).subquery()
+    )
+)
 
 
 def _held_back() -> Select[Any]:
@@ -237,8 +266,8 @@ def _held_back() -> Select[Any]:
     return select(mutes.c.id, number).where(mutes.c.until > now, mutes.c.since <= now, mutes.c.due_at.is_not(None))
 
 
-_HELD_BACK = _held_back()
-_HELD = (
+_HELD_BACK = compiled(_held_back())
+_HELD = compiled(
     select(
         deliveries.c.rule,
         func.count().label("number"),

@@ -112,6 +112,13 @@ tasks = sa.Table(
         sqlite_where=text("seconds IS NOT NULL"),
         postgresql_where=text("seconds IS NOT NULL"),
     ),
+    # Holds all that timelines read of failures, which may be thousands. Hardly any task is in it.
+    sa.Index(
+        "ix_tasks_failed",
+        *("status", "changed_at", "source", "name", "instance_id", "instance_name"),
+        sqlite_where=(IS_FAILED := text("status = 'failed'")),
+        postgresql_where=IS_FAILED,
+    ),
     # The beginning of an id is searched for; PostgreSQL may order texts by the rules of a language.
     sa.Index("ix_tasks_job_id", "job_id", postgresql_ops={"job_id": "text_pattern_ops"}),
 )

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
-from sqlalchemy import CTE, ColumnElement, Integer, Select, String, func, literal, or_, select, true, union_all
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Select,
+    String,
+    bindparam,
+    column,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+)
 
 from notifier.core.events import EventType
 from notifier.core.model import Event, TaskStatus
 from notifier.ports import FailedAt, RowKey, TimelineTask
 from notifier.store import rows
-from notifier.store.schema import IS_BLIND, UtcDateTime, events, sources, tasks
+from notifier.store.compiled import ListType, compiled, is_in
+from notifier.store.schema import IS_BLIND, IS_FAILED, UtcDateTime, events, sources, tasks
 from notifier.store.session import Session
+from notifier.store.values import TO_DRIVER
 
 MAX_BLIND: Final = 200
 _RUNS_AT_MOST = timedelta(days=2)
@@ -28,38 +42,40 @@ class TimelineReads:
         self._session = session
 
     def tasks(
-        self, since: datetime, until: datetime, limit: int, statuses: Collection[TaskStatus] | None = None
+        self, since: datetime, until: datetime, limit: int, *, failed_only: bool = False
     ) -> Sequence[TimelineTask]:
-        """Return tasks that ended or last changed in a period, or had begun in it, those that changed last first.
-
-        `statuses` narrows them; None means any.
-        """
-        period = (tasks.c.changed_at >= since, tasks.c.changed_at < until + _RUNS_AT_MOST)
-        begun = or_(tasks.c.created_at < until, tasks.c.created_at.is_(None))
-        found = _SHOWN.where(*period, begun)
-        if statuses is not None:
-            found = found.where(tasks.c.status.in_([status.value for status in statuses]))
-        return self._tasks(found.order_by(tasks.c.changed_at.desc()).limit(limit))
+        """Return tasks that ended or last changed in a period, or had begun in it, those that changed last first."""
+        period = {"since": since, "until": until, "before": until + _RUNS_AT_MOST}
+        return self._tasks(_FAILED if failed_only else _LATEST, period | {"limit": limit})
 
     def running(self, until: datetime, limit: int) -> Sequence[TimelineTask]:
         """Return the tasks that run, and had begun at a time, those that changed last first."""
-        begun = or_(tasks.c.created_at < until, tasks.c.created_at.is_(None))
-        found = _SHOWN.where(tasks.c.status == TaskStatus.RUNNING.value, begun)
-        return self._tasks(found.order_by(tasks.c.changed_at.desc()).limit(limit))
+        return self._tasks(_RUNNING, {"until": until, "limit": limit})
 
-    def _tasks(self, statement: Select[Any]) -> Sequence[TimelineTask]:
+    def _tasks(self, statement: Select[Any], parameters: Mapping[str, object]) -> Sequence[TimelineTask]:
         return [
             TimelineTask(
-                source=row.source,
-                job_id=row.job_id,
-                name=row.name,
-                instance_id=row.instance_id,
-                instance_name=row.instance_name,
-                status=TaskStatus(row.status),
-                start=row.created_at or row.first_seen_at,
-                end=row.ended_at or row.changed_at,
+                source,
+                job_id,
+                name,
+                instance_id,
+                instance_name,
+                _STATUSES[status],
+                created_at or first_seen_at,
+                ended_at or changed_at,
             )
-            for row in self._session.execute(statement)
+            for (
+                source,
+                job_id,
+                name,
+                instance_id,
+                instance_name,
+                status,
+                created_at,
+                ended_at,
+                first_seen_at,
+                changed_at,
+            ) in self._session.execute(statement, parameters).tuples()
         ]
 
     def stuck(self, running: Collection[tuple[str, str]]) -> Collection[tuple[str, str]]:
@@ -67,93 +83,144 @@ class TimelineReads:
         found = set()
         for source in {source for source, _ in running}:
             ids = [job_id for of, job_id in running if of == source]
-            newest = (
-                select(func.max(events.c.seq))
-                .where(events.c.source == source, events.c.job_id.in_(ids))
-                .group_by(events.c.job_id)
-            )
-            wanted = select(events.c.job_id).where(events.c.seq.in_(newest), events.c.type.in_(_STUCK))
-            found |= {(source, job_id) for job_id in self._session.execute(wanted).scalars()}
+            stuck = self._session.execute(_STUCK, {"source": source, "ids": ids}).scalars()
+            found |= {(source, job_id) for job_id in stuck}
         return found
 
     def failed_at(self, since: datetime, until: datetime, by: RowKey, limit: int) -> Sequence[FailedAt]:
         """Return when tasks failed in a period, the latest first."""
-        key = _KEYS[by]
-        found = select(tasks.c.source, key.label("key"), tasks.c.instance_name, tasks.c.changed_at)
-        failed = (tasks.c.status == TaskStatus.FAILED.value, tasks.c.changed_at >= since, tasks.c.changed_at < until)
-        ordered = found.where(*failed).order_by(tasks.c.changed_at.desc()).limit(limit)
-        return [FailedAt(*row) for row in self._session.execute(ordered)]
+        found = self._session.execute(_FAILED_AT[by], {"since": since, "until": until, "limit": limit})
+        return list(map(FailedAt._make, found.tuples()))
 
     def ended_by_source(self, slots: Sequence[datetime]) -> Mapping[str, Sequence[int]]:
         """Return how many tasks of each source ended or last changed in each slot.
 
         Slots begin at the given times; the last one only ends the slot before it. Likewise below.
         """
-        keys = select(sources.c.name.label("key")).cte("keys")
-        return self._counted(slots, keys, tasks.c.source == keys.c.key)
+        return self._counted("ended_by_source", slots)
 
     def completed_by_instance(self, ids: Collection[str], slots: Sequence[datetime]) -> Mapping[str, Sequence[int]]:
         """Return how many tasks of each instance completed in each slot, by its id."""
-        keys = _listed(ids)
-        completed = tasks.c.status == TaskStatus.COMPLETED.value
-        return self._counted(slots, keys, tasks.c.instance_id == keys.c.key, completed)
+        return self._counted("completed_by_instance", slots, keys=list(ids))
 
     def completed_by_name(
         self, source: str, names: Collection[str], slots: Sequence[datetime]
     ) -> Mapping[str, Sequence[int]]:
         """Return how many tasks of each name of a source completed in each slot, as far as their duration is known."""
-        keys = _listed(names)
-        completed = (tasks.c.status == TaskStatus.COMPLETED.value, tasks.c.seconds.is_not(None))
-        return self._counted(slots, keys, tasks.c.source == source, tasks.c.name == keys.c.key, *completed)
+        return self._counted("completed_by_name", slots, keys=list(names), source=source)
 
-    def _counted(
-        self, slots: Sequence[datetime], keys: CTE, *which: ColumnElement[bool]
-    ) -> Mapping[str, Sequence[int]]:
+    def _counted(self, what: str, slots: Sequence[datetime], **parameters: object) -> Mapping[str, Sequence[int]]:
         """Count by a range of an index for each key and slot."""
-        numbered = _numbered(slots)
-        within = (tasks.c.changed_at >= numbered.c.since, tasks.c.changed_at < numbered.c.until)
-        number = select(func.count()).select_from(tasks).where(*which, *within).correlate(keys, numbered)
+        database: _Database = "postgresql" if self._session.is_postgresql else "sqlite"
+        given = {"slots": list(map(TO_DRIVER[database, "time"], slots)), **parameters}
         found: dict[str, list[int]] = {}
-        for row in self._session.execute(
-            select(keys.c.key, numbered.c.number, number.scalar_subquery().label("count")).select_from(
-                keys.join(numbered, true())
-            )
-        ):
-            found.setdefault(row.key, [0] * (len(slots) - 1))[row.number] = row.count
+        for key, number, count in self._session.execute(_COUNTS[database, what], given).tuples():
+            found.setdefault(key, [0] * (len(slots) - 1))[number] = count
         return found
 
     def blind(self, since: datetime) -> Sequence[Event]:
         """Return the events, detected from a time on, that name a time in which a source was not observed."""
-        found = select(events.c.facts).where(IS_BLIND, events.c.observed_at >= since)
-        ordered = found.order_by(events.c.observed_at).limit(MAX_BLIND)
-        return [rows.event_of(facts) for facts in self._session.execute(ordered).scalars()]
+        return [rows.event_of(facts) for facts in self._session.execute(_BLIND, {"since": since}).scalars()]
 
 
-_STUCK = [EventType.TASK_STALLED.value, EventType.TASK_OVERDUE.value]
-_KEYS: Mapping[RowKey, ColumnElement[str]] = {
-    "instance": func.coalesce(tasks.c.instance_id, tasks.c.instance_name, ""),
-    "type": tasks.c.name,
-    "source": literal("", String),
-}
+_STATUSES = {status.value: status for status in TaskStatus}
+_since, _until = bindparam("since", type_=UtcDateTime), bindparam("until", type_=UtcDateTime)
+_limit = bindparam("limit", type_=Integer)
+
+# ---- tasks ----
+
 _SHOWN = select(
     *(tasks.c.source, tasks.c.job_id, tasks.c.name, tasks.c.instance_id, tasks.c.instance_name),
     *(tasks.c.status, tasks.c.created_at, tasks.c.ended_at, tasks.c.first_seen_at, tasks.c.changed_at),
 )
+_BEGUN = or_(tasks.c.created_at < _until, tasks.c.created_at.is_(None))
+_PERIOD = (tasks.c.changed_at >= _since, tasks.c.changed_at < bindparam("before", type_=UtcDateTime), _BEGUN)
 
 
-def _numbered(slots: Sequence[datetime]) -> CTE:
-    """Return slots as a table."""
-    listed = (
-        select(
-            literal(number, Integer).label("number"),
-            literal(since, UtcDateTime).label("since"),
-            literal(until, UtcDateTime).label("until"),
+def _latest(*which: ColumnElement[bool]) -> Select[Any]:
+    return compiled(_SHOWN.where(*which).order_by(tasks.c.changed_at.desc()).limit(_limit))
+
+
+_LATEST = _latest(*_PERIOD)
+_FAILED = _latest(*_PERIOD, tasks.c.status == TaskStatus.FAILED.value)
+_RUNNING = _latest(tasks.c.status == TaskStatus.RUNNING.value, _BEGUN)
+
+
+def _stuck() -> Select[Any]:
+    of_tasks = (events.c.source == bindparam("source", type_=String), is_in(events.c.job_id, "ids"))
+    newest = select(func.max(events.c.seq)).where(*of_tasks).group_by(events.c.job_id)
+    is_stuck = events.c.type.in_([literal(EventType.TASK_STALLED.value), literal(EventType.TASK_OVERDUE.value)])
+    return select(events.c.job_id).where(events.c.seq.in_(newest), is_stuck)
+
+
+_STUCK = compiled(_stuck())
+_BLIND = compiled(
+    select(events.c.facts)
+    .where(IS_BLIND, events.c.observed_at >= _since)
+    .order_by(events.c.observed_at)
+    .limit(literal(MAX_BLIND, Integer))
+)
+
+# ---- failures ----
+
+
+def _failed_at(key: ColumnElement[str]) -> Select[Any]:
+    found = select(tasks.c.source, key.label("key"), tasks.c.instance_name, tasks.c.changed_at)
+    # The condition of the index in the same words: it holds all that is read here.
+    found = found.where(IS_FAILED, tasks.c.changed_at >= _since, tasks.c.changed_at < _until)
+    return compiled(found.order_by(tasks.c.changed_at.desc()).limit(_limit))
+
+
+_FAILED_AT: Mapping[RowKey, Select[Any]] = {
+    "instance": _failed_at(func.coalesce(tasks.c.instance_id, tasks.c.instance_name, "")),
+    "type": _failed_at(tasks.c.name),
+    "source": _failed_at(literal("", String)),
+}
+
+# ---- counts ----
+
+_Database: TypeAlias = Literal["sqlite", "postgresql"]
+
+
+def _listed(database: _Database, name: str, type_: Any) -> Any:  # noqa: ANN401 - a type, and a table
+    """Return a list that is one parameter as a table of its values, which are numbered in the order of the list."""
+    given = bindparam(name, type_=ListType(type_))
+    value, key = column("value", type_), column("key", BigInteger)
+    if database == "sqlite":
+        return func.json_each(given).table_valued(key, value)
+    return func.unnest(given).table_valued(value, with_ordinality="key").render_derived()
+
+
+def _count(
+    database: _Database,
+    keys: Any,  # noqa: ANN401 - a table
+    key: ColumnElement[str],
+    *which: ColumnElement[bool],
+) -> Select[Any]:
+    """Return the statement of the number of tasks of each key in each slot."""
+    slot, following = (_listed(database, "slots", UtcDateTime()).alias(name) for name in ("slot", "following"))
+    within = (tasks.c.changed_at >= slot.c.value, tasks.c.changed_at < following.c.value)
+    counted = select(func.count()).select_from(tasks).where(*which, *within).correlate(keys, slot, following)
+    first = 0 if database == "sqlite" else 1
+    number = (slot.c.key - literal(first, Integer)).label("number")
+    return compiled(
+        select(key.label("key"), number, counted.scalar_subquery().label("count")).select_from(
+            keys.join(slot, true()).join(following, following.c.key == slot.c.key + literal(1, Integer))
         )
-        for number, (since, until) in enumerate(pairwise(slots))
     )
-    return union_all(*listed).cte("slots")
 
 
-def _listed(keys: Collection[str]) -> CTE:
-    """Return keys as a table. There is at least one."""
-    return union_all(*(select(literal(key, String).label("key")) for key in keys)).cte("keys")
+def _counts(database: _Database) -> Mapping[tuple[_Database, str], Select[Any]]:
+    keys = _listed(database, "keys", String()).alias("keys")
+    completed = tasks.c.status == TaskStatus.COMPLETED.value
+    of_source = tasks.c.source == bindparam("source", type_=String)
+    named = (of_source, tasks.c.name == keys.c.value, completed, tasks.c.seconds.is_not(None))
+    instance = tasks.c.instance_id == keys.c.value
+    return {
+        (database, "ended_by_source"): _count(database, sources, sources.c.name, tasks.c.source == sources.c.name),
+        (database, "completed_by_instance"): _count(database, keys, keys.c.value, instance, completed),
+        (database, "completed_by_name"): _count(database, keys, keys.c.value, *named),
+    }
+
+
+_COUNTS = {**_counts("sqlite"), **_counts("postgresql")}

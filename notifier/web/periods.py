@@ -61,7 +61,7 @@ class PeriodReads(Protocol):
     """Reads of the tasks of a period; see `store.timeline`."""
 
     def tasks(
-        self, since: datetime, until: datetime, limit: int, statuses: Collection[TaskStatus] | None = None
+        self, since: datetime, until: datetime, limit: int, *, failed_only: bool = False
     ) -> Sequence[TimelineTask]:
         """Return tasks that overlap a period, those that changed last first."""
 
@@ -190,8 +190,7 @@ class PeriodFacts:
 def read_period(reads: PeriodReads, storms: StormReads, period: Period) -> PeriodFacts:
     """Read what is to be drawn."""
     since, until = period.since, period.until
-    only = [TaskStatus.FAILED] if period.failed_only else None
-    latest = reads.tasks(since, until, MAX_MARKS + 1, only)
+    latest = reads.tasks(since, until, MAX_MARKS + 1, failed_only=period.failed_only)
     running = () if period.failed_only else reads.running(until, MAX_RUNNING_MARKS)
     many = len(latest) > MAX_MARKS
     facts = PeriodFacts(
@@ -203,7 +202,7 @@ def read_period(reads: PeriodReads, storms: StormReads, period: Period) -> Perio
     )
     if not many and (period.failed_only or until - since <= timedelta(days=MOST_DAYS_SINGLE)):
         return replace(facts, named=_named_rows(facts, latest, period.by, MAX_NAMED_ROWS))
-    failed = reads.tasks(since, until, MAX_FAILED_MARKS + 1, [TaskStatus.FAILED])
+    failed = reads.tasks(since, until, MAX_FAILED_MARKS + 1, failed_only=True)
     if len(failed) <= MAX_FAILED_MARKS:
         names = {(one.source, period.by.key(one)): one.instance_name for one in failed if one.instance_name}
         facts = replace(facts, tasks=_each_once((*running, *failed)), names={**names, **facts.names})

@@ -72,11 +72,11 @@ class Records:
     stuck_jobs: Collection[tuple[str, str]] = field(default_factory=set)
 
     def tasks(
-        self, since: datetime, until: datetime, limit: int, statuses: Collection[TaskStatus] | None = None
+        self, since: datetime, until: datetime, limit: int, *, failed_only: bool = False
     ) -> Sequence[TimelineTask]:
         fitting = [one for one in self.all if one.end >= since and one.start < until]
         latest = sorted(fitting, key=lambda one: one.end, reverse=True)
-        return [one for one in latest if statuses is None or one.status in statuses][:limit]
+        return [one for one in latest if not failed_only or one.status is TaskStatus.FAILED][:limit]
 
     def running(self, until: datetime, limit: int) -> Sequence[TimelineTask]:
         return [one for one in self.all if one.status is TaskStatus.RUNNING and one.start < until][:limit]
@@ -85,7 +85,7 @@ class Records:
         return set(running) & set(self.stuck_jobs)
 
     def failed_at(self, since: datetime, until: datetime, by: RowKey, limit: int) -> Sequence[FailedAt]:
-        found = self.tasks(since, until, limit, [TaskStatus.FAILED])
+        found = self.tasks(since, until, limit, failed_only=True)
         return [FailedAt(one.source, RowsBy(by).key(one), one.instance_name, one.end) for one in found]
 
     def _count(self, slots: Sequence[datetime], fitting: Sequence[TimelineTask]) -> Sequence[int]:
