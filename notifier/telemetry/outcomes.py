@@ -34,8 +34,6 @@ GOOD_POLLS = frozenset({"complete", "active"})
 
 POLL_OUTCOMES = (*sorted(GOOD_POLLS), "incomplete", "fenced", *_ERRORS.values(), "failed", NOT_RECORDED)
 
-CALL_OUTCOMES = ("accepted", *_ERRORS.values(), "failed")
-
 
 def poll_outcome(report: PollReport) -> str:
     """Return how a poll ended that went ahead: one of `POLL_OUTCOMES`."""
@@ -49,7 +47,7 @@ def poll_outcome(report: PollReport) -> str:
 
 
 def call_outcome(error: SourceError | None) -> str:
-    """Return how a call ended: one of `CALL_OUTCOMES`."""
+    """Return how a call ended: `accepted`, a word for the error of a source, or `failed`."""
     if error is None:
         return "accepted"
     return next((word for kind, word in _ERRORS.items() if isinstance(error, kind)), "failed")

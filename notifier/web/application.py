@@ -1,7 +1,7 @@
 """The page as a Starlette application: who asks, what they may do, and how a page becomes a response."""
 
 import gzip
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -52,7 +52,6 @@ MAX_SUBMITTED_FIELDS = 2_000
 """Maximum number of fields of a submitted form: a list with a tick box for each row."""
 
 T = TypeVar("T")
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def build_application(

@@ -23,6 +23,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
+from web_site import FixedAccess
 
 from notifier.access import create_token
 from notifier.chat.observed import ObservedResponder, command_name
@@ -56,7 +57,7 @@ from notifier.telemetry.ports import SILENT, NoMeters, Telemetry
 from notifier.telemetry.prometheus import DIRECT, METRIC_PREFIX, OTHER, PrometheusMeters
 from notifier.web.access.gate import SiteAccess
 from notifier.web.access.rules import AccessRules
-from notifier.web.access.viewer import Access, AccessRole, OpenAccess, Viewer
+from notifier.web.access.viewer import LOCAL_VIEWER, Access, AccessRole, Viewer
 from notifier.web.metrics import (
     METRICS,
     TOKEN_LASTS,
@@ -76,7 +77,7 @@ PROD = ConfiguredSource(name="prod", region="cn-north-4", project_id="p", poll_e
 EXPECTED = Expected(sources=[PROD], channels=["dba", "mail"])
 CREDENTIAL = Credential(key="k", calls_per_minute=20)
 RULES = MetricRules(version="1.0.0", revision=HEAD, expected=EXPECTED, credentials={"prod": CREDENTIAL})
-ANYBODY = OpenAccess()
+ANYBODY = FixedAccess(LOCAL_VIEWER)
 
 
 def make_meters() -> PrometheusMeters:

@@ -87,11 +87,3 @@ class Access(Protocol):
 
         That is a redirect to the login page or a page for people, and problem+json below `/api`.
         """
-
-
-class OpenAccess:
-    """Lets everybody in: only for an address that no other machine can reach."""
-
-    async def viewer(self, request: Request) -> Viewer:  # noqa: ARG002 - of the protocol
-        """Return the local viewer."""
-        return LOCAL_VIEWER

@@ -18,8 +18,6 @@ LANE_PITCH = 14
 """Distance between the tops of two lanes, in pixels."""
 LANE_TOP = 6
 """Distance of the first lane from the top of its row, in pixels."""
-BAR_HEIGHT = 9
-"""Height of a bar, in pixels."""
 MAX_LANES = 6
 """Maximum number of lanes of single marks in a row, unless a chart has many rows. What finds none is counted in
 clusters below them."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from notifier.core.health import judge
@@ -14,9 +13,7 @@ from notifier.core.wall_time import day_begins
 from notifier.web.periods import (
     Period,
     PeriodChart,
-    PeriodReads,
     RowsBy,
-    StormReads,
     chart_of,
     read_period,
     written_time,
@@ -31,18 +28,6 @@ MAX_DAYS = 366
 USUAL_DAYS = 7
 MAX_LISTED_MARKS = 150
 """Number of marks up to which the table has a row for each."""
-
-
-class TimelineQueries(Protocol):
-    """What the page reads."""
-
-    @property
-    def timeline(self) -> PeriodReads:
-        """Reads of the tasks of a period."""
-
-    @property
-    def now_page(self) -> StormReads:
-        """Reads of storms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
