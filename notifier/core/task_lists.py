@@ -14,11 +14,10 @@ from typing import NamedTuple
 from notifier.core.delivery import DeliveryState
 from notifier.core.model import Event, Task
 from notifier.core.people import Acknowledgement
+from notifier.core.row_counts import RowCount
 
 SCANNED = 5_000
 """Maximum number of tasks that are read one after the other for one answer, where no index finds those that fit."""
-COUNTED = 1_000
-"""Rows are counted up to this number; one more stands for all further ones."""
 
 
 class TaskGroup(StrEnum):
@@ -58,12 +57,6 @@ class TaskListFilter:
     oldest_first: bool = False
     """True where the list begins with the oldest change."""
 
-    @property
-    def is_narrow(self) -> bool:
-        """Whether anything but the time and the groups is asked for."""
-        named = (self.source, self.name, self.instance, self.code, self.text, self.storm)
-        return any(named) or self.unacknowledged
-
 
 class TaskPlace(NamedTuple):
     """A place in the list: behind a task, or behind all that changed at a time where no task is named."""
@@ -71,21 +64,6 @@ class TaskPlace(NamedTuple):
     changed_at: datetime
     job_id: str | None = None
     source: str = ""
-
-
-class RowCount(NamedTuple):
-    """A number of rows, which may be only some of them."""
-
-    number: int = 0
-    more: bool = False
-    """True where there may be more than were counted."""
-
-    def __add__(self, other: object) -> RowCount:
-        """Return the number of both together."""
-        if not isinstance(other, RowCount):
-            return NotImplemented
-        number = self.number + other.number
-        return RowCount(min(number, COUNTED + 1), self.more or other.more or number > COUNTED)
 
 
 class ToldShare(NamedTuple):

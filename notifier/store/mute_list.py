@@ -9,13 +9,11 @@ from sqlalchemy import Column, Integer, Select, String, and_, bindparam, func, l
 from notifier.core.delivery import DeliveryState
 from notifier.core.mutes import RULE_PREFIX, Mute
 from notifier.core.routing import RoutedEvent
+from notifier.core.row_counts import COUNTED
 from notifier.store import rows
 from notifier.store.compiled import compiled, is_in
 from notifier.store.schema import UtcDateTime, deliveries, events, mutes, tasks
 from notifier.store.session import Session
-
-COUNTED_MESSAGES = 1_000
-"""Messages of a mute that are counted at most; one more stands for all further ones."""
 
 _before = bindparam("before", type_=UtcDateTime)
 OVER = compiled(
@@ -35,7 +33,7 @@ _held = (
         deliveries.c.rule == literal_column(f"'{RULE_PREFIX}'", String) + mutes.c.id,
         deliveries.c.state == DeliveryState.SUPPRESSED.value,
     )
-    .limit(literal_column(str(COUNTED_MESSAGES + 1)))
+    .limit(literal_column(str(COUNTED + 1)))
     .correlate(mutes)
     .subquery()
 )

@@ -34,11 +34,10 @@ from notifier.core.delivery import DeliveryState
 from notifier.core.failures import FailureState
 from notifier.core.model import TaskStatus
 from notifier.core.people import Acknowledgement
+from notifier.core.row_counts import COUNTED, RowCount
 from notifier.core.task_lists import (
-    COUNTED,
     SCANNED,
     GroupCounts,
-    RowCount,
     TaskGroup,
     TaskListEntry,
     TaskListFilter,
@@ -165,7 +164,7 @@ class TaskList:
     def count_unacknowledged(self) -> RowCount:
         """Count the tasks whose open failure nobody has acknowledged."""
         counted = _open_failures().limit(COUNTED + 1).subquery()
-        return _counted(self._session.execute(select(func.count()).select_from(counted)).scalar_one())
+        return RowCount.of(self._session.execute(select(func.count()).select_from(counted)).scalar_one())
 
     def _instances(self, wanted: str) -> tuple[str | None, ...]:
         """Return the ids of the instances of a name, or the text itself where it is no name."""
@@ -259,7 +258,7 @@ class RecordedTaskList:
     def _counts_of_found(self) -> GroupCounts:
         counted = Counter(group for _, _, group in self._found.keys)
         more = self._found.end is not None or self._found.more
-        return {group: _counted(counted[group], more=more) for group in TaskGroup}
+        return {group: RowCount.of(counted[group], more=more) for group in TaskGroup}
 
     def _counts_of_ranges(self) -> GroupCounts:
         within = _range(self._wanted)
@@ -277,7 +276,7 @@ class RecordedTaskList:
         found = Counter[TaskGroup]()
         for row in self._session.execute(union_all(*parts)) if parts else ():
             found[TaskGroup(row.task_group)] += row.number
-        return {group: _counted(found[group], more=group in bounded) for group in TaskGroup}
+        return {group: RowCount.of(found[group], more=group in bounded) for group in TaskGroup}
 
     # -- branches --
 
@@ -409,10 +408,6 @@ class RecordedTaskList:
         for event_id, state, rule in self._session.execute(accounts):
             found[event_id].append((DeliveryState(state), rule))
         return {event_id: told_share(found[event_id], number) for event_id, number in planned.items()}
-
-
-def _counted(number: int, *, more: bool = False) -> RowCount:
-    return RowCount(number, more=more or number > COUNTED)
 
 
 # ---- the list ----

@@ -10,13 +10,12 @@ from babel.numbers import format_decimal
 from jinja2 import pass_context
 from jinja2.runtime import Context
 
+from notifier.core.row_counts import COUNTED
 from notifier.core.usual import Usual
 from notifier.wording.localizer import Localizer
 from notifier.wording.message import time_left, usual_span
 from notifier.wording.sanitize import one_line
 
-CAP = 1_000
-"""Rows are counted up to this number; one more stands for all further ones."""
 _LOCALES = {"en": "en_GB", "zh": "zh_Hans_CN"}
 _DAYS = {"en": "EEE d MMM", "zh": "M月d日 EEE"}
 _DAYS_OF_YEAR = {"en": "EEE d MMM y", "zh": "y年M月d日 EEE"}
@@ -60,7 +59,6 @@ class PageFilters:
             "iso": iso,
             "duration": localizer.duration,
             "seconds": self.seconds,
-            "estimate": localizer.estimate,
             "coarse": self.coarse,
             "brief": self.brief,
             "window": localizer.window,
@@ -68,7 +66,6 @@ class PageFilters:
             "capped": self.capped,
             "progress": localizer.progress,
             "operation": localizer.task_label,
-            "status_label": localizer.status_label,
             "reason": localizer.reason,
             "one_line": one_line,
         }
@@ -142,7 +139,7 @@ class PageFilters:
 
     def capped(self, count: int) -> str:
         """Return a number of rows, of which there may be more than were counted: `1,000+`."""
-        return f"{self.number(CAP)}+" if count > CAP else self.number(count)
+        return f"{self.number(COUNTED)}+" if count > COUNTED else self.number(count)
 
     def _local(self, moment: datetime) -> datetime:
         return moment.astimezone(self._localizer.timezone)

@@ -3,8 +3,9 @@
 from typing import Protocol
 
 from notifier import lookup
+from notifier.core.row_counts import RowCount
 from notifier.core.storms import Storm
-from notifier.core.task_lists import GroupCounts, RowCount, TaskListEntry, TaskListFilter, TaskListPage, TaskPlace
+from notifier.core.task_lists import GroupCounts, TaskListEntry, TaskListFilter, TaskListPage, TaskPlace
 
 
 class TaskListReader(Protocol):

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 from notifier import people
@@ -25,6 +24,7 @@ from notifier.core.health import FindingKind, judge_channel
 from notifier.core.health_facts import Backlog, Expected, HealthFacts, known_channels, serves
 from notifier.core.ids import SHORT_ID
 from notifier.core.model import ChannelState, Event
+from notifier.core.row_counts import RowCount
 from notifier.web.catalogues import translations
 from notifier.web.ports import WebReads, WebTx
 from notifier.web.requests import ActionRoute, Page, PageRequest, PageRoute, Redirect
@@ -54,19 +54,6 @@ CHIPS = (ListedState.PARKED, ListedState.DEAD, ListedState.DELIVERED)
 # ---- what the page shows ----
 
 
-class Count(NamedTuple):
-    """A number of rows."""
-
-    number: int
-    more: bool = False
-    """Whether there are more than were counted."""
-
-    @classmethod
-    def of(cls, number: int, limit: int) -> "Count":
-        """Return a count that went up to one more than a limit."""
-        return cls(min(number, limit), number > limit)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelTrouble:
     """Why a channel does not deliver, and what to do."""
@@ -78,7 +65,7 @@ class ChannelTrouble:
     reason: str
     next_try: datetime | None
     """When it is tried by itself; None where it is not, or at any time."""
-    waiting: Count
+    waiting: RowCount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +76,7 @@ class ChannelDeliveries:
     state: str
     """As the components name it: `delivers`, `parked`, `failing`, `retrying`, `idle`, `disabled`."""
     bad: bool
-    counts: tuple[tuple[ListedState, Count], ...]
+    counts: tuple[tuple[ListedState, RowCount], ...]
     latencies: Latencies | None
 
 
@@ -116,10 +103,10 @@ class DeliveriesView:
     troubles: tuple[ChannelTrouble, ...]
     channels: tuple[ChannelDeliveries, ...]
     columns: tuple[ListedState, ...]
-    chips: tuple[tuple[ListedState, Count], ...]
-    waiting: Count
+    chips: tuple[tuple[ListedState, RowCount], ...]
+    waiting: RowCount
     """What is not through, on the channel that the list is of, or on all."""
-    dead: Count
+    dead: RowCount
     states: tuple[ListedState, ...]
     channel: str
     """Name of the channel that the list is of; empty for all."""
@@ -212,7 +199,7 @@ def _view(
     )
 
 
-def _has_chip(state: ListedState, total: Count, wanted: DeliveryListing) -> bool:
+def _has_chip(state: ListedState, total: RowCount, wanted: DeliveryListing) -> bool:
     """Return whether a list leads to those in a state: to what waits and is somewhere, and to what it shows."""
     waits = state.waits or state is ListedState.DISMISSED
     return state in CHIPS or state in wanted.states or (waits and total.number > 0)
@@ -253,7 +240,7 @@ def troubles_of(pair: tuple[ChannelState, Backlog], expected: Expected, now: dat
                 since=finding.since,
                 reason=finding.reason or "",
                 next_try=next_try if kind in ("parked", "failing") and next_try and next_try > now else None,
-                waiting=Count.of(backlog.waiting, COUNTED_NOT_THROUGH),
+                waiting=RowCount.of(backlog.waiting, COUNTED_NOT_THROUGH),
             )
 
 
@@ -289,13 +276,13 @@ def _channel_row(
     )
 
 
-def _total(found: Iterable[ChannelCounts], state: ListedState) -> Count:
+def _total(found: Iterable[ChannelCounts], state: ListedState) -> RowCount:
     limit = COUNTED_ENDED if state in ENDED else COUNTED_NOT_THROUGH
-    return _sum([Count.of(one.counts.get(state, 0), limit) for one in found])
+    return _sum([RowCount.of(one.counts.get(state, 0), limit) for one in found])
 
 
-def _sum(counts: Sequence[Count]) -> Count:
-    return Count(sum(one.number for one in counts), any(one.more for one in counts))
+def _sum(counts: Sequence[RowCount]) -> RowCount:
+    return RowCount(sum(one.number for one in counts), any(one.more for one in counts))
 
 
 def _rows(request: PageRequest, found: Iterable[ListedDelivery]) -> Iterator[MessageRow]:

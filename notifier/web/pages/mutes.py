@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 from notifier import lookup
 from notifier import mutes as acts
-from notifier.core.delivery_lists import COUNTED_NOT_THROUGH
 from notifier.core.durations import parse_duration
 from notifier.core.listings import fits_no_source
 from notifier.core.mute_words import parse_written_time, read_mute_words
@@ -24,11 +23,11 @@ from notifier.core.mutes import (
     WrongMute,
     upcoming,
 )
+from notifier.core.row_counts import RowCount
 from notifier.core.wall_time import wall_time
 from notifier.mutes import PREVIEWED, MutePreview, MuteRequest, preview_of
 from notifier.ports import EventFilter
 from notifier.web.catalogues import translations
-from notifier.web.pages.deliveries import Count
 from notifier.web.ports import WebReads, WebTx
 from notifier.web.requests import ActionRoute, Page, PageRequest, PageRoute, Redirect
 from notifier.wording.events import EventFormatter
@@ -57,7 +56,7 @@ class ActiveMute:
 
     mute: Mute
     held: HeldBack
-    messages: Count
+    messages: RowCount
     """What it has held back in all its windows."""
     care: int
     """Events that need somebody among what it has held back in this window."""
@@ -76,7 +75,7 @@ class OverMute:
     """A mute that is over."""
 
     mute: Mute
-    messages: Count
+    messages: RowCount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,8 +298,8 @@ def _active(q: WebReads, mute: Mute, held: Mapping[str, int]) -> ActiveMute:
     return ActiveMute(mute=mute, held=in_window, messages=_messages(mute, held), care=care)
 
 
-def _messages(mute: Mute, held: Mapping[str, int]) -> Count:
-    return Count.of(held.get(mute.id, 0), COUNTED_NOT_THROUGH)
+def _messages(mute: Mute, held: Mapping[str, int]) -> RowCount:
+    return RowCount.of(held.get(mute.id, 0))
 
 
 def _cursor_of(mute: Mute) -> str:

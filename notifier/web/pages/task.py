@@ -14,7 +14,8 @@ from notifier.core.foreseen import Expectation
 from notifier.core.model import Event, Task
 from notifier.core.mutes import Mute
 from notifier.core.people import Acknowledgement
-from notifier.core.task_lists import RowCount, TaskGroup, TaskListEntry, TaskListFilter
+from notifier.core.row_counts import RowCount
+from notifier.core.task_lists import TaskGroup, TaskListEntry, TaskListFilter
 from notifier.core.tickets import Ticket, TicketState, operation_of, operation_of_task, web_address
 from notifier.core.usual import Usual
 from notifier.lookup import EventRecord

@@ -15,9 +15,9 @@ from notifier.core.causes import CauseCatalogue
 from notifier.core.events import EventType
 from notifier.core.failures import FailureState, OpenFailure
 from notifier.core.model import Task
+from notifier.core.row_counts import RowCount
 from notifier.core.storms import Storm
 from notifier.core.task_lists import (
-    RowCount,
     TaskGroup,
     TaskListEntry,
     TaskListFilter,
@@ -27,7 +27,7 @@ from notifier.core.task_lists import (
 from notifier.core.usual import Usual
 from notifier.web.ports import WebReads
 from notifier.web.requests import DownloadPart, DownloadRoute, Page, PageRequest, PageRoute
-from notifier.web.task_queries import ALL, TasksQuery, place_of, place_text, read_query
+from notifier.web.task_queries import TasksQuery, place_of, place_text, read_query
 from notifier.web.task_reads import TasksReads
 from notifier.wording.links import missing_path, task_path
 from notifier.wording.localizer import Localizer
@@ -43,8 +43,6 @@ MAX_OFFERED_INSTANCES: Final = 60
 """Maximum number of instances that are offered while somebody types, those of the tasks that changed last."""
 READ_FOR_NAMES: Final = 300
 """Number of tasks whose instances are offered."""
-SINCE: Final = ("24h", "7d", "30d", ALL)
-"""Periods that are offered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
