@@ -9,12 +9,13 @@ from urllib.parse import parse_qs, quote, unquote
 
 import structlog
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 
 from notifier.chat.endpoints import InvalidRequest, read_body
-from notifier.core.errors import StoreError
+from notifier.core.errors import StoreError, StoreReplaced
 from notifier.core.people import Person
 from notifier.logs import RejectionLog
 from notifier.ports import Clock
@@ -65,7 +66,8 @@ def build_application(
     static = Route("/static/{name}", serve_asset, methods=["GET"])
     api = Mount(API_PATH, build_api(parts))
     routes = [static, api, *feed_routes(parts), *sign_in, *page_routes(parts, SITE)]
-    pages = Starlette(routes=routes, exception_handlers={404: partial(_answer_unknown, parts)})
+    unknown = partial(_answer_unknown, parts)
+    pages = Starlette(routes=routes, exception_handlers={404: unknown, 405: _answer_other_method})
     rejections = RejectionLog("web.requests_rejected", logger="notifier.web", seconds=parts.clock.monotonic)
     return Starlette(routes=[*beside, Mount("/", GuardedApplication(pages, parts.names, rejections))])
 
@@ -112,6 +114,16 @@ async def _answer_unknown(parts: WebParts, request: Request, error: Exception) -
     return await _answer_trouble(parts, request, error_page("missing"), "")
 
 
+async def _answer_other_method(request: Request, error: Exception) -> Response:
+    """Lead whoever opens the address of an action, as after a refused form, to its page."""
+    if request.method == "GET":
+        for action in SITE:
+            if isinstance(action, ActionRoute) and action.path == request.url.path:
+                return RedirectResponse(tab_path(action.tab), status_code=303)
+    headers = error.headers if isinstance(error, HTTPException) else None
+    return PlainTextResponse("This address does not take such requests.\n", status_code=405, headers=headers)
+
+
 async def _answer_trouble(parts: WebParts, request: Request, page: Page, tab: str) -> Response:
     """Answer with a page about what went wrong, which reads nothing: the database may be what went wrong."""
     try:
@@ -140,7 +152,17 @@ async def _answer_page(parts: WebParts, route: PageRoute, request: Request) -> R
         return read_frame(q, parts.rules.expected), route.read(asked, q)
 
     frame, answer = await parts.store.read(read)
+    frame = replace(frame, lost=await _lost_file(parts))
     return _respond(parts, request, answer, asked=asked, frame=frame, tab=route.tab)
+
+
+async def _lost_file(parts: WebParts) -> str:
+    """Return what happened to the file of the database while it is in use; empty where nothing did."""
+    try:
+        await parts.verify()
+    except StoreReplaced as error:
+        return str(error)
+    return ""
 
 
 async def _answer_download(parts: WebParts, route: DownloadRoute, request: Request) -> Response:
@@ -172,7 +194,7 @@ async def _answer_action(parts: WebParts, route: ActionRoute, request: Request) 
             (await read_body(request)).decode(), keep_blank_values=True, max_num_fields=MAX_SUBMITTED_FIELDS
         )
     except InvalidRequest as error:
-        return Response(status_code=error.status)
+        return PlainTextResponse(f"The form was refused: {error}. Nothing was done.\n", status_code=error.status)
     except ValueError:
         return await _answer_trouble(parts, request, error_page("refused"), route.tab)
     sent = await _page_request(parts, request, form)

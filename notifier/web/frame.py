@@ -73,6 +73,8 @@ class Frame:
     """The number beside each tab, by the tab's name."""
     urgent: Collection[str]
     """Names of the tabs whose number calls for somebody."""
+    lost: str = ""
+    """What happened to the file of the database while it is in use; empty where nothing did."""
 
 
 def read_frame(q: FrameReads, expected: Expected) -> Frame:

@@ -52,6 +52,10 @@ async def _hear_nothing(_hear: Callable[[], None]) -> None:
     await asyncio.Event().wait()
 
 
+async def nothing_is_lost() -> None:
+    """Say that the file of the database is where it was."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebParts:
     """Everything that the page, the API and the metrics need."""
@@ -64,5 +68,7 @@ class WebParts:
     """Is called after somebody changed something that messages show."""
     listen: Callable[[Callable[[], None]], Awaitable[None]] = _hear_nothing
     """Calls a function whenever something new may be recorded, until cancelled. It only saves time."""
+    verify: Callable[[], Awaitable[None]] = nothing_is_lost
+    """Raises StoreReplaced where the file of the database was moved or replaced while it is in use."""
     names: KnownNames = field(default_factory=KnownNames)
     """The names of this server, besides those of loopback."""

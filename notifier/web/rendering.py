@@ -134,7 +134,7 @@ def _tag(page: Page, request: PageRequest, frame: Frame, notice: str) -> str:
     nothing happens.
     """
     reader = (request.language, request.theme, request.keys, request.viewer, str(request.query), notice)
-    frame_facts = (_counted(frame.counts), sorted(frame.urgent), _minute(frame.now), page.poll)
+    frame_facts = (_counted(frame.counts), sorted(frame.urgent), _minute(frame.now), page.poll, frame.lost)
     facts = (page.template, page.view, frame_facts, reader, request.rules.version)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 

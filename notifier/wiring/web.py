@@ -19,7 +19,7 @@ from notifier.store.errors import place_of
 from notifier.telemetry.process import ProcessStatus
 from notifier.web.application import build_application
 from notifier.web.configured import ShownConfiguration
-from notifier.web.parts import WebParts, WebRules
+from notifier.web.parts import WebParts, WebRules, nothing_is_lost
 from notifier.web.security import known_names
 from notifier.wiring.access import build_access
 from notifier.wiring.app import App
@@ -46,6 +46,7 @@ def build_web(
         access=access,
         wake=wake,
         listen=partial(_listen, app),
+        verify=app.file.verify if app.file else nothing_is_lost,
         names=known_names(web.host, web.url, web.hosts),
     )
     operations = operation_routes(app, access, process or ProcessStatus(()), parts.names)

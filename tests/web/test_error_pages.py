@@ -12,7 +12,7 @@ import pytest
 from fakes import FakeClock
 from web_site import FixedAccess, make_rules, viewer
 
-from notifier.core.errors import StoreUnreachable
+from notifier.core.errors import StoreReplaced, StoreUnreachable
 from notifier.store.engine import SqlStore
 from notifier.web import application
 from notifier.web.access.viewer import AccessRole
@@ -33,7 +33,15 @@ class Broken:
 
     def __init__(self, store: SqlStore, clock: FakeClock) -> None:
         self.access = FixedAccess()
-        self.parts = WebParts(rules=make_rules(), store=store, clock=clock, access=self.access, wake=lambda: None)
+        self.lost: StoreReplaced | None = None
+        self.parts = WebParts(
+            rules=make_rules(),
+            store=store,
+            clock=clock,
+            access=self.access,
+            wake=lambda: None,
+            verify=self._verify,
+        )
         self.does: Callable[[], Page] = lambda: Page(template="keyboard.html", view=None)
         route = PageRoute(path="/broken", read=lambda request, q: self.does(), role=AccessRole.ACT)  # noqa: ARG005
         asgi = application.build_application(self.parts, application.page_routes(self.parts, [route]))
@@ -45,6 +53,10 @@ class Broken:
 
         self.does = does
 
+    async def _verify(self) -> None:
+        if self.lost:
+            raise self.lost
+
     async def get(self, path: str = "/broken", **headers: str) -> httpx.Response:
         async with self.client as client:
             return await client.get(path, headers=HTML | headers)
@@ -53,6 +65,31 @@ class Broken:
 @pytest.fixture
 def broken(store: SqlStore, clock: FakeClock, records: io.StringIO) -> Broken:  # noqa: ARG001 - logs into memory
     return Broken(store, clock)
+
+
+async def test_every_page_says_that_the_file_of_the_database_is_lost(broken: Broken) -> None:
+    async with broken.client as client:
+        whole = await client.get("/tasks", headers=HTML)
+        broken.lost = StoreReplaced("the database file n.db was deleted or moved while the service used it")
+        known = {"If-None-Match": whole.headers["ETag"]}
+        lost = await client.get("/tasks", headers=HTML | known)
+    assert (whole.status_code, "n.db was deleted" in whole.text) == (200, False)
+    assert (lost.status_code, "n.db was deleted" in lost.text) == (200, True)
+
+
+@pytest.mark.parametrize(("path", "page"), [("/mutes/create", "/mutes"), ("/now/acknowledge", "/")])
+async def test_the_address_of_an_action_leads_to_its_page(broken: Broken, path: str, page: str) -> None:
+    answer = await broken.get(path)
+    assert (answer.status_code, answer.headers["Location"]) == (303, page)
+
+
+async def test_a_form_that_is_too_large_is_refused_with_a_sentence(broken: Broken) -> None:
+    async with broken.client as client:
+        headers = {"Sec-Fetch-Site": "same-origin"}
+        large = await client.post("/mutes/create", content=b"x" * 2**21, headers=headers)
+        other = await client.post("/tasks", headers=headers)
+    assert (large.status_code, "too large" in large.text) == (413, True)
+    assert (other.status_code, "GET" in other.headers["Allow"], "does not take" in other.text) == (405, True, True)
 
 
 async def test_an_unknown_address_is_a_page(broken: Broken) -> None:
