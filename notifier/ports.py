@@ -466,14 +466,16 @@ RowKey = Literal["instance", "type", "source"]
 """What tells rows of a timeline apart."""
 
 
-class FailedAt(NamedTuple):
-    """When a task failed, with what tells rows of a timeline apart."""
+class FailedRow(NamedTuple):
+    """How many tasks of a row of a timeline failed."""
 
     source: str
     key: str
     """What was asked for: the instance by its id or its name, the name of the task, or the empty string."""
     instance_name: str | None
-    at: datetime
+    """The latest one that is known."""
+    counts: Sequence[int]
+    """In each slot."""
 
 
 class TimelineTask(NamedTuple):

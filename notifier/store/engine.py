@@ -34,7 +34,7 @@ from notifier.store.planned_events import UnclaimedDeliveries
 from notifier.store.polls import FingerprintCache
 from notifier.store.postgres import POSTGRES_THREADS, dump_command, postgres_engine
 from notifier.store.postgres_driver import APPLICATION, postgres_parameters, require_utf8
-from notifier.store.queries import Queries
+from notifier.store.queries import Queries, ViewQueries
 from notifier.store.revision import HEAD, KNOWN
 from notifier.store.session import Session
 from notifier.store.shared_time import SharedTime, begin
@@ -219,7 +219,7 @@ class SqlStore:
 
     def _read(self, fn: Callable[[Queries], T]) -> T:
         with self._measured("read"), translated(self._reader.url), self._reader.begin() as connection:
-            return fn(Queries(Session(connection, self._time_of_reads)))
+            return fn(ViewQueries(Session(connection, self._time_of_reads)))
 
     @contextmanager
     def _measured(self, kind: TransactionKind) -> Iterator[None]:

@@ -207,3 +207,19 @@ class Queries(Lookups):
     def direct_channels(self) -> Sequence[str]:
         """Return the names of channels to one person that have something to send."""
         return list(self._session.execute(statements.DIRECT_CHANNELS).scalars())
+
+
+class ViewQueries(Queries):
+    """The same on one consistent view of the database, in which nothing changes: what several ask for is read once."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._health: HealthFacts | None = None
+
+    def health_facts(self, *, quiet_for: timedelta | None = None) -> HealthFacts:
+        """Return what health is judged by, and when that was asked first."""
+        if quiet_for is not None:
+            return super().health_facts(quiet_for=quiet_for)
+        if self._health is None:
+            self._health = super().health_facts()
+        return self._health

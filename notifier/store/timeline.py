@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias
@@ -19,11 +20,13 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    type_coerce,
 )
+from sqlalchemy.types import NullType
 
 from notifier.core.events import EventType
 from notifier.core.model import Event, TaskStatus
-from notifier.ports import FailedAt, RowKey, TimelineTask
+from notifier.ports import FailedRow, RowKey, TimelineTask
 from notifier.store import rows
 from notifier.store.compiled import ListType, compiled, is_in
 from notifier.store.schema import IS_BLIND, IS_FAILED, UtcDateTime, events, sources, tasks
@@ -87,16 +90,35 @@ class TimelineReads:
             found |= {(source, job_id) for job_id in stuck}
         return found
 
-    def failed_at(self, since: datetime, until: datetime, by: RowKey, limit: int) -> Sequence[FailedAt]:
-        """Return when tasks failed in a period, the latest first."""
-        found = self._session.execute(_FAILED_AT[by], {"since": since, "until": until, "limit": limit})
-        return list(map(FailedAt._make, found.tuples()))
-
-    def ended_by_source(self, slots: Sequence[datetime]) -> Mapping[str, Sequence[int]]:
-        """Return how many tasks of each source ended or last changed in each slot.
+    def failed_by_row(
+        self, since: datetime, until: datetime, by: RowKey, slots: Sequence[datetime], limit: int
+    ) -> Sequence[FailedRow]:
+        """Return how many tasks of each row failed in each slot, of the latest ones in a period.
 
         Slots begin at the given times; the last one only ends the slot before it. Likewise below.
         """
+        # There may be thousands: times are compared as the driver has them.
+        bounds = list(map(TO_DRIVER[self._database, "time"], slots))
+        counts: dict[tuple[str, str], list[int]] = {}
+        names: dict[tuple[str, str], str] = {}
+        wanted = {"since": since, "until": until, "limit": limit}
+        for source, key, name, at in self._session.execute(_FAILED_AT[by], wanted).tuples():
+            row = source, key
+            if row not in counts:
+                counts[row] = [0] * (len(bounds) - 1)
+            if name:
+                names.setdefault(row, name)
+            number = bisect_right(bounds, at) - 1
+            if 0 <= number < len(bounds) - 1:
+                counts[row][number] += 1
+        return [FailedRow(*row, names.get(row), some) for row, some in counts.items()]
+
+    @property
+    def _database(self) -> _Database:
+        return "postgresql" if self._session.is_postgresql else "sqlite"
+
+    def ended_by_source(self, slots: Sequence[datetime]) -> Mapping[str, Sequence[int]]:
+        """Return how many tasks of each source ended or last changed in each slot."""
         return self._counted("ended_by_source", slots)
 
     def completed_by_instance(self, ids: Collection[str], slots: Sequence[datetime]) -> Mapping[str, Sequence[int]]:
@@ -111,10 +133,9 @@ class TimelineReads:
 
     def _counted(self, what: str, slots: Sequence[datetime], **parameters: object) -> Mapping[str, Sequence[int]]:
         """Count by a range of an index for each key and slot."""
-        database: _Database = "postgresql" if self._session.is_postgresql else "sqlite"
-        given = {"slots": list(map(TO_DRIVER[database, "time"], slots)), **parameters}
+        given = {"slots": list(map(TO_DRIVER[self._database, "time"], slots)), **parameters}
         found: dict[str, list[int]] = {}
-        for key, number, count in self._session.execute(_COUNTS[database, what], given).tuples():
+        for key, number, count in self._session.execute(_COUNTS[self._database, what], given).tuples():
             found.setdefault(key, [0] * (len(slots) - 1))[number] = count
         return found
 
@@ -165,7 +186,9 @@ _BLIND = compiled(
 
 
 def _failed_at(key: ColumnElement[str]) -> Select[Any]:
-    found = select(tasks.c.source, key.label("key"), tasks.c.instance_name, tasks.c.changed_at)
+    found = select(
+        tasks.c.source, key.label("key"), tasks.c.instance_name, type_coerce(tasks.c.changed_at, NullType).label("at")
+    )
     # The condition of the index in the same words: it holds all that is read here.
     found = found.where(IS_FAILED, tasks.c.changed_at >= _since, tasks.c.changed_at < _until)
     return compiled(found.order_by(tasks.c.changed_at.desc()).limit(_limit))

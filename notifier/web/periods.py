@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from notifier.core.events import EventType
 from notifier.core.health import FindingKind, HealthReport
 from notifier.core.model import Event, TaskStatus
 from notifier.core.storms import Storm
-from notifier.ports import FailedAt, RowKey, TimelineTask
+from notifier.ports import FailedRow, RowKey, TimelineTask
 from notifier.web.charts.rows import (
     MAX_LANES,
     ChartColumn,
@@ -71,8 +71,10 @@ class PeriodReads(Protocol):
     def stuck(self, running: Collection[tuple[str, str]]) -> Collection[tuple[str, str]]:
         """Return those of some running tasks, by source and id, that do not go on."""
 
-    def failed_at(self, since: datetime, until: datetime, by: RowKey, limit: int) -> Sequence[FailedAt]:
-        """Return when tasks failed in a period, the latest first."""
+    def failed_by_row(
+        self, since: datetime, until: datetime, by: RowKey, slots: Sequence[datetime], limit: int
+    ) -> Sequence[FailedRow]:
+        """Return how many tasks of each row failed in each slot, of the latest ones in a period."""
 
     def ended_by_source(self, slots: Sequence[datetime]) -> Mapping[str, Sequence[int]]:
         """Return how many tasks of each source ended or last changed in each slot."""
@@ -202,34 +204,27 @@ def read_period(reads: PeriodReads, storms: StormReads, period: Period) -> Perio
     )
     if not many and (period.failed_only or until - since <= timedelta(days=MOST_DAYS_SINGLE)):
         return replace(facts, named=_named_rows(facts, latest, period.by, MAX_NAMED_ROWS))
+    slots = period.slots
     failed = reads.tasks(since, until, MAX_FAILED_MARKS + 1, failed_only=True)
     if len(failed) <= MAX_FAILED_MARKS:
         names = {(one.source, period.by.key(one)): one.instance_name for one in failed if one.instance_name}
         facts = replace(facts, tasks=_each_once((*running, *failed)), names={**names, **facts.names})
     else:
-        times = reads.failed_at(since, until, period.by.value, MAX_FAILED)
-        names = {(one.source, one.key): one.instance_name for one in times if one.instance_name}
-        facts = replace(facts, tasks=running, failed=_by_slot(times, period.slots), names={**names, **facts.names})
+        rows = reads.failed_by_row(since, until, period.by.value, slots, MAX_FAILED)
+        names = {(one.source, one.key): one.instance_name for one in rows if one.instance_name}
+        counted = {(one.source, one.key): one.counts for one in rows if any(one.counts)}
+        facts = replace(facts, tasks=running, failed=counted, names={**names, **facts.names})
     # A count with failures is a link, which takes twice the room.
     counts = MAX_COUNTS // 2 if facts.failed else MAX_COUNTS
-    most = max(min(MAX_NAMED_ROWS, counts // len(period.slots)), 1)
+    most = max(min(MAX_NAMED_ROWS, counts // len(slots)), 1)
     named = _named_rows(facts, latest, period.by, most)
     return replace(
         facts,
-        slots=period.slots,
+        slots=slots,
         named=named,
-        completed={} if period.failed_only else _completed(reads, named, period.by, period.slots),
-        ended={} if period.failed_only else reads.ended_by_source(period.slots),
+        completed={} if period.failed_only else _completed(reads, named, period.by, slots),
+        ended={} if period.failed_only else reads.ended_by_source(slots),
     )
-
-
-def _by_slot(times: Iterable[FailedAt], slots: Sequence[datetime]) -> Mapping[tuple[str, str], Sequence[int]]:
-    found: dict[tuple[str, str], list[int]] = {}
-    for one in times:
-        number = bisect_right(slots, one.at) - 1
-        if 0 <= number < len(slots) - 1:
-            found.setdefault((one.source, one.key), [0] * (len(slots) - 1))[number] += 1
-    return found
 
 
 def _each_once(tasks: Iterable[TimelineTask]) -> Sequence[TimelineTask]:
@@ -484,7 +479,8 @@ class _SourceRows:
         """Return how many tasks completed in each slot that no named row counts."""
         left = list(self.facts.ended.get(self.source, ()))
         counted = [self._completed(key) for key in named]
-        counted += [counts for (source, _), counts in self.facts.failed.items() if source == self.source]
+        failed = [counts for (source, _), counts in self.facts.failed.items() if source == self.source]
+        counted.append(list(map(sum, zip(*failed, strict=True))))
         for number, count in (pair for counts in counted if left for pair in enumerate(counts)):
             left[number] -= count
         ends = sorted(task.end for some in rows.values() for task in some)

@@ -286,10 +286,10 @@ async def test_tasks_are_counted_in_slots(store: SqlStore) -> None:
     await store.transact(write)
     by_source = await store.read(lambda q: q.timeline.ended_by_source(slots))
     assert by_source == {"lab": [1, 0], "prod": [2, 2]}
-    failed = await store.read(lambda q: q.timeline.failed_at(slots[0], slots[-1], "instance", 5))
-    assert [tuple(one) for one in failed] == [("prod", "i-1", "gauss-6568-zzh", slots[1])]
+    failed = await store.read(lambda q: q.timeline.failed_by_row(slots[0], slots[-1], "instance", slots, 5))
+    assert [tuple(one) for one in failed] == [("prod", "i-1", "gauss-6568-zzh", [0, 1])]
     keys = await store.read(
-        lambda q: [q.timeline.failed_at(slots[0], slots[-1], by, 5)[0].key for by in ("type", "source")]
+        lambda q: [q.timeline.failed_by_row(slots[0], slots[-1], by, slots, 5)[0].key for by in ("type", "source")]
     )
     assert keys == ["CreateGaussDBV5Instance", ""]
     by_instance = await store.read(lambda q: q.timeline.completed_by_instance(["i-1", "i-2", "i-9"], slots))
@@ -342,7 +342,7 @@ async def test_no_read_of_a_page_scans_a_table_that_grows(sqlite_url: str) -> No
         q.timeline.tasks(START - DAY, START, 5, failed_only=True)
         q.timeline.running(START, 5)
         q.timeline.stuck([("prod", "job")])
-        q.timeline.failed_at(START - DAY, START, "instance", 5)
+        q.timeline.failed_by_row(START - DAY, START, "instance", slots, 5)
         q.timeline.ended_by_source(slots)
         q.timeline.completed_by_instance(["i"], slots)
         q.timeline.completed_by_name("prod", ["n"], slots)

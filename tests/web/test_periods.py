@@ -21,7 +21,7 @@ from notifier.core.events import EventType
 from notifier.core.health import FindingKind, HealthFinding, HealthReport, SourceStatus
 from notifier.core.model import Event, Task, TaskStatus
 from notifier.core.storms import Storm
-from notifier.ports import FailedAt, RowKey, TimelineTask
+from notifier.ports import FailedRow, RowKey, TimelineTask
 from notifier.store.engine import SqlStore
 from notifier.store.transaction import Transaction
 from notifier.web.charts.rows import MarkKind
@@ -84,9 +84,14 @@ class Records:
     def stuck(self, running: Collection[tuple[str, str]]) -> Collection[tuple[str, str]]:
         return set(running) & set(self.stuck_jobs)
 
-    def failed_at(self, since: datetime, until: datetime, by: RowKey, limit: int) -> Sequence[FailedAt]:
+    def failed_by_row(
+        self, since: datetime, until: datetime, by: RowKey, slots: Sequence[datetime], limit: int
+    ) -> Sequence[FailedRow]:
         found = self.tasks(since, until, limit, failed_only=True)
-        return [FailedAt(one.source, RowsBy(by).key(one), one.instance_name, one.end) for one in found]
+        by_row: dict[tuple[str, str], list[TimelineTask]] = {}
+        for one in found:
+            by_row.setdefault((one.source, RowsBy(by).key(one)), []).append(one)
+        return [FailedRow(*row, some[0].instance_name, self._count(slots, some)) for row, some in by_row.items()]
 
     def _count(self, slots: Sequence[datetime], fitting: Sequence[TimelineTask]) -> Sequence[int]:
         return [sum(since <= one.end < until for one in fitting) for since, until in pairwise(slots)]
