@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page
+from web_site import Site, open_site
 
+from notifier.core.people import Action
+from notifier.wiring.web import web_rules
 from pages.browser import CHROMIUM, Served, open_browser, open_context, serve
 from pages.history import Histories, Variant
 
@@ -19,6 +24,27 @@ OpenPage = Callable[..., Awaitable[Page]]
 def histories(tmp_path_factory: pytest.TempPathFactory) -> Histories:
     """Return the histories of this session: each is made once, and a test gets a copy."""
     return Histories(tmp_path_factory.mktemp("histories"))
+
+
+@asynccontextmanager
+async def open_history(histories: Histories, folder: Path, variant: Variant = Variant.USUAL) -> AsyncIterator[Site]:
+    """Open the page over a copy of a history, without a browser."""
+    async with histories.copy(variant, folder).open() as app:
+        rules = web_rules(app)
+        async with open_site(app.store, **{one.name: getattr(rules, one.name) for one in fields(rules)}) as opened:  # type: ignore[arg-type]  # a store of SQL
+            yield opened
+
+
+@pytest.fixture
+async def site(histories: Histories, tmp_path: Path) -> AsyncIterator[Site]:
+    """Open the page over a copy of the history of the pictures, without a browser."""
+    async with open_history(histories, tmp_path) as opened:
+        yield opened
+
+
+async def last_action(site: Site) -> Action:
+    """Return what somebody did last."""
+    return (await site.parts.store.read(lambda q: q.actions(1)))[0]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

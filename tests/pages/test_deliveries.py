@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
@@ -17,13 +15,12 @@ from notifier.core.delivery import Body, Delivery, DeliveryState
 from notifier.core.health_facts import Backlog, Expected
 from notifier.core.model import ChannelState
 from notifier.core.pacing import ChannelHealth
-from notifier.core.people import Action, Verb
+from notifier.core.people import Verb
 from notifier.ports import DeliveryFilter
 from notifier.web.access.viewer import AccessRole
 from notifier.web.pages.deliveries import channel_state, troubles_of
 from notifier.web.stored_bodies import SHOWN, shown_body
-from notifier.wiring.web import web_rules
-from pages.conftest import OpenPage
+from pages.conftest import OpenPage, last_action, open_history
 from pages.history import Histories, Variant
 from pages.story import NOW, REFUSED_MAIL
 
@@ -32,27 +29,8 @@ HOUR = timedelta(hours=1)
 DEAD = DeliveryFilter(state=DeliveryState.DEAD)
 
 
-@asynccontextmanager
-async def opened(histories: Histories, folder: Path, variant: Variant = Variant.USUAL) -> AsyncIterator[Site]:
-    async with histories.copy(variant, folder).open() as app:
-        rules = web_rules(app)
-        async with open_site(app.store, **{one.name: getattr(rules, one.name) for one in fields(rules)}) as site:  # type: ignore[arg-type]  # a store of SQL
-            yield site
-
-
-@pytest.fixture
-async def site(histories: Histories, tmp_path: Path) -> AsyncIterator[Site]:
-    async with opened(histories, tmp_path) as site:
-        yield site
-
-
 async def dead(site: Site) -> list[Delivery]:
     return [*await site.parts.store.read(lambda q: q.deliveries(DEAD))]
-
-
-async def done(site: Site) -> Action:
-    """Return what somebody did last."""
-    return (await site.parts.store.read(lambda q: q.actions(1)))[0]
 
 
 # ---- what it shows ----
@@ -128,7 +106,7 @@ async def test_a_ticket_is_linked(site: Site) -> None:
 
 
 async def test_an_empty_database_says_so(histories: Histories, tmp_path: Path) -> None:
-    async with opened(histories, tmp_path, Variant.EMPTY) as site:
+    async with open_history(histories, tmp_path, Variant.EMPTY) as site:
         text = (await site.get("/deliveries")).text
     assert "Everything is through" in text
     assert "0 planned, 0 accounted for" in text
@@ -140,7 +118,7 @@ async def test_without_channels_the_page_says_where_to_add_one(histories: Histor
 
 
 async def test_a_thousand_waiting_messages_are_a_page_as_any_other(histories: Histories, tmp_path: Path) -> None:
-    async with opened(histories, tmp_path, Variant.HUGE) as site:
+    async with open_history(histories, tmp_path, Variant.HUGE) as site:
         page = await site.get("/deliveries")
         searched = (await site.get("/deliveries?state=parked&q=staging-load-07")).text
     assert ">1,000+</a>" in page.text
@@ -150,7 +128,7 @@ async def test_a_thousand_waiting_messages_are_a_page_as_any_other(histories: Hi
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 async def test_hostile_text_stays_text(language: str, histories: Histories, tmp_path: Path) -> None:
-    async with opened(histories, tmp_path, Variant.HOSTILE) as site:
+    async with open_history(histories, tmp_path, Variant.HOSTILE) as site:
         headers = {"Accept-Language": language}
         listed = [(await site.get(f"/deliveries{query}", headers=headers)) for query in ("", "?state=delivered")]
         ids = set(re.findall(r'href="/deliveries/([0-9a-f-]{36})"', listed[0].text))
@@ -171,7 +149,7 @@ async def test_one_dead_message_is_sent_again(site: Site) -> None:
     answer = await site.post("/deliveries/retry", only=one.id, back="channel=mail&evil=//x")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/deliveries?channel=mail")
     assert (len(await dead(site)), len(site.woken)) == (2, 1)
-    action = await done(site)
+    action = await last_action(site)
     assert (action.by, action.verb, action.target, action.detail) == (
         "web:Chen Jing",
         Verb.RETRY,
@@ -212,7 +190,7 @@ async def test_a_parked_channel_is_tried_at_once(site: Site) -> None:
 async def test_messages_are_dismissed_with_a_reason(site: Site) -> None:
     ids = [one.id for one in await dead(site) if one.channel == "tickets"]
     await site.post("/deliveries/dismiss", id=ids, reason="  the tickets exist  ")
-    action = await done(site)
+    action = await last_action(site)
     assert (action.verb, action.detail) == (Verb.DISMISS, "2 deliveries: the tickets exist")
     page = (await site.get("/deliveries")).text
     assert "2 messages are dismissed." in page

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import fields
 from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from web_site import Site, open_site, viewer
+from web_site import Site, viewer
 
 from notifier.core.mutes import Mute, WrongMute
-from notifier.core.people import Action, Verb
+from notifier.core.people import Verb
 from notifier.web.access.viewer import AccessRole
 from notifier.web.pages.mutes import MuteForm, offered_ends, read_scope, read_times, sentence_of
-from notifier.wiring.web import web_rules
-from pages.conftest import OpenPage
+from pages.conftest import OpenPage, last_action, open_history
 from pages.history import Histories, Variant
 from pages.story import NOW, ZONE
 
@@ -26,28 +22,9 @@ HOUR = timedelta(hours=1)
 FORM = {"instance": "prod-catalog", "for": "2h", "reason": "resize", "hold": "most"}
 
 
-@asynccontextmanager
-async def opened(histories: Histories, folder: Path, variant: Variant = Variant.USUAL) -> AsyncIterator[Site]:
-    async with histories.copy(variant, folder).open() as app:
-        rules = web_rules(app)
-        async with open_site(app.store, **{one.name: getattr(rules, one.name) for one in fields(rules)}) as site:  # type: ignore[arg-type]  # a store of SQL
-            yield site
-
-
-@pytest.fixture
-async def site(histories: Histories, tmp_path: Path) -> AsyncIterator[Site]:
-    async with opened(histories, tmp_path) as site:
-        yield site
-
-
 async def known(site: Site) -> dict[str, Mute]:
     """Return the mutes in force and planned by what they cover."""
     return {one.shown: one for one in await site.parts.store.read(lambda q: q.known_mutes())}
-
-
-async def done(site: Site) -> Action:
-    """Return what somebody did last."""
-    return (await site.parts.store.read(lambda q: q.actions(1)))[0]
 
 
 # ---- what it shows ----
@@ -108,7 +85,7 @@ async def test_the_form_says_what_is_wrong(query: str, sentence: str, site: Site
 
 
 async def test_an_empty_database_says_so(histories: Histories, tmp_path: Path) -> None:
-    async with opened(histories, tmp_path, Variant.EMPTY) as site:
+    async with open_history(histories, tmp_path, Variant.EMPTY) as site:
         text = (await site.get("/mutes?instance=prod-x")).text
     assert "Nothing is muted." in text
     assert "No mute has ended" in text
@@ -117,7 +94,7 @@ async def test_an_empty_database_says_so(histories: Histories, tmp_path: Path) -
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 async def test_hostile_text_stays_text(language: str, histories: Histories, tmp_path: Path) -> None:
-    async with opened(histories, tmp_path, Variant.HOSTILE) as site:
+    async with open_history(histories, tmp_path, Variant.HOSTILE) as site:
         hostile = "<script>alert(1)</script>\u202e\x1b[31m" + "long " * 200
         refused = await site.post("/mutes/create", instance=f"=~{hostile}", reason=hostile, when=hostile)
         await site.post("/mutes/create", instance="prod-*", reason=hostile, hold="all", **{"for": "1h"})
@@ -137,7 +114,7 @@ async def test_a_mute_is_made(site: Site) -> None:
     assert (answer.status_code, answer.headers["Location"]) == (303, f"/mutes#mute-{made.id}")
     assert (made.by, made.name, made.reason, made.except_failures) == ("web:Chen Jing", "Chen Jing", "resize", True)
     assert made.until == NOW + 2 * HOUR
-    action = await done(site)
+    action = await last_action(site)
     assert (action.by, action.verb, action.target) == ("web:Chen Jing", Verb.MUTE, "prod-catalog")
     text = (await site.get("/mutes")).text
     assert "prod-catalog is muted until" in text
@@ -192,9 +169,9 @@ async def test_a_mute_is_extended_moved_and_ended(site: Site) -> None:
     assert (await known(site))["staging-reports"].until == before.until + HOUR
     await site.post("/mutes/extend", id=before.id, until="10:15")
     assert (await known(site))["staging-reports"].until == datetime(2026, 11, 28, 10, 15, tzinfo=ZONE)
-    assert (await done(site)).verb is Verb.EXTEND
+    assert (await last_action(site)).verb is Verb.EXTEND
     answer = await site.post("/mutes/end", id=before.id)
-    assert (answer.status_code, (await done(site)).verb) == (303, Verb.UNMUTE)
+    assert (answer.status_code, (await last_action(site)).verb) == (303, Verb.UNMUTE)
     page = (await site.get("/mutes")).text
     assert "staging-reports is not muted any more." in page
     assert "by Chen Jing" in page
