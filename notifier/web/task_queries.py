@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
-from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from starlette.datastructures import QueryParams
@@ -18,6 +13,7 @@ from notifier.core.durations import parse_duration
 from notifier.core.outbox import UNSTORABLE
 from notifier.core.task_lists import TaskGroup, TaskListFilter, TaskPlace
 from notifier.core.wall_time import day_begins
+from notifier.web.cursors import WrongCursor, decode_cursor, encode_cursor
 
 WEEK = "7d"
 """How far back the list goes where nothing else is asked for."""
@@ -25,6 +21,8 @@ ALL = "all"
 """Stands for no limit of time."""
 MAX_PARAMETER = 200
 """Maximum length of a parameter, in characters; the rest is left out."""
+_LIST = "tasks"
+"""Name of the list, for its cursors."""
 _DAY = timedelta(days=1)
 _LONGEST = timedelta(days=36_500)
 
@@ -150,27 +148,12 @@ def _day_bounds(day: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
 
 def place_text(place: TaskPlace) -> str:
     """Return the parameter `after` of a place: opaque, and safe in an address."""
-    parts = [place.changed_at.astimezone(UTC).isoformat(), place.job_id, place.source]
-    return base64.urlsafe_b64encode(json.dumps(parts, separators=(",", ":")).encode()).decode().rstrip("=")
+    return encode_cursor(_LIST, place)
 
 
 def place_of(text: str) -> TaskPlace | None:
     """Read what `place_text` wrote; return None for anything else."""
     try:
-        at, job_id, source = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        moment = datetime.fromisoformat(at)
-    except (ValueError, TypeError, binascii.Error, UnicodeDecodeError, RecursionError):
+        return decode_cursor(_LIST, text, TaskPlace)
+    except WrongCursor:
         return None
-    is_place = isinstance(source, str) and (job_id is None or isinstance(job_id, str)) and moment.tzinfo is not None
-    if not is_place or UNSTORABLE.search(f"{source}{job_id or ''}"):
-        return None
-    try:
-        return TaskPlace(moment.astimezone(UTC), job_id, source)
-    except OverflowError:
-        return None
-
-
-def list_url(parameters: Mapping[str, str | Sequence[str]], path: str = "/tasks") -> str:
-    """Return the address of a list; empty parameters are left out."""
-    query = urlencode({name: value for name, value in parameters.items() if value}, doseq=True, safe=":,")
-    return f"{path}?{query}" if query else path

@@ -36,8 +36,8 @@ from notifier.core.routing import RoutedEvent, RoutingConfig
 from notifier.ports import TaskCursor
 from notifier.store.engine import SqlStore, open_store
 from notifier.web.access.viewer import AccessRole
-from notifier.web.api.cursors import PageSlice, WrongCursor, decode_cursor, encode_cursor
 from notifier.web.api.problems import TYPE_PREFIX
+from notifier.web.cursors import PageSlice, WrongCursor, decode_cursor, encode_cursor
 
 API = "/api/v1"
 RULES: dict[str, Any] = {"expected": EXPECTED, "routing": RoutingConfig(routes=ROUTES, policies={})}

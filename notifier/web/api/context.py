@@ -15,13 +15,13 @@ from starlette.responses import Response
 from notifier.core.people import Person
 from notifier.core.usual_memory import UsualMemory
 from notifier.ports import StoredAnswer
-from notifier.web.api.cursors import WrongCursor
 from notifier.web.api.entrance import viewer_of
 from notifier.web.api.idempotency import answer_once, in_progress, key_of
 from notifier.web.api.ports import ApiReads, ApiTx
 from notifier.web.api.problems import refused
 from notifier.web.api.reads import ReadRules
 from notifier.web.api.stream import EventBroadcast, StreamLimits
+from notifier.web.cursors import WrongCursor
 from notifier.web.parts import WebParts
 from notifier.wording.documents import JsonDocument
 from notifier.wording.phrases import Language

@@ -8,10 +8,10 @@ from typing import Annotated, Final
 from fastapi import Header, Path, Query
 from pydantic import BeforeValidator, Field, Strict, WithJsonSchema
 
-from notifier.web.api.cursors import MAX_CURSOR
 from notifier.web.api.idempotency import KEY_PATTERN
 from notifier.web.api.moments import parse_moment
 from notifier.web.api.reads import MAX_API_ROWS
+from notifier.web.cursors import MAX_CURSOR
 
 MAX_FILTER_TEXT: Final = 300
 """Maximum length of a text to filter by, in characters."""

@@ -23,7 +23,6 @@ from notifier.ports import DeliveryFilter, EventFilter, TaskFilter
 from notifier.web.access.viewer import Viewer
 from notifier.web.api import models, reads
 from notifier.web.api.context import ApiContext, answer
-from notifier.web.api.cursors import PageSlice
 from notifier.web.api.entrance import is_admitted, viewer_of
 from notifier.web.api.parameters import (
     Cursor,
@@ -44,6 +43,7 @@ from notifier.web.api.ports import ApiReads, ApiTx
 from notifier.web.api.problems import ApiProblem, not_found, refused
 from notifier.web.api.reads import ReadRules
 from notifier.web.api.stream import EventStreamResponse, WantedEvents, stream_events
+from notifier.web.cursors import PageSlice
 from notifier.wording import documents
 from notifier.wording.documents import JsonDocument
 from notifier.wording.sanitize import one_line

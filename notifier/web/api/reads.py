@@ -25,8 +25,8 @@ from notifier.core.type_words import with_types
 from notifier.core.usual_memory import UsualMemory
 from notifier.lookup import Lookup
 from notifier.ports import DeliveryFilter, EventFilter, StoredTask, TaskFilter
-from notifier.web.api.cursors import PageSlice
 from notifier.web.api.ports import NumberedReads
+from notifier.web.cursors import PageSlice
 from notifier.wording import documents
 from notifier.wording.documents import JsonDocument
 from notifier.wording.localizer import Localizer

@@ -28,6 +28,7 @@ from notifier.core.wall_time import wall_time
 from notifier.mutes import PREVIEWED, MutePreview, MuteRequest, preview_of
 from notifier.ports import EventFilter
 from notifier.web.catalogues import translations
+from notifier.web.cursors import WrongCursor, decode_cursor, encode_cursor
 from notifier.web.ports import WebReads, WebTx
 from notifier.web.requests import ActionRoute, Page, PageRequest, PageRoute, Redirect
 from notifier.wording.events import EventFormatter
@@ -37,6 +38,8 @@ from notifier.wording.sanitize import one_line
 SHOWN_FOR = timedelta(days=31)
 """How long ago mutes ended that are listed as over."""
 LISTED_MUTES = 50
+_OVER = "mutes over"
+"""Name of the list of mutes that are over, for its cursors."""
 OFFERED_NAMES = 400
 """Number of the latest tasks whose instances the form offers."""
 PREVIEWED_EVENTS = 1_000
@@ -303,16 +306,16 @@ def _messages(mute: Mute, held: Mapping[str, int]) -> RowCount:
 
 
 def _cursor_of(mute: Mute) -> str:
-    return f"{mute.until.timestamp():.6f}_{mute.id}"
+    return encode_cursor(_OVER, (mute.until, mute.id))
 
 
 def _cursor(text: str, now: datetime) -> tuple[str, datetime]:
     """Return the id of the last mute of the page before and when it ended; the present where there is none."""
-    moment, _, id_ = text.partition("_")
     try:
-        return id_, datetime.fromtimestamp(float(moment), now.tzinfo)
-    except (ValueError, OverflowError, OSError):
+        until, id_ = decode_cursor(_OVER, text, tuple[datetime, str])
+    except WrongCursor:
         return "", now + timedelta(seconds=1)
+    return id_, until
 
 
 # ---- what people do ----

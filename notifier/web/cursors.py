@@ -1,4 +1,4 @@
-"""Opaque cursors: the position of the last row of a page, in the order of its list.
+"""Opaque cursors of the API and the pages: the position of the last row of a page, in the order of its list.
 
 A cursor names a row's place and not its number, so that rows that are added or deleted meanwhile shift nothing. It
 fits one list with one set of filters; used with another one, it would skip rows without a word.
@@ -10,11 +10,12 @@ import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self, TypeVar
 
 import msgspec
 
+from notifier.core.outbox import UNSTORABLE
 from notifier.ports import TaskCursor
 
 MAX_CURSOR = 1_000
@@ -63,10 +64,7 @@ class PageSlice:
         """The task that the cursor names; None without a cursor. Raises WrongCursor."""
         if self.cursor is None:
             return None
-        at, job_id, source = self._place(tuple[datetime, str, str])
-        if at.tzinfo is None or "\0" in job_id + source:
-            raise WrongCursor
-        return TaskCursor(changed_at=at, job_id=job_id, source=source)
+        return self._place(TaskCursor)
 
     def among(self, rows: Sequence[R], place: Callable[[R], K], kind: type[K]) -> tuple[Sequence[R], str | None]:
         """Return the page of rows that are all at hand, in the order of their places, and the next cursor.
@@ -101,6 +99,15 @@ def decode_cursor(name: str, cursor: str, kind: type[K]) -> K:
         found, place = msgspec.json.decode(text, type=tuple[str, kind])  # type: ignore[valid-type] # known when it runs
     except ValueError:  # msgspec's and binascii's errors are such, too
         raise WrongCursor from None
-    if found != name or encode_cursor(name, place) != cursor:
+    if found != name or encode_cursor(name, place) != cursor or not _can_be_stored(place):
         raise WrongCursor
     return place
+
+
+def _can_be_stored(place: object) -> bool:
+    """Return whether a database takes the parts of a place: times are in UTC, as it gives them."""
+    parts = place if isinstance(place, tuple) else (place,)
+    return all(
+        part.utcoffset() == timedelta(0) if isinstance(part, datetime) else not UNSTORABLE.search(str(part))
+        for part in parts
+    )
