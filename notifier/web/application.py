@@ -1,7 +1,7 @@
 """The page as a Starlette application: who asks, what they may do, and how a page becomes a response."""
 
 import gzip
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -85,6 +85,8 @@ def _route(parts: WebParts, outage: Outage, route: SiteRoute) -> Route:
 
 async def _answer(parts: WebParts, outage: Outage, route: SiteRoute, request: Request) -> Response:
     request.state.started = parts.clock.monotonic()
+    if _has_nul([request.url.path, *request.path_params.values(), *request.query_params.values()]):
+        return await _answer_trouble(parts, request, error_page("refused"), route.tab)
     try:
         if isinstance(route, PageRoute):
             response = await _answer_page(parts, route, request)
@@ -104,6 +106,11 @@ async def _answer(parts: WebParts, outage: Outage, route: SiteRoute, request: Re
         return await _answer_trouble(parts, request, error_page("failed"), route.tab)
     outage.end()
     return response
+
+
+def _has_nul(texts: Iterable[str]) -> bool:
+    """Return whether a text has the character NUL: nothing that is recorded does, and PostgreSQL takes none."""
+    return any("\0" in text for text in texts)
 
 
 async def _answer_unknown(parts: WebParts, request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette's
@@ -196,6 +203,8 @@ async def _answer_action(parts: WebParts, route: ActionRoute, request: Request) 
     except InvalidRequest as error:
         return PlainTextResponse(f"The form was refused: {error}. Nothing was done.\n", status_code=error.status)
     except ValueError:
+        return await _answer_trouble(parts, request, error_page("refused"), route.tab)
+    if _has_nul(value for values in form.values() for value in values):
         return await _answer_trouble(parts, request, error_page("refused"), route.tab)
     sent = await _page_request(parts, request, form)
     if isinstance(sent, Response):

@@ -31,6 +31,19 @@ async def test_a_reader_of_another_language_gets_another_tag(store: SqlStore) ->
     assert len(tags) == 2
 
 
+@pytest.mark.parametrize("path", ["/deliveries?q=a%00b", "/deliveries/%00", "/tasks/a%00/b", "/tasks?q=%00&source=x"])
+async def test_an_address_with_nul_is_refused_and_no_outage(store: SqlStore, path: str) -> None:
+    async with open_site(store) as site:
+        answer = await site.get(path)
+        assert (answer.status_code, "The request was refused" in answer.text) == (400, True)
+
+
+async def test_a_form_with_nul_is_refused_and_no_outage(store: SqlStore) -> None:
+    async with open_site(store) as site:
+        answer = await site.post("/now/acknowledge", event="a\0b")
+        assert (answer.status_code, "The request was refused" in answer.text) == (400, True)
+
+
 async def test_an_action_is_not_done_by_get(store: SqlStore) -> None:
     async with open_site(store, access=FixedAccess(viewer(AccessRole.READ))) as site:
         assert (await site.post("/")).status_code == 405
