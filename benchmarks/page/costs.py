@@ -18,6 +18,7 @@ from figures import Measure
 from starlette.requests import Request
 from starlette.routing import Match, Route
 
+from notifier.cli import garbage
 from notifier.core.people import Person
 from notifier.store.queries import Queries
 from notifier.web.access.viewer import AccessRole, Viewer
@@ -81,6 +82,7 @@ async def costs(
         transport = httpx.ASGITransport(build_application(parts))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             found = await find(client)
+        garbage.leave_out_what_lasts()
         return {name: await _spent(app, parts.rules, path, times) for name, path in found.items()}
 
 
