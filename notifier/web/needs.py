@@ -30,6 +30,8 @@ from notifier.wording.sanitize import one_line, plain
 
 SHOWN_FAILURES = 15
 """Maximum number of failures that are shown with all about them."""
+SHOWN_FINDINGS = 15
+"""Maximum number of faults that are shown before the failures, and after them: a thousand sources may fail at once."""
 SHOWN_TAKEN = 10
 """Maximum number of acknowledged failures that are shown."""
 MAX_SHOWN_REASON = 600
@@ -458,6 +460,11 @@ class FindingNeed:
         return f"{self.kind}-{self.about}".replace(".", "-")
 
     @property
+    def comes_last(self) -> bool:
+        """Whether failures are shown before it."""
+        return self.kind.startswith(("channel.", "calendar."))
+
+    @property
     def is_blind(self) -> bool:
         """Whether something is not observed because of it."""
         return self.kind in BLIND_KINDS
@@ -473,7 +480,8 @@ def finding_need(finding: HealthFinding, formatter: HealthFormatter, expected: E
     """Return what is shown of a finding."""
     regions = {source.name: source.region for source in expected.sources}
     about_source = finding.kind.startswith("source.")
-    dead = formatter.health.of(finding.about, FindingKind.CHANNEL_DEAD)
+    about_channel = finding.kind.startswith("channel.")
+    dead = formatter.health.of(finding.about, FindingKind.CHANNEL_DEAD) if about_channel else None
     return FindingNeed(
         kind=finding.kind,
         about=finding.about,
@@ -506,6 +514,21 @@ class Needs:
     """Number of tasks that have stalled or are overdue, and of runs that are missing."""
     missing: int
     taken: tuple[TakenFailure, ...]
+
+    @property
+    def first_findings(self) -> tuple[FindingNeed, ...]:
+        """The faults that are shown before the failures."""
+        return tuple(one for one in self.findings if not one.comes_last)[:SHOWN_FINDINGS]
+
+    @property
+    def last_findings(self) -> tuple[FindingNeed, ...]:
+        """The faults that are shown after the failures."""
+        return tuple(one for one in self.findings if one.comes_last)[:SHOWN_FINDINGS]
+
+    @property
+    def hidden_findings(self) -> int:
+        """Number of faults that are not shown."""
+        return len(self.findings) - len(self.first_findings) - len(self.last_findings)
 
     @property
     def hidden(self) -> int:

@@ -26,6 +26,7 @@ from notifier.ports import NeedingFailure, RunningTask, ToldChannel
 from notifier.web.needs import (
     MAX_SHOWN_REASON,
     SHOWN_FAILURES,
+    SHOWN_FINDINGS,
     FailureStreak,
     NeedKind,
     Needs,
@@ -334,3 +335,15 @@ def test_what_is_well_is_one_line_and_each_fault_a_line_of_its_own() -> None:
         ("failing", ("e",), 0, True),
         ("polled", ("a", "b", "c"), 1, False),
     ]
+
+
+def test_a_thousand_sources_that_fail_do_not_make_the_page_endless() -> None:
+    names = [f"s{number:03}" for number in range(100)]
+    sources = [SourceStatus(name=name, ok=False, last_poll_at=NOW, limit=HOUR) for name in names]
+    lines = health_lines(HealthReport(at=NOW, sources=tuple(sources)), {})
+    assert len(lines) == SHOWN_FINDINGS + 1
+    assert (lines[-1].names, lines[-1].more, lines[-1].bad) == (("s015", "s016", "s017"), 82, True)
+    needs = needs_of(Records(), *(replace(BLIND, about=name) for name in names), PARKED)
+    assert [one.about for one in needs.first_findings] == names[:SHOWN_FINDINGS]
+    assert [one.about for one in needs.last_findings] == ["mail"]
+    assert (needs.total, needs.hidden_findings) == (101, 85)

@@ -18,6 +18,7 @@ from notifier.core.usual import remaining
 from notifier.ports import HeldMessages, RunningTask, TaskFilter
 from notifier.web.catalogues import translations
 from notifier.web.needs import (
+    SHOWN_FINDINGS,
     FailureNames,
     Needs,
     ResolvedFailure,
@@ -193,12 +194,16 @@ class HealthLine:
 def health_lines(report: HealthReport, good_at: Mapping[str, datetime | None]) -> tuple[HealthLine, ...]:
     """Return one line for each source and channel that is not well, and one for all that are.
 
+    Of many sources that are not well, those beyond a number share one.
+
     `good_at` has when a channel delivered last.
     """
     polled = [source for source in report.sources if source.ok and not source.failing_since]
     delivering = [one for one in report.channels if one.ok and not one.failing_since]
     polls = [source.last_poll_at for source in polled if source.last_poll_at]
     deliveries = [at for one in delivering if (at := good_at.get(one.name)) is not None]
+    well = {source.name for source in polled}
+    failing = [source for source in report.sources if source.name not in well]
     lines = [
         HealthLine(
             state="failing",
@@ -207,9 +212,9 @@ def health_lines(report: HealthReport, good_at: Mapping[str, datetime | None]) -
             url=f"/tasks?{urlencode({'source': source.name})}",
             bad=True,
         )
-        for source in report.sources
-        if source not in polled
+        for source in failing[:SHOWN_FINDINGS]
     ]
+    lines += _together("failing", [source.name for source in failing[SHOWN_FINDINGS:]], None, bad=True)
     lines += _together("polled", [source.name for source in polled], min(polls, default=None))
     lines += _together("delivers", [one.name for one in delivering], max(deliveries, default=None))
     for channel in report.channels:
@@ -221,10 +226,10 @@ def health_lines(report: HealthReport, good_at: Mapping[str, datetime | None]) -
     return tuple(lines)
 
 
-def _together(state: str, names: Sequence[str], at: datetime | None) -> Iterable[HealthLine]:
+def _together(state: str, names: Sequence[str], at: datetime | None, *, bad: bool = False) -> Iterable[HealthLine]:
     if names:
         shown = tuple(map(one_line, names[:SHOWN_NAMES]))
-        yield HealthLine(state=state, names=shown, more=len(names) - len(shown), at=at)
+        yield HealthLine(state=state, names=shown, more=len(names) - len(shown), at=at, bad=bad)
 
 
 _CHANNEL_STATES: Mapping[FindingKind, str] = {
