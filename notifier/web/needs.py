@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
-from urllib.parse import urlencode
 
 from notifier.core.delivery import DeliveryState
 from notifier.core.events import EventType
@@ -23,7 +22,7 @@ from notifier.ports import HeldMessages, NeedingFailure, RunningTask, ToldChanne
 from notifier.web.periods import StormReads
 from notifier.wording.events import EventFormatter
 from notifier.wording.findings import HealthFormatter
-from notifier.wording.links import missing_path, task_path
+from notifier.wording.links import list_path, missing_path, task_path
 from notifier.wording.localizer import capitalised
 from notifier.wording.marks import without_marks
 from notifier.wording.sanitize import one_line, plain
@@ -266,7 +265,7 @@ def failure_need(
         last_success=last_success if kind.is_failure else None,
         history_url=_history_url(event),
         told=told_rows(told, tickets),
-        mute_url=f"/mutes?{urlencode({'instance': instance})}" if instance else None,
+        mute_url=list_path("/mutes", instance=instance) if instance else None,
         progress=task.progress if task and runs else None,
         began=task.created_at if task and runs else None,
         still_since=event.since if kind is NeedKind.STUCK else None,
@@ -289,14 +288,14 @@ def names_of(event: Event, formatter: EventFormatter) -> FailureNames:
 
 def _history_url(event: Event) -> str:
     about = event.task or event.expectation
-    wanted = {
-        "source": event.source,
-        "instance": (about.instance_id or about.instance_name or "") if about else "",
-        "type": about.name if about else "",
-        "status": "failed" if event.task else "",
-        "since": "all",
-    }
-    return f"/tasks?{urlencode({name: value for name, value in wanted.items() if value})}"
+    return list_path(
+        "/tasks",
+        source=event.source,
+        instance=(about.instance_id or about.instance_name or "") if about else "",
+        type=about.name if about else "",
+        status="failed" if event.task else "",
+        since="all",
+    )
 
 
 def streak_of(one: OpenFailure, formatter: EventFormatter) -> FailureStreak | None:
@@ -326,11 +325,8 @@ def told_rows(told: Iterable[ToldChannel], tickets: Sequence[Ticket]) -> tuple[T
     rows = []
     for one in sorted(told, key=lambda one: _ORDER.index(one.state)):
         ticket = latest.get(one.channel)
-        url = (
-            web_address(ticket.url)
-            if ticket
-            else f"/deliveries?{urlencode({'channel': one.channel, 'state': one.state.value})}"
-        )
+        messages = list_path("/deliveries", channel=one.channel, state=one.state.value)
+        url = web_address(ticket.url) if ticket else messages
         rows.append(
             ToldRow(name=one_line(one.channel), state=one.state.value, ref=ticket.label if ticket else None, url=url)
         )
@@ -382,7 +378,7 @@ def storm_need(storm: Storm, count: int, formatter: EventFormatter) -> StormNeed
         reason=shown_reason(explained.text),
         meaning=explained.meaning,
         advice=explained.action,
-        url=f"/tasks?{urlencode({'storm': storm.id})}",
+        url=list_path("/tasks", storm=storm.id),
     )
 
 

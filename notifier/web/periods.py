@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
 from typing import NamedTuple, Protocol
-from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from notifier.core.events import EventType
@@ -30,7 +29,7 @@ from notifier.web.charts.rows import (
     with_levels,
 )
 from notifier.web.charts.scales import TimeScale, TimeTick, day_bounds, time_ticks
-from notifier.wording.links import task_path
+from notifier.wording.links import list_path, task_path
 from notifier.wording.message import gap_bounds
 
 MAX_MARKS = 300
@@ -307,7 +306,7 @@ class ShownStorm(NamedTuple):
     @property
     def url(self) -> str:
         """The list of its tasks."""
-        return f"/tasks?{urlencode({'storm': self.id})}"
+        return list_path("/tasks", storm=self.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -508,8 +507,7 @@ class _SourceRows:
             ChartSlot(*bounds, *pair)
             for bounds, *pair in zip(pairwise(self.facts.slots), completed or zeros, failed or zeros, strict=True)
         ]
-        wanted = {"source": self.source, _PARAMETERS[self.period.by]: key or name}
-        query = {**{name: value for name, value in wanted.items() if value}, **self.period.query}
+        wanted = {"source": self.source, _PARAMETERS[self.period.by]: key or name, **self.period.query}
         return ChartLane(
             source=self.source,
             key=key,
@@ -517,8 +515,8 @@ class _SourceRows:
             row=lay_out([self._span(task) for task in tasks], self.scale, slots, most),
             failed=sum(map(_is_failed, tasks)) + sum(failed),
             tasks=len(tasks) + sum(completed) + sum(failed),
-            url=f"/tasks?{urlencode(query)}",
-            failed_url=f"/tasks?{urlencode(query | {'status': 'failed'})}",
+            url=list_path("/tasks", **wanted),
+            failed_url=list_path("/tasks", **wanted, status="failed"),
         )
 
     def _span(self, task: TimelineTask) -> ChartSpan[ShownTask]:

@@ -16,6 +16,7 @@ from notifier.web.access.viewer import AccessRole, Viewer
 from notifier.web.parts import WebRules
 from notifier.web.ports import WebReads, WebTx
 from notifier.web.preferences import Theme, read_preferences
+from notifier.wording.events import EventFormatter
 from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import Language
 
@@ -42,6 +43,11 @@ class PageRequest:
     def localizer(self) -> Localizer:
         """Text, times and durations for the reader."""
         return self.rules.localizers[self.language]
+
+    @property
+    def formatter(self) -> EventFormatter:
+        """Describes events for the reader."""
+        return EventFormatter(self.localizer, self.rules.causes, self.rules.links)
 
     def field(self, name: str) -> str:
         """Return the last value of a field of the form, without spaces around it; empty where there is none."""

@@ -58,13 +58,19 @@ def delivery_anchor(delivery_id: str) -> str:
     return f"d-{delivery_id[:ANCHOR_LENGTH]}"
 
 
+def list_path(path: str, **wanted: str) -> str:
+    """Return the path of a list that is narrowed to what is wanted. Parameters that are empty are left out."""
+    query = urlencode({name: value for name, value in wanted.items() if value}, safe=":")
+    return f"{path}?{query}" if query else path
+
+
 def task_path(source: str, job_id: str) -> str:
     """Return the path of the page of a task. A browser would take a job id of dots for a folder: it leads to the list.
 
     Nothing else in a job id has a meaning in the path.
     """
     if job_id in {".", ".."}:
-        return f"/tasks?{urlencode({'source': source, 'q': job_id})}"
+        return list_path("/tasks", source=source, q=job_id)
     return f"/tasks/{_escaped(source)}/{_escaped(job_id)}"
 
 
@@ -124,7 +130,7 @@ class LinkTemplates:
             path = task_path(event.source, event.task.job_id)
             return self._page("task", path if "?" in path else f"{path}#{event_anchor(event.id)}")
         if event.channel:
-            return self._page("deliveries", _listed("/deliveries", channel=event.channel))
+            return self._page("deliveries", list_path("/deliveries", channel=event.channel))
         if event.mute:
             return self._page("mutes", "/mutes")
         if event.report:
@@ -133,11 +139,11 @@ class LinkTemplates:
 
     def list_page(self, place: str, path: str, **wanted: str) -> PageLink:
         """Return the link to one of our lists, narrowed to what is wanted; an empty text is not."""
-        return self._page(place, _listed(path, **wanted))
+        return self._page(place, list_path(path, **wanted))
 
     def storm_page(self, storm_id: str) -> PageLink:
         """Return the link to the tasks of a storm."""
-        return self._page("tasks", _listed("/tasks", storm=storm_id))
+        return self._page("tasks", list_path("/tasks", storm=storm_id))
 
     def digest_page(self, events: Sequence[Event]) -> PageLink:
         """Return the link to what a digest is about: the tasks since the first of its events, or what is open."""
@@ -148,7 +154,7 @@ class LinkTemplates:
             return self._shared_page(events)
         sources = {event.source for event in tasks}
         failed = all(event.type is EventType.TASK_FAILED for event in tasks)
-        path = _listed(
+        path = list_path(
             "/tasks",
             status="failed" if failed else "",
             source=sources.pop() if len(sources) == 1 else "",
@@ -176,12 +182,7 @@ class LinkTemplates:
 
 def _of_report(report: Report) -> str:
     """Return the path of the tasks that changed in the period of a report."""
-    return _listed("/tasks", since=_moment(report.since), until=_moment(report.until))
-
-
-def _listed(path: str, **wanted: str) -> str:
-    query = urlencode({name: value for name, value in wanted.items() if value}, safe=":")
-    return f"{path}?{query}" if query else path
+    return list_path("/tasks", since=_moment(report.since), until=_moment(report.until))
 
 
 def _moment(moment: datetime) -> str:

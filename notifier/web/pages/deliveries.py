@@ -28,7 +28,7 @@ from notifier.core.row_counts import RowCount
 from notifier.web.catalogues import translations
 from notifier.web.ports import WebReads, WebTx
 from notifier.web.requests import ActionRoute, Page, PageRequest, PageRoute, Redirect
-from notifier.wording.events import EventFormatter
+from notifier.wording.links import task_path
 from notifier.wording.marks import without_marks
 
 COUNTED_WINDOW = timedelta(days=7)
@@ -89,8 +89,8 @@ class MessageRow:
     """What happened, in the reader's language."""
     about: str
     """Instance, source or channel that it happened to."""
-    task: tuple[str, str] | None
-    """Source and job id."""
+    task: str | None
+    """Path of its task."""
     why: str
     """The reason of its state, in the reader's language, with what the receiver replied while it is not through."""
 
@@ -286,7 +286,7 @@ def _sum(counts: Sequence[RowCount]) -> RowCount:
 
 
 def _rows(request: PageRequest, found: Iterable[ListedDelivery]) -> Iterator[MessageRow]:
-    formatter = EventFormatter(request.localizer, request.rules.causes, request.rules.links)
+    formatter = request.formatter
     for one in found:
         event, task = one.event, one.event.task
         # What was never tried waits for its channel alone, whose reason is above the list.
@@ -296,7 +296,7 @@ def _rows(request: PageRequest, found: Iterable[ListedDelivery]) -> Iterator[Mes
             delivery=one,
             title=without_marks(formatter.describe(event).clause),
             about=about(event),
-            task=(task.source, task.job_id) if task else None,
+            task=task_path(task.source, task.job_id) if task else None,
             why=request.localizer.reason(reason) if reason else "",
         )
 

@@ -12,7 +12,7 @@ from notifier.web.pages.deliveries import about
 from notifier.web.ports import WebReads
 from notifier.web.requests import Page, PageMissing, PageRequest, PageRoute
 from notifier.web.stored_bodies import ShownBody, shown_body
-from notifier.wording.events import EventFormatter
+from notifier.wording.links import task_path
 from notifier.wording.marks import without_marks
 from notifier.wording.sanitize import one_line
 
@@ -26,7 +26,8 @@ class ListedEvent:
 
     title: str
     about: str
-    task: tuple[str, str] | None
+    task: str | None
+    """Path of its task."""
     at: datetime
 
 
@@ -68,12 +69,12 @@ def read_delivery(request: PageRequest, q: WebReads) -> Page:
 
 
 def _delivery_view(request: PageRequest, q: WebReads, one: Delivery) -> DeliveryView:
-    formatter = EventFormatter(request.localizer, request.rules.causes, request.rules.links)
+    formatter = request.formatter
     listed = [
         ListedEvent(
             title=without_marks(formatter.describe(event).clause),
             about=about(event),
-            task=(event.task.source, event.task.job_id) if event.task else None,
+            task=task_path(event.task.source, event.task.job_id) if event.task else None,
             at=event.observed_at,
         )
         for event in one.events[:MAX_LISTED_EVENTS]

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from urllib.parse import quote
 
 from notifier import lookup
 from notifier.core.expectations import Judged
 from notifier.web.ports import WebReads
 from notifier.web.requests import Page, PageRequest, PageRoute
+from notifier.wording.links import task_path
 
 MAX_EXPECTED_ROWS = 200
 """Maximum number of expected runs that are listed, those that are overdue soonest."""
@@ -75,7 +75,7 @@ def _expected_row(judged: Judged, now: datetime) -> ExpectedRow:
         name=one.name,
         instance=one.instance_name or one.instance_id or "",
         last=one.last,
-        last_url=f"/tasks/{quote(source, safe='')}/{quote(one.last_job, safe='')}" if one.last_job else None,
+        last_url=task_path(source, one.last_job) if one.last_job else None,
         expected_at=one.expected_at,
         overdue_at=one.overdue_at,
         missing=one.overdue_at <= now,

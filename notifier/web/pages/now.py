@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
-from urllib.parse import urlencode
 
 from notifier import people
 from notifier.core.health import FindingKind, HealthReport, judge
@@ -31,7 +30,7 @@ from notifier.web.periods import Period, PeriodChart, RowsBy, chart_of, read_per
 from notifier.web.ports import WebReads, WebTx
 from notifier.web.requests import ActionRoute, Page, PageRequest, PageRoute, Redirect
 from notifier.wording.events import EventFormatter
-from notifier.wording.links import task_path
+from notifier.wording.links import list_path, task_path
 from notifier.wording.localizer import Localizer
 from notifier.wording.message import time_left
 from notifier.wording.sanitize import one_line
@@ -209,7 +208,7 @@ def health_lines(report: HealthReport, good_at: Mapping[str, datetime | None]) -
             state="failing",
             names=(one_line(source.name),),
             at=source.last_poll_at,
-            url=f"/tasks?{urlencode({'source': source.name})}",
+            url=list_path("/tasks", source=source.name),
             bad=True,
         )
         for source in failing[:SHOWN_FINDINGS]
@@ -220,7 +219,7 @@ def health_lines(report: HealthReport, good_at: Mapping[str, datetime | None]) -
     for channel in report.channels:
         if channel not in delivering:
             state, since = _channel_state(report, channel.name)
-            url = f"/deliveries?{urlencode({'channel': channel.name})}"
+            url = list_path("/deliveries", channel=channel.name)
             at = since or channel.failing_since
             lines.append(HealthLine(state=state, names=(one_line(channel.name),), at=at, url=url, bad=True))
     return tuple(lines)
@@ -322,7 +321,7 @@ def quiet_of(
                 until=storm.updated_at,
                 total=storm.total,
                 lasts=storm.ended_at is None,
-                url=f"/tasks?{urlencode({'storm': storm.id})}",
+                url=list_path("/tasks", storm=storm.id),
             )
             for storm in storms[:SHOWN_QUIET]
         ),
@@ -453,8 +452,8 @@ def _taken(request: PageRequest, answer: Acknowledgement, title: str) -> str:
 
 
 def _title(event: Event, request: PageRequest) -> str:
-    formatter = EventFormatter(localizer=request.localizer, causes=request.rules.causes, links=request.rules.links)
-    return translations(request.language).pgettext("between two facts", " · ").join(names_of(event, formatter).title)
+    title = names_of(event, request.formatter).title
+    return translations(request.language).pgettext("between two facts", " · ").join(title)
 
 
 def try_channel(request: PageRequest, tx: WebTx) -> Redirect:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from notifier.core.ended_tasks import AcknowledgedFigures, CauseResults, PeriodResults, ToldFigures, Totals, TypeResults
 from notifier.statistics import PERIODS, OngoingRun, TaskFigures
@@ -22,6 +22,7 @@ from notifier.web.charts.measures import (
 from notifier.web.charts.scales import LogScale, LogTick, log_scale, log_ticks, share_limit
 from notifier.web.ports import WebReads
 from notifier.web.requests import Page, PageRequest, PageRoute
+from notifier.wording.links import list_path, task_path
 from notifier.wording.phrases import Language
 
 MAX_TYPES = 30
@@ -261,7 +262,7 @@ def _beyond(seconds: Sequence[float], values: BoxValues | None) -> Iterator[floa
 
 def _running(task: OngoingRun, at: datetime) -> DrawnTask:
     return DrawnTask(
-        url=f"/tasks/{quote(task.source, safe='')}/{quote(task.job_id, safe='')}",
+        url=task_path(task.source, task.job_id),
         seconds=max((at - task.began) / timedelta(seconds=1), 1.0),
         instance=task.instance,
         running=True,
@@ -278,7 +279,7 @@ def _day_rows(results: PeriodResults, lists: TaskLists) -> Iterable[DayRow]:
                 in_storms=one.in_storms,
                 url=lists.day(one.day),
                 failed_url=lists.day(one.day, status="failed"),
-                storm_url=f"/tasks?{urlencode({'storm': one.storm})}" if one.storm else None,
+                storm_url=list_path("/tasks", storm=one.storm) if one.storm else None,
             )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal
-from urllib.parse import urlencode
 
 from notifier import lookup, people
 from notifier.core.failures import MIN_ID_PREFIX, FailureState, HistoryKind, OpenFailure
@@ -28,9 +27,8 @@ from notifier.web.ports import WebReads, WebTx
 from notifier.web.requests import ActionRoute, Page, PageRequest, PageRoute, Redirect
 from notifier.web.task_moments import TaskMoment, moments_of
 from notifier.web.task_reads import TasksReads
-from notifier.wording.events import EventFormatter
 from notifier.wording.explained import ExplainedReason
-from notifier.wording.links import missing_path, task_path
+from notifier.wording.links import list_path, missing_path, task_path
 from notifier.wording.marks import without_marks
 from notifier.wording.message import Message
 from notifier.wording.sanitize import NAME_LIMIT, one_line
@@ -225,7 +223,7 @@ def read_beginning(request: PageRequest, q: WebReads) -> Page | Redirect:
     """Lead to the tasks of a source, or to the task whose id begins so."""
     wanted = request.places["job_id"]
     if wanted in {state.name for state in q.source_states()}:
-        return Redirect(to=f"/tasks?{urlencode({'source': wanted})}")
+        return Redirect(to=list_path("/tasks", source=wanted))
     return _elsewhere(q, "", wanted)
 
 
@@ -239,8 +237,7 @@ def _elsewhere(q: TasksReads, source: str, job_id: str) -> Page | Redirect:
     if answer and answer.task:
         return Redirect(to=task_path(answer.task.task.source, answer.task.task.job_id))
     if answer and answer.candidates:
-        wanted = {"q": job_id, "source": source, "since": "all"}
-        return Redirect(to=f"/tasks?{urlencode({name: value for name, value in wanted.items() if value})}")
+        return Redirect(to=list_path("/tasks", q=job_id, source=source or "", since="all"))
     # A source that was renamed keeps its tasks under its new name.
     named = [one for one in _named(q, job_id) if one.task.source != source]
     similar = tuple((task_path(one.task.source, one.task.job_id), one.task.source) for one in named)
@@ -256,7 +253,7 @@ def _named(q: TasksReads, job_id: str) -> Sequence[StoredTask]:
 def task_view(q: TasksReads, stored: StoredTask, request: PageRequest) -> TaskView:
     """Return what the page shows of a task."""
     rules, task = request.rules, stored.task
-    formatter = EventFormatter(request.localizer, rules.causes, rules.links)
+    formatter = request.formatter
     channels = rules.expected.channels
     found = lookup.explain_task(q, stored, rules.routing.routes, channels, rules.causes)
     newest = found.events[-1].routed.event if found.events else None
@@ -361,7 +358,6 @@ def _why(
     q: TasksReads, task: Task, found: ExplainedReason, message: Message | None, own: TaskListEntry | None
 ) -> WhyView:
     code = found.explanation.code or ""
-    wanted = {"code": code, "source": task.source, "since": "all"}
     return WhyView(
         reason=found.text,
         note="" if found.text or message is None else message.reason_note,
@@ -369,7 +365,7 @@ def _why(
         action=found.action or (message.advice if message else ""),
         retry=str(found.explanation.retry or ""),
         code=code,
-        code_url=f"/tasks?{urlencode(wanted)}",
+        code_url=list_path("/tasks", code=code, source=task.source, since="all"),
         same=_same_cause(q, own, code) if own and code else None,
     )
 
@@ -451,7 +447,7 @@ def _instance(rows: Sequence[TaskListEntry], shown: _Shown, now: datetime, reque
     others = [row for row in rows if not shown.is_of(row)]
     return InstanceView(
         name=one_line(name or "", NAME_LIMIT),
-        url=f"/tasks?{urlencode({'instance': name or '', 'since': 'all'})}",
+        url=list_path("/tasks", instance=name or "", since="all"),
         rows=tuple(map(task_row, others[:OTHERS])),
         chart=lay_out([_span(row, shown, now) for row in rows], scale),
         ticks=time_ticks(scale, request.localizer.timezone),
@@ -490,8 +486,8 @@ def read_missing(request: PageRequest, q: WebReads) -> Page | Redirect:
 
 def missing_view(q: TasksReads, found: EventRecord, missing: Expectation, request: PageRequest) -> TaskView:
     """Return what the page shows of a run that did not appear."""
-    event, rules = found.routed.event, request.rules
-    formatter = EventFormatter(request.localizer, rules.causes, rules.links)
+    event = found.routed.event
+    formatter = request.formatter
     message = formatter.describe(event)
     instance = missing.instance_id or missing.instance_name or ""
     operation = operation_of(event) or ""
