@@ -363,6 +363,8 @@ class PeriodChart:
     """Whether completed tasks are counted in slots."""
     counts_failed: bool
     """Whether failures are counted in slots, too."""
+    quiet: int = 0
+    """Number of further sources, which have no task in the period and are not drawn."""
 
     @property
     def tasks(self) -> int:
@@ -400,7 +402,12 @@ def chart_of(
     blind = blind_times(facts.blind, report, period.now)
     storms = [_shown_storm(storm) for storm in facts.storms]
     others = {task.source for task in facts.tasks} | {source for source, ended in facts.ended.items() if any(ended)}
-    sources = (*regions, *sorted(others - regions.keys()))
+    # Only those without a task are left out, so that the totals of the chart are those of its rows.
+    active = others | {source for source, _ in (*facts.failed, *facts.completed)}
+    idle = [source for source in regions if source not in active]
+    drawn = max(MAX_NAMED_ROWS - len(active), 0)
+    undrawn = frozenset(idle[drawn:])
+    sources = [one for one in (*regions, *sorted(others - regions.keys())) if one not in undrawn]
     lanes = {source: _SourceRows(source, facts, period, scale).lanes(label) for source in sources}
     levelled = iter(with_levels([lane.row for some in lanes.values() for lane in some]))
     lanes = {source: [replace(lane, row=next(levelled)) for lane in some] for source, some in lanes.items()}
@@ -424,6 +431,7 @@ def chart_of(
         groups=tuple(groups),
         counted=bool(facts.slots),
         counts_failed=bool(facts.failed),
+        quiet=len(undrawn),
     )
 
 

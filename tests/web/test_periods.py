@@ -140,6 +140,16 @@ def test_an_empty_period_has_its_sources_and_nothing_else() -> None:
     assert [lane.label for group in by_source.groups for lane in group.lanes] == ["prod"]
 
 
+def test_of_a_thousand_sources_those_with_tasks_are_drawn_and_few_others() -> None:
+    regions = dict.fromkeys([f"s{number:04}" for number in range(1000)], "cn-north-4")
+    period = replace(WEEK, by=RowsBy.SOURCE)
+    records = Records([task(1, HOUR, source="s0999"), task(2, 2 * HOUR, TaskStatus.FAILED, source="gone")])
+    chart = chart_of(read_period(records, records, period), period, WELL, regions)
+    names = [group.source for group in chart.groups]
+    assert (len(names), names[0], names[-2:]) == (MAX_NAMED_ROWS, "s0000", ["s0999", "gone"])
+    assert (chart.tasks, chart.failed, chart.quiet) == (2, 1, 1001 - MAX_NAMED_ROWS)
+
+
 def test_rows_are_those_of_the_instances_in_the_order_of_their_names() -> None:
     tasks = [
         task(1, HOUR, TaskStatus.FAILED),
