@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -21,6 +23,7 @@ from chat import work
 from notifier.cli import event_loop, garbage
 from notifier.config.config import Config
 from notifier.config.loading import load
+from notifier.core.model import Task
 from notifier.logs import RejectionLog
 from notifier.web.server import Server
 from notifier.wiring.app import App, open_app
@@ -62,9 +65,20 @@ async def keep_polling(app: App) -> None:
     """Record a poll each second."""
     rng = Random(2)
     while True:
-        changed = list(islice(work.tasks(CHANGES, rng, datetime.now(UTC)), CHANGES))
+        changed = poll(rng, datetime.now(UTC))
         await app.store.transact(lambda tx, changed=changed: work.record(tx, changed))  # type: ignore[misc]  # a default
         await asyncio.sleep(1)
+
+
+def poll(rng: Random, now: datetime) -> Sequence[Task]:
+    """Return what a poll finds changed: tasks that run, and tasks that ended just now, as nearly all do."""
+    return [_ended_now(task, now) for task in islice(work.tasks(CHANGES, rng, now), CHANGES)]
+
+
+def _ended_now(task: Task, now: datetime) -> Task:
+    if task.created_at is None or task.ended_at is None:
+        return task
+    return replace(task, created_at=now - (task.ended_at - task.created_at), ended_at=now)
 
 
 def configured(url: str) -> Config:
