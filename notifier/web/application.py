@@ -1,7 +1,8 @@
 """The page as a Starlette application: who asks, what they may do, and how a page becomes a response."""
 
+import asyncio
 import gzip
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -15,7 +16,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response, S
 from starlette.routing import BaseRoute, Mount, Route
 
 from notifier.chat.endpoints import InvalidRequest, read_body
-from notifier.core.errors import StoreError, StoreReplaced
+from notifier.core.errors import StoreError, StoreReplaced, StoreUnreachable
 from notifier.core.people import Person
 from notifier.logs import RejectionLog
 from notifier.ports import Clock
@@ -49,6 +50,9 @@ log = structlog.get_logger("notifier.web")
 NOBODY = Viewer(person=Person(id="web:unknown", name=""), role=AccessRole.READ)
 """Who asks while sessions cannot be read."""
 NOTICE_COOKIE = "notice"
+READ_WITHIN = 12
+"""Time that the database has for what a page reads, in seconds. The page that says that it does not answer asks once
+more who is there, and both are to end before the server closes the connection."""
 MAX_SUBMITTED_FIELDS = 2_000
 """Maximum number of fields of a submitted form: a list with a tick box for each row."""
 
@@ -158,7 +162,7 @@ async def _answer_page(parts: WebParts, route: PageRoute, request: Request) -> R
     def read(q: WebReads) -> tuple[Frame, Page | Redirect]:
         return read_frame(q, parts.rules.expected), route.read(asked, q)
 
-    frame, answer = await parts.store.read(read)
+    frame, answer = await _in_time(parts.store.read(read))
     frame = replace(frame, lost=await _lost_file(parts))
     return _respond(parts, request, answer, asked=asked, frame=frame, tab=route.tab)
 
@@ -170,6 +174,14 @@ async def _lost_file(parts: WebParts) -> str:
     except StoreReplaced as error:
         return str(error)
     return ""
+
+
+async def _in_time(answer: Awaitable[T]) -> T:
+    """Wait for an answer of the database, and not until the server closes the connection without a word."""
+    try:
+        return await asyncio.wait_for(answer, READ_WITHIN)
+    except TimeoutError:
+        raise StoreUnreachable(f"the database has not answered for {READ_WITHIN} s") from None
 
 
 async def _answer_download(parts: WebParts, route: DownloadRoute, request: Request) -> Response:
@@ -225,7 +237,7 @@ async def _answer_action(parts: WebParts, route: ActionRoute, request: Request) 
 
 
 async def _page_request(parts: WebParts, request: Request, form: Mapping[str, Sequence[str]]) -> PageRequest | Response:
-    viewer = await parts.access.viewer(request)
+    viewer = await _in_time(parts.access.viewer(request))
     if isinstance(viewer, Response):
         return viewer
     return page_request(request, parts.rules, viewer, form)

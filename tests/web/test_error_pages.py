@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from fakes import FakeClock
+from timeouts import HANG_TIMEOUT
 from web_site import FixedAccess, make_rules, viewer
 
 from notifier.core.errors import StoreReplaced, StoreUnreachable
@@ -137,6 +139,24 @@ async def test_an_unreachable_database_is_named_with_the_time(broken: Broken, cl
         await client.get("/broken")
         broken.fail(StoreUnreachable())
         assert "just now" in (await client.get("/broken")).text
+
+
+async def test_a_silent_database_is_named_before_the_connection_is_closed(
+    broken: Broken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(application, "READ_WITHIN", 0.05)
+    answers = threading.Event()
+
+    def does() -> Page:
+        answers.wait(HANG_TIMEOUT)
+        return Page(template="keyboard.html", view=None)
+
+    broken.does = does
+    try:
+        found = await broken.get()
+    finally:
+        answers.set()
+    assert (found.status_code, "the database has not answered for" in found.text) == (503, True)
 
 
 class _Nothing:
