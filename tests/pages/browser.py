@@ -18,7 +18,7 @@ from typing import Literal
 
 from axe_playwright_python.base import AXE_SCRIPT
 from jinja2 import ChoiceLoader, FileSystemLoader
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright
 from web_site import FixedAccess
 
 from notifier.logs import RejectionLog
@@ -41,6 +41,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
+    "--renderer-process-limit=1",
 )
 TEMPLATES = Path(__file__).with_name("templates")
 CLOSES_WITHIN = 60.0
@@ -154,7 +155,7 @@ async def open_context(
         base_url=url,
         locale="zh-CN" if language == "zh" else "en-GB",
         color_scheme=theme,
-        viewport={"width": width, "height": 844 if width < NARROW else 800},
+        viewport=viewport(width),
         has_touch=touch,
         java_script_enabled=scripts,
         reduced_motion="reduce",
@@ -162,6 +163,11 @@ async def open_context(
     yield context
     async with asyncio.timeout(CLOSES_WITHIN):  # Playwright would wait for good
         await context.close()
+
+
+def viewport(width: int) -> ViewportSize:
+    """Return the size of a window of a width."""
+    return {"width": width, "height": 844 if width < NARROW else 800}
 
 
 async def fits(page: Page) -> bool:

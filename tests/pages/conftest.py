@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Page
+from playwright.async_api import Browser, ConsoleMessage, Error, Page
 from web_site import Site, open_site
 
 from notifier.core.people import Action
 from notifier.wiring.web import web_rules
-from pages.browser import CHROMIUM, Served, open_browser, open_context, serve
+from pages.browser import CHROMIUM, Colours, Served, open_browser, open_context, serve, viewport
 from pages.history import Histories, Variant
 
 OpenPage = Callable[..., Awaitable[Page]]
@@ -73,18 +75,77 @@ async def odd(
         yield found
 
 
+class Windows:
+    """The browser's windows, each used by one test after another: to open one takes longer than most tests."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._kept: dict[tuple[object, ...], list[Page]] = defaultdict(list)
+        self._stack = AsyncExitStack()
+
+    async def aclose(self) -> None:
+        await self._stack.aclose()
+
+    @asynccontextmanager
+    async def open(
+        self,
+        url: str,
+        *,
+        theme: Colours = "light",
+        width: int = 1280,
+        language: str = "en",
+        touch: bool = False,
+        scripts: bool = True,
+        fresh: bool = False,
+    ) -> AsyncIterator[Page]:
+        """Open an empty page, as a reader has it who was never here. One that is `fresh` is used by nobody else."""
+        kept = self._kept[url, language, touch, scripts]
+        page = (
+            kept.pop() if kept and not fresh else await self._new(url, language=language, touch=touch, scripts=scripts)
+        )
+        await page.set_viewport_size(viewport(width))
+        await page.emulate_media(color_scheme=theme)
+        yield page
+        if fresh:
+            await page.context.close()
+            return
+        await page.goto("about:blank")
+        await page.unroute_all()
+        await page.emulate_media(media="null", forced_colors="null")
+        await page.context.clear_cookies()
+        kept.append(page)
+
+    async def _new(self, url: str, **options: Any) -> Page:
+        context = await self._stack.enter_async_context(open_context(self._browser, url, **options))
+        return await context.new_page()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def windows(chromium: Browser) -> AsyncIterator[Windows]:
+    async with aclosing(Windows(chromium)) as opened:
+        yield opened
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def open_page(chromium: Browser, served: Served, request: pytest.FixtureRequest) -> AsyncIterator[OpenPage]:
+async def open_page(windows: Windows, served: Served, request: pytest.FixtureRequest) -> AsyncIterator[OpenPage]:
     """Return a function that opens a page of the served history. What a console says fails the test."""
     said: list[str] = []
     async with AsyncExitStack() as stack:
 
-        async def opened(path: str, *, url: str = served.url, clock: bool = False, **options: object) -> Page:
+        async def opened(path: str, *, url: str = served.url, clock: bool = False, **options: Any) -> Page:
             """Open a page. `clock` stops the browser's clock, for a test to advance."""
-            context = await stack.enter_async_context(open_context(chromium, url, **options))  # type: ignore[arg-type] # those of open_context
-            page = await context.new_page()
-            page.on("console", lambda message: said.extend(_lines(message, url + path)))
-            page.on("pageerror", lambda error: said.append(str(error)))
+            page = await stack.enter_async_context(windows.open(url, fresh=clock, **options))
+
+            def hear(message: ConsoleMessage) -> None:
+                said.extend(_lines(message, url + path))
+
+            def hear_error(error: Error) -> None:
+                said.append(str(error))
+
+            page.on("console", hear)
+            page.on("pageerror", hear_error)
+            stack.callback(page.remove_listener, "console", hear)
+            stack.callback(page.remove_listener, "pageerror", hear_error)
             if clock:
                 await page.clock.install()
             await page.goto(path)
