@@ -39,6 +39,17 @@ async def test_everybody_can_use_a_page(open_page: OpenPage, path: str) -> None:
     assert (too_wide, [one for one, times in ids.items() if times > 1]) == ([], [])
 
 
+async def test_what_is_above_and_below_every_page_fits_in_english(open_page: OpenPage) -> None:
+    """The names of the tabs are longer than in Chinese."""
+    page = await open_page("/")
+    too_wide = []
+    for width in (320, 390, 861, 960, 961, 1080, 1240, 1241):
+        await page.set_viewport_size({"width": width, "height": 800})
+        if not await fits(page):
+            too_wide.append(width)
+    assert too_wide == []
+
+
 @pytest.mark.parametrize("path", REAL_PAGES)
 async def test_any_content_leaves_a_page_whole(open_page: OpenPage, odd: Served, path: str) -> None:
     """Nothing, very much, or hostile text: the page fits its window, runs no foreign script, and stays small."""
