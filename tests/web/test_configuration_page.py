@@ -130,7 +130,7 @@ def test_a_channel_is_parked_before_it_is_failing() -> None:
     at = T0 - timedelta(hours=1)
     failing = ChannelHealth(failures=3, failing_since=at, good_at=at)
     parked = ChannelState(name="dba", parked_since=T0, reason="HTTP 401", health=failing)
-    assert channel_state(parked, T0) == ("parked", T0, "HTTP 401")
+    assert channel_state(parked, T0) == ("parked", at, "HTTP 401")
     assert channel_state(ChannelState(name="dba", health=failing), T0) == ("failing", at, None)
     assert channel_state(ChannelState(name="dba", health=ChannelHealth(good_at=at)), T0) == ("delivers", at, None)
     assert channel_state(ChannelState(name="dba"), T0)[0] == "idle"
