@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Route
 
 from notifier.chat.endpoints import InvalidRequest, read_body
 from notifier.core.errors import StoreError, StoreReplaced, StoreUnreachable
@@ -23,9 +23,11 @@ from notifier.ports import Clock
 from notifier.web.access.viewer import AccessRole, Viewer
 from notifier.web.api.application import API_PATH, build_api
 from notifier.web.api.feeds import feed_routes
+from notifier.web.api.stream import StreamLimits
 from notifier.web.assets import serve_asset
 from notifier.web.errors import ErrorView, Outage, error_page
 from notifier.web.frame import Frame, read_frame, tab_path
+from notifier.web.mounts import WholeMount
 from notifier.web.pages import SITE
 from notifier.web.parts import WebParts
 from notifier.web.ports import WebReads, WebTx
@@ -60,20 +62,25 @@ T = TypeVar("T")
 
 
 def build_application(
-    parts: WebParts, beside: Sequence[BaseRoute] = (), sign_in: Sequence[BaseRoute] = ()
+    parts: WebParts,
+    beside: Sequence[BaseRoute] = (),
+    sign_in: Sequence[BaseRoute] = (),
+    *,
+    streams: StreamLimits | None = None,
 ) -> Starlette:
     """Return the application.
 
     `beside` are routes that are no pages, such as those that chats call: they are reached by any name, and judge by
-    themselves who may call. `sign_in` are the pages that everybody may open.
+    themselves who may call. `sign_in` are the pages that everybody may open. `streams` are other limits of
+    streams than the usual ones.
     """
     static = Route("/static/{name}", serve_asset, methods=["GET"])
-    api = Mount(API_PATH, build_api(parts))
+    api = WholeMount(API_PATH, build_api(parts, streams))
     routes = [static, api, *feed_routes(parts), *sign_in, *page_routes(parts, SITE)]
     unknown = partial(_answer_unknown, parts)
     pages = Starlette(routes=routes, exception_handlers={404: unknown, 405: _answer_other_method})
     rejections = RejectionLog("web.requests_rejected", logger="notifier.web", seconds=parts.clock.monotonic)
-    return Starlette(routes=[*beside, Mount("/", GuardedApplication(pages, parts.names, rejections))])
+    return Starlette(routes=[*beside, WholeMount("/", GuardedApplication(pages, parts.names, rejections))])
 
 
 def page_routes(parts: WebParts, site: Sequence[SiteRoute]) -> Sequence[Route]:

@@ -18,13 +18,13 @@ from schemathesis import GenerationMode
 from schemathesis.checks import positive_data_acceptance
 from starlette.applications import Starlette
 from starlette.responses import RedirectResponse
-from starlette.routing import Mount
 from web_site import FixedAccess, make_rules
 
 from notifier.core.routing import RoutingConfig
 from notifier.store.engine import open_store
 from notifier.web.api.application import API_PATH, build_api
 from notifier.web.api.stream import StreamLimits
+from notifier.web.mounts import WholeMount
 from notifier.web.parts import WebParts
 
 DESCRIPTION = json.loads((Path(__file__).parent.parent.parent / "docs/openapi.json").read_text(encoding="utf-8"))
@@ -56,7 +56,7 @@ def schema(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         access=OneToken(),
         wake=lambda: None,
     )
-    app = Starlette(routes=[Mount(API_PATH, build_api(parts, StreamLimits(lasts=0.0)))])
+    app = Starlette(routes=[WholeMount(API_PATH, build_api(parts, StreamLimits(lasts=0.0)))])
     yield schemathesis.openapi.from_asgi(f"{API_PATH}/openapi.json", app, headers=HEADERS)
     store.close()
 

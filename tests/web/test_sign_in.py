@@ -33,6 +33,7 @@ from notifier.web.access.rules import AccessRules, PageUser
 from notifier.web.access.sign_in import SignInPages, without_role
 from notifier.web.access.throttle import PER_ADDRESS, STRANGERS
 from notifier.web.access.viewer import AccessRole
+from notifier.web.api.stream import StreamLimits
 from notifier.web.application import build_application
 from notifier.web.pages import SITE
 from notifier.web.parts import WebParts
@@ -115,7 +116,9 @@ async def opened(url: str, rules: AccessRules = RULES, *, beside: tuple[BaseRout
     sign_in = SignInPages(site, store, web, clock).routes()
     parts = WebParts(rules=web, store=store, clock=clock, access=site, wake=lambda: None)
     try:
-        yield Door(store, build_application(parts, beside, sign_in), site, clock, passed)
+        yield Door(
+            store, build_application(parts, beside, sign_in, streams=StreamLimits(lasts=0.0)), site, clock, passed
+        )
     finally:
         await store.aclose()
 
@@ -693,6 +696,13 @@ async def test_every_response_has_the_headers_of_security(door: Door) -> None:
                 missing = {name for name, value in RESPONSE_HEADERS.items() if found.headers.get(name) != value}
                 assert not missing, (method, path)
                 assert found.headers["Cache-Control"], (method, path)
+
+
+@pytest.mark.parametrize("path", ["/a%0Ab", "/api/v1/mutes/a%0A/end", "/%0A"])
+async def test_a_line_break_in_a_path_is_answered_as_any_other_path(door: Door, path: str) -> None:
+    async with door.browser() as browser:
+        found = await browser.get(path)
+    assert {name: found.headers.get(name) for name in RESPONSE_HEADERS} == dict(RESPONSE_HEADERS)
 
 
 async def test_routes_beside_the_pages_stay_as_they_are(sqlite_url: str) -> None:
