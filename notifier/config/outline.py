@@ -37,7 +37,7 @@ T = TypeVar("T")
 SECTIONS = frozenset((
     "language", "timezone", "store", "sources", "channels", "routes", "delivery", "alerts", "retention", "chat", "web",
     "calendars", "rotas", "quiet", "reports", "escalations", "mutes", "foresight", "expect",
-    "console_url", "runbook_url", "causes", "network", "log", "heartbeat_url", "heartbeat_fail_url",
+    "console_url", "runbook_url", "causes", "network", "log", "telemetry", "heartbeat_url", "heartbeat_fail_url",
 ))
 # fmt: on
 """The keys of a configuration; a test holds them to `Config`."""

@@ -28,7 +28,7 @@ from notifier.telemetry.ports import TransactionKind
 METRIC_PREFIX = "gaussdb_notifier"
 """Beginning of the names of all metrics but those of the process."""
 
-DIRECT = "dm:"
+DIRECT = DirectChannel.PREFIX
 """Value of the label `channel` for all channels to one person together: there may be any number."""
 
 OTHER = "other:"

@@ -10,7 +10,6 @@ from enum import StrEnum
 from typing import Protocol
 
 from notifier.core.delivery import DeliveryState
-from notifier.core.events import EventType
 from notifier.core.failures import HistoryKind, OpenFailure
 from notifier.core.health import FindingKind, HealthFinding, HealthReport
 from notifier.core.health_facts import Expected, HealthFacts
@@ -26,6 +25,7 @@ from notifier.wording.links import list_path, missing_path, task_path
 from notifier.wording.localizer import capitalised
 from notifier.wording.marks import without_marks
 from notifier.wording.sanitize import one_line, plain
+from notifier.wording.states import EVENT_ROWS
 
 SHOWN_FAILURES = 15
 """Maximum number of failures that are shown with all about them."""
@@ -140,13 +140,11 @@ class NeedKind(StrEnum):
         return self in (NeedKind.FAILED, NeedKind.UNLISTED, NeedKind.MISSING)
 
 
-_KINDS: Mapping[EventType, NeedKind] = {
-    EventType.TASK_FAILED: NeedKind.FAILED,
-    EventType.TASK_UNLISTED: NeedKind.UNLISTED,
-    EventType.TASK_MISSING: NeedKind.MISSING,
-    EventType.TASK_STALLED: NeedKind.STUCK,
-    EventType.TASK_OVERDUE: NeedKind.OVERDUE,
-}
+def _kind_of(event: Event) -> NeedKind:
+    """Return why the task of an event needs somebody: the state of the event, a reminder for a failure."""
+    state = EVENT_ROWS[event.type].state.name
+    named = {kind.value: kind for kind in NeedKind} | {"stalled": NeedKind.STUCK}
+    return named.get(state, NeedKind.FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +238,7 @@ def failure_need(
 ) -> FailureNeed:
     """Return what is shown of an open failure."""
     event, message = one.latest, formatter.describe(one.latest)
-    task, usual, kind = event.task, event.usual, _KINDS.get(event.type, NeedKind.FAILED)
+    task, usual, kind = event.task, event.usual, _kind_of(event)
     runs = kind in (NeedKind.STUCK, NeedKind.OVERDUE)
     judged = message.notes if kind in (NeedKind.OVERDUE, NeedKind.MISSING) else ()
     known = message.conditions[:1] if kind is NeedKind.MISSING else ()
