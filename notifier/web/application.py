@@ -160,11 +160,9 @@ async def _answer_trouble(parts: WebParts, request: Request, page: Page, tab: st
 async def _answer_page(parts: WebParts, route: PageRoute, request: Request) -> Response:
     if choices := chosen(request.query_params):
         return _remember(choices, request)
-    asked = await _page_request(parts, request, {})
+    asked = await _admit(parts, request, route, {})
     if isinstance(asked, Response):
         return asked
-    if asked.viewer.role < route.role:
-        return await _answer_trouble(parts, request, error_page("forbidden"), route.tab)
 
     def read(q: WebReads) -> tuple[Frame, Page | Redirect]:
         return read_frame(q, parts.rules.expected), route.read(asked, q)
@@ -193,11 +191,9 @@ async def _in_time(answer: Awaitable[T]) -> T:
 
 async def _answer_download(parts: WebParts, route: DownloadRoute, request: Request) -> Response:
     """Answer with a file. Its first part is read before anything is sent, so that what fails then becomes a page."""
-    asked = await _page_request(parts, request, {})
+    asked = await _admit(parts, request, route, {})
     if isinstance(asked, Response):
         return asked
-    if asked.viewer.role < route.role:
-        return await _answer_trouble(parts, request, error_page("forbidden"), route.tab)
 
     def read(place: str) -> Callable[[WebReads], DownloadPart]:
         return lambda q: route.read(asked, q, place)
@@ -225,11 +221,9 @@ async def _answer_action(parts: WebParts, route: ActionRoute, request: Request) 
         return await _answer_trouble(parts, request, error_page("refused"), route.tab)
     if _has_nul(value for values in form.values() for value in values):
         return await _answer_trouble(parts, request, error_page("refused"), route.tab)
-    sent = await _page_request(parts, request, form)
+    sent = await _admit(parts, request, route, form)
     if isinstance(sent, Response):
         return sent
-    if sent.viewer.role < route.role:
-        return await _answer_trouble(parts, request, error_page("forbidden"), route.tab)
     asked = replace(sent, path=tab_path(route.tab))  # what is shown again is not at the address of the action
 
     def act(tx: WebTx) -> tuple[Frame, Page | Redirect]:
@@ -241,6 +235,16 @@ async def _answer_action(parts: WebParts, route: ActionRoute, request: Request) 
     if isinstance(answer, Page):  # it would be refreshed without what was typed
         answer = replace(answer, poll=0)
     return _respond(parts, request, answer, asked=asked, frame=frame, tab=route.tab)
+
+
+async def _admit(
+    parts: WebParts, request: Request, route: SiteRoute, form: Mapping[str, Sequence[str]]
+) -> PageRequest | Response:
+    """Return what a route may depend on; a response for whoever it is not for."""
+    asked = await _page_request(parts, request, form)
+    if isinstance(asked, Response) or asked.viewer.role >= route.role:
+        return asked
+    return await _answer_trouble(parts, request, error_page("forbidden"), route.tab)
 
 
 async def _page_request(parts: WebParts, request: Request, form: Mapping[str, Sequence[str]]) -> PageRequest | Response:
