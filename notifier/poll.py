@@ -23,8 +23,10 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 
+from notifier import call_budget
+from notifier.call_budget import Charge, ChargeTx, Postponed
 from notifier.core import credentials, history, polling
-from notifier.core.credentials import Credential, CredentialState
+from notifier.core.credentials import Urgency
 from notifier.core.diff import RecordedTask, TaskWrite, has_stalled
 from notifier.core.errors import CredentialsRejected, SourceConflict, SourceError, StoreError
 from notifier.core.failures import OpenFailures
@@ -105,16 +107,6 @@ class PollRecords(Protocol):
         """Release a claim under which nothing was done, until a later time."""
 
 
-class CredentialRecords(Protocol):
-    """The budgets and pauses of credentials."""
-
-    def state(self, key: str) -> CredentialState:
-        """Return what is recorded about a credential; locks its row until the transaction ends."""
-
-    def save(self, key: str, state: CredentialState) -> None:
-        """Record the state of a credential."""
-
-
 class PollEvents(EventRecords, Protocol):
     """The recorded events of tasks."""
 
@@ -146,16 +138,12 @@ class PollReads(PlanReads, Protocol):
         """Return every recorded task of the source that has not ended."""
 
 
-class PollTx(PlanTx, Protocol):
+class PollTx(PlanTx, ChargeTx, Protocol):
     """What a poll needs of a transaction."""
 
     @property
     def polls(self) -> PollRecords:
         """Claims of sources, and what polls record about sources and tasks."""
-
-    @property
-    def credentials(self) -> CredentialRecords:
-        """The budgets and pauses of credentials."""
 
     @property
     def events(self) -> PollEvents:
@@ -251,7 +239,9 @@ async def poll_once(
         snapshot=replace(seen, taken_at=claim.at, skew=skew),
         rules=rules,
     )
-    recorder = _Recorder(claim=claim, source=polled, routing=routing, usual=usual or UsualMemory())
+    recorder = _Recorder(
+        claim=claim, charge=started.charge, source=polled, routing=routing, usual=usual or UsualMemory()
+    )
     return await recorder.run(store, recording or store.transact)
 
 
@@ -260,8 +250,7 @@ class _StartedPoll:
     """A poll that may go ahead."""
 
     claim: PollClaim
-    trial: bool = False
-    """Whether it tries a credential that was refused before, on behalf of all that use it."""
+    charge: Charge
 
 
 def _start(tx: PollTx, source: TaskSource, owner: str, rules: PollRules, *, force: bool) -> _StartedPoll | PollReport:
@@ -276,21 +265,23 @@ def _start(tx: PollTx, source: TaskSource, owner: str, rules: PollRules, *, forc
         configured=rules.configured,
         in_use_since=claim.at - rules.taken_over_after,
     )
-    if rules.credential is None:
-        return _StartedPoll(claim=claim)
-    known = tx.credentials.state(rules.credential.key)
     calls = polling.expected_calls(claim.state, claim.at, rules)
-    admission = credentials.admit(known, rules.credential, claim.at, calls, force=force)
-    if admission.retry_at is None:
-        tx.credentials.save(rules.credential.key, admission.state)
-        return _StartedPoll(claim=claim, trial=admission.trial)
-    if admission.refusal is None:
-        tx.polls.postpone(claim, admission.retry_at)
+    urgency = Urgency.FORCED if force else Urgency.DUE
+    charge = call_budget.begin(tx, rules.credential, claim.at, calls, urgency=urgency)
+    if isinstance(charge, Charge):
+        return _StartedPoll(claim=claim, charge=charge)
+    return _postpone(tx, source, claim, charge)
+
+
+def _postpone(tx: PollTx, source: TaskSource, claim: PollClaim, wait: Postponed) -> PollReport:
+    """Release the claim of a poll whose credential has no room, or is paused."""
+    if wait.refusal is None:
+        tx.polls.postpone(claim, wait.until)
         return PollReport(source=source.name, polled=False)
     error = CredentialsRejected(
-        credentials.pause_message(f"source {source.name}", admission.refusal), retry_after=admission.retry_at - claim.at
+        credentials.pause_message(f"source {source.name}", wait.refusal), retry_after=wait.until - claim.at
     )
-    tx.polls.record_failure(claim, str(error), admission.retry_at)
+    tx.polls.record_failure(claim, str(error), wait.until)
     return PollReport(source=source.name, polled=True, error=error)
 
 
@@ -351,6 +342,7 @@ class _Recorder:
     """Records one snapshot: for each batch it reads what is known, asks for a decision, and applies that."""
 
     claim: PollClaim
+    charge: Charge
     source: PolledSource
     routing: RoutingConfig
     usual: UsualMemory
@@ -505,9 +497,7 @@ class _Recorder:
         """Record absences, the calls, and the poll itself."""
         rules, snapshot = self.source.rules, self.source.snapshot
         tx.polls.record_missing(self.source.name, decision.missing, decision.unlisted)
-        if rules.credential:
-            expected = polling.expected_calls(self.claim.state, self.claim.at, rules)
-            _record_success(tx, rules.credential, now, snapshot.calls - expected)
+        call_budget.accept(tx, self.charge, now, snapshot.calls)
         tx.polls.record(self.claim, snapshot, now, polling.next_poll_at(self.claim.at, rules), refused)
 
     def _report(self, progress: _Progress | None) -> PollReport:
@@ -533,14 +523,6 @@ class _Recorder:
         )
 
 
-def _record_success(tx: PollTx, credential: Credential, now: datetime, calls: int) -> None:
-    """Record that a credential was accepted and made `calls` more calls, or fewer, than were charged."""
-    known = tx.credentials.state(credential.key)
-    state = credentials.after_success(known, credential, now, calls)
-    if state != known:
-        tx.credentials.save(credential.key, state)
-
-
 async def _record_failure(
     store: Store[PollTx, PollReads], started: _StartedPoll, error: SourceError, rules: PollRules
 ) -> PollReport:
@@ -550,12 +532,7 @@ async def _record_failure(
     def record(tx: PollTx) -> None:
         now = tx.now()
         tx.polls.record_failure(claim, str(error), now + pause)
-        if rules.credential:
-            key = rules.credential.key
-            known = tx.credentials.state(key)
-            tx.credentials.save(
-                key, credentials.after_failure(known, rules.credential, now, error, trial=started.trial)
-            )
+        call_budget.fail(tx, started.charge, now, error)
 
     await store.transact(record, short=True)
     return PollReport(source=claim.state.name, polled=True, error=error)

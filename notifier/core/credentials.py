@@ -7,9 +7,10 @@ it reads. So both belong to the credential, and the database keeps them for all 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from notifier.core import pacing, retry
-from notifier.core.errors import CredentialsRejected, SourceError
+from notifier.core.errors import CredentialsRejected, SourceError, SourceThrottled
 
 BURST = 40
 """Calls at once after a pause. With the 20 that follow within the minute they make 60: what a sister service documents
@@ -18,6 +19,8 @@ TRIAL_DURATION = timedelta(minutes=1)
 """Time for which one poll alone may try a credential that was refused."""
 REFUSAL_PAUSES = (timedelta(minutes=1), timedelta(minutes=5))
 """The pause after the first refusal, and the longest: an access key stays locked for five minutes."""
+THROTTLE_PAUSE = timedelta(seconds=30)
+"""The pause after a throttled call whose reply does not say how long to wait: time for ten calls of a usual budget."""
 MAX_CREDENTIAL_WAIT = timedelta(hours=2)
 """A wait longer than this is left over from a clock that has since been set back."""
 
@@ -54,56 +57,83 @@ class CredentialState:
     """Refusals in a row."""
 
 
+class Urgency(StrEnum):
+    """How long calls can wait."""
+
+    FORCED = "forced"
+    """A person waits: whatever the budget says, but not with a credential that was just refused."""
+    DUE = "due"
+    """They were promised for now: as soon as there is room for one call. They may try a refused credential again."""
+    BACKGROUND = "background"
+    """Nobody waits: only while half of the burst is left, and never with a credential that was refused."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """Whether a poll may make its calls now."""
+    """Whether calls may be made now."""
 
     state: CredentialState
     """The state to record."""
     retry_at: datetime | None = None
-    """When to ask again; None for a poll that may go ahead."""
+    """When to ask again; None for calls that may be made."""
     refusal: str | None = None
     """Why the credential is paused, where the service refused it."""
     trial: bool = False
     """True for the one poll that tries a refused credential again."""
 
 
-def admit(state: CredentialState, credential: Credential, now: datetime, calls: int, *, force: bool) -> Admission:
-    """Decide whether a poll that will make `calls` calls may begin, and charge them to the budget.
+def admit(state: CredentialState, credential: Credential, now: datetime, calls: int, *, urgency: Urgency) -> Admission:
+    """Decide whether `calls` calls may be made, and charge them to the budget.
 
-    A forced poll goes ahead whatever the budget says, but does not use a credential that was just refused. A budget
-    with room for one call admits a poll with many: the others then wait for longer.
+    A budget with room for one call admits a poll with many: the others then wait for longer. Background calls leave
+    half of the burst to polls, or wait until it is full; what was refused is tried again by polls alone.
     """
     state = _drop_impossible_waits(state, now)
+    force, background = urgency is Urgency.FORCED, urgency is Urgency.BACKGROUND
     refused = state.refusal is not None and state.refused_version == credential.version()
-    if state.paused_until and state.paused_until > now and (refused or (state.refusal is None and not force)):
+    paused = state.paused_until is not None and state.paused_until > now
+    if paused and (refused or (state.refusal is None and not force)):
         return Admission(state=state, retry_at=state.paused_until, refusal=state.refusal)
-    health = pacing.ChannelHealth(rate_at=state.rate_at)
-    room = pacing.allowance(health, credential.pace, now, 1)
-    if room.retry_in and not force:
-        return Admission(state=state, retry_at=now + room.retry_in)
-    charged = replace(state, rate_at=pacing.charge(health, credential.pace, now, calls).rate_at)
+    if refused and background:
+        return Admission(state=state, retry_at=now + TRIAL_DURATION, refusal=state.refusal)
+    room_at = _room_at(state, credential, now, min(BURST // 2 + calls, BURST) if background else 1)
+    if room_at > now and not force:
+        return Admission(state=state, retry_at=room_at)
+    charged = charge(state, credential, now, calls)
     if not refused:
         return Admission(state=charged)
     return Admission(state=replace(charged, paused_until=now + TRIAL_DURATION), trial=True)
 
 
-def after_success(state: CredentialState, credential: Credential, now: datetime, calls: int) -> CredentialState:
-    """Return the state after a poll that succeeded and made `calls` more calls, or fewer, than were charged."""
+def _room_at(state: CredentialState, credential: Credential, now: datetime, calls: int) -> datetime:
+    """Return when so many calls of the burst are left."""
+    return (state.rate_at or now) - credential.pace.interval * (BURST - calls)
+
+
+def charge(state: CredentialState, credential: Credential, now: datetime, calls: int) -> CredentialState:
+    """Return the state after calls were charged, or given back where the number is negative."""
+    if not calls:
+        return state
     health = pacing.ChannelHealth(rate_at=state.rate_at)
-    rate_at = pacing.charge(health, credential.pace, now, calls).rate_at if calls else state.rate_at
+    return replace(state, rate_at=pacing.charge(health, credential.pace, now, calls).rate_at)
+
+
+def after_success(state: CredentialState, credential: Credential, now: datetime, calls: int) -> CredentialState:
+    """Return the state after a success that took `calls` more calls, or fewer, than were charged."""
+    rate_at = charge(state, credential, now, calls).rate_at
     return CredentialState(rate_at=rate_at, paused_until=None if state.refusal else state.paused_until)
 
 
 def after_failure(
     state: CredentialState, credential: Credential, now: datetime, error: SourceError, *, trial: bool
 ) -> CredentialState:
-    """Return the state after a poll that failed: refusals pause it ever longer, others for what the service asked.
+    """Return the state after calls that failed: refusals pause it ever longer, others for what the service asked.
 
-    A refusal counts once: of polls that were refused together, the first pauses the credential for all.
+    A refusal counts once: of calls that were refused together, the first pauses the credential for all.
     """
     if not isinstance(error, CredentialsRejected):
-        until = now + (error.retry_after or timedelta())
+        least = THROTTLE_PAUSE if isinstance(error, SourceThrottled) else timedelta()
+        until = now + (error.retry_after or least)
         return replace(state, paused_until=max(state.paused_until or until, until)) if until > now else state
     version = credential.version()
     known = state.refusal is not None and state.refused_version == version
