@@ -41,6 +41,7 @@ from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
 from notifier.core.usual_memory import UsualMemory
 from notifier.http import HttpClient
 from notifier.poll import PollReport, poll_once
+from notifier.sources.access import SourceAccess, SourceRuntime
 from notifier.sources.gaussdb import GaussDBSource
 from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.store.engine import SqlStore, open_store
@@ -219,7 +220,8 @@ def source_of(url: str, http: HttpClient) -> GaussDBSource:
             "calls_per_minute": UNLIMITED,
         }
     )
-    return GaussDBSource(settings, http, SystemClock(), random.Random(1))
+    runtime = SourceRuntime(http=http, clock=SystemClock(), rng=random.Random(1))
+    return GaussDBSource(settings, SourceAccess(settings, runtime))
 
 
 async def poll(source: GaussDBSource, store: SqlStore, usual: UsualMemory) -> PollReport:

@@ -12,7 +12,7 @@ from notifier.settings.base import Settings
 from notifier.settings.explain import setting_error
 from notifier.settings.words import FixedMessageError
 from notifier.sources import kinds as source_kinds
-from notifier.sources.base import SourceSettings
+from notifier.sources.cloud_settings import CloudSettings
 
 
 def _by_kind(find: Callable[[str], type[Settings]]) -> PlainValidator:
@@ -36,7 +36,7 @@ def _settings_class(value: Mapping[str, object], find: Callable[[str], type[Sett
         raise setting_error("kind", str(error)) from error
 
 
-Source = Annotated[SerializeAsAny[SourceSettings], _by_kind(source_kinds.settings_class), WithJsonSchema({})]
+Source = Annotated[SerializeAsAny[CloudSettings], _by_kind(source_kinds.settings_class), WithJsonSchema({})]
 
 
 ChannelEntry = Annotated[SerializeAsAny[ChannelSettings], _by_kind(channel_kinds.settings_class), WithJsonSchema({})]

@@ -1,4 +1,4 @@
-"""Calls of the GaussDB API: paced, authenticated, with a deadline, and retried when that can help.
+"""Calls of the cloud's APIs: paced, authenticated, with a deadline, and retried when that can help.
 
 Every request of a source is made here, those of its authentication included. A pause that the service demands applies
 to all sources of the credential, also to pages that are already being requested.
@@ -6,6 +6,7 @@ to all sources of the credential, also to pages that are already being requested
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from http import HTTPStatus
 from random import Random
 from typing import TypeVar
@@ -22,6 +23,7 @@ from notifier.ports import Clock
 from notifier.sources.failures import classify, clock_skew, is_error_body
 from notifier.sources.huawei_auth import Authentication
 from notifier.sources.limiter import MAX_INLINE_WAIT, CredentialLimiter
+from notifier.sources.lists import TASK_LIST, ApiList
 from notifier.telemetry.outcomes import call_outcome
 from notifier.telemetry.ports import SILENT, Telemetry
 
@@ -38,7 +40,7 @@ _THROTTLED_BASE = 8.0
 
 
 class ApiClient:
-    """Makes the calls of one source.
+    """Makes the calls of one list of a source.
 
     Args:
         where: beginning of messages: `source prod`.
@@ -50,6 +52,7 @@ class ApiClient:
         limiter: shared with all other sources of the same credential.
         source: name of the source.
         telemetry: where calls are reported.
+        of: what it lists, for errors.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class ApiClient:
         limiter: CredentialLimiter,
         source: str = "",
         telemetry: Telemetry = SILENT,
+        of: ApiList = TASK_LIST,
     ) -> None:
         self.calls = 0
         """Calls made so far, retries included."""
@@ -78,6 +82,7 @@ class ApiClient:
         self._limiter = limiter
         self._source = source
         self._telemetry = telemetry
+        self._of = of
 
     async def get(self, query: str, decode: Callable[[bytes], T]) -> T:
         """Return the decoded body of a successful reply. Raises SourceError, after retries if they could help.
@@ -122,13 +127,14 @@ class ApiClient:
     def _decoded(self, reply: Reply, decode: Callable[[bytes], T]) -> T:
         now = self._clock.now()
         self.skew = clock_skew(reply.headers, now)
+        error_of = partial(classify, reply.status, reply.headers, reply.body, where=self._where, now=now, of=self._of)
         if reply.status != HTTPStatus.OK:
-            raise classify(reply.status, reply.headers, reply.body, where=self._where, now=now)
+            raise error_of()
         try:
             return decode(reply.body)
         except ValueError as error:
             if is_error_body(reply.body):
-                raise classify(reply.status, reply.headers, reply.body, where=self._where, now=now) from None
+                raise error_of() from None
             raise MalformedReply(f"{self._where}: {error}. Check endpoint if this lasts.") from None
 
     async def _authorised(self, query: str) -> Reply:
@@ -145,7 +151,7 @@ class ApiClient:
                 "GET", f"{self._url}?{query}", headers=headers, deadline=API_TIMEOUT, max_bytes=MAX_REPLY_BYTES
             )
         except HttpError as error:
-            raise _api_error(error, self._where) from error
+            raise _api_error(error, self._where, self._of) from error
 
     def _backoff(self, error: SourceError, attempt: int) -> float:
         """Return the wait before the next attempt, in seconds: full jitter, or none if the service demands a wait."""
@@ -155,9 +161,10 @@ class ApiClient:
         return self._rng.uniform(0, base * 2 ** (attempt - 1))
 
 
-def _api_error(error: HttpError, where: str) -> SourceError:
+def _api_error(error: HttpError, where: str, of: ApiList) -> SourceError:
     if isinstance(error, AddressRefused):
         return RequestRejected(f"{where}: {error}. Check endpoint, and network.allow and network.deny.")
     if isinstance(error, ReplyTooLarge):
-        return MalformedReply(f"{where}: {error}. Check endpoint: that is no page of a task list.", status=error.status)
+        remedy = f"Check endpoint: that is no page of a {of.name}."
+        return MalformedReply(f"{where}: {error}. {remedy}", status=error.status)
     return SourceUnreachable(f"{where}: {error}. Check endpoint, the network and the proxy.")

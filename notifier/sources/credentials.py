@@ -1,4 +1,4 @@
-"""Build the authentication of a source, and find the keys of the default chain."""
+"""Build the login of a source, and find the keys of the default chain."""
 
 import configparser
 from collections.abc import Mapping
@@ -9,46 +9,55 @@ from notifier.http import HttpClient
 from notifier.http.huawei_signature import Credentials
 from notifier.ports import Clock
 from notifier.settings.explain import find_non_ascii
-from notifier.sources.gaussdb_settings import AkSk, DefaultChain, EcsAgency, GaussDBSettings, Token
-from notifier.sources.huawei_auth import AkSkAuth, ApiRequest, Authentication, EcsAgencyAuth, TokenAuth
+from notifier.sources.cloud_settings import AkSk, AnyAuth, DefaultChain, EcsAgency, Token
+from notifier.sources.huawei_auth import AkSkLogin, CloudLogin, EcsAgencyLogin, TokenLogin
 from notifier.sources.regions import iam_endpoint
 
 
-def build_auth(
-    settings: GaussDBSettings,
-    request: ApiRequest,
+def build_login(
+    auth: AnyAuth,
     *,
+    region: str,
+    project_id: str,
     where: str,
     http: HttpClient,
     clock: Clock,
     environ: Mapping[str, str],
-) -> Authentication:
-    """Return the configured authentication. Raises ConfigurationError for a credentials file that cannot be read."""
-    match settings.auth:
-        case AkSk() as auth:
+) -> CloudLogin:
+    """Return the configured login. Raises ConfigurationError for a credentials file that cannot be read.
+
+    Args:
+        auth: as configured.
+        region: whose IAM issues tokens, unless `auth` names another one.
+        project_id: the project that a token is for.
+        where: beginning of its errors.
+        http: client for the calls that issue tokens or keys.
+        clock: gives the time of signatures.
+        environ: environment in which the default chain finds keys.
+    """
+    match auth:
+        case AkSk():
             token = auth.security_token.get_secret_value() if auth.security_token else None
             secret = auth.secret_key.get_secret_value()
             found = Credentials(access_key=auth.access_key, secret_key=secret, security_token=token)
-            return AkSkAuth(found, request=request, clock=clock)
-        case Token() as auth:
-            return TokenAuth(
+            return AkSkLogin(found, clock)
+        case Token():
+            return TokenLogin(
                 http=http,
                 where=where,
-                endpoint=auth.iam_endpoint or iam_endpoint(settings.region),
+                endpoint=auth.iam_endpoint or iam_endpoint(region),
                 domain=auth.domain,
                 username=auth.username,
                 password=auth.password.get_secret_value(),
-                request=request,
+                project_id=project_id,
                 clock=clock,
             )
         case EcsAgency(metadata_url=url):
-            return EcsAgencyAuth(http=http, where=where, metadata_url=url, request=request, clock=clock)
+            return EcsAgencyLogin(http=http, where=where, metadata_url=url, clock=clock)
         case DefaultChain(metadata_url=url):
             if keys := default_credentials(environ):
-                return AkSkAuth(keys, request=request, clock=clock)
-            return EcsAgencyAuth(
-                http=http, where=where, metadata_url=url, request=request, clock=clock, hint=_NO_KEYS_HINT
-            )
+                return AkSkLogin(keys, clock)
+            return EcsAgencyLogin(http=http, where=where, metadata_url=url, clock=clock, hint=_NO_KEYS_HINT)
 
 
 _NO_KEYS_HINT = (

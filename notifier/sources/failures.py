@@ -21,6 +21,7 @@ from notifier.core.errors import (
 )
 from notifier.core.retry import CLOCK_TOLERANCE, MAX_RETRY_AFTER, http_date, retry_after
 from notifier.sources.documents import find_error
+from notifier.sources.lists import TASK_LIST, ApiList
 from notifier.sources.payloads import sanitize_text
 
 INVALID_TOKEN = "DBS.280056"  # noqa: S105 - an error code of the service, not a token
@@ -63,7 +64,9 @@ class ApiRefusal:
     request_id: str = ""
 
 
-def classify(status: int, headers: Mapping[str, str], body: bytes, *, where: str, now: datetime) -> SourceError:
+def classify(
+    status: int, headers: Mapping[str, str], body: bytes, *, where: str, now: datetime, of: ApiList = TASK_LIST
+) -> SourceError:
     """Return the error for a reply that is not the expected one. With a success status, the body states the error.
 
     Args:
@@ -72,10 +75,11 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, *, where: str
         body: in any of the shapes that GaussDB, its gateway, IAM and proxies use.
         where: beginning of the message: `source prod`.
         now: the time of this machine, to compare with the `Date` of the reply.
+        of: what was read.
     """
     refusal = read_refusal(headers, body)
     code = "" if refusal.code == str(status) else refusal.code
-    kind, what, remedy = _diagnose(status if status != HTTPStatus.OK else _status_of_code(code), refusal)
+    kind, what, remedy = _diagnose(status if status != HTTPStatus.OK else _status_of_code(code), refusal, of)
     if kind is CredentialsRejected:
         remedy = _clock_remedy(headers, now) or remedy
     request = f"request {refusal.request_id}" if refusal.request_id else ""
@@ -150,7 +154,7 @@ def redact_reply_text(text: str) -> str:
     return sanitize_text(" ".join(text.split()), _LONGEST_MESSAGE)
 
 
-def _diagnose(status: int, refusal: ApiRefusal) -> tuple[type[SourceError], str, str]:
+def _diagnose(status: int, refusal: ApiRefusal, of: ApiList) -> tuple[type[SourceError], str, str]:
     code = refusal.code
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return SourceThrottled, "throttled", "Poll less often, or share the quota with fewer programs."
@@ -159,10 +163,10 @@ def _diagnose(status: int, refusal: ApiRefusal) -> tuple[type[SourceError], str,
         remedies = (remedy for part, remedy in _CREDENTIALS_REMEDIES.items() if part in text)
         return CredentialsRejected, "credentials rejected", next(remedies, "Check the credentials under auth.")
     if status == HTTPStatus.FORBIDDEN:
-        return PermissionDenied, "not allowed to list tasks", _permission_remedy(code)
+        return PermissionDenied, f"not allowed to list {of.rows}", _permission_remedy(code, of)
     if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return SourceUnreachable, "the service is failing", "It is tried again; if this lasts, see the cloud's status."
-    return RequestRejected, "the request is refused", _request_remedy(status, code)
+    return RequestRejected, "the request is refused", _request_remedy(status, code, of)
 
 
 _AK_LOCKED = "failed to reach the limit"
@@ -177,17 +181,17 @@ _CREDENTIALS_REMEDIES = {
 """Remedy by a part of the service's text; the first that matches."""
 
 
-def _permission_remedy(code: str) -> str:
+def _permission_remedy(code: str, of: ApiList) -> str:
     if code.endswith((".0401", ".0402")):
         return "The address of this machine is not allowed: ask the administrator of the cloud account."
-    return "Grant the user GaussDB ReadOnlyAccess (action gaussdb:instance:list) in the project, and check project_id."
+    return of.remedy
 
 
-def _request_remedy(status: int, code: str) -> str:
+def _request_remedy(status: int, code: str, of: ApiList) -> str:
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return "Redirects are never followed: check endpoint."
     if status == HTTPStatus.NOT_FOUND:
-        return "There is no task list at this address: check region, endpoint and project_id."
+        return f"There is no {of.name} at this address: check region, endpoint and project_id."
     if code == "DBS.280408":
         return "Check project_id: it must be a project of this region."
     return "Check project_id, region and endpoint."

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property, partial
-from random import Random
-from types import MappingProxyType
 
 from notifier.core.errors import (
     CredentialsRejected,
@@ -17,19 +15,15 @@ from notifier.core.errors import (
 )
 from notifier.core.model import Scope, Snapshot, Task
 from notifier.core.retry import CLOCK_TOLERANCE
-from notifier.http import HttpClient, parse_target
 from notifier.http.huawei_signature import canonical_query
-from notifier.ports import CheckResult, Clock
-from notifier.sources.api import ApiClient
-from notifier.sources.credentials import build_auth
+from notifier.ports import CheckResult
+from notifier.sources.access import SourceAccess
 from notifier.sources.failures import describe_skew
-from notifier.sources.gaussdb_settings import ApiLanguage, GaussDBSettings
-from notifier.sources.huawei_auth import ApiRequest
-from notifier.sources.limiter import CredentialLimiter
+from notifier.sources.gaussdb_settings import GaussDBSettings
+from notifier.sources.lists import TASK_LIST
 from notifier.sources.page_cache import PageCache
 from notifier.sources.payloads import Decode, TaskPage, decode_page, parse_task
 from notifier.sources.walker import Walker
-from notifier.telemetry.ports import SILENT, Telemetry
 
 MAX_WALKS = 4
 """Maximum number of walks over the list in one poll."""
@@ -81,51 +75,16 @@ class GaussDBSource:
 
     Args:
         settings: of this source.
-        http: client shared with everything else, and not closed here.
-        clock: gives the time and waits.
-        rng: chooses the jitter of retries.
-        environ: environment in which `auth.kind: default_chain` finds keys.
-        limiter: shared by the sources of one credential; None for the only one.
-        language: of fail_reason, if the settings have none.
-        telemetry: where calls are reported.
+        access: opens its lists.
     """
 
-    def __init__(
-        self,
-        settings: GaussDBSettings,
-        http: HttpClient,
-        clock: Clock,
-        rng: Random,
-        *,
-        environ: Mapping[str, str] = MappingProxyType({}),
-        limiter: CredentialLimiter | None = None,
-        language: ApiLanguage = "en-us",
-        telemetry: Telemetry = SILENT,
-    ) -> None:
+    def __init__(self, settings: GaussDBSettings, access: SourceAccess) -> None:
         self.name = settings.name
         self.region = settings.region
         self.project_id = settings.project_id
-        self._settings = settings
-        self._clock = clock
-        self._where = f"source {settings.name}"
-        (origin, _), path = parse_target(settings.url), f"/v3/{settings.project_id}/tasks"
-        request = ApiRequest(
-            host=origin.name,
-            path=path,
-            project_id=settings.project_id,
-            language=settings.language or language,
-        )
-        self._api = ApiClient(
-            source=settings.name,
-            where=self._where,
-            url=f"{origin.scheme}://{origin.name}{path}",
-            http=http,
-            auth=build_auth(settings, request, where=self._where, http=http, clock=clock, environ=environ),
-            clock=clock,
-            rng=rng,
-            limiter=limiter or CredentialLimiter(settings.calls_per_minute, clock),
-            telemetry=telemetry,
-        )
+        self._clock = access.clock
+        self._where = access.where
+        self._api = access.open_list(TASK_LIST, settings.url, f"/v3/{settings.project_id}/tasks")
         self._query = TaskQuery(limit=settings.page_size)
         self._walker = Walker(limit=settings.page_size, paging=settings.paging)
         self._pages = {scope: PageCache() for scope in Scope}

@@ -1,74 +1,27 @@
-"""The settings of a GaussDB source: one project in one region. Light: no network library is imported here."""
+"""The settings of a GaussDB source: the task list of one project. Light: no network library is imported here."""
 
-import platform
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from notifier.core.errors import ConfigurationError
-from notifier.settings.base import Settings
 from notifier.settings.explain import setting_error
-from notifier.settings.types import AccountPassword, AsciiSecret, EndpointUrl, KeyId, OriginUrl, PlainText
-from notifier.settings.words import PROJECT_ID_PATTERN, REGION_PATTERN
-from notifier.sources.base import SourceSettings
+from notifier.settings.types import EndpointUrl
+from notifier.sources.cloud_settings import CloudSettings
 from notifier.sources.regions import gaussdb_endpoint
 
-METADATA_URL = "http://169.254.169.254"
-
-ApiLanguage = Literal["en-us", "zh-cn"]
-"""Language of X-Language, in which the API writes fail_reason."""
 Paging = Literal["auto", "record", "page"]
 """What `offset` counts, as configured; auto detects it."""
 
 
-class AkSk(Settings):
-    """An access key; with a security token a temporary one."""
-
-    kind: Literal["aksk"]
-    access_key: KeyId
-    secret_key: AsciiSecret
-    security_token: AsciiSecret | None = None
-
-
-class Token(Settings):
-    """An IAM user with a password, for whom IAM issues tokens."""
-
-    kind: Literal["token"]
-    iam_endpoint: EndpointUrl | None = None
-    """Default: that of the region."""
-    domain: PlainText
-    """The account that the user belongs to."""
-    username: PlainText
-    password: AccountPassword
-
-
-class EcsAgency(Settings):
-    """The agency of the ECS instance that the notifier runs on."""
-
-    kind: Literal["ecs_agency"]
-    metadata_url: OriginUrl = METADATA_URL
-
-
-class DefaultChain(Settings):
-    """The keys that the official SDK finds: in the environment, its credentials file or the metadata service."""
-
-    kind: Literal["default_chain"]
-    metadata_url: OriginUrl = METADATA_URL
-
-
-class GaussDBSettings(SourceSettings):
-    """One project in one region."""
+class GaussDBSettings(CloudSettings):
+    """The task list of one project."""
 
     source_class = "notifier.sources.gaussdb:GaussDBSource"
 
     kind: Literal["gaussdb"]
-    region: Annotated[str, Field(pattern=REGION_PATTERN, max_length=64)]
     endpoint: EndpointUrl | None = None
     """Default: that of the region. Required for an unknown region."""
-    project_id: Annotated[str, Field(pattern=PROJECT_ID_PATTERN)]
-    auth: Annotated[AkSk | Token | EcsAgency | DefaultChain, Field(discriminator="kind")]
-    language: ApiLanguage | None = None
-    """X-Language: the language that the API writes fail_reason in. Default: that of the configuration."""
     paging: Paging = "auto"
     """How the API interprets `offset`; auto detects it."""
     page_size: int = Field(default=100, ge=1, le=100)
@@ -77,17 +30,6 @@ class GaussDBSettings(SourceSettings):
     def url(self) -> str:
         """URL of the API."""
         return self.endpoint or gaussdb_endpoint(self.region)
-
-    @property
-    def credential(self) -> str:
-        """The cloud's identity that makes the calls; see `SourceSettings.credential`."""
-        match self.auth:
-            case AkSk(access_key=key):
-                return f"aksk {key}"
-            case Token(domain=domain, username=username):
-                return f"token {domain} {username}"
-            case _:  # keys that depend on the machine
-                return f"{self.auth.kind} {self.auth.metadata_url} {platform.node()}"
 
     @model_validator(mode="after")
     def _has_endpoint(self) -> Self:

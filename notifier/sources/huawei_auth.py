@@ -1,7 +1,7 @@
 """Authentication at Huawei Cloud: signed requests, IAM tokens, and the temporary keys of an ECS instance.
 
-Each way gives the header fields of a request before it is sent, and hears of a refusal afterwards. Tokens and keys are
-kept and shared between concurrent requests: one login serves all.
+A login holds keys or a token, and is shared by all lists that are read with it. For each list it makes an
+authentication, which gives the header fields of a request before it is sent, and hears of a refusal afterwards.
 """
 
 import asyncio
@@ -32,25 +32,33 @@ MAX_ISSUER_REPLY_BYTES = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiRequest:
-    """What all requests of a source have in common; they differ in their queries."""
+    """What all requests of a list have in common; they differ in their queries."""
 
     host: str
     """Value of `Host`."""
     path: str
     """The path as it is sent."""
     project_id: str
+    """Value of `X-Project-Id`, which is signed; the empty string sends none."""
     language: str
     """Value of `X-Language`."""
 
 
 class Authentication(Protocol):
-    """Authenticates the requests of a source."""
+    """Authenticates the requests of a list."""
 
     async def headers(self, query: str) -> Mapping[str, str]:
         """Return the header fields of a request with this query, which is sent at once. Raises SourceError."""
 
     async def can_repeat(self, used: Mapping[str, str], reply: Reply) -> bool:
         """Return whether a request with these header fields was refused, and new ones may help. Raises SourceError."""
+
+
+class CloudLogin(Protocol):
+    """Keys or a token, and what renews them."""
+
+    def requests(self, request: ApiRequest) -> Authentication:
+        """Return what authenticates the requests of a list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +108,9 @@ class SignedHeaders:
     """Makes the header fields of requests that an access key signs."""
 
     def __init__(self, credentials: Credentials, request: ApiRequest) -> None:
-        self._common = {"Host": request.host, "X-Language": request.language, "X-Project-Id": request.project_id}
+        self._common = {"Host": request.host, "X-Language": request.language}
+        if request.project_id:
+            self._common["X-Project-Id"] = request.project_id
         if credentials.security_token:
             self._common["X-Security-Token"] = credentials.security_token
         self._signer = RequestSigner(credentials, method="GET", path=request.path, headers=self._common)
@@ -111,11 +121,21 @@ class SignedHeaders:
         return {**self._common, "X-Sdk-Date": date, "Authorization": self._signer.authorization(query, date)}
 
 
-class AkSkAuth:
+class AkSkLogin:
     """Signs with an access key. Each attempt has its own signature."""
 
-    def __init__(self, credentials: Credentials, *, request: ApiRequest, clock: Clock) -> None:
-        self._signed = SignedHeaders(credentials, request)
+    def __init__(self, credentials: Credentials, clock: Clock) -> None:
+        self._credentials = credentials
+        self._clock = clock
+
+    def requests(self, request: ApiRequest) -> Authentication:
+        """Return what signs the requests of a list; see `CloudLogin`."""
+        return _AkSkAuth(SignedHeaders(self._credentials, request), self._clock)
+
+
+class _AkSkAuth:
+    def __init__(self, signed: SignedHeaders, clock: Clock) -> None:
+        self._signed = signed
         self._clock = clock
 
     async def headers(self, query: str) -> Mapping[str, str]:
@@ -134,7 +154,7 @@ class _Token:
     """On the monotonic clock."""
 
 
-class TokenAuth:
+class TokenLogin:
     """Logs in to IAM with a password and sends the issued token.
 
     The token is renewed well before it expires, and once when the service refuses it. A login that IAM refused is not
@@ -150,7 +170,7 @@ class TokenAuth:
         domain: str,
         username: str,
         password: str,
-        request: ApiRequest,
+        project_id: str,
         clock: Clock,
     ) -> None:
         self._where = f"{where}: IAM {endpoint}"
@@ -158,26 +178,21 @@ class TokenAuth:
             http=http, where=self._where, remedy="Check auth.iam_endpoint, the network and the proxy."
         )
         self._url = f"{endpoint}/v3/auth/tokens?nocatalog=true"
-        self._body = login_body(domain, username, password, request.project_id)
-        self._language = request.language
+        self._body = login_body(domain, username, password, project_id)
         self._clock = clock
         self._lock = asyncio.Lock()
         self._token: _Token | None = None
         self._refusal: SourceError | None = None
         self._next_login = float("-inf")
 
-    async def headers(self, query: str) -> Mapping[str, str]:  # noqa: ARG002 - of the protocol
-        """Return the header fields of a request, after a login if one is needed."""
-        await self._log_in_instead_of(None)
-        return {"X-Language": self._language, "X-Auth-Token": self._current_token().value}
+    def requests(self, request: ApiRequest) -> Authentication:
+        """Return what adds the token to the requests of a list; see `CloudLogin`."""
+        return _TokenAuth(self, request.language)
 
-    async def can_repeat(self, used: Mapping[str, str], reply: Reply) -> bool:
-        """Log in again if the token was refused; return whether there is another one now."""
-        if not _token_refused(reply):
-            return False
-        refused = used["X-Auth-Token"]
+    async def token(self, refused: str | None = None) -> str:
+        """Return a token, after a login if one is needed: where there is none but a refused one. Raises SourceError."""
         await self._log_in_instead_of(refused)
-        return self._current_token().value != refused
+        return self._current_token().value
 
     async def _log_in_instead_of(self, refused: str | None) -> None:
         """Log in unless there is a token to use other than the refused one."""
@@ -220,6 +235,21 @@ class TokenAuth:
         return token_use_period(expires - issued if expires else _DEFAULT_TOKEN_LIFETIME)
 
 
+class _TokenAuth:
+    def __init__(self, login: TokenLogin, language: str) -> None:
+        self._login = login
+        self._language = language
+
+    async def headers(self, query: str) -> Mapping[str, str]:  # noqa: ARG002 - of the protocol
+        """Return the header fields of a request, after a login if one is needed."""
+        return {"X-Language": self._language, "X-Auth-Token": await self._login.token()}
+
+    async def can_repeat(self, used: Mapping[str, str], reply: Reply) -> bool:
+        """Log in again if the token was refused; return whether there is another one now."""
+        refused = used["X-Auth-Token"]
+        return _token_refused(reply) and await self._login.token(refused) != refused
+
+
 _JSON = {"Content-Type": "application/json;charset=utf8"}
 
 
@@ -251,42 +281,38 @@ def _token_refused(reply: Reply) -> bool:
     return reply.status == HTTPStatus.UNAUTHORIZED
 
 
-class EcsAgencyAuth:
+class EcsAgencyLogin:
     """Signs with the temporary keys that the metadata service issues to an ECS instance with an agency.
 
     They are renewed when less than 40 minutes remain. While renewal fails, the old ones are used until they expire.
     """
 
-    def __init__(
-        self, *, http: HttpClient, where: str, metadata_url: str, request: ApiRequest, clock: Clock, hint: str = ""
-    ) -> None:
+    def __init__(self, *, http: HttpClient, where: str, metadata_url: str, clock: Clock, hint: str = "") -> None:
         self._where = f"{where}: metadata service {metadata_url}"
         self._url = metadata_url
-        self._request = request
         self._clock = clock
         self._hint = hint or "Give the ECS instance an agency for GaussDB, or use another auth.kind."
         self._issuer = Issuer(http=http, where=self._where, remedy=self._hint, guarded=False)
         self._lock = asyncio.Lock()
-        self._use(_NO_KEYS)
+        self._credentials = _NO_KEYS
         self._next_renewal = float("-inf")
 
-    async def headers(self, query: str) -> Mapping[str, str]:
-        """Return the header fields of a request, with new keys if they are needed."""
+    def requests(self, request: ApiRequest) -> Authentication:
+        """Return what signs the requests of a list; see `CloudLogin`."""
+        return _EcsAgencyAuth(self, request, self._clock)
+
+    async def keys(self) -> Credentials:
+        """Return the keys to sign with, new ones if they are needed. Raises SourceError."""
         if self._needs_fetch():
             async with self._lock:
                 if self._needs_fetch():
                     await self._fetch()
-        return self._signed.at(self._clock.now(), query)
+        return self._credentials
 
-    async def can_repeat(self, used: Mapping[str, str], reply: Reply) -> bool:  # noqa: ARG002 - of the protocol
-        """Return False, and drop keys that the service refuses."""
-        if reply.status == HTTPStatus.UNAUTHORIZED:
-            self._use(_NO_KEYS)
-        return False
-
-    def _use(self, credentials: Credentials) -> None:
-        self._credentials = credentials
-        self._signed = SignedHeaders(credentials, self._request)
+    def drop(self, refused: Credentials) -> None:
+        """Drop keys that the service refuses."""
+        if self._credentials is refused:
+            self._credentials = _NO_KEYS
 
     async def _fetch(self) -> None:
         self._next_renewal = self._clock.monotonic() + _LOGIN_INTERVAL
@@ -296,7 +322,9 @@ class EcsAgencyAuth:
         except SourceError:  # a service without tickets may also not answer at all
             with_ticket = {}
         try:
-            self._use(self._keys(await self._call("GET", "/openstack/latest/securitykey", KEYS_TIMEOUT, with_ticket)))
+            self._credentials = self._read_keys(
+                await self._call("GET", "/openstack/latest/securitykey", KEYS_TIMEOUT, with_ticket)
+            )
         except SourceError:
             if self._credentials.remaining(self._clock.now()) <= timedelta(0):
                 raise
@@ -308,7 +336,7 @@ class EcsAgencyAuth:
         left = self._credentials.remaining(self._clock.now())
         return left <= timedelta(0) or (left < _EXPIRES_SOON and self._clock.monotonic() >= self._next_renewal)
 
-    def _keys(self, reply: Reply) -> Credentials:
+    def _read_keys(self, reply: Reply) -> Credentials:
         if not _is_success(reply):
             error = classify(reply.status, reply.headers, reply.body, where=self._where, now=self._clock.now())
             if error.retryable:
@@ -318,6 +346,28 @@ class EcsAgencyAuth:
             return read_securitykey(reply.body)
         except ValueError:
             raise MalformedReply(f"{self._where}: the answer holds no keys. {self._hint}") from None
+
+
+class _EcsAgencyAuth:
+    def __init__(self, login: EcsAgencyLogin, request: ApiRequest, clock: Clock) -> None:
+        self._login = login
+        self._request = request
+        self._clock = clock
+        self._keys = _NO_KEYS
+        self._signed = SignedHeaders(_NO_KEYS, request)
+
+    async def headers(self, query: str) -> Mapping[str, str]:
+        """Return the header fields of a request, with new keys if they are needed."""
+        keys = await self._login.keys()
+        if keys is not self._keys:
+            self._keys, self._signed = keys, SignedHeaders(keys, self._request)
+        return self._signed.at(self._clock.now(), query)
+
+    async def can_repeat(self, used: Mapping[str, str], reply: Reply) -> bool:  # noqa: ARG002 - of the protocol
+        """Return False, and drop keys that the service refuses."""
+        if reply.status == HTTPStatus.UNAUTHORIZED:
+            self._login.drop(self._keys)
+        return False
 
 
 _NO_KEYS = Credentials(access_key="", secret_key="", expires_at=datetime.min.replace(tzinfo=UTC))

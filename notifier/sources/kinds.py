@@ -7,22 +7,22 @@ from typing import Any
 
 from notifier.core.errors import ConfigurationError
 from notifier.settings.words import did_you_mean
-from notifier.sources.base import SourceSettings
+from notifier.sources.cloud_settings import CloudSettings
 
 SOURCES: Mapping[str, str] = {"gaussdb": "notifier.sources.gaussdb_settings:GaussDBSettings"}
 """Settings class of each kind, as `package.module:Class`. Its `source_class` implements `ports.TaskSource`."""
 
 
-def settings_class(kind: str) -> type[SourceSettings]:
+def settings_class(kind: str) -> type[CloudSettings]:
     """Import and return the settings class of a kind. Raises ConfigurationError for an unknown kind."""
     if kind not in SOURCES:
         remedy = did_you_mean(kind, SOURCES, otherwise="Known kinds")
         raise ConfigurationError(f"unknown source kind {kind!r}. {remedy}")
-    settings: type[SourceSettings] = _resolve(SOURCES[kind])
+    settings: type[CloudSettings] = _resolve(SOURCES[kind])
     return settings
 
 
-def source_class(settings: SourceSettings) -> Any:  # noqa: ANN401 - the constructors of the kinds differ
+def source_class(settings: CloudSettings) -> Any:  # noqa: ANN401 - the constructors of the kinds differ
     """Import and return the class that reads such a source."""
     return _resolve(settings.source_class)
 

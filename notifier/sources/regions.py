@@ -1,4 +1,4 @@
-"""The endpoints of GaussDB and IAM by region, for the regions that the official SDK knows."""
+"""The endpoints of GaussDB and its neighbours by region, for the regions that the official SDK knows."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -33,9 +33,24 @@ def gaussdb_endpoint(region: str) -> str:
 
 
 def iam_endpoint(region: str) -> str:
-    """Return the endpoint of IAM in a region. The European site has its own domain."""
+    """Return the endpoint of IAM in a region."""
+    return _companion("iam", region)
+
+
+def cts_endpoint(region: str) -> str:
+    """Return the endpoint of Cloud Trace in a region. Every region of GaussDB has one."""
+    return _companion("cts", region)
+
+
+def ces_endpoint(region: str) -> str:
+    """Return the endpoint of Cloud Eye in a region. `ru-northwest-2` has none."""
+    return _companion("ces", region)
+
+
+def _companion(service: str, region: str) -> str:
+    """Return the endpoint of another service. The European site has its own domain."""
     domain = "myhuaweicloud.eu" if region.startswith("eu-west-1") else "myhuaweicloud.com"
-    return f"https://iam.{region}.{domain}"
+    return f"https://{service}.{region}.{domain}"
 
 
 def _unknown_region(region: str, known: Iterable[str]) -> str:

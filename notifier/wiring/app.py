@@ -35,7 +35,7 @@ from notifier.telemetry.process import ProcessStatus
 from notifier.wiring.calendars import build_calendars
 from notifier.wiring.channels import build_channels, direct_channel, direct_places, direct_policy, http_client
 from notifier.wiring.schedules import schedule_rules
-from notifier.wiring.sources import build_credentials, build_sources
+from notifier.wiring.sources import build_access, build_credentials, build_sources
 from notifier.wiring.stores import AppStore, source_places
 from notifier.wiring.telemetry import require_traces
 
@@ -197,7 +197,7 @@ async def open_app(
             (log.info if expect_new else log.warning)("store.created", database=store.place, hint=hint)
         http = http_client(config)
         stack.push_async_callback(http.aclose)
-        sources = build_sources(config, http, clock, telemetry)
+        sources = build_sources(config, build_access(config, http, clock, telemetry))
         channels = build_channels(config, http, clock)
         parts: list[TaskSource | Channel] = [*sources.values(), *channels.values()]
         for part in parts:

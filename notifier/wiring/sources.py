@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections.abc import Mapping
 from functools import cache, partial
 
 from notifier.config.config import Config
@@ -10,33 +11,41 @@ from notifier.core.credentials import Credential
 from notifier.http import HttpClient
 from notifier.ports import Clock, TaskSource
 from notifier.settings.base import settings_digest
+from notifier.sources.access import SourceAccess, SourceRuntime
 from notifier.sources.kinds import source_class
 from notifier.sources.limiter import CredentialLimiter
 from notifier.telemetry.ports import SILENT, Telemetry
 
 
-def build_sources(
+def build_access(
     config: Config, http: HttpClient, clock: Clock, telemetry: Telemetry = SILENT
-) -> dict[str, TaskSource]:
-    """Return the configured sources by name. Those with the same credential share one limiter."""
+) -> dict[str, SourceAccess]:
+    """Return what opens the lists of each configured source, by name. Those with one credential share one limiter."""
     limiters = {
         credential: CredentialLimiter(budget.calls_per_minute, clock)
         for credential, budget in config.call_budgets.items()
     }
-    environ, rng = environment(), random.Random()  # noqa: S311 - it spreads retries, it is no secret
+    variables, rng = environment(), random.Random()  # noqa: S311 - it spreads retries, it is no secret
     return {
-        settings.name: source_class(settings)(
+        settings.name: SourceAccess(
             settings,
-            http.with_ca_file(settings.ca_file),
-            clock,
-            rng,
-            environ=environ,
-            limiter=limiters[settings.credential],
-            language="zh-cn" if config.language == "zh" else "en-us",
-            telemetry=telemetry,
+            SourceRuntime(
+                http=http.with_ca_file(settings.ca_file),
+                clock=clock,
+                rng=rng,
+                environment=variables,
+                limiter=limiters[settings.credential],
+                language="zh-cn" if config.language == "zh" else "en-us",
+                telemetry=telemetry,
+            ),
         )
         for settings in config.sources
     }
+
+
+def build_sources(config: Config, access: Mapping[str, SourceAccess]) -> dict[str, TaskSource]:
+    """Return the configured sources by name. `access` opens their lists."""
+    return {settings.name: source_class(settings)(settings, access[settings.name]) for settings in config.sources}
 
 
 def build_credentials(config: Config) -> dict[str, Credential]:

@@ -6,10 +6,10 @@ from contextlib import suppress
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
+from cloud_sources import open_source
 from fakes import START, FakeClock
 from servers.http import Answer, HttpServer, Request, reply, reset, silence
 
@@ -30,7 +30,6 @@ from notifier.simulator.server import Simulator
 from notifier.sources import huawei_auth
 from notifier.sources.credentials import default_credentials
 from notifier.sources.gaussdb import GaussDBSource, TaskQuery
-from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.sources.huawei_auth import ApiRequest, SignedHeaders, login_body, read_securitykey, token_use_period
 
 VECTORS = json.loads((Path(__file__).parent.parent / "data" / "signing_vectors.json").read_text("utf-8"))["vectors"]
@@ -137,8 +136,7 @@ def write_profile(home: Path, content: str) -> None:
 def source_for(
     config: dict[str, Any], http: HttpClient, clock: FakeClock, environ: dict[str, str] | None = None
 ) -> GaussDBSource:
-    settings = GaussDBSettings(**{"poll_every": timedelta(seconds=30), **config})
-    return GaussDBSource(settings, http, clock, Random(1), environ=environ or {})
+    return open_source({"poll_every": timedelta(seconds=30), **config}, http, clock, environment=environ or {})
 
 
 def asked(simulator: Simulator, path: str) -> int:

@@ -4,10 +4,10 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from random import Random
 from typing import Any
 
 import pytest
+from cloud_sources import open_source
 from fakes import START, FakeClock
 from pydantic import ValidationError
 from servers.http import Answer, HttpServer, cut_short, flood, gzip_bomb, raw, reply, reset
@@ -44,11 +44,11 @@ def clock() -> FakeClock:
 
 
 def source_at(url: str, http: HttpClient, clock: FakeClock, **changes: Any) -> GaussDBSource:
-    return GaussDBSource(GaussDBSettings(**(CONFIG | {"endpoint": url} | changes)), http, clock, Random(1))
+    return open_source(CONFIG | {"endpoint": url} | changes, http, clock)
 
 
 def simulated(simulator: Simulator, http: HttpClient, clock: FakeClock, **changes: Any) -> GaussDBSource:
-    return GaussDBSource(GaussDBSettings(**(simulator.source_config() | changes)), http, clock, Random(1))
+    return open_source(simulator.source_config() | changes, http, clock)
 
 
 # ---- reading ----
@@ -61,7 +61,7 @@ async def test_every_task_is_read_exactly_once(
     http: HttpClient, clock: FakeClock, rows: int, offset: Any, auth: Any
 ) -> None:
     async with Simulator(Options(static=rows, offset=offset, order="shuffled"), clock) as simulator:
-        source = GaussDBSource(GaussDBSettings(**simulator.source_config(auth)), http, clock, Random(1))
+        source = open_source(simulator.source_config(auth), http, clock)
         snapshot = await source.fetch(Scope.FULL)
         listed = {row["job_id"] for row in simulator.cloud.rows()}
     assert snapshot.fingerprints.keys() == listed

@@ -19,6 +19,7 @@ from notifier.core.errors import SourceUnreachable
 from notifier.core.model import Scope, Snapshot
 from notifier.http import HttpClient
 from notifier.sources import payloads
+from notifier.sources.access import SourceAccess, SourceRuntime
 from notifier.sources.gaussdb import GaussDBSource, TaskQuery
 from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.sources.page_cache import PageCache
@@ -245,7 +246,8 @@ class CachingSource(GaussDBSource):
     """The real source over a list in memory."""
 
     def __init__(self, listed: Listed) -> None:
-        super().__init__(SETTINGS, HttpClient(), FakeClock(), Random(1))
+        runtime = SourceRuntime(http=HttpClient(), clock=FakeClock(), rng=Random(1))
+        super().__init__(SETTINGS, SourceAccess(SETTINGS, runtime))
         self.listed = listed
 
     async def list_page(self, query: TaskQuery, offset: int = 0, decode: Decode = decode_page) -> TaskPage:

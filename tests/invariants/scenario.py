@@ -46,6 +46,7 @@ from notifier.deliver import DeliveryRules
 from notifier.http import HttpClient
 from notifier.poll import PollReport, poll_once
 from notifier.ports import CheckResult, DeliveryFilter, EventFilter, RenderRequest, TaskFilter
+from notifier.sources.access import SourceAccess, SourceRuntime
 from notifier.sources.gaussdb import GaussDBSource, TaskQuery
 from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.sources.payloads import Decode, TaskPage, decode_page
@@ -135,7 +136,8 @@ class ScriptedSource(GaussDBSource):
     """The real source, with requests answered by a `ListView`."""
 
     def __init__(self, clock: FakeClock, http: HttpClient, *, name: str = "prod", long: bool = False) -> None:
-        super().__init__(GaussDBSettings.model_validate(SOURCE | {"name": name}), http, clock, Random(1))
+        settings = GaussDBSettings.model_validate(SOURCE | {"name": name})
+        super().__init__(settings, SourceAccess(settings, SourceRuntime(http=http, clock=clock, rng=Random(1))))
         self.view = ListView(cloud=Cloud(), presentation=WHOLE, now=clock.now())
         self.latest: Snapshot | None = None
         self._long = long

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from random import Random
 from typing import Any
 
+from cloud_sources import open_source
 from factories import T0
 from fakes import FakeClock, FakeSource
 from servers.http import HttpServer, reply
@@ -24,7 +24,6 @@ from notifier.core.routing import RoutingConfig
 from notifier.http import HttpClient
 from notifier.poll import PollReport, poll_once
 from notifier.sources.gaussdb import GaussDBSource, TaskQuery
-from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.sources.limiter import CredentialLimiter
 from notifier.store.engine import SqlStore
 from notifier.wiring.app import App, open_app
@@ -102,9 +101,7 @@ async def test_a_pause_requested_from_one_source_holds_for_the_others(store: Sql
 
 
 def shared(server: HttpServer, http: HttpClient, clock: FakeClock, limiter: CredentialLimiter) -> list[GaussDBSource]:
-    return [
-        GaussDBSource(GaussDBSettings(**entry(server, n)), http, clock, Random(n), limiter=limiter) for n in range(10)
-    ]
+    return [open_source(entry(server, n), http, clock, n, limiter=limiter) for n in range(10)]
 
 
 def entry(server: HttpServer, number: int, **changes: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
+from cloud_sources import open_source
 from factories import T0, make_task
 from fakes import FakeChannel, FakeClock, FakeSource
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -36,8 +37,6 @@ from notifier.core.model import Scope
 from notifier.core.people import Person
 from notifier.http import HttpClient
 from notifier.service.service import poll_and_deliver
-from notifier.sources.gaussdb import GaussDBSource
-from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.store.engine import open_store
 from notifier.telemetry.ports import NoTracer, Telemetry
 from notifier.web.observed import Observed
@@ -179,7 +178,7 @@ async def test_calls_of_the_api_are_parts_of_a_poll_without_addresses(
         HttpServer(reply(200, page), reply(200, page), reply(403, b"{}")) as cloud,
         open_telemetry(config_of(collector.url, tmp_path), ()) as telemetry,
     ):
-        settings = GaussDBSettings.model_validate(
+        source = open_source(
             {
                 "name": "prod",
                 "kind": "gaussdb",
@@ -187,9 +186,11 @@ async def test_calls_of_the_api_are_parts_of_a_poll_without_addresses(
                 "project_id": PROJECT,
                 "endpoint": cloud.url(),
                 "auth": {"kind": "aksk", "access_key": "AKAKAK", "secret_key": "sksksk"},
-            }
+            },
+            http,
+            clock,
+            telemetry=telemetry,
         )
-        source = GaussDBSource(settings, http, clock, random.Random(1), telemetry=telemetry)
         with telemetry.tracer.span("poll", source="prod"):
             await source.fetch(Scope.FULL)
             with pytest.raises(SourceError):

@@ -1,0 +1,27 @@
+"""The lists of the cloud that sources read, as errors and checks name them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiList:
+    """What a call reads, for the errors about it."""
+
+    name: str
+    """What it is: `task list`."""
+    rows: str
+    """What it lists, in the plural: `tasks`."""
+    action: str
+    """The action that the user needs: `gaussdb:instance:list`."""
+    policy: str = ""
+    """A policy of the cloud that grants it: `GaussDB ReadOnlyAccess`; the empty string where none is known."""
+
+    @property
+    def remedy(self) -> str:
+        """What to do where the right is missing."""
+        if self.policy:
+            return f"Grant the user {self.policy} (action {self.action}) in the project, and check project_id."
+        return f"Grant the user the action {self.action} in the project, and check project_id."
+
+
+TASK_LIST = ApiList(name="task list", rows="tasks", action="gaussdb:instance:list", policy="GaussDB ReadOnlyAccess")
