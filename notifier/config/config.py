@@ -14,7 +14,7 @@ from notifier.channels.templates import named_key
 from notifier.config.calendars import CalendarSettings, RotaSettings
 from notifier.config.causes import CauseFileSetting, repeated_ids
 from notifier.config.chat import ChatSettings
-from notifier.config.entries import ChannelEntry, Source
+from notifier.config.entries import ChannelEntry, Source, SourceDefaults
 from notifier.config.escalations import EscalationSettings, EscalationStepSettings
 from notifier.config.foresight import ExpectEntry, ForesightSettings
 from notifier.config.links import ConsoleUrl, RunbookUrl, default_console_url
@@ -100,6 +100,9 @@ class Config(Settings):
     """Time zone of displayed times, for example Asia/Shanghai."""
     # The default is validated like input, because only then the start of relative paths is known.
     store: StoreSettings = Field(default_factory=dict, validate_default=True)
+    source_defaults: SourceDefaults = ()
+    """Settings that every source takes where it does not give its own, such as auth and poll_every. Labels are merged
+    by name. A setting that only some kinds of sources have applies to those."""
     sources: tuple[Source, ...] = Field(min_length=1)
     """The task lists to poll."""
     channels: tuple[ChannelEntry, ...] = ()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from notifier.config.config import Config
 from notifier.config.document import Path, YamlDocument
+from notifier.config.source_defaults import SECTION, written_path
 from notifier.settings.effective import EffectiveValue, WrittenValue, effective_values
 
 MAX_TRACED_VALUES = 5_000
@@ -35,8 +36,9 @@ def effective_configuration(config: Config) -> tuple[EffectiveValue, ...]:
             borrowed[path[:length]] = tuple(dict.fromkeys((*borrowed.get(path[:length], ()), *one.variables)))
 
     def written(path: Path) -> WrittenValue | None:
+        path = written_path(path, places)
         found = places.get(path)
-        if found is None or found.variables or path not in borrowed:
+        if found is None or found.variables or path not in borrowed or path == (SECTION,):  # which shows names alone
             return found
         return WrittenValue(line=found.line, variables=borrowed[path])
 

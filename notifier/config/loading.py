@@ -13,10 +13,13 @@ from pydantic import ValidationError
 from notifier.config.config import Config
 from notifier.config.document import Problem, parse
 from notifier.config.effective import written_places
+from notifier.config.entries import keys_of_kind
 from notifier.config.files import environment, read_text
 from notifier.config.problems import collect_problems
+from notifier.config.source_defaults import with_defaults
 from notifier.core.errors import ConfigurationError
 from notifier.settings.base import Origin
+from notifier.sources.kinds import SOURCES
 
 
 class InvalidConfiguration(ConfigurationError):
@@ -53,7 +56,7 @@ def _garbage_uncollected() -> Iterator[None]:
 
 def loads(text: str, environ: Mapping[str, str], *, origin: str = "configuration", directory: Path = Path()) -> Config:
     """Read a text, as `load` does. `origin` is its name in errors."""
-    document = parse(text, environ)
+    document = with_defaults(parse(text, environ), keys_of_kind, SOURCES)
     if not document.values:
         raise InvalidConfiguration(origin, document.problems)
     config, error = _validated(document.data, Origin(directory=directory))

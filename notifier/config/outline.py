@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from notifier.config.database_place import DatabasePlace
 from notifier.config.document import YamlDocument, parse
 from notifier.config.files import environment, read_text
+from notifier.config.source_defaults import OWN_SETTINGS, SECTION, filled
 from notifier.core.causes import CauseCatalogue
 from notifier.core.durations import parse_duration
 from notifier.core.health_facts import FAILING_AFTER, ConfiguredSource, Expected
@@ -36,7 +37,7 @@ T = TypeVar("T")
 # fmt: off
 SECTIONS = frozenset((
     "language", "timezone", "store", "sources", "channels", "routes", "delivery", "alerts", "retention", "chat", "web",
-    "calendars", "rotas", "quiet", "reports", "escalations", "mutes", "foresight", "expect",
+    "source_defaults", "calendars", "rotas", "quiet", "reports", "escalations", "mutes", "foresight", "expect",
     "console_url", "runbook_url", "causes", "network", "log", "telemetry", "heartbeat_url", "heartbeat_fail_url",
 ))
 # fmt: on
@@ -207,7 +208,10 @@ class Outline:
     def _expected(self) -> Expected:
         if self._unset:  # a token that is not set may be one of those that count here
             raise _NotPlainError
-        entries = list(self._entries("sources"))
+        defaults = self._data.get(SECTION, {})
+        if not isinstance(defaults, dict) or not OWN_SETTINGS.isdisjoint(defaults):
+            raise _NotPlainError
+        entries = [filled(entry, defaults, defaults) for entry in self._entries("sources")]
         budgets: dict[tuple[str, ...], list[int]] = {}
         for entry in entries:
             budgets.setdefault(_identity(entry), []).append(_calls_per_minute(entry))

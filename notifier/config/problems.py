@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pydantic import ValidationError
 
 from notifier.config.document import EnvironmentValue, Path, Problem, YamlDocument, dotted
+from notifier.config.source_defaults import SECTION, written_path
 from notifier.core.fields import LABEL_PREFIX
 from notifier.core.matchers import Matcher, fits, parse_matcher
 from notifier.core.rota import rota_named
@@ -37,7 +38,7 @@ def _located_problems(document: YamlDocument, error: ValidationError | None) -> 
     for path, found in zip(paths, errors, strict=True):
         # Where something inside is wrong, a list is too short only because entries were dropped.
         if not any(len(other) > len(path) and other[: len(path)] == path for other in paths):
-            about = found["ctx"]
+            about, path = found["ctx"], written_path(path, document.values)  # noqa: PLW2901 - the same place
             what = _mask_environment(found["msg"], path, document) if about["quotes"] else found["msg"]
             yield path, what, about["on_key"]
     for path, what in _cross_problems(document.data):
@@ -216,8 +217,9 @@ def _listed(section: object, path: Path, key: str) -> Iterator[tuple[Path, str]]
 
 
 def _mask_environment(what: str, path: Path, document: YamlDocument) -> str:
+    places = (path, (SECTION,)) if path[:1] == ("sources",) else (path,)  # a source has the defaults in it
     for inner, borrowed in document.borrowed.items():
-        if inner[: len(path)] == path:
+        if any(inner[: len(place)] == place for place in places):
             for one in borrowed:
                 what = _mask_value(what, one)
     return what

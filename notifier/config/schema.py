@@ -3,7 +3,7 @@
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from itertools import pairwise
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from notifier.channels import kinds as channel_kinds
 from notifier.config.config import Config
 from notifier.config.routes import RouteSettings
+from notifier.config.source_defaults import OWN_SETTINGS, SECTION
 from notifier.settings.base import Settings
 from notifier.sources import kinds as source_kinds
 
@@ -33,10 +34,46 @@ def json_schema() -> Schema:
     models: list[type[Settings]] = [Config, RouteSettings, *sources.values(), *channels.values()]
     for model in models:
         definitions |= _definitions(model)
+    shared = _defaults(definitions, sources)
+    needed = _needed_of_sources(definitions, sources)
     top = definitions.pop(Config.__name__)
+    top["properties"][SECTION] = {"description": top["properties"][SECTION]["description"], **shared}
     for section, name in {"sources": "Source", "channels": "Channel", "routes": RouteSettings.__name__}.items():
         top["properties"][section]["items"] = {"$ref": f"#/$defs/{name}"}
-    return _lenient({"$schema": _DIALECT, **top, "$defs": dict(sorted(definitions.items()))})
+    return _lenient({"$schema": _DIALECT, **top, "allOf": needed, "$defs": dict(sorted(definitions.items()))})
+
+
+def _defaults(definitions: Mapping[str, Schema], sources: Mapping[str, type[Settings]]) -> Schema:
+    """Return the schema of the defaults of sources: any setting of any kind, as some kind accepts it."""
+    found: dict[str, list[Schema]] = {}
+    for model in sources.values():
+        for key, schema in definitions[model.__name__]["properties"].items():
+            if key not in OWN_SETTINGS and schema not in found.setdefault(key, []):
+                found[key].append(schema)
+    properties = {key: schemas[0] if len(schemas) == 1 else {"anyOf": schemas} for key, schemas in found.items()}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _needed_of_sources(definitions: Mapping[str, Schema], sources: Mapping[str, type[Settings]]) -> list[Schema]:
+    """Return what sources must give unless the defaults do; it is taken out of what each kind requires."""
+    kinds: dict[str, list[str]] = {}
+    for kind, model in sources.items():
+        schema = definitions[model.__name__]
+        for key in (key for key in schema["required"] if key not in OWN_SETTINGS):
+            kinds.setdefault(key, []).append(kind)
+        schema["required"] = [key for key in schema["required"] if key in OWN_SETTINGS]
+    return [
+        {
+            "if": {"required": [SECTION], "properties": {SECTION: {"type": "object", "required": [key]}}},
+            "else": {"properties": {"sources": {"items": _required_of(those, key)}}},
+        }
+        for key, those in kinds.items()
+    ]
+
+
+def _required_of(kinds: Sequence[str], key: str) -> Schema:
+    """Return that sources of these kinds must have a key."""
+    return {"if": {"properties": {"kind": {"enum": list(kinds)}}}, "then": {"required": [key]}}
 
 
 def _by_kind(models: Mapping[str, type[Settings]]) -> Schema:

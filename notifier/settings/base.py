@@ -84,8 +84,12 @@ def _at_the_file(found: InitErrorDetails, files: Mapping[str | int, str]) -> Ini
 
 def _explained(cls: type[BaseModel], error: ValidationError) -> list[InitErrorDetails]:
     secrets = secret_keys(cls)
-    keys = [*(field.alias or name for name, field in cls.model_fields.items()), *map(twin_of, secrets)]
-    return [explain(found, keys, secrets) for found in error.errors(include_url=False)]
+    return [explain(found, setting_keys(cls), secrets) for found in error.errors(include_url=False)]
+
+
+def setting_keys(cls: type[BaseModel]) -> list[str]:
+    """Return the keys that a configuration may have for a settings class, those of secret files included."""
+    return [*(field.alias or name for name, field in cls.model_fields.items()), *map(twin_of, secret_keys(cls))]
 
 
 def _add_twin(schema: JsonSchemaValue, key: str) -> None:
