@@ -188,12 +188,12 @@ def _decode_fast(body: bytes) -> _Parts:
     if page.tasks is msgspec.UNSET and page.total_count is msgspec.UNSET:
         raise ValueError("the answer has neither tasks nor total_count")
     if not page.tasks:
-        _raise_if_error(_decode_json(body))
+        _raise_if_error(decode_json(body))
     return page.tasks or (), [key.job_id for key in _decode_keys(body).tasks or ()], _total_count(page)
 
 
 def _decode_tolerantly(body: bytes) -> _Parts:
-    page = _decode_json(body)
+    page = decode_json(body)
     if not isinstance(page, dict) or not {"tasks", "total_count"} & page.keys():
         raise ValueError("the answer has neither tasks nor total_count")
     rows = page.get("tasks") or []
@@ -214,7 +214,11 @@ def _raise_if_error(page: object) -> None:
         raise ValueError("the answer is an error, not a list")
 
 
-def _decode_json(body: bytes) -> object:
+def decode_json(body: bytes) -> object:
+    """Decode any JSON that a service or a proxy may send. Raises ValueError with the reason for anything else.
+
+    Values that are nested deeper than `_MAX_DEPTH` become None, as do numbers of absurd length.
+    """
     text = body.decode("utf-8-sig", errors="replace")
     if text.lstrip().startswith("<"):
         raise ValueError("the answer is a web page, not JSON: a proxy or a login page may be in between")
@@ -281,10 +285,10 @@ def _are_plain(ids: Sequence[object]) -> TypeGuard[Sequence[str]]:
 
 
 def _usable_id(value: object) -> str | None:
-    text = value.strip() if type(value) is str else _line(value)
+    text = value.strip() if type(value) is str else line_of(value)
     if text is None or not 0 < len(text) <= MAX_NAME_LENGTH:
         return None
-    return text if text.isprintable() else _line(text)
+    return text if text.isprintable() else line_of(text)
 
 
 def _count(value: object, *, at_least: int) -> int | None:
@@ -300,22 +304,22 @@ def _count(value: object, *, at_least: int) -> int | None:
 
 def parse_task(source: str, job_id: str, row: RowBytes) -> Task:
     """Decode a row. Never fails: unreadable values become None, an unknown status UNKNOWN."""
-    values = _mapping(_row(row))
-    instance = _mapping(values.get("instance_info"))
-    raw_status = _line(values.get("status")) or ""
+    values = mapping_of(_row(row))
+    instance = mapping_of(values.get("instance_info"))
+    raw_status = line_of(values.get("status")) or ""
     return Task(
         source=source,
         job_id=job_id,
-        name=_line(values.get("name")) or "",
+        name=line_of(values.get("name")) or "",
         status=_STATUSES.get(raw_status.lower(), TaskStatus.UNKNOWN),
         raw_status=raw_status,
         progress=parse_progress(values.get("process")),
-        instance_id=_line(instance.get("instance_id")),
-        instance_name=_line(instance.get("instance_name")),
-        instance_status=_line(instance.get("instance_status")),
+        instance_id=line_of(instance.get("instance_id")),
+        instance_name=line_of(instance.get("instance_name")),
+        instance_status=line_of(instance.get("instance_status")),
         created_at=parse_time(values.get("created_at")),
         ended_at=parse_time(values.get("ended_at")),
-        fail_reason=_text(values.get("fail_reason"), MAX_REASON_LENGTH),
+        fail_reason=text_of(values.get("fail_reason"), MAX_REASON_LENGTH),
     )
 
 
@@ -325,12 +329,13 @@ def _row(row: RowBytes) -> object:
     except _UNDECODABLE:
         pass
     try:
-        return _decode_json(bytes(row))
+        return decode_json(bytes(row))
     except ValueError:
         return None
 
 
-def _mapping(value: object) -> Mapping[str, object]:
+def mapping_of(value: object) -> Mapping[str, object]:
+    """Return a JSON object, or an empty one in place of anything else."""
     return value if isinstance(value, dict) else {}
 
 
@@ -413,14 +418,16 @@ def sanitize_text(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def _text(value: object, longest: int) -> str | None:
+def text_of(value: object, longest: int) -> str | None:
+    """Return a text or a number as a text that is safe to store, with at most so many characters. None for all else."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     return sanitize_text(str(value), longest).strip() or None
 
 
-def _line(value: object) -> str | None:
+def line_of(value: object) -> str | None:
+    """Return a text or a number as one line that is safe to store, at most `MAX_NAME_LENGTH` long. None for all else."""
     if type(value) is str and len(value) <= MAX_NAME_LENGTH and value.isprintable():
         return value.strip() or None  # nothing in it to replace: faster than to look for each thing
-    text = _text(value, MAX_NAME_LENGTH)
+    text = text_of(value, MAX_NAME_LENGTH)
     return text and text.replace("\n", " ").replace("\t", " ")
