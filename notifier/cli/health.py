@@ -32,8 +32,8 @@ def health(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     "channels": [{name, ok, parked_since, waiting_since, failing_since, open_until, paused_until, waiting, dead,
     reason}], "open_failures": {unacknowledged, commands}}. Open failures are no problems. A kind is stable:
     database.unavailable, role.not_served, source.not_polled, source.not_whole, source.polled_in_future,
-    source.rows_refused, source.removed, channel.parked, channel.failing, channel.waiting, channel.dead,
-    channel.removed, chat.disconnected, calendar.stale.
+    source.rows_refused, source.removed, source.right_missing, channel.parked, channel.failing, channel.waiting,
+    channel.dead, channel.removed, chat.disconnected, calendar.stale.
     """
     config = load_outline(ctx)
     found = _judge(ctx, config)
@@ -62,7 +62,7 @@ def health_report(view: View, found: HealthReport) -> RenderableType:
     held = (
         cell(view.phrase("held", name=channel.name, line=line)) for channel in failing for line in words.held(channel)
     )
-    remarks = (cell(words.finding(remark), "dim") for remark in found.findings if not remark.red)
+    remarks = [finding for finding in found.findings if not finding.red]
     return Group(
         _marked(view, words.title(), ok=found.ok),
         *(line for finding in found.findings if finding.red for line in _finding(view, finding, words)),
@@ -70,7 +70,7 @@ def health_report(view: View, found: HealthReport) -> RenderableType:
         *_open_failures(view, words),
         *(_marked(view, words.source(source), ok=True) for source in found.sources if source.ok),
         *(_marked(view, "; ".join([words.channel(one), *words.held(one)]), ok=True) for one in delivering),
-        *(paragraph(remark, view.width, first="–", indent=2) for remark in remarks),
+        *(_remark(view, words.finding(remark), warns=remark.part is not None) for remark in remarks),
     )
 
 
@@ -88,6 +88,10 @@ def _formatter(view: View, found: HealthReport) -> HealthFormatter:
 def _marked(view: View, text: str, *, ok: bool) -> Text:
     style = "green" if ok else "bold red"
     return paragraph(cell(text, style), view.width, first="✓" if ok else "✗", indent=2)
+
+
+def _remark(view: View, text: str, *, warns: bool) -> Text:
+    return paragraph(cell(text, "yellow" if warns else "dim"), view.width, first="!" if warns else "–", indent=2)
 
 
 def _open_failures(view: View, words: HealthFormatter) -> Iterable[Text]:

@@ -21,6 +21,7 @@ from notifier.core.health_facts import (
     sources_to_judge,
 )
 from notifier.core.model import ChannelState, SourceState
+from notifier.core.rights import SourcePart
 
 MISSED_POLLS = 5
 """Number of polls that may be missed before a source counts as not polled."""
@@ -57,6 +58,7 @@ class FindingKind(StrEnum):
     CHAT_DOWN = "chat.disconnected"
     CALENDAR_STALE = "calendar.stale"
     SOURCE_REMOVED = "source.removed"
+    SOURCE_RIGHT_MISSING = "source.right_missing"
 
 
 FINDING_COMMANDS: Mapping[FindingKind, Sequence[str]] = {
@@ -78,9 +80,13 @@ FINDING_COMMANDS: Mapping[FindingKind, Sequence[str]] = {
     FindingKind.CHAT_DOWN: ("notifier check --online",),
     FindingKind.CALENDAR_STALE: ("notifier check --online",),
     FindingKind.SOURCE_REMOVED: (),
+    FindingKind.SOURCE_RIGHT_MISSING: ("notifier check --online",),
 }
 """Commands that help, in the order in which to try them."""
 
+
+REMARKS = frozenset({FindingKind.SOURCE_REMOVED, FindingKind.SOURCE_RIGHT_MISSING})
+"""Findings that are no failures: tasks are polled and messages delivered all the same."""
 
 LIST_OPEN = "notifier open"
 """Command that lists open failures."""
@@ -98,12 +104,15 @@ class HealthFinding:
     count: int | None = None
     """Deliveries or rows concerned."""
     reason: str | None = None
-    """The error from outside, or the program's own sentence where `kind` is not enough."""
+    """The error from outside, or the program's own sentence where `kind` is not enough; of a right that is missing the
+    name of the action to grant."""
+    part: SourcePart | None = None
+    """The part of the source that stopped, where a right is missing."""
 
     @property
     def red(self) -> bool:
         """True for a failure, False for a remark."""
-        return self.kind is not FindingKind.SOURCE_REMOVED
+        return self.kind not in REMARKS
 
     @property
     def commands(self) -> tuple[str, ...]:
@@ -195,6 +204,7 @@ def judge(expected: Expected, facts: HealthFacts, polling_since: datetime | None
         *about_sources,
         *about_channels,
         *_judge_calendars(facts),
+        *_judge_rights(expected, facts),
         *_judge_removed_sources(expected, facts),
     )
     bad = {(found.kind.partition(".")[0], found.about) for found in findings if found.red}
@@ -314,6 +324,20 @@ def _judge_calendars(facts: HealthFacts) -> Iterator[HealthFinding]:
         stale = facts.at - one.fetched_at >= CALENDAR_STALE_AFTER if one.fetched_at else one.error is not None
         if stale:
             yield HealthFinding(kind=FindingKind.CALENDAR_STALE, about=one.name, since=one.fetched_at, reason=one.error)
+
+
+def _judge_rights(expected: Expected, facts: HealthFacts) -> Iterator[HealthFinding]:
+    """Find the parts of configured sources that stopped because they lack a right."""
+    configured = {source.name for source in expected.sources} if facts.missing_rights else frozenset[str]()
+    for one in facts.missing_rights:
+        if one.source in configured:
+            yield HealthFinding(
+                kind=FindingKind.SOURCE_RIGHT_MISSING,
+                about=one.source,
+                since=one.since,
+                reason=one.action,
+                part=one.part,
+            )
 
 
 REMOVED_SOURCES_NOTE = (

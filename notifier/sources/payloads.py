@@ -426,7 +426,7 @@ def text_of(value: object, longest: int) -> str | None:
 
 
 def line_of(value: object) -> str | None:
-    """Return a text or a number as one line that is safe to store, at most `MAX_NAME_LENGTH` long. None for all else."""
+    """Return a text or a number as one line that is safe to store, at most `MAX_NAME_LENGTH` long; else None."""
     if type(value) is str and len(value) <= MAX_NAME_LENGTH and value.isprintable():
         return value.strip() or None  # nothing in it to replace: faster than to look for each thing
     text = text_of(value, MAX_NAME_LENGTH)

@@ -75,6 +75,7 @@ class Lookups:
             backlogs=self._backlogs(),
             replicas=[rows.replica_of(row) for row in self._reader.query("replicas")],
             calendars=[rows.calendar_age_of(row) for row in self._reader.query("calendars")],
+            missing_rights=[rows.right_of(row) for row in self._reader.query("missing_rights")],
         )
 
     def calendar_entries(self, names: Collection[str]) -> Mapping[str, Sequence[CalendarEntry]]:

@@ -54,6 +54,7 @@ from notifier.store.schema import (
     delivery_events,
     events,
     failures,
+    missing_rights,
     mutes,
     replicas,
     sources,
@@ -515,6 +516,7 @@ _HEALTH: Mapping[str, SelectBase] = {
     "calendars": select(calendars.c.name, calendars.c.fetched_at, calendars.c.tried_at, calendars.c.error).order_by(
         calendars.c.name
     ),
+    "missing_rights": select(missing_rights).order_by(missing_rights.c.source, missing_rights.c.part),
     "calendar_entries": select(calendars.c.name, calendars.c.entries).where(is_in(calendars.c.name, "names")),
     "backlogs": _BACKLOGS,
     "pending_reasons": _reasons.where(_mine, _PENDING).order_by(deliveries.c.rank, deliveries.c.seq).limit(TRIED),

@@ -24,6 +24,7 @@ from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStat
 from notifier.core.mutes import Mute
 from notifier.core.pacing import ChannelHealth
 from notifier.core.people import Acknowledgement, Action, EventSubscription, Verb
+from notifier.core.rights import MissingRight, SourcePart
 from notifier.core.routing import DeliveryRouting, RoutedEvent
 from notifier.core.storms import Storm
 from notifier.core.tickets import ClosedBy, Ticket, TicketState
@@ -74,6 +75,7 @@ _REPLICA = _Fields(field.name for field in fields(Replica) if field.name != "rol
 _ATTEMPT = _Fields(name for name in Attempt._fields if name != "resolution")
 _HEALTH = _Fields(field.name for field in fields(ChannelHealth))
 _CREDENTIAL = _Fields(field.name for field in fields(CredentialState))
+_RIGHT = _Fields(field.name for field in fields(MissingRight) if field.name != "part")
 _STORM = _Fields(("id", "channel", "source", "started_at", "updated_at", "ended_at"))
 _FAILURE = _Fields(("id", "operation", "job_id", "opened_at", "due_at", "changed_at"))
 _TICKET = _Fields(field.name for field in fields(Ticket) if field.name not in {"state", "closed_by"})
@@ -450,6 +452,16 @@ def entries_of(encoded: bytes | None) -> tuple[CalendarEntry, ...]:
 def calendar_age_of(row: NamedRow) -> CalendarAge:
     """Read how old the last good copy of a calendar is."""
     return CalendarAge(name=row.name, fetched_at=row.fetched_at, tried_at=row.tried_at, error=row.error)
+
+
+def right_values(right: MissingRight) -> dict[str, object]:
+    """Return the columns of a missing right."""
+    return asdict(right) | {"part": str(right.part)}
+
+
+def right_of(row: NamedRow) -> MissingRight:
+    """Read a missing right."""
+    return MissingRight(part=SourcePart(row.part), **_RIGHT.of(row))
 
 
 def action_values(action: Action) -> dict[str, object]:

@@ -485,6 +485,17 @@ calendars = sa.Table(
     sa.Column("error", sa.Text),
 )
 
+missing_rights = sa.Table(
+    "missing_rights",
+    metadata,
+    sa.Column("source", sa.String, primary_key=True),
+    sa.Column("part", sa.String, primary_key=True),
+    sa.Column("action", sa.String, nullable=False),
+    sa.Column("since", UtcDateTime, nullable=False),
+    sa.Column("retry_at", UtcDateTime, nullable=False),
+    sa.Column("refusals", sa.Integer, nullable=False),
+)
+
 schedules = sa.Table(
     "schedules",
     metadata,

@@ -22,6 +22,7 @@ from notifier.store.polls import FingerprintCache, Polls
 from notifier.store.queries import Queries
 from notifier.store.replicas import Replicas
 from notifier.store.retention import Retention
+from notifier.store.rights import MissingRights
 from notifier.store.schedules import Schedules
 from notifier.store.session import Session
 from notifier.store.storms import Storms
@@ -64,3 +65,4 @@ class Transaction:
         self.idempotency = IdempotencyKeys(session)
         self.calendars = Calendars(session)
         self.schedules = Schedules(session)
+        self.rights = MissingRights(session)

@@ -57,7 +57,11 @@ class HealthFormatter:
         name = found.about.replace(",", ", ")
         count = found.count or 0
         messages = self.localizer.counted("sentence.messages", count)
-        text = self.localizer.text(key, name=name, at=since, age=age, count=count, messages=messages)
+        part = self.localizer.text(f"source_part.{found.part}") if found.part else ""
+        action = found.reason if found.part else ""
+        text = self.localizer.text(
+            key, name=name, at=since, age=age, count=count, messages=messages, part=part, action=action
+        )
         waiting = found.kind in (FindingKind.CHANNEL_PARKED, FindingKind.CHANNEL_FAILING) and found.count
         return text + (self.localizer.text("finding.waiting", messages=messages) if waiting else "")
 

@@ -1,0 +1,187 @@
+"""The audit log of a project (Cloud Trace): its queries, and its pages as values, whatever the bytes are.
+
+A row holds the request and the answer that it records. Of the request only ids of instances are read, of the answer
+only ids of jobs, and neither is kept: they may contain passwords.
+"""
+
+import ipaddress
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from notifier.core.origins import Trace, TraceQuery, TraceUser, plain_id
+from notifier.http.huawei_signature import canonical_query
+from notifier.sources.documents import is_error
+from notifier.sources.payloads import decode_json, line_of, mapping_of, parse_time
+
+PAGE_SIZE = 200
+"""Maximum number of rows of a page."""
+MAX_PAGES = 5
+"""Maximum number of pages of one query. The rows of one instance within an hour fit on one."""
+MAX_NAME = 128
+"""Maximum length of the name of a person or an agency, in characters."""
+MAX_URN = 512
+"""Maximum length of a principal, in characters. A longer one is not read."""
+MAX_BODY = 1_000_000
+"""Maximum length of a request or an answer that is searched for ids, in characters."""
+MAX_IDS = 50
+"""Maximum number of ids that are taken from one request or answer."""
+MAX_DEPTH = 8
+"""Maximum depth to which a request or an answer is searched."""
+MAX_VALUES = 5_000
+"""Maximum number of values of a request or an answer that are visited."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = 946_656_000_000, 4_102_416_000_000
+"""Bounds of the times that the log takes, in milliseconds."""
+
+
+def query_of(wanted: TraceQuery, marker: str = "") -> str:
+    """Return the query of a page, as it is signed and sent. `marker` is that of the page before."""
+    given = {
+        "trace_type": "system",
+        "from": _milliseconds(wanted.start),
+        "to": _milliseconds(wanted.end),
+        "limit": str(PAGE_SIZE),
+        "resource_id": wanted.resource_id,
+        "trace_name": wanted.trace_name,
+        "next": marker,
+    }
+    return canonical_query((name, value) for name, value in sorted(given.items()) if value)
+
+
+def _milliseconds(moment: datetime) -> str:
+    return str(min(max((moment - _EPOCH) // timedelta(milliseconds=1), _FIRST), _LAST))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracePage:
+    """One page of the log."""
+
+    traces: tuple[Trace, ...]
+    """Its readable rows."""
+    marker: str = ""
+    """Where the next page begins; the empty string on the last page."""
+
+
+def decode_trace_page(body: bytes) -> TracePage:
+    """Decode one page. Raises ValueError with the reason for anything but a page of the log.
+
+    A row that cannot be read is left out: it names nobody.
+    """
+    page = decode_json(body)
+    if not isinstance(page, dict) or not {"traces", "meta_data"} & page.keys():
+        raise ValueError("the answer has neither traces nor meta_data")
+    rows = page.get("traces") or []
+    if not isinstance(rows, list):
+        raise ValueError("traces is not a list")  # noqa: TRY004 - the caller translates one kind of error
+    if not rows and is_error(page):
+        raise ValueError("the answer is an error, not a list")
+    marker = line_of(mapping_of(page.get("meta_data")).get("marker")) or ""
+    return TracePage(traces=tuple(filter(None, map(parse_trace, rows[:PAGE_SIZE]))), marker=marker)
+
+
+def parse_trace(row: object) -> Trace | None:
+    """Decode a row. None for one without a name or a time: it can start nothing."""
+    values = mapping_of(row)
+    name, at = line_of(values.get("trace_name")), parse_time(values.get("time"))
+    if not name or at is None:
+        return None
+    return Trace(
+        trace_id=line_of(values.get("trace_id")) or "",
+        name=name,
+        kind=line_of(values.get("trace_type")) or "",
+        at=at,
+        recorded_at=parse_time(values.get("record_time")),
+        status=_status(values.get("code")),
+        resource_id=line_of(values.get("resource_id")) or "",
+        resource_name=line_of(values.get("resource_name")) or "",
+        job_ids=_ids(values.get("response"), "jobid"),
+        instance_ids=_ids(values.get("request"), "instanceid"),
+        user=_user(values.get("user")),
+        address=_address(values.get("source_ip")),
+    )
+
+
+def _status(value: object) -> int | None:
+    """Read the status of an answer: a number, or a text with one. None for codes of other kinds."""
+    text = line_of(value) or ""
+    return int(text) if len(text) == 3 and text.isascii() and text.isdigit() else None  # noqa: PLR2004 - of HTTP
+
+
+def _user(value: object) -> TraceUser | None:
+    """Read who made a request: an object, or a text with one."""
+    values = mapping_of(_document(value))
+    name, user_name = _name(values.get("name")), _name(values.get("user_name"))
+    urn = _principal(values.get("principal_urn"))
+    if not (name or user_name or urn):
+        return None
+    invoked_by = values.get("invoked_by")
+    services = invoked_by if isinstance(invoked_by, list) else [invoked_by]
+    return TraceUser(
+        name=name,
+        user_name=user_name,
+        principal_urn=urn,
+        invoked_by=tuple(text for service in services[:5] if (text := line_of(service))),
+    )
+
+
+def _name(value: object) -> str:
+    text = line_of(value) or ""
+    return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"
+
+
+def _principal(value: object) -> str:
+    """Read a principal. One that is too long is not cut: the name is at its end."""
+    whole = value if isinstance(value, str) and len(value) <= MAX_URN and value.isprintable() else ""
+    return whole.strip()
+
+
+def _address(value: object) -> str:
+    text = line_of(value) or ""
+    try:
+        return str(ipaddress.ip_address(text)) if text else ""
+    except ValueError:
+        return ""
+
+
+def _document(value: object) -> object:
+    """Return a JSON value that may have been sent as a text; None where it cannot be read."""
+    if not isinstance(value, str):
+        return value
+    if len(value) > MAX_BODY or value.lstrip()[:1] not in ("{", "["):
+        return None
+    try:
+        return decode_json(value.encode(errors="replace"))
+    except ValueError:
+        return None
+
+
+def _ids(value: object, kind: str) -> frozenset[str]:
+    """Return the ids in a request or an answer whose names end with a kind: `job_id`, `jobId`, `target_instance_id`."""
+    found = set[str]()
+    for id_ in _named_ids(_document(value), kind):
+        found.add(plain_id(id_))
+        if len(found) >= MAX_IDS:
+            break
+    return frozenset(found)
+
+
+def _named_ids(document: object, kind: str) -> Iterator[str]:
+    """Yield the texts under names of a kind, breadth first, as far as the bounds allow."""
+    level: Sequence[object] = [document]
+    visited = 0
+    for _ in range(MAX_DEPTH):
+        deeper: list[object] = []
+        for one in level:
+            if isinstance(one, dict):
+                for name, value in one.items():
+                    if name.lower().replace("_", "").replace("-", "").endswith(kind) and (id_ := line_of(value)):
+                        yield id_
+                deeper += one.values()
+            elif isinstance(one, list):
+                deeper += one
+        visited += len(deeper)
+        if not deeper or visited > MAX_VALUES:
+            return
+        level = deeper

@@ -1,0 +1,194 @@
+"""Rows of the audit log as values, whatever the bytes are."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from notifier.core.origins import Trace, TraceQuery
+from notifier.sources.traces import MAX_IDS, MAX_NAME, PAGE_SIZE, decode_trace_page, parse_trace, query_of
+
+T0 = datetime(2026, 11, 27, 10, 15, 4, tzinfo=UTC)
+INSTANCE = "ce2dce50f365430abe161bab79495a6ein14"
+JOB = "2b414788a6004883a02390e2eb0ea227"
+ROW: dict[str, Any] = {
+    "trace_id": "6f1e0c52-1",
+    "trace_name": "resizeFlavor",
+    "trace_rating": "normal",
+    "trace_type": "ConsoleAction",
+    "time": 1795774504000,
+    "record_time": 1795774551310,
+    "service_type": "GaussDB",
+    "resource_type": "instance",
+    "resource_id": INSTANCE,
+    "resource_name": "orders-prod",
+    "code": "202",
+    "source_ip": "198.51.100.7",
+    "request": '{"flavor_ref":"gaussdb.opengauss.ee.c6.4xlarge.x868.ha","password":"S3cret!"}',
+    "response": f'{{"job_id":"{JOB}"}}',
+    "user": {
+        "id": "a2e8",
+        "name": "li.wei",
+        "user_name": "li.wei",
+        "domain": {"id": "05b2", "name": "acme"},
+        "principal_urn": "iam::05b2:user:li.wei",
+        "principal_is_root_user": "false",
+        "access_key_id": "AKIDNOTSTORED",
+        "invoked_by": ["service.console"],
+    },
+}
+
+
+def read(**changes: object) -> Trace:
+    found = parse_trace(ROW | changes)
+    assert found is not None
+    return found
+
+
+def page(rows: object, marker: object = None) -> bytes:
+    return json.dumps({"traces": rows, "meta_data": {"count": 1, "marker": marker}}).encode()
+
+
+def test_a_documented_row_is_read() -> None:
+    found = decode_trace_page(page([ROW], "6f1e")).traces[0]
+    assert (found.trace_id, found.name, found.kind, found.at, found.lag) == (
+        "6f1e0c52-1",
+        "resizeFlavor",
+        "ConsoleAction",
+        T0,
+        timedelta(seconds=47.31),
+    )
+    assert (found.status, found.resource_id, found.resource_name) == (202, INSTANCE, "orders-prod")
+    assert (found.job_ids, found.instance_ids, found.address) == ({JOB}, frozenset(), "198.51.100.7")
+    assert found.user is not None
+    assert (found.user.name, found.user.principal_urn, found.user.invoked_by) == (
+        "li.wei",
+        "iam::05b2:user:li.wei",
+        ("service.console",),
+    )
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"job_id": "2B414788-A600-4883-A023-90E2EB0EA227"},
+        {"jobId": JOB},
+        {"result": [{"job_id": JOB}]},
+        json.dumps({"job_id": JOB}),
+        json.dumps([{"job": 1}, {"JOB_ID": JOB.upper()}]),
+    ],
+)
+def test_an_answer_is_an_object_or_a_text(response: object) -> None:
+    assert read(response=response).job_ids == {JOB}
+
+
+@pytest.mark.parametrize("response", [None, "", "accepted", "{", 7, [], {}, {"job_id": None}, {"job_id": {"a": 1}}])
+def test_an_answer_without_a_job_gives_none(response: object) -> None:
+    assert read(response=response).job_ids == frozenset()
+
+
+def test_a_request_gives_ids_of_instances_and_nothing_else() -> None:
+    request = {"source": {"instance_id": INSTANCE.upper(), "backup_id": "b"}, "target": {"targetInstanceId": "in-2"}}
+    for sent in (request, json.dumps(request)):
+        assert read(request=sent).instance_ids == {INSTANCE, "in2"}
+    assert "S3cret!" not in repr(read())
+    assert "AKIDNOTSTORED" not in repr(read())
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("202", 202), (202, 202), (409, 409), ("DBS.200011", None), (None, None), ("", None), (True, None), ("²00", None)],
+)
+def test_a_code_is_a_number_or_a_text(code: object, status: int | None) -> None:
+    assert read(code=code).status == status
+
+
+@pytest.mark.parametrize("user", [None, {}, [], "", "li.wei", {"id": "1"}, {"name": ["a"]}, 3])
+def test_a_row_without_a_name_has_no_user(user: object) -> None:
+    assert read(user=user).user is None
+
+
+def test_a_user_may_be_a_text_with_an_object() -> None:
+    found = read(user=json.dumps({"name": "chen", "invoked_by": "service.console"})).user
+    assert found is not None
+    assert (found.name, found.invoked_by) == ("chen", ("service.console",))
+
+
+@pytest.mark.parametrize("address", [None, "", "not an address", "198.51.100.7, 10.0.0.1", {"a": 1}])
+def test_what_is_no_address_is_left_out(address: object) -> None:
+    assert read(source_ip=address).address == ""
+
+
+@pytest.mark.parametrize(
+    "row",
+    [None, [], "row", {}, ROW | {"trace_name": ""}, ROW | {"time": None}, ROW | {"time": "soon"}, ROW | {"time": 7}],
+)
+def test_a_row_without_a_name_or_a_time_is_left_out(row: object) -> None:
+    assert parse_trace(row) is None
+    assert len(decode_trace_page(page([row, ROW])).traces) == 1
+
+
+def test_hostile_texts_are_cut_and_cleaned() -> None:
+    found = read(
+        trace_id="\x1b[31m\x00",
+        resource_name="a\nb",
+        user={"name": "x" * 10_000, "principal_urn": "iam::1:user:" + "y" * 10_000, "invoked_by": ["s"] * 1_000},
+    )
+    assert "\x1b" not in found.trace_id
+    assert found.resource_name == "a b"
+    assert found.user is not None
+    assert len(found.user.name) == MAX_NAME
+    assert found.user.principal_urn == ""  # its end is what names somebody
+    assert len(found.user.invoked_by) == 5
+
+
+def test_ids_are_bounded_in_number_and_depth() -> None:
+    many = [{"job_id": f"job-{n}"} for n in range(1_000)]
+    assert len(read(response=many).job_ids) == MAX_IDS
+    deep: object = {"job_id": JOB}
+    for _ in range(100):
+        deep = {"next": deep}
+    assert read(response=deep).job_ids == frozenset()
+    assert read(response="[" * 100_000).job_ids == frozenset()
+    assert read(response="{" + " " * 2_000_000 + "}").job_ids == frozenset()
+
+
+def test_a_page_has_a_marker_or_is_the_last_one() -> None:
+    assert decode_trace_page(page([ROW], "m-1")).marker == "m-1"
+    for marker in (None, "", {}, []):
+        assert decode_trace_page(page([ROW], marker)).marker == ""
+    assert decode_trace_page(b'{"traces": null}').traces == ()
+    assert len(decode_trace_page(page([ROW] * 500)).traces) == PAGE_SIZE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"<html>", b'{"error_code":"CTS.0001","error_msg":"no"}', b'{"traces":{}, "x":1}', b'{"traces":"no"}'],
+)
+def test_what_is_no_page_is_refused(body: bytes) -> None:
+    if body == b'{"traces":{}, "x":1}':
+        assert decode_trace_page(body).traces == ()  # an empty value of another type is no row either
+        return
+    with pytest.raises(ValueError, match=r"answer|list"):
+        decode_trace_page(body)
+
+
+def test_an_error_in_the_place_of_rows_is_no_empty_page() -> None:
+    with pytest.raises(ValueError, match="is an error"):
+        decode_trace_page(b'{"traces": [], "error_code": "CTS.0001", "error_msg": "failed"}')
+
+
+def test_a_query_has_both_times_in_milliseconds_and_sorted_names() -> None:
+    wanted = TraceQuery(start=T0, end=T0 + timedelta(minutes=1), resource_id=INSTANCE)
+    assert query_of(wanted, "a/b") == (
+        f"from=1795774504000&limit=200&next=a%2Fb&resource_id={INSTANCE}&to=1795774564000&trace_type=system"
+    )
+    named = query_of(TraceQuery(start=T0, end=T0, trace_name="createManualSnapshot"))
+    assert "trace_name=createManualSnapshot" in named
+    assert "resource_id" not in named
+
+
+def test_a_query_keeps_within_the_times_that_the_log_takes() -> None:
+    ancient = TraceQuery(start=datetime(1970, 1, 2, tzinfo=UTC), end=datetime(2190, 1, 1, tzinfo=UTC))
+    assert query_of(ancient).startswith("from=946656000000&limit=200&to=4102416000000")
