@@ -121,6 +121,13 @@ class PollHistories(TaskResults, Protocol):
         """Return the facts that a query asks for."""
 
 
+class OriginSearches(Protocol):
+    """The search for who started tasks."""
+
+    def expect(self, source: str, first_tries: Mapping[str, datetime]) -> None:
+        """Begin the search for new tasks, by job id, each with the time of its first try."""
+
+
 class PollPeople(PlanPeople, Protocol):
     """The people who subscribed to tasks."""
 
@@ -152,6 +159,10 @@ class PollTx(PlanTx, ChargeTx, Protocol):
     @property
     def histories(self) -> PollHistories:
         """What is recorded about instances and operations."""
+
+    @property
+    def origins(self) -> OriginSearches:
+        """The search for who started tasks."""
 
     @property
     def people(self) -> PollPeople:
@@ -388,7 +399,7 @@ class _Recorder:
             decision = polling.decide_poll(batch, known, self.source, routing)
         stalled = [job_id for job_id, found in known.occurrences.items() if has_stalled(found)]
         decision = self._with_records(tx, decision, stalled)
-        progress += self._apply(tx, batch, decision, progress, now, routing=routing)
+        progress += self._apply(tx, batch, decision, progress, now, known=known, routing=routing)
         if batch.last:
             self._finish(tx, decision, now, refused=len(set(progress.refused)))
         return progress
@@ -449,6 +460,7 @@ class _Recorder:
         progress: _Progress,
         now: datetime,
         *,
+        known: KnownTasks,
         routing: RoutingConfig,
     ) -> _Progress:
         """Write a decision. Which events are new, and what it refuses to hold, is the database's answer."""
@@ -456,6 +468,10 @@ class _Recorder:
         refused_tasks = {event.job_id for event in events.refused}
         updates = decision.updates_without(refused_tasks)
         refused_rows = tx.polls.record_tasks(self.claim, updates, self.source.snapshot.taken_at)
+        if self.source.rules.finds_origins:
+            refused = {*refused_rows, *refused_tasks}
+            if tries := polling.first_tries(decision, known, refused, self.source):
+                tx.origins.expect(self.source.name, tries)
         plan = self._plan(
             tx, events.new, progress, now, routing=routing, open_failures=decision.failures, last=batch.last
         )

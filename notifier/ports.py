@@ -20,6 +20,7 @@ from notifier.core.pacing import Pace
 from notifier.core.people import Acknowledgement, Verb
 from notifier.core.routing import DeliveryRouting, RoutedEvent
 from notifier.core.severity import Severity
+from notifier.core.started_by import StartedBy
 from notifier.core.storms import Storm
 from notifier.core.tickets import TicketLink
 from notifier.core.usual import Usual
@@ -410,6 +411,8 @@ class StoredTask:
     """Type of its newest event; None where none is recorded."""
     usual: Usual | None = None
     """How long such tasks usually take; None where too few runs are known, or where that was not asked for."""
+    started_by: StartedBy | None = None
+    """Who started it; None where that is not known."""
 
 
 class NeedingFailure(NamedTuple):

@@ -25,6 +25,7 @@ from notifier.core.events import EventType
 from notifier.core.foreseen import OverdueLimit
 from notifier.core.model import Scope, Snapshot, Task, TaskStatus, Transition
 from notifier.core.retry import CLOCK_TOLERANCE
+from notifier.core.started_by import StartedBy
 
 MISSING_BEFORE_UNLISTED = 2
 """Complete polls in a row that must lack a running task before it is reported as no longer listed."""
@@ -59,6 +60,8 @@ class RecordedTask:
     changed_at: datetime | None = field(default=None, compare=False)
     """When it was last seen to change, or its end where that is known. None for the time of the poll that records it.
     For a task that is over without a known end it stays at when that was first seen."""
+    started_by: StartedBy | None = field(default=None, compare=False)
+    """Who started it; None where that is not known. Not written with the task: `notifier.origins` records it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from notifier.core.identity import Subject
 from notifier.core.pacing import ChannelHealth
 from notifier.core.report_values import HandedOver, Report
 from notifier.core.severity import Severity
+from notifier.core.started_by import StartedBy
 from notifier.core.usual import Usual
 
 NAMESPACE = uuid.UUID("6d0c2a52-7f0b-5d43-9d1c-0f5c7f2f8a11")
@@ -329,6 +330,8 @@ class Event:
     """What a report says."""
     handed_over: HandedOver | None = None
     """Who takes over by a rota."""
+    started_by: StartedBy | None = None
+    """Who started the task, as far as that was known when the event was detected."""
 
     @property
     def severity(self) -> Severity:

@@ -34,7 +34,7 @@ from notifier.core.rulings import Hold, Rule, Suppress, ruling_on
 from notifier.core.tickets import Ticket
 
 
-def task_event(transition: Transition, origin: SourceOrigin) -> Event:
+def task_event(transition: Transition, origin: SourceOrigin, started_by: StartedBy | None = None) -> Event:
     """Return the event that a transition of a task of this source makes."""
     task = transition.after
     return Event(
@@ -53,6 +53,7 @@ def task_event(transition: Transition, origin: SourceOrigin) -> Event:
         previous_status=str(transition.before.status) if transition.before else None,
         since=transition.since,
         overdue=transition.overdue,
+        started_by=started_by,
     )
 
 

@@ -31,10 +31,12 @@ from notifier.core.errors import CredentialsRejected, PermissionDenied, RequestR
 from notifier.core.failures import OpenFailures
 from notifier.core.foreseen import OverdueLimit
 from notifier.core.model import Event, Scope, Snapshot, SourceOrigin, SourceState, TaskStatus, Transition
+from notifier.core.origins import StartedTask, first_try_at, worth_asking
 from notifier.core.outbox import SortedEvents
 from notifier.core.overdue import OverdueRules, limit_of
 from notifier.core.routing import RoutedEvent, RoutingConfig, route_events
 from notifier.core.rulings import Rule
+from notifier.core.started_by import StartedBy
 from notifier.core.storm_plan import StormContext, failures_of, plan_storms
 from notifier.core.storms import Storm
 from notifier.core.ticket_plan import WantedTicket, ticket_subject, wanted_tickets
@@ -67,6 +69,8 @@ class PollRules:
     """The source's share of what its credential may use."""
     credential: Credential | None = None
     """What it is polled with; None where nothing limits the calls."""
+    finds_origins: bool = False
+    """Whether it is searched for who started its tasks."""
     configured: frozenset[str] = frozenset()
     """Names of all configured sources."""
     environment: str = ""
@@ -193,6 +197,11 @@ class KnownTasks:
     subscribers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """People who want to know how the tasks end, by job id."""
 
+    def started_by(self, job_id: str) -> StartedBy | None:
+        """Return who started a task, as far as that is recorded."""
+        row = self.changed.get(job_id) or self.running.get(job_id)
+        return row.started_by if row else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollDecision:
@@ -210,6 +219,27 @@ class PollDecision:
     def updates_without(self, refused: Collection[str]) -> Sequence[TaskWrite]:
         """Return the updates but those of tasks whose event was refused: the next poll finds their change again."""
         return [update for job_id, update in self.updates.items() if job_id not in refused]
+
+
+def first_tries(
+    decision: PollDecision, known: KnownTasks, refused: Collection[str], source: PolledSource
+) -> Mapping[str, datetime]:
+    """Return the new tasks whose start is searched for, by job id, each with the time of the first try."""
+    found: dict[str, datetime] = {}
+    for job_id, write in decision.updates.items():
+        if job_id in known.changed or job_id in refused:
+            continue
+        task = write.recorded.task
+        started = StartedTask(
+            source=source.name,
+            job_id=job_id,
+            name=task.name,
+            created_at=task.created_at,
+            seen_at=source.snapshot.taken_at,
+        )
+        if worth_asking(started, baseline=source.reading.quiet_new):
+            found[job_id] = first_try_at(started)
+    return found
 
 
 def split_batches(snapshot: Snapshot, known: Mapping[str, bytes], *, quiet: bool = False) -> Sequence[PollBatch]:
@@ -325,7 +355,10 @@ def decide_poll(batch: PollBatch, known: KnownTasks, source: PolledSource, routi
     news = {each.after.job_id for each in (*unchanging, *changes.transitions)}
     late = _overdue(batch, known, source, apart_from=news)
     transitions = new_transitions([*changes.transitions, *unchanging, *late], known.occurrences)
-    changed_tasks = (outbox.task_event(each, source.origin) for each in transitions)
+    changed_tasks = (
+        outbox.task_event(each, source.origin, known.started_by(each.after.job_id))
+        for each in transitions
+    )
     away_since = source.state.last_poll_at
     events = [*_gap(source), *(replace(one, away_since=away_since) if one.late else one for one in changed_tasks)]
     repeated = {each.after.job_id: each.occurrence for each in transitions if each.recurs}

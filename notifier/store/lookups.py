@@ -459,4 +459,5 @@ def _stored_task(row: Any, mutes: MutesInForce | None) -> StoredTask:  # noqa: A
         acknowledged=acknowledged or None,
         muted=muted,
         newest=EventType(row.newest) if row.newest else None,
+        started_by=rows.started_by_of(row.started_by),
     )

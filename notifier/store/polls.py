@@ -18,6 +18,8 @@ from notifier.store.schema import (
     deliveries,
     delivery_events,
     events,
+    missing_rights,
+    origins,
     sources,
     storms,
     subscriptions,
@@ -163,7 +165,8 @@ class Polls:
         else:
             self._refuse_conflict(state, in_use_since)
             self._cache.drop(state.name)
-            self._session.execute(delete(tasks).where(tasks.c.source == state.name))
+            for table in (tasks, origins, missing_rights):
+                self._session.execute(delete(table).where(table.c.source == state.name))
             TaskChanges(self._session).mark_whole(state.name)
             state = SourceState(name=state.name)
         state = replace(state, region=region, project_id=project_id)
@@ -219,7 +222,8 @@ class Polls:
         for source in (former, name):
             self._cache.drop(source)
         self._session.execute(delete(sources).where(sources.c.name == former))
-        for table in (tasks, subscriptions, storms):
+        self._session.execute(delete(missing_rights).where(missing_rights.c.source == former))
+        for table in (tasks, origins, subscriptions, storms):
             self._session.execute(update(table).where(table.c.source == former).values(source=name))
         for source in (former, name):
             TaskChanges(self._session).mark_whole(source)

@@ -13,7 +13,7 @@ from notifier.ports import EventCursor, EventsPruned
 from notifier.store import statements
 from notifier.store.polls import FingerprintCache
 from notifier.store.queries import Queries
-from notifier.store.schema import acknowledgements, actions, events, sources, subscriptions, tasks
+from notifier.store.schema import acknowledgements, actions, events, origins, sources, subscriptions, tasks
 from notifier.store.session import Session, chunks
 from notifier.store.task_changes import TaskChanges
 
@@ -159,6 +159,7 @@ class Retention:
         for some in chunks(job_ids):
             TaskChanges(self._session).mark_deleted(source, some)
             self._session.execute(statements.DELETE_TASKS, {"source": source, "ids": some})
+            self._session.execute(delete(origins).where(origins.c.source == source, origins.c.job_id.in_(some)))
         self._session.after_commit.append(partial(self._cache.drop, source))
         return len(job_ids)
 

@@ -26,6 +26,7 @@ from notifier.core.pacing import ChannelHealth
 from notifier.core.people import Acknowledgement, Action, EventSubscription, Verb
 from notifier.core.rights import MissingRight, SourcePart
 from notifier.core.routing import DeliveryRouting, RoutedEvent
+from notifier.core.started_by import StartedBy
 from notifier.core.storms import Storm
 from notifier.core.tickets import ClosedBy, Ticket, TicketState
 from notifier.core.usual import MAX_RUNS, Run, Runs
@@ -40,6 +41,7 @@ _decode_storm = msgspec.json.Decoder(Storm).decode
 failure_of = msgspec.json.Decoder(OpenFailure).decode
 """Reads the facts of an open failure."""
 _decode_entries = msgspec.json.Decoder(tuple[CalendarEntry, ...]).decode
+_decode_started_by = msgspec.json.Decoder(StartedBy).decode
 _decode_names = msgspec.json.Decoder(tuple[str, ...]).decode
 
 _NO_ROUTING = DeliveryRouting()
@@ -146,7 +148,18 @@ def recorded_of(row: NamedRow) -> RecordedTask:
         missing=row.missing,
         unlisted=row.unlisted,
         changed_at=row.changed_at,
+        started_by=started_by_of(row.started_by),
     )
+
+
+def started_by_text(value: StartedBy) -> str:
+    """Return the column of who started a task."""
+    return _encode(value).decode()
+
+
+def started_by_of(encoded: str | None) -> StartedBy | None:
+    """Read who started a task."""
+    return _decode_started_by(encoded) if encoded else None
 
 
 def seen_run_of(row: NamedRow) -> SeenRun:

@@ -97,6 +97,7 @@ tasks = sa.Table(
     sa.Column("first_seen_at", UtcDateTime, nullable=False),
     sa.Column("changed_at", UtcDateTime, nullable=False),
     sa.Column("events_pruned", sa.Boolean, nullable=False, server_default=text("false")),
+    sa.Column("started_by", sa.Text),
     sa.Index("ix_tasks_changed_at", "changed_at"),
     sa.Index("ix_tasks_status_changed_at", "status", "changed_at"),
     sa.Index("ix_tasks_source_status", "source", "status"),
@@ -483,6 +484,26 @@ calendars = sa.Table(
     sa.Column("tried_at", UtcDateTime),
     sa.Column("next_at", UtcDateTime),
     sa.Column("error", sa.Text),
+)
+
+# The search for who started each task. What it found is in `tasks.started_by`, where lists read it.
+origins = sa.Table(
+    "origins",
+    metadata,
+    sa.Column("source", sa.String, primary_key=True),
+    sa.Column("job_id", sa.String, primary_key=True),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("next_at", UtcDateTime),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Column("trace_id", sa.Text),
+    sa.Column("lag", sa.Float),
+    sa.Index(
+        "ix_origins_next_at",
+        "next_at",
+        sqlite_where=(IS_SEARCHED := text("next_at IS NOT NULL")),
+        postgresql_where=IS_SEARCHED,
+    ),
+    sa.Index("ix_origins_ended_at", "ended_at"),
 )
 
 missing_rights = sa.Table(

@@ -221,14 +221,14 @@ RUNNING_TASKS = compiled(
         ),
     )
 )
-_NEW_TASK = recorded(tasks, without={"events_pruned"})
+_NEW_TASK = recorded(tasks, without={"events_pruned", "started_by"})
 RECORD_TASK = compiled(
     _NEW_TASK.on_conflict_do_update(
         index_elements=["source", "job_id"],
         set_={
             column.name: _NEW_TASK.excluded[column.name]
             for column in tasks.columns
-            if column.name not in {"source", "job_id", "first_seen_at", "events_pruned"}
+            if column.name not in {"source", "job_id", "first_seen_at", "events_pruned", "started_by"}
         },
     )
 )

@@ -16,6 +16,7 @@ from notifier.store.holds import Holds
 from notifier.store.idempotency import IdempotencyKeys
 from notifier.store.mutes import RecordedMutes
 from notifier.store.open_failures import Failures
+from notifier.store.origins import Origins
 from notifier.store.people import People
 from notifier.store.planned_events import UnclaimedDeliveries
 from notifier.store.polls import FingerprintCache, Polls
@@ -66,3 +67,4 @@ class Transaction:
         self.calendars = Calendars(session)
         self.schedules = Schedules(session)
         self.rights = MissingRights(session)
+        self.origins = Origins(session)
