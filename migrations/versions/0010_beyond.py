@@ -2,15 +2,58 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+from alembic import op
+
 revision = "0010"
 down_revision = "0009"
 branch_labels = None
 depends_on = None
 
+MOMENT = sa.DateTime(timezone=True)
+
 
 def upgrade() -> None:
-    pass
+    _add_origins()
+    _add_missing_rights()
+
+
+def _add_origins() -> None:
+    """Add the search for who started each task, and what it found."""
+    op.add_column("tasks", sa.Column("started_by", sa.Text(), nullable=True))
+    op.create_table(
+        "origins",
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("job_id", sa.String(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("next_at", MOMENT, nullable=True),
+        sa.Column("ended_at", MOMENT, nullable=True),
+        sa.Column("trace_id", sa.Text(), nullable=True),
+        sa.Column("lag", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("source", "job_id", name=op.f("pk_origins")),
+    )
+    is_searched = sa.text("next_at IS NOT NULL")
+    op.create_index(
+        "ix_origins_next_at", "origins", ["next_at"], sqlite_where=is_searched, postgresql_where=is_searched
+    )
+    op.create_index("ix_origins_ended_at", "origins", ["ended_at"])
+
+
+def _add_missing_rights() -> None:
+    """Add the rights that parts of sources lack."""
+    op.create_table(
+        "missing_rights",
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("part", sa.String(), nullable=False),
+        sa.Column("action", sa.String(), nullable=False),
+        sa.Column("since", MOMENT, nullable=False),
+        sa.Column("retry_at", MOMENT, nullable=False),
+        sa.Column("refusals", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("source", "part", name=op.f("pk_missing_rights")),
+    )
 
 
 def downgrade() -> None:
-    pass
+    op.drop_table("missing_rights")
+    op.drop_table("origins")
+    op.drop_column("tasks", "started_by")

@@ -19,7 +19,7 @@ from types import MappingProxyType
 
 from notifier.core.started_by import StartedBy, StartedVia
 
-WINDOW = timedelta(minutes=10)
+SEARCH_WINDOW = timedelta(minutes=10)
 """How far before and after the creation of a task its row is searched for."""
 NEAR = timedelta(minutes=2)
 """A row that does not name the job counts only if it is less than this away from the task's creation."""
@@ -293,7 +293,7 @@ def query_stages(task: StartedTask, *, last: bool) -> tuple[tuple[TraceQuery, ..
 
 
 def _around(task: StartedTask, *, resource_id: str = "", trace_name: str = "") -> TraceQuery:
-    start, end = task.began_at - WINDOW, task.began_at + WINDOW
+    start, end = task.began_at - SEARCH_WINDOW, task.began_at + SEARCH_WINDOW
     return TraceQuery(start=start, end=end, resource_id=resource_id, trace_name=trace_name)
 
 

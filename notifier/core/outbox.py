@@ -31,6 +31,7 @@ from notifier.core.model import Event, SourceOrigin, Transition, event_id
 from notifier.core.pacing import AttemptSignal
 from notifier.core.routing import ChannelPolicy, DeliveryRouting, RoutedEvent, RoutesOfChannel, RoutingConfig
 from notifier.core.rulings import Hold, Rule, Suppress, ruling_on
+from notifier.core.started_by import StartedBy
 from notifier.core.tickets import Ticket
 
 

@@ -356,8 +356,7 @@ def decide_poll(batch: PollBatch, known: KnownTasks, source: PolledSource, routi
     late = _overdue(batch, known, source, apart_from=news)
     transitions = new_transitions([*changes.transitions, *unchanging, *late], known.occurrences)
     changed_tasks = (
-        outbox.task_event(each, source.origin, known.started_by(each.after.job_id))
-        for each in transitions
+        outbox.task_event(each, source.origin, known.started_by(each.after.job_id)) for each in transitions
     )
     away_since = source.state.last_poll_at
     events = [*_gap(source), *(replace(one, away_since=away_since) if one.late else one for one in changed_tasks)]

@@ -14,11 +14,11 @@ from notifier.http.huawei_signature import canonical_query
 from notifier.sources.documents import is_error
 from notifier.sources.payloads import decode_json, line_of, mapping_of, parse_time
 
-PAGE_SIZE = 200
+TRACE_PAGE_SIZE = 200
 """Maximum number of rows of a page."""
 MAX_PAGES = 5
 """Maximum number of pages of one query. The rows of one instance within an hour fit on one."""
-MAX_NAME = 128
+MAX_PERSON_NAME = 128
 """Maximum length of the name of a person or an agency, in characters."""
 MAX_URN = 512
 """Maximum length of a principal, in characters. A longer one is not read."""
@@ -26,7 +26,7 @@ MAX_BODY = 1_000_000
 """Maximum length of a request or an answer that is searched for ids, in characters."""
 MAX_IDS = 50
 """Maximum number of ids that are taken from one request or answer."""
-MAX_DEPTH = 8
+MAX_BODY_DEPTH = 8
 """Maximum depth to which a request or an answer is searched."""
 MAX_VALUES = 5_000
 """Maximum number of values of a request or an answer that are visited."""
@@ -42,7 +42,7 @@ def query_of(wanted: TraceQuery, marker: str = "") -> str:
         "trace_type": "system",
         "from": _milliseconds(wanted.start),
         "to": _milliseconds(wanted.end),
-        "limit": str(PAGE_SIZE),
+        "limit": str(TRACE_PAGE_SIZE),
         "resource_id": wanted.resource_id,
         "trace_name": wanted.trace_name,
         "next": marker,
@@ -78,7 +78,7 @@ def decode_trace_page(body: bytes) -> TracePage:
     if not rows and is_error(page):
         raise ValueError("the answer is an error, not a list")
     marker = line_of(mapping_of(page.get("meta_data")).get("marker")) or ""
-    return TracePage(traces=tuple(filter(None, map(parse_trace, rows[:PAGE_SIZE]))), marker=marker)
+    return TracePage(traces=tuple(filter(None, map(parse_trace, rows[:TRACE_PAGE_SIZE]))), marker=marker)
 
 
 def parse_trace(row: object) -> Trace | None:
@@ -128,7 +128,7 @@ def _user(value: object) -> TraceUser | None:
 
 def _name(value: object) -> str:
     text = line_of(value) or ""
-    return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"
+    return text if len(text) <= MAX_PERSON_NAME else text[: MAX_PERSON_NAME - 1] + "…"
 
 
 def _principal(value: object) -> str:
@@ -171,7 +171,7 @@ def _named_ids(document: object, kind: str) -> Iterator[str]:
     """Yield the texts under names of a kind, breadth first, as far as the bounds allow."""
     level: Sequence[object] = [document]
     visited = 0
-    for _ in range(MAX_DEPTH):
+    for _ in range(MAX_BODY_DEPTH):
         deeper: list[object] = []
         for one in level:
             if isinstance(one, dict):

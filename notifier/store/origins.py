@@ -11,7 +11,7 @@ from notifier.store import rows
 from notifier.store.schema import origins, tasks
 from notifier.store.session import Session, chunks
 
-LONGEST_WAIT = timedelta(hours=2)
+LONGEST_SEARCH_WAIT = timedelta(hours=2)
 """A wait longer than this is left over from a clock that has since been set back."""
 MAX_SIBLINGS = 200
 """Maximum number of tasks that are compared with those of one search."""
@@ -36,7 +36,7 @@ class Origins:
 
     def claim_due(self, sources: Collection[str], now: datetime, until: datetime, limit: int) -> Sequence[OriginLookup]:
         """Claim searches of these sources that are due, the newest first, until a time; nobody else has them then."""
-        due = or_(origins.c.next_at <= now, origins.c.next_at > now + LONGEST_WAIT)
+        due = or_(origins.c.next_at <= now, origins.c.next_at > now + LONGEST_SEARCH_WAIT)
         found: list[OriginLookup] = []
         for some in chunks(list(sources)):
             statement = (

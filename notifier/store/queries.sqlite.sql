@@ -21,9 +21,9 @@ SELECT sources.name, sources.region, sources.project_id, sources.baseline_at, so
 FROM sources ORDER BY sources.name;
 -- name: tasks
 -- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, whole_job_id, job_id, after_changed_at time, after_key, limit, offset
--- gives: source, job_id, name, status, raw_status, progress, instance_id, instance_name, instance_status, created_at time, ended_at time, fail_reason, seconds, occurrence, missing, unlisted boolean, first_seen_at time, changed_at time, events_pruned boolean, newest, newest_facts, acknowledged_event_id, acknowledged_by, acknowledged_name, acknowledged_at time
-SELECT found.source, found.job_id, found.name, found.status, found.raw_status, found.progress, found.instance_id, found.instance_name, found.instance_status, found.created_at, found.ended_at, found.fail_reason, found.seconds, found.occurrence, found.missing, found.unlisted, found.first_seen_at, found.changed_at, found.events_pruned, last.type AS newest, last.facts AS newest_facts, acknowledgements.event_id AS acknowledged_event_id, acknowledgements."by" AS acknowledged_by, acknowledgements.name AS acknowledged_name, acknowledgements.at AS acknowledged_at
-FROM (SELECT tasks.source AS source, tasks.job_id AS job_id, tasks.name AS name, tasks.status AS status, tasks.raw_status AS raw_status, tasks.progress AS progress, tasks.instance_id AS instance_id, tasks.instance_name AS instance_name, tasks.instance_status AS instance_status, tasks.created_at AS created_at, tasks.ended_at AS ended_at, tasks.fail_reason AS fail_reason, tasks.seconds AS seconds, tasks.occurrence AS occurrence, tasks.missing AS missing, tasks.unlisted AS unlisted, tasks.first_seen_at AS first_seen_at, tasks.changed_at AS changed_at, tasks.events_pruned AS events_pruned
+-- gives: source, job_id, name, status, raw_status, progress, instance_id, instance_name, instance_status, created_at time, ended_at time, fail_reason, seconds, occurrence, missing, unlisted boolean, first_seen_at time, changed_at time, events_pruned boolean, started_by, newest, newest_facts, acknowledged_event_id, acknowledged_by, acknowledged_name, acknowledged_at time
+SELECT found.source, found.job_id, found.name, found.status, found.raw_status, found.progress, found.instance_id, found.instance_name, found.instance_status, found.created_at, found.ended_at, found.fail_reason, found.seconds, found.occurrence, found.missing, found.unlisted, found.first_seen_at, found.changed_at, found.events_pruned, found.started_by, last.type AS newest, last.facts AS newest_facts, acknowledgements.event_id AS acknowledged_event_id, acknowledgements."by" AS acknowledged_by, acknowledgements.name AS acknowledged_name, acknowledgements.at AS acknowledged_at
+FROM (SELECT tasks.source AS source, tasks.job_id AS job_id, tasks.name AS name, tasks.status AS status, tasks.raw_status AS raw_status, tasks.progress AS progress, tasks.instance_id AS instance_id, tasks.instance_name AS instance_name, tasks.instance_status AS instance_status, tasks.created_at AS created_at, tasks.ended_at AS ended_at, tasks.fail_reason AS fail_reason, tasks.seconds AS seconds, tasks.occurrence AS occurrence, tasks.missing AS missing, tasks.unlisted AS unlisted, tasks.first_seen_at AS first_seen_at, tasks.changed_at AS changed_at, tasks.events_pruned AS events_pruned, tasks.started_by AS started_by
 FROM tasks
 WHERE /*if running*/(tasks.status = 'running' AND NOT (EXISTS (SELECT *
 FROM sources
@@ -360,6 +360,11 @@ FROM replicas ORDER BY replicas.started_at, replicas.owner;
 -- gives: name, fetched_at time, tried_at time, error
 SELECT calendars.name, calendars.fetched_at, calendars.tried_at, calendars.error
 FROM calendars ORDER BY calendars.name;
+-- name: missing_rights
+-- takes:
+-- gives: source, part, action, since time, retry_at time, refusals
+SELECT missing_rights.source, missing_rights.part, missing_rights.action, missing_rights.since, missing_rights.retry_at, missing_rights.refusals
+FROM missing_rights ORDER BY missing_rights.source, missing_rights.part;
 -- name: calendar_entries
 -- takes: names list
 -- gives: name, entries

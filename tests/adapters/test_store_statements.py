@@ -43,7 +43,7 @@ PARAMETERS: Mapping[str, str] = {
     "FINGERPRINTS": "source",
     "RECORDED_TASKS": "source ids",
     "RUNNING_TASKS": "source",
-    "RECORD_TASK": COLUMNS["tasks"].replace(" events_pruned", ""),
+    "RECORD_TASK": COLUMNS["tasks"].replace(" events_pruned", "").replace(" started_by", ""),
     "RECORD_MISSING": "of_source of_job_id new_missing new_unlisted",
     "FAILURES_BY_ID": "source instances apart_from since",
     "FAILURES_BY_NAME": "source instances apart_from since",

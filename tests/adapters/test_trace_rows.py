@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from notifier.core.origins import Trace, TraceQuery
-from notifier.sources.traces import MAX_IDS, MAX_NAME, PAGE_SIZE, decode_trace_page, parse_trace, query_of
+from notifier.sources.traces import MAX_IDS, MAX_PERSON_NAME, TRACE_PAGE_SIZE, decode_trace_page, parse_trace, query_of
 
 T0 = datetime(2026, 11, 27, 10, 15, 4, tzinfo=UTC)
 INSTANCE = "ce2dce50f365430abe161bab79495a6ein14"
@@ -138,7 +138,7 @@ def test_hostile_texts_are_cut_and_cleaned() -> None:
     assert "\x1b" not in found.trace_id
     assert found.resource_name == "a b"
     assert found.user is not None
-    assert len(found.user.name) == MAX_NAME
+    assert len(found.user.name) == MAX_PERSON_NAME
     assert found.user.principal_urn == ""  # its end is what names somebody
     assert len(found.user.invoked_by) == 5
 
@@ -159,17 +159,14 @@ def test_a_page_has_a_marker_or_is_the_last_one() -> None:
     for marker in (None, "", {}, []):
         assert decode_trace_page(page([ROW], marker)).marker == ""
     assert decode_trace_page(b'{"traces": null}').traces == ()
-    assert len(decode_trace_page(page([ROW] * 500)).traces) == PAGE_SIZE
+    assert len(decode_trace_page(page([ROW] * 500)).traces) == TRACE_PAGE_SIZE
 
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b"<html>", b'{"error_code":"CTS.0001","error_msg":"no"}', b'{"traces":{}, "x":1}', b'{"traces":"no"}'],
+    [b"", b"[]", b"<html>", b'{"error_code":"CTS.0001","error_msg":"no"}', b'{"traces":"no"}'],
 )
 def test_what_is_no_page_is_refused(body: bytes) -> None:
-    if body == b'{"traces":{}, "x":1}':
-        assert decode_trace_page(body).traces == ()  # an empty value of another type is no row either
-        return
     with pytest.raises(ValueError, match=r"answer|list"):
         decode_trace_page(body)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from factories import PROJECT_ID, REGION, T0
@@ -16,6 +17,10 @@ from notifier.core.health import FINDING_COMMANDS, FindingKind, HealthFinding, H
 from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, HealthFacts, Replica, Role
 from notifier.core.model import ChannelState, SourceState
 from notifier.core.pacing import ChannelHealth as Pacing
+from notifier.core.rights import MissingRight, SourcePart, refused
+from notifier.wording.findings import HealthFormatter
+from notifier.wording.localizer import Localizer
+from notifier.wording.phrases import Language
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 PROD = ConfiguredSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=timedelta(seconds=30))
@@ -364,3 +369,44 @@ def test_whatever_is_recorded_the_parts_agree_with_the_whole(
     assert {one.name for one in found.channels if not one.ok} <= blamed
     for one in found.findings:
         assert all(command.startswith(("notifier ", "date")) and "{" not in command for command in one.commands)
+
+
+# ---- rights of parts ----
+
+
+def test_a_missing_right_is_a_remark_that_names_the_action() -> None:
+    right = MissingRight(
+        source="prod", part=SourcePart.STARTED_BY, action="cts:trace:list", since=T0 - MINUTE, retry_at=T0
+    )
+    found = verdict(sources=[polled()], missing_rights=[right, replace(right, source="unconfigured")])
+    assert (found.ok, only(found).kind, only(found).about, only(found).since, only(found).reason, only(found).part) == (
+        True,
+        FindingKind.SOURCE_RIGHT_MISSING,
+        "prod",
+        T0 - MINUTE,
+        "cts:trace:list",
+        SourcePart.STARTED_BY,
+    )
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("part", SourcePart)
+def test_a_missing_right_is_shown_with_its_part_and_action(language: Language, part: SourcePart) -> None:
+    right = MissingRight(source="prod", part=part, action="cts:trace:list", since=T0 - MINUTE, retry_at=T0)
+    found = verdict(sources=[polled()], missing_rights=[right])
+    localizer = Localizer(language=language, timezone=ZoneInfo("UTC"))
+    shown = HealthFormatter(health=found, localizer=localizer).finding(only(found))
+    assert "cts:trace:list" in shown
+    assert localizer.text(f"source_part.{part}") in shown
+
+
+def test_a_right_that_stays_missing_is_tried_ever_more_slowly() -> None:
+    first = MissingRight(source="prod", part=SourcePart.ALARMS, action="ces:events:list", since=T0, retry_at=T0)
+    known, now, waits = None, T0, []
+    for _ in range(6):
+        known = refused(known, replace(first, since=now), now)
+        waits.append((known.retry_at - now) // MINUTE)
+        now = known.retry_at
+    assert waits == [5, 10, 20, 40, 60, 60]
+    assert known is not None
+    assert (known.since, known.refusals) == (T0, 6)

@@ -9,7 +9,7 @@ import pytest
 from notifier.core.origins import (
     BASELINE_AGE,
     LONGEST_WINDOW,
-    WINDOW,
+    SEARCH_WINDOW,
     FoundOrigin,
     StartedTask,
     Trace,
@@ -34,7 +34,9 @@ JOB = "2b414788-a600-4883-a023-90e2eb0ea227"
 PLAIN_JOB = "2b414788a6004883a02390e2eb0ea227"
 OTHER_JOB = "04efe8e2925543fb8a6e8dd1aa3ba5dd"
 INSTANCE = "ce2dce50f365430abe161bab79495a6ein14"
-LI = TraceUser(name="li.wei", user_name="li.wei", principal_urn="iam::05b2:user:li.wei", invoked_by=("service.console",))
+LI = TraceUser(
+    name="li.wei", user_name="li.wei", principal_urn="iam::05b2:user:li.wei", invoked_by=("service.console",)
+)
 TASK = StartedTask(
     source="prod",
     job_id=JOB,
@@ -246,7 +248,7 @@ def test_the_lag_of_a_row_is_never_negative() -> None:
 
 def test_an_instance_is_asked_for_ten_minutes_around_the_creation() -> None:
     assert query_stages(TASK, last=False) == (
-        (TraceQuery(start=T0 - WINDOW, end=T0 + WINDOW, resource_id=INSTANCE),),
+        (TraceQuery(start=T0 - SEARCH_WINDOW, end=T0 + SEARCH_WINDOW, resource_id=INSTANCE),),
     )
 
 
@@ -263,7 +265,7 @@ def test_an_instance_is_asked_for_ten_minutes_around_the_creation() -> None:
         ("Unknown", INSTANCE, False, [INSTANCE]),
     ],
 )
-def test_stages_ask_by_instance_or_by_name(name: str, instance: str, last: bool, stages: Sequence[str]) -> None:
+def test_stages_ask_by_instance_or_by_name(name: str, instance: str, *, last: bool, stages: Sequence[str]) -> None:
     found = query_stages(replace(TASK, name=name, instance_id=instance), last=last)
     assert [" ".join(one.resource_id or one.trace_name for one in stage) for stage in found] == stages
 
@@ -276,7 +278,7 @@ def test_near_tasks_of_one_instance_share_a_query_and_others_do_not() -> None:
 
     planned = plan_queries([*asked(3 * MINUTE, timedelta(), LONGEST_WINDOW + 4 * MINUTE), *asked(MINUTE, instance="b")])
     assert [(len(one.tasks), one.query.resource_id) for one in planned] == [(1, "b"), (2, INSTANCE), (1, INSTANCE)]
-    assert (planned[1].query.start, planned[1].query.end) == (T0 - WINDOW, T0 + 3 * MINUTE + WINDOW)
+    assert (planned[1].query.start, planned[1].query.end) == (T0 - SEARCH_WINDOW, T0 + 3 * MINUTE + SEARCH_WINDOW)
 
 
 def test_tries_come_one_five_and_fifteen_minutes_after_the_creation() -> None:
