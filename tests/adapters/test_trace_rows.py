@@ -60,7 +60,7 @@ def test_a_documented_row_is_read() -> None:
         timedelta(seconds=47.31),
     )
     assert (found.status, found.resource_id, found.resource_name) == (202, INSTANCE, "orders-prod")
-    assert (found.job_ids, found.instance_ids, found.address) == ({JOB}, frozenset(), "198.51.100.7")
+    assert (found.job_ids, found.instance_ids, found.address) == (frozenset({JOB}), frozenset[str](), "198.51.100.7")
     assert found.user is not None
     assert (found.user.name, found.user.principal_urn, found.user.invoked_by) == (
         "li.wei",
@@ -156,7 +156,8 @@ def test_ids_are_bounded_in_number_and_depth() -> None:
 
 def test_a_page_has_a_marker_or_is_the_last_one() -> None:
     assert decode_trace_page(page([ROW], "m-1")).marker == "m-1"
-    for marker in (None, "", {}, []):
+    nothing: list[object] = [None, "", {}, []]
+    for marker in nothing:
         assert decode_trace_page(page([ROW], marker)).marker == ""
     assert decode_trace_page(b'{"traces": null}').traces == ()
     assert len(decode_trace_page(page([ROW] * 500)).traces) == TRACE_PAGE_SIZE

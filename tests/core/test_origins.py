@@ -65,7 +65,7 @@ RESULT = replace(NAMELESS, trace_id="9a2b", kind="SystemAction", at=T0 + 30 * SE
 
 
 def whom(found: FoundOrigin | None) -> str | None:
-    return found and found.started_by.name
+    return found.started_by.name if found else None
 
 
 def find(*traces: Trace, task: StartedTask = TASK, last: bool = False, whole: bool = True) -> FoundOrigin | None:
