@@ -245,7 +245,7 @@ class CardLayout:
 
     def _about(self, message: Message, tickets: Sequence[TicketLink]) -> str:
         """Return where it is from, which job it is, how often that has happened, and the tickets without a link."""
-        job = self.localizer.text("message.job", job=self.code(message.job)) if message.job else ""
+        job = message.named_job(self.code(message.job))
         named = (self.plain(self._ticket(one)) for one in tickets if not _opens(one.url or ""))
         parts = (self.sentence(message.origin), job, self.plain(message.history), *named)
         return CARD_SEPARATOR.join(filter(None, parts))

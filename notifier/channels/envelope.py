@@ -236,6 +236,7 @@ def _task(task: Task, operation: str) -> dict[str, Any]:
         "created_at": _second(task.created_at),
         "ended_at": _second(task.ended_at),
         "fail_reason": task.fail_reason,
+        **({"alarm": _plain(task.alarm)} if task.alarm else {}),
     }
 
 

@@ -369,7 +369,7 @@ class TicketChannel(TemplatedChannel[S], HttpChannel[S]):
             body += [block for block in (links, facts) if block.rows]
         own_title = self.markup.unescape(filled.title) if filled.title else ""
         # The facts of the built-in text have the job.
-        job = localizer.text("message.job", job=quoted(message.job)) if filled.text is not None and message.job else ""
+        job = message.named_job(quoted(message.job)) if filled.text is not None else ""
         about = CARD_SEPARATOR.join(filter(None, (message.origin, quoted(message.environment), job, message.history)))
         body += [Paragraph(about)]
         more: list[Block] = [Paragraph(localizer.text("ticket.more_alert" if self.keyed else "ticket.more"))]

@@ -31,7 +31,7 @@ from notifier.wording.localizer import Localizer
 from notifier.wording.marks import dated, quoted, strong
 from notifier.wording.message import foretold, usual_span
 from notifier.wording.open_failures import FailureFormatter
-from notifier.wording.operations import OPERATIONS
+from notifier.wording.operations import KNOWN_NAMES
 from notifier.wording.sanitize import NAME_LIMIT, REASON_LIMIT, one_line, plain
 from notifier.wording.states import EventState, emoji_of, state_of_status, state_of_task
 
@@ -275,7 +275,7 @@ def task_title(task: Task, fmt: ReplyFormatter) -> str:
     """Return the operation and the instance of a task."""
     label = fmt.localizer.task_label(task.name)
     instance = one_line(task.instance_name or task.instance_id or "")
-    return " · ".join(filter(None, (label if task.name in OPERATIONS else quoted(label), quoted(instance))))
+    return " · ".join(filter(None, (label if task.name in KNOWN_NAMES else quoted(label), quoted(instance))))
 
 
 def _row(stored: StoredTask, now: datetime, fmt: ReplyFormatter) -> ReplyRow:
@@ -288,7 +288,7 @@ def _row(stored: StoredTask, now: datetime, fmt: ReplyFormatter) -> ReplyRow:
     return ReplyRow(
         emoji=emoji_of(state, severity),
         label=fmt.localizer.task_label(task.name),
-        known=task.name in OPERATIONS,
+        known=task.name in KNOWN_NAMES,
         instance=one_line(task.instance_name or task.instance_id or "") or None,
         place=" · ".join(filter(None, (_environment(environment, fmt), age))),
         detail=" · ".join(filter(None, _row_details(stored, state, now, fmt))),
@@ -613,7 +613,7 @@ def _statistics_line(one: TaskStatistics, fmt: ReplyFormatter) -> str:
     ended = one.completed + one.failed
     rate = fmt.localizer.share(one.failed, ended) if ended else "–"
     label = fmt.localizer.task_label(one.name)
-    label = label if one.name in OPERATIONS else quoted(label)
+    label = label if one.name in KNOWN_NAMES else quoted(label)
     line = fmt.text("stats.line", label=label, completed=one.completed, failed=one.failed, rate=rate)
     if one.running:
         line += fmt.text("stats.running", running=one.running)

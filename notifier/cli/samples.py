@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from notifier.channels.settings import ChannelSettings
 from notifier.channels.templates import DIGEST
+from notifier.core.alarms import AlarmFacts, AlarmFeed, AlarmLevel
 from notifier.core.delivery import delivery_id
 from notifier.core.diff import happened_at
 from notifier.core.events import EventType
@@ -42,7 +43,7 @@ def sample_event(kind: EventType, now: datetime, *, marked: str | None = None) -
     """
     status = EVENT_ROWS[kind].state.status
     task = _task(status, now, marked) if status else None
-    about_source = kind.startswith(("task.", "source."))
+    about_source = kind.about_source
     return Event(
         id=event_id(SAMPLE, SAMPLE, f"{kind}@{now.isoformat()}"),
         type=kind,
@@ -53,7 +54,7 @@ def sample_event(kind: EventType, now: datetime, *, marked: str | None = None) -
         observed_at=now,
         occurred_at=happened_at(kind, task) if task else None,
         task=task,
-        previous_status=_PREVIOUS.get(kind, "running") if task else None,
+        previous_status=_PREVIOUS.get(kind, "running") if task and not task.alarm else None,
         detail=_detail(kind, now),
         channel=SAMPLE if kind.startswith("channel.") else "",
         since=_since(kind, now),
@@ -212,6 +213,8 @@ def _detail(kind: EventType, now: datetime) -> str | None:
 
 
 def _task(status: TaskStatus, now: datetime, marked: str | None) -> Task:
+    if status.of_alarm:
+        return _alarm(status, now, marked)
     failed = status is TaskStatus.FAILED
     return Task(
         source=SAMPLE,
@@ -226,4 +229,22 @@ def _task(status: TaskStatus, now: datetime, marked: str | None) -> Task:
         created_at=now - timedelta(minutes=12, seconds=4),
         ended_at=now if status.terminal else None,
         fail_reason=marked or ("The quota of vCPUs is not sufficient." if failed else None),
+    )
+
+
+def _alarm(status: TaskStatus, now: datetime, marked: str | None) -> Task:
+    return Task(
+        source=SAMPLE,
+        job_id=SAMPLE,
+        name="GaussDBV5FaultyDBNode",
+        status=status,
+        raw_status="Major",
+        instance_id="0123456789abcdef0123456789abcdefin14",
+        instance_name="TEST" if marked else "gauss-sample",
+        created_at=now - timedelta(minutes=12, seconds=4) if status.terminal else now,
+        ended_at=now if status.terminal else None,
+        fail_reason=marked or ("The host of the node has failed." if status is TaskStatus.RAISED else None),
+        alarm=AlarmFacts(
+            feed=AlarmFeed.CLOUD_EYE, level=AlarmLevel.MAJOR, node_id="fedcba9876543210fedcba9876543210no14"
+        ),
     )

@@ -250,8 +250,8 @@ def _status_key(task: Task) -> str:
 def _state_changed(before: Task, after: Task) -> bool:
     if _status_key(before) != _status_key(after):
         return True
-    if after.status is TaskStatus.RUNNING or after.ended_at is None:
-        return False
+    if after.alarm or after.status is TaskStatus.RUNNING or after.ended_at is None:
+        return False  # an alarm that is cleared stays cleared, whenever its row is written again
     if before.ended_at is None:
         # An end time that arrives late belongs to the same end. Where it alone shows that there is an end, it is news.
         return after.status is TaskStatus.UNKNOWN
@@ -294,6 +294,8 @@ def _same_state(before: RecordedTask, task: Task, rules: DiffRules) -> tuple[Rec
 def _with_known_end(task: Task, before: Task) -> Task:
     """Return the task with the end that an earlier row had: without it another end would pass for the same one."""
     known = None if task.status is TaskStatus.RUNNING else before.ended_at
+    if known and task.alarm:
+        return replace(task, ended_at=known)
     if known is None or (task.ended_at is not None and _precision(task.ended_at) < _precision(known)):
         return task
     return replace(task, ended_at=known)
@@ -313,6 +315,8 @@ TYPES_BY_STATUS: Mapping[TaskStatus, EventType] = MappingProxyType(
         TaskStatus.COMPLETED: EventType.TASK_COMPLETED,
         TaskStatus.FAILED: EventType.TASK_FAILED,
         TaskStatus.UNKNOWN: EventType.TASK_CHANGED,
+        TaskStatus.RAISED: EventType.ALARM_RAISED,
+        TaskStatus.CLEARED: EventType.ALARM_CLEARED,
     }
 )
 """Type of the event when a task is first seen in a status."""
@@ -337,7 +341,7 @@ def _transition(type_: EventType, before: Task | None, after: Task, occurrence: 
 
 def happened_at(type_: EventType, task: Task) -> datetime | None:
     """Return when the transition happened, as the API gives it, or None where it does not."""
-    if type_ is EventType.TASK_STARTED:
+    if type_ in (EventType.TASK_STARTED, EventType.ALARM_RAISED):
         return task.created_at
     return task.ended_at if type_.traits.ends_task else None
 

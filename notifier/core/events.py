@@ -72,6 +72,8 @@ class EventType(StrEnum):
     TASK_ESCALATED = "task.escalated"
     TASK_OVERDUE = "task.overdue"
     TASK_MISSING = "task.missing"
+    ALARM_RAISED = "alarm.raised"
+    ALARM_CLEARED = "alarm.cleared"
     SOURCE_FAILING = "source.failing"
     SOURCE_RECOVERED = "source.recovered"
     SOURCE_GAP = "source.gap"
@@ -92,13 +94,13 @@ class EventType(StrEnum):
 
     @property
     def about_task(self) -> bool:
-        """True where the event carries a task; one about a run that is missing has none."""
-        return self.startswith("task.") and self is not EventType.TASK_MISSING
+        """True where the event carries a task or an alarm; one about a run that is missing has none."""
+        return self.startswith(("task.", "alarm.")) and self is not EventType.TASK_MISSING
 
     @property
     def about_source(self) -> bool:
-        """True where the event belongs to a source: it is about the source, a task of it, or a run that is missing."""
-        return self.startswith(("task.", "source."))
+        """True where the event belongs to a source: it is about the source, a task, an alarm or a missing run of it."""
+        return self.startswith(("task.", "alarm.", "source."))
 
 
 _TRAITS: Mapping[EventType, EventTraits] = MappingProxyType(
@@ -123,6 +125,11 @@ _TRAITS: Mapping[EventType, EventTraits] = MappingProxyType(
         EventType.TASK_MISSING: EventTraits(
             needs_care=True, urgency=EditUrgency.FAILURE, severity=Severity.ERROR, critical_in_production=True
         ),
+        # The level of an alarm decides how bad it is: see `Event.severity`.
+        EventType.ALARM_RAISED: EventTraits(
+            needs_care=True, urgency=EditUrgency.FAILURE, severity=Severity.ERROR, critical_in_production=True
+        ),
+        EventType.ALARM_CLEARED: EventTraits(ends_task=True, urgency=EditUrgency.END),
         EventType.SOURCE_FAILING: EventTraits(
             alert=True, bad_news=True, severity=Severity.ERROR, critical_in_production=True
         ),

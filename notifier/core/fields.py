@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from types import MappingProxyType
 
+from notifier.core.alarms import AlarmLevel
 from notifier.core.causes import CauseCatalogue, Explanation, error_code
 from notifier.core.durations import format_duration, parse_duration
 from notifier.core.events import EventType
@@ -34,6 +35,8 @@ _TASK_FIELDS: Mapping[str, Callable[[Task], str | None]] = {
     "instance_status": lambda task: task.instance_status,
     "fail_reason": lambda task: task.fail_reason,
     "progress": lambda task: None if task.progress is None else f"{task.progress:g}",
+    "level": lambda task: task.alarm.level if task.alarm else None,
+    "node_id": lambda task: task.alarm.node_id if task.alarm else None,
 }
 
 _EXPECTED_FIELDS: Mapping[str, Callable[[Expectation], str | None]] = {
@@ -62,6 +65,7 @@ CLOSED_FIELDS: Mapping[str, Collection[str]] = MappingProxyType(
         "status": tuple(status.value for status in TaskStatus),
         "late": ("true", "false"),
         "severity": tuple(severity.value for severity in Severity),
+        "level": tuple(level.value for level in AlarmLevel),
     }
 )
 """Allowed values of fields with a closed set: a typing mistake in one would silently match nothing."""

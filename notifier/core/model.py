@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from notifier.core.alarms import AlarmFacts
 from notifier.core.events import EventType
 from notifier.core.foreseen import Expectation, OverdueLimit
 from notifier.core.identity import Subject
 from notifier.core.pacing import ChannelHealth
 from notifier.core.report_values import HandedOver, Report
-from notifier.core.severity import Severity
+from notifier.core.severity import Severity, severity_in
 from notifier.core.started_by import StartedBy
 from notifier.core.usual import Usual
 
@@ -44,11 +45,20 @@ class TaskStatus(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     UNKNOWN = "unknown"
+    RAISED = "raised"
+    """An alarm, whether it is still there or happened at one moment. It neither runs nor has it ended."""
+    CLEARED = "cleared"
+    """An alarm that is over, or the report that one is."""
 
     @property
     def terminal(self) -> bool:
-        """True for the two statuses in which a task has ended."""
-        return self in (TaskStatus.COMPLETED, TaskStatus.FAILED)
+        """True for the statuses in which a task or an alarm has ended."""
+        return self in (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CLEARED)
+
+    @property
+    def of_alarm(self) -> bool:
+        """True for the two statuses that only alarms have."""
+        return self in (TaskStatus.RAISED, TaskStatus.CLEARED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +81,9 @@ class Task:
     created_at: datetime | None = None
     ended_at: datetime | None = None
     fail_reason: str | None = None
-    """Localised by the API. Shown to people, never compared to find a change of state."""
+    """Localised by the API. Shown to people, never compared to find a change of state. Of an alarm what it says."""
+    alarm: AlarmFacts | None = None
+    """Set for an alarm. It has been raised at `created_at`, and is known to be over since `ended_at`."""
 
     @property
     def subject(self) -> str:
@@ -336,7 +348,11 @@ class Event:
     @property
     def severity(self) -> Severity:
         """How bad the event is where no route sets it."""
-        return self.type.traits.severity_in(self.environment)
+        traits, alarm = self.type.traits, self.task.alarm if self.task else None
+        if alarm and alarm.level and traits.acknowledgeable:
+            usual, loud_in_production = alarm.level.severity, traits.critical_in_production
+            return severity_in(self.environment, usual, critical_in_production=loud_in_production)
+        return traits.severity_in(self.environment)
 
     @property
     def calls_somebody(self) -> bool:

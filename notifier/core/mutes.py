@@ -21,8 +21,8 @@ from notifier.core.matchers import Matcher, first_misfit, fits, is_glob, parse_m
 from notifier.core.model import Event, MuteWindow, SourceOrigin, Task, TaskStatus, id_of, own_event
 from notifier.core.routing import Route
 
-_ABOUT_TASKS = "task."
-"""How the types begin that mutes cover: of tasks, and of runs that are missing."""
+_ABOUT_TASKS = ("task.", "alarm.")
+"""How the types begin that mutes cover: of tasks, of runs that are missing, and of alarms."""
 RULE_PREFIX = "mute:"
 """How the name of the rule of a mute begins; its id follows."""
 MIN_MUTE, MAX_MUTE = timedelta(minutes=1), timedelta(days=30)

@@ -28,6 +28,9 @@ class TaskGroup(StrEnum):
     """It runs, and has stalled or is overdue: it has an open failure of its own."""
     RUNNING = "running"
     COMPLETED = "completed"
+    RAISED = "raised"
+    """An alarm; whether it is still there, its open failure says."""
+    CLEARED = "cleared"
     OTHER = "other"
     """Its status is unknown to us; or it ran when it was last seen, and is no longer listed or its source polled."""
 

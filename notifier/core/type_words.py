@@ -13,6 +13,9 @@ _TYPES: Mapping[str, str] = {
     "vanished": "task.unlisted",
     "overdue": "task.overdue",
     "missing": "task.missing",
+    "alarm": "alarm.raised",
+    "raised": "alarm.raised",
+    "cleared": "alarm.cleared",
 }
 _TYPED = re.compile(r"""("[^"]*"|'[^']*'|\[[^\]]*\]|[=<>~]\s*\S+)|(?<!\S)\w+(?!\S)""")
 """A value, which stays as it is, or a word that stands alone."""

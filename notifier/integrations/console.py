@@ -126,7 +126,7 @@ def _block(message: Message, localizer: Localizer, filled: FilledTemplate) -> It
     """Yield what happened where, why, how bad it is and what to do now, in this order."""
     what = _own_title(filled) or _happened(message)
     yield _headline(message.clock, _state(message), [*what, *_late(message.late)], _place(message))
-    job = localizer.text("message.job", job=quoted(message.job)) if message.job else ""
+    job = message.named_job(quoted(message.job))
     yield from _own_text(filled, job) if filled.text else _body(message, localizer, job)
     if message.severity is not Severity.INFO:
         links = {"page.link": message.page.url, "console.console": message.console_url}

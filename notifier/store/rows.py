@@ -65,7 +65,7 @@ class _Fields:
 
 
 # Columns carry the names of the fields, less those that need a conversion.
-_TASK = _Fields(field.name for field in fields(Task) if field.name != "status")
+_TASK = _Fields(field.name for field in fields(Task) if field.name not in {"status", "alarm"})
 _SOURCE = _Fields(field.name for field in fields(SourceState) if field.name not in {"tasks", "running"})
 _ACKNOWLEDGEMENT = _Fields(field.name for field in fields(Acknowledgement))
 _MUTE = _Fields(field.name for field in fields(Mute) if field.name not in {"match", "length", "announced"})

@@ -469,6 +469,8 @@ _STATUSES: Mapping[TaskGroup, tuple[TaskStatus, ...]] = {
     TaskGroup.STUCK: (TaskStatus.RUNNING,),
     TaskGroup.RUNNING: (TaskStatus.RUNNING,),
     TaskGroup.COMPLETED: (TaskStatus.COMPLETED,),
+    TaskGroup.RAISED: (TaskStatus.RAISED,),
+    TaskGroup.CLEARED: (TaskStatus.CLEARED,),
     TaskGroup.OTHER: (TaskStatus.RUNNING, TaskStatus.UNKNOWN),
 }
 _OF_RUNNING = frozenset({TaskGroup.STUCK, TaskGroup.RUNNING, TaskGroup.OTHER})
@@ -498,6 +500,8 @@ def _conditions() -> Mapping[TaskGroup, _Condition]:
     return {
         TaskGroup.FAILED: _status == TaskStatus.FAILED.value,
         TaskGroup.COMPLETED: _status == TaskStatus.COMPLETED.value,
+        TaskGroup.RAISED: _status == TaskStatus.RAISED.value,
+        TaskGroup.CLEARED: _status == TaskStatus.CLEARED.value,
         TaskGroup.STUCK: and_(runs, stuck),
         TaskGroup.RUNNING: and_(runs, not_(stuck), followed),
         TaskGroup.OTHER: or_(_status == TaskStatus.UNKNOWN.value, and_(runs, not_(stuck), not_(followed))),

@@ -557,6 +557,8 @@ _KINDS: Mapping[TaskStatus, MarkKind] = {
     TaskStatus.FAILED: MarkKind.FAILED,
     TaskStatus.RUNNING: MarkKind.RUNNING,
     TaskStatus.UNKNOWN: MarkKind.OTHER,
+    TaskStatus.RAISED: MarkKind.RAISED,
+    TaskStatus.CLEARED: MarkKind.OTHER,
 }
 
 

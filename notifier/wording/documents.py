@@ -49,6 +49,7 @@ def task(value: Task) -> JsonDocument:
         "created_at": time(value.created_at),
         "ended_at": time(value.ended_at),
         "fail_reason": value.fail_reason,
+        "alarm": asdict(value.alarm) if value.alarm else None,
     }
 
 

@@ -1,18 +1,18 @@
 """Events as messages: the words of `phrases`, put together. Channels decide how a message looks."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from notifier.core.causes import CauseCatalogue
 from notifier.core.events import EventType
-from notifier.core.model import Event
+from notifier.core.model import Event, Task, TaskStatus
 from notifier.core.mutes import Mute
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import is_production
 from notifier.wording.causes import builtin_catalogue
-from notifier.wording.explained import ExplainedReason, explained
+from notifier.wording.explained import NO_REASON, ExplainedReason, explained
 from notifier.wording.links import LinkTemplates, PageLink
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import dated, quoted
@@ -71,9 +71,7 @@ class EventFormatter:
             if event.follow_up:
                 counted[state_of(event)] = max(counted[state_of(event)], event.follow_up.together)
         others = Counter(event.type for event in by_severity(events) if not event.task and not event.expectation)
-        found = [(state, counted[state]) for state in STATES if counted[state]]
-        parts = [self._count(state, n, lead=index == 0) for index, (state, n) in enumerate(found)]
-        parts += [self.localizer.text(f"digest.{kind}", n=n) for kind, n in others.items()]
+        parts = [*self._counts(counted), *(self.localizer.text(f"digest.{kind}", n=n) for kind, n in others.items())]
         return self.localizer.text("digest.separator").join(parts)
 
     def held(self, counts: Iterable[tuple[str, int]]) -> str:
@@ -81,9 +79,7 @@ class EventFormatter:
         counted: Counter[EventState] = Counter()
         for kind, n in counts:
             counted[EVENT_ROWS[EventType(kind)].state] += n
-        found = [(state, counted[state]) for state in STATES if counted[state]]
-        parts = [self._count(state, n, lead=index == 0) for index, (state, n) in enumerate(found)]
-        return self.localizer.text("digest.separator").join(parts)
+        return self.localizer.text("digest.separator").join(self._counts(counted))
 
     def muted(self, mute: Mute, seen: datetime) -> str:
         """Return until when a mute suppresses, who made it and why, as a sentence with marks."""
@@ -97,8 +93,28 @@ class EventFormatter:
         """Return a reason of the API in words."""
         return explained(reason, self.localizer.language, self.causes)
 
-    def _count(self, state: EventState, n: int, *, lead: bool) -> str:
-        verb = self.localizer.text(f"verb.{state.name}")
-        if lead:
-            return self.localizer.text("digest.lead", tasks=self.localizer.counted("tasks", n), verb=verb)
-        return self.localizer.text("digest.more", n=n, verb=verb)
+    def explained_task(self, task: Task) -> ExplainedReason:
+        """Return why a task failed, or what an alarm says, in words. Known names of alarms are explained."""
+        found = self.explained(task.fail_reason) if task.fail_reason else NO_REASON
+        if task.alarm is None:
+            return found
+        if task.status is TaskStatus.CLEARED:  # nothing is left to do
+            return replace(found, meaning="", action="")
+        ours = phrases(self.localizer.language)
+        meaning, action = (ours.get(f"alarm.{task.name}.{part}") for part in ("means", "do"))
+        return replace(found, meaning=meaning or found.meaning, action=action or found.action)
+
+    def _counts(self, counted: Mapping[EventState, int]) -> Iterator[str]:
+        """Yield the number of events in each state; the first that counts tasks says that it does."""
+        leads = True
+        for state in STATES:
+            if not (n := counted.get(state)):
+                continue
+            verb = self.localizer.text(f"verb.{state.name}")
+            if state.status and state.status.of_alarm:
+                yield self.localizer.counted(f"digest.{state.name}", n)
+            elif leads:
+                leads = False
+                yield self.localizer.text("digest.lead", tasks=self.localizer.counted("tasks", n), verb=verb)
+            else:
+                yield self.localizer.text("digest.more", n=n, verb=verb)

@@ -38,8 +38,9 @@ class Localizer:
         return self.text(f"{key}.{'one' if n == 1 else 'other'}", n=n, **values)
 
     def task_label(self, name: str) -> str:
-        """Return the name of an operation; an undocumented one as the API writes it."""
-        known = phrases(self.language).get(f"operation.{name}")
+        """Return the name of an operation or an alarm; an undocumented one as the API writes it."""
+        ours = phrases(self.language)
+        known = ours.get(f"operation.{name}") or ours.get(f"alarm.{name}.label")
         return known or one_line(name) or self.text("unnamed_task")
 
     def status_label(self, status: str) -> str:

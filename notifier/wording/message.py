@@ -13,11 +13,12 @@ from datetime import datetime, timedelta
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
+from notifier.core.alarms import AlarmFacts, AlarmLevel
 from notifier.core.causes import Explanation
 from notifier.core.events import EventType
 from notifier.core.foreseen import Expectation
 from notifier.core.ids import shorten_id
-from notifier.core.model import Event, MuteWindow, RepeatedFailure, Task
+from notifier.core.model import Event, MuteWindow, RepeatedFailure, Task, TaskStatus
 from notifier.core.mutes import unnamed
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import Severity, is_production
@@ -27,7 +28,7 @@ from notifier.wording.explained import NO_REASON, ExplainedReason, own_reason
 from notifier.wording.links import PageLink
 from notifier.wording.localizer import Localizer, capitalised
 from notifier.wording.marks import quoted, strong, without_marks
-from notifier.wording.operations import OPERATIONS
+from notifier.wording.operations import KNOWN_NAMES
 from notifier.wording.phrases import Language, phrases, text
 from notifier.wording.reports import MessageSection, ReportFormatter, hand_over_sections, hand_over_sentence
 from notifier.wording.sanitize import ID_LIMIT, one_line
@@ -82,10 +83,10 @@ class Message:
         self._formatter = formatter
         self._job = job
         if about := event.task or event.expectation:
-            reason = event.task.fail_reason if event.task else None
+            has_words = event.task is not None and (event.task.fail_reason or event.task.alarm)
             self.operation = formatter.localizer.task_label(about.name)
             self.subject = one_line(about.instance_name or "") or one_line(about.instance_id or "")
-            self.explained = formatter.explained(reason) if reason else self._own_reason()
+            self.explained = formatter.explained_task(event.task) if event.task and has_words else self._own_reason()
         else:
             self.operation = ""
             name = event.mute.covers if event.mute else event.about.partition(":")[2]
@@ -146,7 +147,7 @@ class Message:
     def known(self) -> bool:
         """False where `operation` is not ours but the API's name of an operation without a phrase."""
         about = self.event.task or self.event.expectation
-        return about is None or about.name in OPERATIONS
+        return about is None or about.name in KNOWN_NAMES
 
     @cached_property
     def environment(self) -> str:
@@ -255,7 +256,7 @@ class Message:
 
     def _named(self, operation: str, instance: str) -> str:
         label = self.localizer.task_label(operation)
-        label = label if operation in OPERATIONS else quoted(label)
+        label = label if operation in KNOWN_NAMES else quoted(label)
         subject = one_line(instance)
         return self.localizer.text("sentence.on", clause=label, subject=quoted(subject)) if subject else label
 
@@ -424,6 +425,8 @@ class Message:
         if self._kind is EventType.TASK_STALLED and event.since:
             stalled = localizer.duration(event.observed_at - event.since)
             yield localizer.text("condition.stalled", length=strong(stalled))
+        if task.alarm:
+            yield from self._alarm_conditions(task, task.alarm)
         if event.type in (EventType.TASK_CHANGED, EventType.TASK_RESTARTED) and event.previous_status:
             yield localizer.text("condition.was", status=_within(self._status(event.previous_status), localizer))
         if task.instance_status and event.type is not EventType.TASK_PROGRESSED:
@@ -431,6 +434,19 @@ class Message:
         yield localizer.text("condition.separator").join(filter(None, (self._length(task), self._stopped_at(task))))
         if usual := self._usual:
             yield usual_phrase(usual, localizer)
+
+    def _alarm_conditions(self, task: Task, alarm: AlarmFacts) -> Iterator[str]:
+        localizer = self.localizer
+        if task.status is TaskStatus.RAISED:
+            if alarm.level:
+                yield localizer.text("condition.level", level=self._level(alarm.level))
+            if task.ended_at:
+                yield localizer.text("condition.raised_over", at=self._dated(task.ended_at))
+        if alarm.node_id:
+            yield localizer.text("condition.node", node=quoted(shorten_id(one_line(alarm.node_id, ID_LIMIT))))
+
+    def _level(self, level: AlarmLevel) -> str:
+        return self.localizer.text(f"alarm.level.{level}")
 
     def _last_run(self, missing: Expectation) -> str:
         """Return when the last run was, as a part of a message."""
@@ -454,13 +470,19 @@ class Message:
         return ""
 
     def _length(self, task: Task) -> str:
-        length, label = self._took(task), self.state.length_label
+        length, label = self._took(task), self._length_label
         return self.localizer.text(f"condition.{label}", length=self.localizer.duration(length)) if length else ""
+
+    @property
+    def _length_label(self) -> str | None:
+        """Label of the time since a task was created, or an alarm raised; None where that says nothing."""
+        task = self.event.task
+        return None if task and task.status is TaskStatus.RAISED else self.state.length_label
 
     def _took(self, task: Task) -> timedelta | None:
         """Return the time since the task was created, until its end or the event; None where that says nothing."""
         end = task.ended_at if task.status.terminal else self.event.observed_at
-        if self.state.length_label is None or task.created_at is None or end is None:
+        if self._length_label is None or task.created_at is None or end is None:
             return None
         return end - task.created_at if end > task.created_at else None
 
@@ -523,6 +545,13 @@ class Message:
         """Job id as shown: short where it can be. Empty for an event without a task."""
         return self._job or one_line(shorten_id(self.event.job_id), ID_LIMIT)
 
+    def named_job(self, shown: str) -> str:
+        """Return `job ‹def160ec›`, or `alarm ‹…›`, for a job id as a channel shows it. Empty for none."""
+        if not self.job:
+            return ""
+        task = self.event.task
+        return self.localizer.text("message.alarm" if task and task.alarm else "message.job", job=shown)
+
     @property
     def history(self) -> str:
         """How often the instance has failed, and how the last failure ended. Empty where that is not known."""
@@ -553,10 +582,11 @@ class Message:
             yield self._time("observed_at", event.observed_at)
             yield self._fact("project", one_line(event.project_id, ID_LIMIT), is_quoted=True)
             return
-        yield self._time("created_at", task.created_at)
-        yield self._time("ended_at", task.ended_at if task.status.terminal else None)
+        began, ended = ("raised_at", "cleared_at") if task.alarm else ("created_at", "ended_at")
+        yield self._time(began, task.created_at)
+        yield self._time(ended, task.ended_at if task.status.terminal or task.alarm else None)
         yield self._time("observed_at", event.observed_at if event.occurred_at is None or event.late else None)
-        length, label = self._took(task), self.state.length_label
+        length, label = self._took(task), self._length_label
         yield self._fact(label, self.localizer.duration(length)) if length and label else None
         if task.progress is not None and event.type is not EventType.TASK_COMPLETED:
             name = self.state.progress_label
@@ -566,8 +596,15 @@ class Message:
         status = task.instance_status or ""
         unknown = not self.localizer.knows_instance_status(status)
         yield self._fact("instance_status", self.localizer.instance_status(status) if status else "", is_quoted=unknown)
-        yield self._fact("job", one_line(task.job_id, ID_LIMIT), is_quoted=True)
+        if task.alarm:
+            yield from self._alarm_facts(task.alarm)
+        label = self.localizer.text("label.alarm" if task.alarm else "label.job")
+        yield Fact(name="job", label=label, value=one_line(task.job_id, ID_LIMIT), quoted=True)
         yield self._fact("instance_id", one_line(task.instance_id or "", ID_LIMIT), is_quoted=True)
+
+    def _alarm_facts(self, alarm: AlarmFacts) -> Iterator[Fact | None]:
+        yield self._fact("level", self._level(alarm.level) if alarm.level else "")
+        yield self._fact("node_id", one_line(alarm.node_id or "", ID_LIMIT), is_quoted=True)
 
     def _circumstances(self) -> Iterator[Fact | None]:
         event, localizer = self.event, self.localizer

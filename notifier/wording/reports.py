@@ -21,7 +21,7 @@ from notifier.core.report_values import (
 from notifier.core.reports import HOURLY_UP_TO
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import quoted
-from notifier.wording.operations import OPERATIONS
+from notifier.wording.operations import KNOWN_NAMES
 from notifier.wording.sanitize import one_line
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class ReportFormatter:
 def operation_label(localizer: Localizer, name: str) -> str:
     """Return the name of an operation, with marks where it is the API's."""
     label = localizer.task_label(name)
-    return label if name in OPERATIONS else quoted(label)
+    return label if name in KNOWN_NAMES else quoted(label)
 
 
 def task_words(formatter: EventFormatter, one: ListedTask, now: datetime) -> dict[str, str]:

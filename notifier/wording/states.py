@@ -86,6 +86,10 @@ _REMINDED = EventState(name="reminded", glyph="◷", tone=_RED, status=TaskStatu
 _OVERDUE = EventState(
     name="overdue", glyph="»", tone=replace(_AMBER, emoji="⏳"), status=TaskStatus.RUNNING, length_label="running_for"
 )
+_RAISED = EventState(name="raised", glyph="▲", tone=_RED, status=TaskStatus.RAISED, verb_suffices=True)
+_CLEARED = EventState(
+    name="cleared", glyph="△", tone=_GREEN, status=TaskStatus.CLEARED, length_label="lasted", verb_suffices=True
+)
 _MISSING = EventState(name="missing", glyph="∅", tone=_RED)
 _RESTARTED = EventState(
     name="restarted", glyph="↻", tone=replace(_BLUE, badge=_AMBER.badge), status=TaskStatus.RUNNING, verb_suffices=True
@@ -115,6 +119,7 @@ EVENT_ROWS: Mapping[EventType, EventRow] = MappingProxyType(
         EventType.TASK_ESCALATED: EventRow(state=_ESCALATED),
         EventType.TASK_FAILED: EventRow(state=_FAILED),
         EventType.TASK_REMINDED: EventRow(state=_REMINDED),
+        EventType.ALARM_RAISED: EventRow(state=_RAISED),
         EventType.SOURCE_FAILING: EventRow(
             state=_FAILING, sample_detail="no answer from gaussdb.example.com within 20 s"
         ),
@@ -131,6 +136,7 @@ EVENT_ROWS: Mapping[EventType, EventRow] = MappingProxyType(
         EventType.TASK_RESTARTED: EventRow(state=_RESTARTED),
         EventType.TASK_CHANGED: EventRow(state=_CHANGED),
         EventType.TASK_COMPLETED: EventRow(state=_COMPLETED),
+        EventType.ALARM_CLEARED: EventRow(state=_CLEARED),
         EventType.SOURCE_RECOVERED: EventRow(state=_RECOVERED),
         EventType.CHANNEL_RECOVERED: EventRow(state=_RECOVERED),
         EventType.SOURCE_MONITORED: EventRow(

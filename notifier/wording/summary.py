@@ -18,7 +18,7 @@ from notifier.wording.events import EventFormatter
 from notifier.wording.localizer import Localizer, capitalised
 from notifier.wording.marks import quoted, strong, without_marks
 from notifier.wording.message import ListedInstance, Message, ReasonCount, SummaryMessage
-from notifier.wording.operations import OPERATIONS
+from notifier.wording.operations import KNOWN_NAMES
 from notifier.wording.sanitize import DETAIL_LIMIT, ID_LIMIT, one_line
 from notifier.wording.states import EVENT_ROWS, EventState, by_severity, emoji_of, state_of
 
@@ -232,7 +232,7 @@ class SummaryFormatter:
             count=self._text("storm.reason", n=count),
             code=code,
             operation=self._localizer.task_label(operation) if operation else "",
-            known=operation in OPERATIONS,
+            known=operation in KNOWN_NAMES,
             reason=capitalised(known or one_line(reason, DETAIL_LIMIT) or self._text("storm.no_reason")),
         )
 

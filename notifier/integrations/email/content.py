@@ -251,12 +251,12 @@ def _digest_preheader(summary: SummaryMessage) -> str:
 
 def _groups(summary: SummaryMessage, localizer: Localizer, *, links: bool) -> Iterator[Group]:
     for state, messages in groupby(summary.events, key=lambda message: message.state):
-        items = tuple(_item(message, summary, localizer, link=links) for message in messages)
+        items = tuple(_item(message, summary, link=links) for message in messages)
         yield Group(title=localizer.text(f"verb.{state.name}").capitalize(), state=state, items=items)
 
 
-def _item(message: Message, summary: SummaryMessage, localizer: Localizer, *, link: bool) -> Item:
-    job = localizer.text("message.job", job=message.job) if message.job else ""
+def _item(message: Message, summary: SummaryMessage, *, link: bool) -> Item:
+    job = message.named_job(message.job)
     environment = message.environment if message.environment != summary.environment else ""
     named = message.subject if message.operation else ""
     return Item(

@@ -307,7 +307,7 @@ class _Layout:
         text, project = self.localizer.text, self.event.project_id
         parts = [sentence(message.origin, quote=literal)]
         if message.job:
-            parts.append(sentence(text("message.job", job=quoted(message.job))))
+            parts.append(sentence(message.named_job(quoted(message.job))))
         elif project:
             parts.append(text("message.project", project=inline_code(shorten_id(project), FIELD_LIMIT)))
         parts += [

@@ -12,6 +12,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
+from notifier.core.alarms import AlarmFeed, AlarmLevel
 from notifier.core.delivery import DeliveryState, RecipientState, Resolution
 from notifier.core.events import EventType
 from notifier.core.failures import FailureState, HistoryKind
@@ -149,8 +150,19 @@ class MuteDocument(AnswerModel):
     """Whether the configuration defines it."""
 
 
+class AlarmDocument(AnswerModel):
+    """What an alarm has that no task has."""
+
+    feed: AlarmFeed
+    """The list that it is from."""
+    level: AlarmLevel | None
+    """How bad the cloud considers it; null where it does not say."""
+    node_id: str | None
+    """The node that it is about; null for an alarm about the whole instance."""
+
+
 class TaskDocument(AnswerModel):
-    """A task as the cloud listed it."""
+    """A task or an alarm as the cloud listed it."""
 
     source: str
     """Name of the configured source."""
@@ -167,7 +179,9 @@ class TaskDocument(AnswerModel):
     created_at: Rfc3339 | None
     ended_at: Rfc3339 | None
     fail_reason: str | None
-    """Why it failed, in the cloud's words. Text from outside: show it as text."""
+    """Why it failed, or what an alarm says, in the cloud's words. Text from outside: show it as text."""
+    alarm: AlarmDocument | None
+    """Set for an alarm: it was raised at `created_at` and is over since `ended_at`; null for a task."""
 
 
 class StoredTaskDocument(TaskDocument):

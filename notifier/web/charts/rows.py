@@ -43,13 +43,15 @@ class MarkKind(StrEnum):
     FAILED = "failed"
     RUNNING = "running"
     STUCK = "stuck"
+    RAISED = "raised"
+    """An alarm, drawn at the moment at which it was raised."""
     OTHER = "other"
     """A status that is not known."""
 
     @property
     def has_sign(self) -> bool:
         """Whether a disc or a triangle marks its end."""
-        return self in (MarkKind.FAILED, MarkKind.STUCK)
+        return self in (MarkKind.FAILED, MarkKind.STUCK, MarkKind.RAISED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

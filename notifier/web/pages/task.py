@@ -417,6 +417,8 @@ _KINDS = {
     TaskGroup.FAILED: MarkKind.FAILED,
     TaskGroup.RUNNING: MarkKind.RUNNING,
     TaskGroup.STUCK: MarkKind.STUCK,
+    TaskGroup.RAISED: MarkKind.RAISED,
+    TaskGroup.CLEARED: MarkKind.OTHER,
     TaskGroup.OTHER: MarkKind.OTHER,
 }
 
