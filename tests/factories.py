@@ -98,7 +98,7 @@ def make_gap(**changes: Any) -> Event:
 
 TASK_TYPES = tuple(kind for kind in EventType if kind.about_task)
 """The types of the events that are about a task."""
-OWN_TYPES = tuple(kind for kind in EventType if not kind.startswith("task."))
+OWN_TYPES = tuple(kind for kind in EventType if not kind.startswith(("task.", "alarm.")))
 """The types of the events that are about a source or a channel."""
 
 

@@ -180,8 +180,7 @@ def _late(event: Event) -> Event:
 
 
 def _typical(kind: EventType) -> Event:
-    about_source = kind.startswith(("task.", "source."))
-    return replace(sample_event(kind, T0), environment="production" if about_source else "")
+    return replace(sample_event(kind, T0), environment="production" if kind.about_source else "")
 
 
 def _thread(event: Event, **changes: Any) -> Thread:

@@ -280,7 +280,8 @@ def levels_of(function: ast.expr) -> set[str]:
 
 def logged_events() -> dict[str, set[str]]:
     """Return the levels of every event that the package logs."""
-    alerts = [kind for kind in EventType if not kind.startswith("task.") and kind is not EventType.SOURCE_GAP]
+    tasks = ("task.", "alarm.")
+    alerts = [kind for kind in EventType if not kind.startswith(tasks) and kind is not EventType.SOURCE_GAP]
     logged = {str(kind): {"error" if kind.traits.bad_news else "info"} for kind in alerts}
     for state, name in SETTLED_EVENTS.items():
         logged[name] = {"debug" if state is DeliveryState.DELIVERED else "warning"}

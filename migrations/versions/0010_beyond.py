@@ -16,6 +16,7 @@ MOMENT = sa.DateTime(timezone=True)
 def upgrade() -> None:
     _add_origins()
     _add_missing_rights()
+    _add_alarms()
 
 
 def _add_origins() -> None:
@@ -53,7 +54,13 @@ def _add_missing_rights() -> None:
     )
 
 
+def _add_alarms() -> None:
+    """Add what an alarm has that no task has."""
+    op.add_column("tasks", sa.Column("alarm", sa.Text(), nullable=True))
+
+
 def downgrade() -> None:
+    op.drop_column("tasks", "alarm")
     op.drop_table("missing_rights")
     op.drop_table("origins")
     op.drop_column("tasks", "started_by")

@@ -20,9 +20,9 @@ SELECT sources.name, sources.region, sources.project_id, sources.baseline_at, so
 FROM sources ORDER BY sources.name;
 -- name: tasks
 -- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, whole_job_id, job_id, after_changed_at time, after_key, limit, offset
--- gives: source, job_id, name, status, raw_status, progress, instance_id, instance_name, instance_status, created_at time, ended_at time, fail_reason, seconds, occurrence, missing, unlisted boolean, first_seen_at time, changed_at time, events_pruned boolean, started_by, newest, newest_facts, acknowledged_event_id, acknowledged_by, acknowledged_name, acknowledged_at time
-SELECT found.source, found.job_id, found.name, found.status, found.raw_status, found.progress, found.instance_id, found.instance_name, found.instance_status, found.created_at, found.ended_at, found.fail_reason, found.seconds, found.occurrence, found.missing, found.unlisted, found.first_seen_at, found.changed_at, found.events_pruned, found.started_by, last.type AS newest, last.facts AS newest_facts, acknowledgements.event_id AS acknowledged_event_id, acknowledgements.by AS acknowledged_by, acknowledgements.name AS acknowledged_name, acknowledgements.at AS acknowledged_at
-FROM (SELECT tasks.source AS source, tasks.job_id AS job_id, tasks.name AS name, tasks.status AS status, tasks.raw_status AS raw_status, tasks.progress AS progress, tasks.instance_id AS instance_id, tasks.instance_name AS instance_name, tasks.instance_status AS instance_status, tasks.created_at AS created_at, tasks.ended_at AS ended_at, tasks.fail_reason AS fail_reason, tasks.seconds AS seconds, tasks.occurrence AS occurrence, tasks.missing AS missing, tasks.unlisted AS unlisted, tasks.first_seen_at AS first_seen_at, tasks.changed_at AS changed_at, tasks.events_pruned AS events_pruned, tasks.started_by AS started_by
+-- gives: source, job_id, name, status, raw_status, progress, instance_id, instance_name, instance_status, created_at time, ended_at time, fail_reason, seconds, occurrence, missing, unlisted boolean, first_seen_at time, changed_at time, events_pruned boolean, started_by, alarm, newest, newest_facts, acknowledged_event_id, acknowledged_by, acknowledged_name, acknowledged_at time
+SELECT found.source, found.job_id, found.name, found.status, found.raw_status, found.progress, found.instance_id, found.instance_name, found.instance_status, found.created_at, found.ended_at, found.fail_reason, found.seconds, found.occurrence, found.missing, found.unlisted, found.first_seen_at, found.changed_at, found.events_pruned, found.started_by, found.alarm, last.type AS newest, last.facts AS newest_facts, acknowledgements.event_id AS acknowledged_event_id, acknowledgements.by AS acknowledged_by, acknowledgements.name AS acknowledged_name, acknowledgements.at AS acknowledged_at
+FROM (SELECT tasks.source AS source, tasks.job_id AS job_id, tasks.name AS name, tasks.status AS status, tasks.raw_status AS raw_status, tasks.progress AS progress, tasks.instance_id AS instance_id, tasks.instance_name AS instance_name, tasks.instance_status AS instance_status, tasks.created_at AS created_at, tasks.ended_at AS ended_at, tasks.fail_reason AS fail_reason, tasks.seconds AS seconds, tasks.occurrence AS occurrence, tasks.missing AS missing, tasks.unlisted AS unlisted, tasks.first_seen_at AS first_seen_at, tasks.changed_at AS changed_at, tasks.events_pruned AS events_pruned, tasks.started_by AS started_by, tasks.alarm AS alarm
 FROM tasks
 WHERE /*if running*/(tasks.status = 'running' AND NOT (EXISTS (SELECT *
 FROM sources
@@ -32,7 +32,7 @@ WHERE deliveries.storm = %(storm)s::VARCHAR))/*end*/ AND /*if unacknowledged*/(E
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = %(whole_job_id)s::VARCHAR)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND tasks.job_id ~>=~ %(job_id)s::VARCHAR AND tasks.job_id ~<=~ (%(job_id)s::VARCHAR || chr(1114111)))/*end*/ AND /*if after_key*/(tasks.changed_at <= %(after_changed_at)s::TIMESTAMP WITH TIME ZONE AND (tasks.changed_at < %(after_changed_at)s::TIMESTAMP WITH TIME ZONE OR (tasks.job_id || '/' || tasks.source) > %(after_key)s::VARCHAR))/*end*/ ORDER BY tasks.changed_at DESC, tasks.job_id || '/' || tasks.source
  LIMIT %(limit)s::INTEGER OFFSET %(offset)s::INTEGER) AS found LEFT OUTER JOIN events AS last ON last.seq = (SELECT max(events.seq) AS max_2
@@ -51,7 +51,7 @@ WHERE deliveries.storm = %(storm)s::VARCHAR))/*end*/ AND /*if unacknowledged*/(E
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = %(whole_job_id)s::VARCHAR)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND tasks.job_id ~>=~ %(job_id)s::VARCHAR AND tasks.job_id ~<=~ (%(job_id)s::VARCHAR || chr(1114111)))/*end*/ AND /*if after_key*/(tasks.changed_at <= %(after_changed_at)s::TIMESTAMP WITH TIME ZONE AND (tasks.changed_at < %(after_changed_at)s::TIMESTAMP WITH TIME ZONE OR (tasks.job_id || '/' || tasks.source) > %(after_key)s::VARCHAR))/*end*/ GROUP BY tasks.source;
 -- name: task_count
@@ -67,7 +67,7 @@ WHERE deliveries.storm = %(storm)s::VARCHAR))/*end*/ AND /*if unacknowledged*/(E
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = %(whole_job_id)s::VARCHAR)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND tasks.job_id ~>=~ %(job_id)s::VARCHAR AND tasks.job_id ~<=~ (%(job_id)s::VARCHAR || chr(1114111)))/*end*/ AND /*if after_key*/(tasks.changed_at <= %(after_changed_at)s::TIMESTAMP WITH TIME ZONE AND (tasks.changed_at < %(after_changed_at)s::TIMESTAMP WITH TIME ZONE OR (tasks.job_id || '/' || tasks.source) > %(after_key)s::VARCHAR))/*end*/;
 -- name: fail_reasons
@@ -83,7 +83,7 @@ WHERE deliveries.storm = %(storm)s::VARCHAR))/*end*/ AND /*if unacknowledged*/(E
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = %(whole_job_id)s::VARCHAR)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND tasks.job_id ~>=~ %(job_id)s::VARCHAR AND tasks.job_id ~<=~ (%(job_id)s::VARCHAR || chr(1114111)))/*end*/ AND /*if after_key*/(tasks.changed_at <= %(after_changed_at)s::TIMESTAMP WITH TIME ZONE AND (tasks.changed_at < %(after_changed_at)s::TIMESTAMP WITH TIME ZONE OR (tasks.job_id || '/' || tasks.source) > %(after_key)s::VARCHAR))/*end*/ ORDER BY tasks.changed_at DESC
  LIMIT %(limit)s::INTEGER;
@@ -107,7 +107,7 @@ WHERE deliveries.storm = %(storm)s::VARCHAR))/*end*/ AND /*if unacknowledged*/(E
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = %(whole_job_id)s::VARCHAR)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND tasks.job_id ~>=~ %(job_id)s::VARCHAR AND tasks.job_id ~<=~ (%(job_id)s::VARCHAR || chr(1114111)))/*end*/ AND /*if after_key*/(tasks.changed_at <= %(after_changed_at)s::TIMESTAMP WITH TIME ZONE AND (tasks.changed_at < %(after_changed_at)s::TIMESTAMP WITH TIME ZONE OR (tasks.job_id || '/' || tasks.source) > %(after_key)s::VARCHAR))/*end*/;
 -- name: results_since
@@ -218,7 +218,7 @@ SELECT events.facts
 FROM events
 WHERE events.id IN (SELECT delivery_events.event_id
 FROM deliveries JOIN delivery_events ON delivery_events.delivery_id = deliveries.id
-WHERE deliveries.rule = %(rule)s::VARCHAR AND deliveries.state = 'suppressed' AND deliveries.created_at >= %(since)s::TIMESTAMP WITH TIME ZONE) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing') ORDER BY events.seq
+WHERE deliveries.rule = %(rule)s::VARCHAR AND deliveries.state = 'suppressed' AND deliveries.created_at >= %(since)s::TIMESTAMP WITH TIME ZONE) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised') ORDER BY events.seq
  LIMIT %(limit)s::INTEGER;
 -- name: held_channels
 -- takes: rule, since time

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from notifier.core.access import ApiToken, SignedInBy, TokenScope, WebSession
+from notifier.core.alarms import AlarmFacts
 from notifier.core.calendars import CalendarAge, CalendarEntry, StoredCalendar
 from notifier.core.credentials import CredentialState
 from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState, Recipient, Resolution
@@ -42,6 +43,7 @@ failure_of = msgspec.json.Decoder(OpenFailure).decode
 """Reads the facts of an open failure."""
 _decode_entries = msgspec.json.Decoder(tuple[CalendarEntry, ...]).decode
 _decode_started_by = msgspec.json.Decoder(StartedBy).decode
+_decode_alarm = msgspec.json.Decoder(AlarmFacts).decode
 _decode_names = msgspec.json.Decoder(tuple[str, ...]).decode
 
 _NO_ROUTING = DeliveryRouting()
@@ -105,7 +107,11 @@ _DELIVERY = _Fields(
 
 def task_values(task: Task) -> dict[str, object]:
     """Return the columns of a task."""
-    return _TASK.of(task) | {"status": str(task.status), "seconds": _seconds(task)}
+    return _TASK.of(task) | {
+        "status": str(task.status),
+        "seconds": _seconds(task),
+        "alarm": _encode(task.alarm).decode() if task.alarm else None,
+    }
 
 
 def written_values(write: TaskWrite, now: datetime) -> dict[str, object]:
@@ -125,19 +131,27 @@ def written_values(write: TaskWrite, now: datetime) -> dict[str, object]:
 def changed_at_of(write: TaskWrite, now: datetime) -> datetime:
     """Return when a task became as it is. A task that ended last month is not new because we see it only now."""
     task = write.recorded.task
+    if task.status is TaskStatus.RAISED and write.was is None:
+        return task.created_at or now
     return write.recorded.changed_at or (task.ended_at if task.status.terminal and task.ended_at else now)
 
 
 def _seconds(task: Task) -> float | None:
-    """Return how long a task took: so that statistics need not read two times of each."""
-    if task.created_at is None or task.ended_at is None or task.ended_at < task.created_at:
+    """Return how long a task took: so that statistics need not read two times of each. None for an alarm."""
+    if task.alarm or task.created_at is None or task.ended_at is None or task.ended_at < task.created_at:
         return None
     return (task.ended_at - task.created_at).total_seconds()
 
 
 def task_of(row: NamedRow) -> Task:
     """Read a task."""
-    return Task(status=TaskStatus(row.status), **_TASK.of(row))
+    alarm = _alarm_of(row.alarm) if row.alarm else None
+    return Task(status=TaskStatus(row.status), alarm=alarm, **_TASK.of(row))
+
+
+@lru_cache  # many alarms have the same
+def _alarm_of(encoded: str) -> AlarmFacts:
+    return _decode_alarm(encoded)
 
 
 def recorded_of(row: NamedRow) -> RecordedTask:

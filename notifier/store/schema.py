@@ -98,6 +98,7 @@ tasks = sa.Table(
     sa.Column("changed_at", UtcDateTime, nullable=False),
     sa.Column("events_pruned", sa.Boolean, nullable=False, server_default=text("false")),
     sa.Column("started_by", sa.Text),
+    sa.Column("alarm", sa.Text),
     sa.Index("ix_tasks_changed_at", "changed_at"),
     sa.Index("ix_tasks_status_changed_at", "status", "changed_at"),
     sa.Index("ix_tasks_source_status", "source", "status"),
