@@ -1,15 +1,20 @@
 """`notifier simulate`: a task list to develop and demonstrate against."""
 
 import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from notifier.cli.common import duration
 from notifier.cli.event_loop import run_until_signalled
 from notifier.cli.output import print_json, print_note, print_text
+from notifier.core.errors import ConfigurationError
 from notifier.simulator.faults import FAULT_KINDS
-from notifier.simulator.options import Offset, Options, Order, ReasonLanguage
+from notifier.simulator.options import FORMS, Offset, Options, Order, ReasonLanguage
+from notifier.simulator.rights import RIGHTS, SERVICES
 from notifier.simulator.server import AuthKind, Simulator, source_yaml
 
 
@@ -37,17 +42,48 @@ def simulate(
         typer.Option(
             "--faults",
             metavar="SPEC",
-            help=f"Faults and their probabilities, for example 429:0.1,slow=2:0.05. Kinds: {', '.join(FAULT_KINDS)}.",
+            help=(
+                "Faults and their probabilities, for example 429:0.1,slow=2:0.05,500@cts:0.2. "
+                f"Kinds: {', '.join(FAULT_KINDS)}. Services: {', '.join(SERVICES)}."
+            ),
         ),
     ] = "",
+    deny: Annotated[
+        list[str],
+        typer.Option("--deny", metavar="ACTION", help=f"Right that the credentials lack: {', '.join(RIGHTS)}."),
+    ] = [],  # noqa: B006 - typer copies it
+    trace_lag: Annotated[
+        timedelta | None,
+        typer.Option("--trace-lag", parser=duration, metavar="TIME", help="Average delay of traces (45s)."),
+    ] = None,
+    event_lag: Annotated[
+        timedelta | None,
+        typer.Option("--event-lag", parser=duration, metavar="TIME", help="Average delay of events and alarms (30s)."),
+    ] = None,
+    form: Annotated[
+        list[str],
+        typer.Option(
+            "--form",
+            metavar="NAME=FORM",
+            help="Form in which the services answer: "
+            + "; ".join(f"{name}={'|'.join(choices)}" for name, choices in FORMS.items())
+            + ".",
+        ),
+    ] = [],  # noqa: B006 - typer copies it
     as_json: Annotated[bool, typer.Option("--json", help="Print the address and the source as JSON.")] = False,
 ) -> None:
-    """Serve a simulated task list until Ctrl-C, and print a source to paste into a configuration.
+    """Serve a simulated cloud until Ctrl-C, and print a source to paste into a configuration.
 
-    It verifies signatures, issues IAM tokens, pages and filters the list, and changes tasks as the seed determines.
+    It verifies signatures, issues IAM tokens, pages and filters the task list, and changes tasks as the seed
+    determines. The same address serves the traces of CTS, the events of Cloud Eye, the alarm history and the
+    maintenance events of the same instances.
     --json: {"url": "…", "source": {…}}, printed when it listens.
     """
-    options = Options(
+    options = chosen_forms(
+        form,
+        deny=tuple(deny),
+        trace_lag=trace_lag,
+        event_lag=event_lag,
         host=host,
         port=port,
         seed=seed,
@@ -61,6 +97,20 @@ def simulate(
         faults=faults,
     )
     run_until_signalled(partial(_serve, options, auth, as_json=as_json))
+
+
+def chosen_forms(forms: Sequence[str], **options: Any) -> Options:  # noqa: ANN401 - the fields of Options
+    """Return options with forms written as NAME=FORM, without the options that are None.
+
+    Raises ConfigurationError for a name that is unknown.
+    """
+    options = {name: value for name, value in options.items() if value is not None}
+    for text in forms:
+        name, _, form = text.partition("=")
+        if name not in FORMS:
+            raise ConfigurationError(f"simulator: there is no form {name!r}; there are {', '.join(FORMS)}")
+        options[name] = form
+    return Options(**options)
 
 
 async def _serve(options: Options, auth: AuthKind, stop: asyncio.Event, *, as_json: bool) -> None:

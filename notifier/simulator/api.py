@@ -2,11 +2,9 @@
 
 import asyncio
 import json
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
@@ -18,144 +16,41 @@ from starlette.types import Receive, Scope, Send
 from notifier.core.errors import ConfigurationError
 from notifier.ports import Clock
 from notifier.simulator import catalogue, iam
-from notifier.simulator.auth import Key, SignatureVerifier, SignedRequest
-from notifier.simulator.faults import NO_FAULT, Fault, Faults, apply_fault, error_for, parse_faults
-from notifier.simulator.history import evolving_world, static_world
-from notifier.simulator.listing import ListPage, TaskListing, localised, parse_query, write_row, write_time
+from notifier.simulator.faults import NO_FAULT, Fault, apply_fault, parse_faults
+from notifier.simulator.gateway import Call, Gateway, SimulatedExchange, receive_exchange
+from notifier.simulator.listing import ListPage, localised, parse_query, write_row, write_time
+from notifier.simulator.lists import ListEndpoints
 from notifier.simulator.options import Options
-from notifier.simulator.replies import (
-    SimulatedError,
-    SimulatedReply,
-    json_reply,
-    throttled,
-    unauthenticated,
-    unpublished,
-)
+from notifier.simulator.project import SimulatedProject
+from notifier.simulator.replies import SimulatedError, SimulatedReply, json_reply, unpublished
+from notifier.simulator.rights import LIST_TASKS, RIGHTS, foreign_project
 from notifier.simulator.world import TaskRow
 
 METADATA_TOKEN = "simulated-metadata-token"  # noqa: S105 - guards nothing
-MAX_LOGGED_CALLS = 10_000
-WINDOW = timedelta(minutes=1)
 DRIP_PIECES = 10
 """Number of pieces of a body that drips."""
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One answered request, for `request_log`. It contains no credentials."""
-
-    at: datetime
-    method: str
-    path: str
-    query: Mapping[str, str]
-    language: str
-    by: str
-    """`key`, `token` or the empty string for a request without valid credentials."""
-    status: int
-    """0 after a reset of the connection."""
-    fault: str
-
-
-@dataclass(slots=True, kw_only=True)
-class SimulatedExchange:
-    """A request being answered, with its credentials and fault."""
-
-    request: Request
-    arrived: SignedRequest
-    request_id: str
-    by: str = ""
-    fault: Fault = field(default=NO_FAULT)
-
-    @property
-    def language(self) -> str:
-        """Value of the header X-Language."""
-        return self.arrived.headers.get("x-language", "en-us").lower()
-
-
-async def receive_exchange(request: Request, request_id: str) -> SimulatedExchange:
-    """Read a complete request."""
-    raw = request.scope["headers"]
-    headers = {name.decode("latin-1").lower(): value.decode("utf-8", "replace") for name, value in raw}
-    arrived = SignedRequest(
-        method=request.method,
-        path=request.scope["raw_path"].decode("latin-1"),
-        query=request.scope["query_string"].decode("latin-1"),
-        headers=headers,
-        body=await request.body(),
-    )
-    return SimulatedExchange(request=request, arrived=arrived, request_id=request_id)
-
-
-class SimulatedCloud:
+class SimulatedCloud(Gateway):
     """The state of a simulator, and the answers that follow from it."""
 
     def __init__(self, options: Options, clock: Clock) -> None:
-        self.options = options
-        self.clock = clock
-        self.began = clock.now()
-        self.start = options.start or self.began
-        self.world = (
-            evolving_world(options, self.start)
-            if options.static is None
-            else static_world(options, self.start, options.static)
-        )
-        self.listing = TaskListing(options, self.world)
-        self.faults = Faults(parse_faults(options.faults), options.random("faults"))
-        self.tokens = iam.Tokens(options.random("tokens"))
-        self.agency = iam.Agency(options.random("agency"), options.credential_life)
-        self.log: deque[Call] = deque(maxlen=MAX_LOGGED_CALLS)
+        super().__init__(options, clock)
+        self.project = SimulatedProject(options, self.start)
+        """The project of the credentials."""
+        self.world = self.project.world
+        self.listing = self.project.listing
         self.shifts = options.random("shifts")
-        self._verifier = SignatureVerifier()
-        self._request_ids = options.random("request ids")
-        self._recent: deque[datetime] = deque()
-        self._key = Key(access=options.access_key, secret=options.secret_key, token=options.security_token)
+        self.lists = ListEndpoints(self, self.find_project)
 
-    def now(self) -> datetime:
-        """Return virtual time."""
-        return self.start + (self.clock.now() - self.began) * self.options.speed
-
-    def new_request_id(self) -> str:
-        """Return the next request id: 32 hexadecimal digits."""
-        return f"{self._request_ids.getrandbits(128):032x}"
-
-    # -- the gateway --
-
-    def admit(self, exchange: SimulatedExchange) -> None:
-        """Check credentials, throttling and the fault of a request. Raises SimulatedError for a refused one."""
-        exchange.by = self.authenticate(exchange.arrived)
-        self._throttle(self.clock.now())
-        exchange.fault = self.faults.next()
-        refusal = error_for(exchange.fault, by_token=exchange.by == "token")
-        if refusal:
-            raise refusal
-
-    def authenticate(self, arrived: SignedRequest) -> str:
-        """Return `key` or `token`. Raises SimulatedError 401."""
-        now = self.clock.now()
-        if "authorization" in arrived.headers:
-            keys = {self._key.access: self._key, **self.agency.keys}
-            self._verifier.admit(arrived, keys, now)
-            return "key"
-        if "x-auth-token" not in arrived.headers:
-            raise unauthenticated("x-auth-token not found")
-        self.tokens.check(arrived.headers["x-auth-token"], now)
-        return "token"
-
-    def _throttle(self, now: datetime) -> None:
-        limit = self.options.calls_per_minute
-        if limit is None:
-            return
-        while self._recent and self._recent[0] <= now - WINDOW:
-            self._recent.popleft()
-        if len(self._recent) >= limit:
-            wait = self._recent[0] + WINDOW - now
-            raise throttled(limit, retry_after=int(wait.total_seconds()) + 1 if self.options.retry_after else None)
-        self._recent.append(now)
+    def find_project(self, project_id: str) -> SimulatedProject | None:
+        """Return a project of the account."""
+        return self.project if project_id == self.options.project_id else None
 
     def _check_project(self, exchange: SimulatedExchange) -> None:
         if exchange.request.path_params["project_id"] != self.options.project_id:
-            raise SimulatedError(400, "DBS.280408", "Invalid project ID.")
+            raise foreign_project("gaussdb")
 
     def _reason_language(self, exchange: SimulatedExchange) -> str:
         forced = self.options.language
@@ -165,7 +60,7 @@ class SimulatedCloud:
 
     async def list_tasks(self, exchange: SimulatedExchange) -> SimulatedReply:
         """GET /v3/{project_id}/tasks."""
-        self.admit(exchange)
+        self.admit(exchange, "gaussdb", LIST_TASKS)
         self._check_project(exchange)
         query = parse_query(exchange.request.query_params, self._reason_language(exchange))
         self.world.advance(self.now())
@@ -182,7 +77,7 @@ class SimulatedCloud:
 
     async def show_job(self, exchange: SimulatedExchange) -> SimulatedReply:
         """GET /v3/{project_id}/jobs?id=: no detail for manual backups, as documented, nor for rows put by hand."""
-        self.admit(exchange)
+        self.admit(exchange, "gaussdb", LIST_TASKS)
         self._check_project(exchange)
         self.world.advance(self.now())
         row = self.world.rows.get(exchange.request.query_params.get("id", ""))
@@ -260,6 +155,40 @@ class SimulatedCloud:
         self.world.touch(command.get("touch", 0), self.now())
         return json_reply(self.state())
 
+    async def steer_rights(self, exchange: SimulatedExchange) -> SimulatedReply:
+        """POST /_sim/rights with any of `deny` and `allow`, each a list of actions."""
+        command = steering(exchange.arrived.body, {"deny": list, "allow": list})
+        unknown = sorted({str(action) for actions in command.values() for action in actions} - set(RIGHTS))
+        if unknown:
+            raise SimulatedError(400, "SIM.0001", f"there is no action {unknown[0]!r}; there are {', '.join(RIGHTS)}")
+        self.denied -= set(command.get("allow", ()))
+        self.denied |= set(command.get("deny", ()))
+        return json_reply(self.state())
+
+    async def steer_rows(self, exchange: SimulatedExchange) -> SimulatedReply:
+        """POST /_sim/rows with any of `traces`, `events`, `alarms` and `maintenance`, each a list of rows to put."""
+        command = steering(exchange.arrived.body, dict.fromkeys(("traces", "events", "alarms", "maintenance"), list))
+        if not all(isinstance(row, dict) for rows in command.values() for row in rows):
+            raise SimulatedError(400, "SIM.0001", "each list must hold rows, each an object")
+        for name, rows in command.items():
+            for row in rows:
+                self.put_row(name, row)
+        return json_reply(self.state())
+
+    def put_row(self, name: str, wire: Mapping[str, Any]) -> None:
+        """Add or replace a row of `traces`, `events`, `alarms` or `maintenance`."""
+        now = self.now()
+        putters: dict[str, Callable[[Mapping[str, Any]], None]] = {
+            "traces": self.project.put_trace,
+            "events": lambda row: self.project.put_event(row, now),
+            "alarms": lambda row: self.project.put_alarm(row, now),
+            "maintenance": self.project.put_maintenance_event,
+        }
+        try:
+            putters[name](wire)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise SimulatedError(400, "SIM.0001", f"{name}: a row lacks a field or has a wrong one: {error}") from error
+
     async def show_state(self, exchange: SimulatedExchange) -> SimulatedReply:  # noqa: ARG002 - every endpoint has this signature
         """GET /_sim/state."""
         return json_reply(self.state())
@@ -273,6 +202,7 @@ class SimulatedCloud:
             "by_status": dict(Counter(row.status for row in self.world.rows.values())),
             "calls": len(self.log),
             "faults_scripted": list(self.faults.pending),
+            "denied": sorted(self.denied),
             "faults_by_chance": {chance.fault.kind: chance.share for chance in self.faults.chances},
         }
 
@@ -395,12 +325,21 @@ def build_app(cloud: SimulatedCloud, abort: Abort) -> Router:
         [
             route("GET", "/v3/{project_id}/tasks", cloud.list_tasks),
             route("GET", "/v3/{project_id}/jobs", cloud.show_job),
+            route("GET", "/v3/{project_id}/traces", cloud.lists.list_traces),
+            route("GET", "/v3/{project_id}/operations", cloud.lists.list_operations),
+            route("GET", "/V1.0/{project_id}/events", cloud.lists.list_events),
+            route("GET", "/V1.0/{project_id}/event/{event_name}", cloud.lists.show_event),
+            route("GET", "/v3/{project_id}/alarm-history-record", cloud.lists.list_alarms),
+            route("GET", "/v3/{project_id}/instances/alarm-statistics", cloud.lists.count_alarms),
+            route("GET", "/v3/{project_id}/schedule-events", cloud.lists.list_maintenance),
             route("POST", "/v3/auth/tokens", cloud.create_token),
             route("GET", "/v3/projects", cloud.list_projects),
             route("PUT", "/meta-data/latest/api/token", cloud.create_metadata_token),
             route("GET", "/openstack/latest/securitykey", cloud.show_security_key),
             route("POST", "/_sim/faults", cloud.steer_faults),
             route("POST", "/_sim/tasks", cloud.steer_tasks),
+            route("POST", "/_sim/rights", cloud.steer_rights),
+            route("POST", "/_sim/rows", cloud.steer_rows),
             route("GET", "/_sim/state", cloud.show_state),
             Route("/{path:path}", endpoint(cloud.not_found), methods=list(METHODS)),
         ],

@@ -8,10 +8,12 @@ from random import Random
 
 from notifier.core.errors import ConfigurationError
 from notifier.simulator.replies import SimulatedError, SimulatedReply, stale_token, throttled, unauthenticated
+from notifier.simulator.rights import SERVICES, Service, failure
 
 FAULT_KINDS: dict[str, str] = {
     "401": "the credentials are refused",
     "403": "the rights are missing",
+    "408": "the service did not answer in time",
     "429": "throttled with Retry-After (default 1 s)",
     "429-bare": "throttled without Retry-After",
     "500": "the service fails",
@@ -33,7 +35,9 @@ FAULT_KINDS: dict[str, str] = {
 }
 """Every fault by its name."""
 _DEFAULTS = {"429": 1.0, "slow": 5.0, "drip": 5.0}
-_ITEM = re.compile(r"(?P<kind>[a-z0-9-]+)(?:=(?P<amount>\d+(?:\.\d+)?))?(?::(?P<chance>\d*\.?\d+))?")
+_ITEM = re.compile(
+    r"(?P<kind>[a-z0-9-]+)(?:=(?P<amount>\d+(?:\.\d+)?))?(?:@(?P<service>[a-z]+))?(?::(?P<chance>\d*\.?\d+))?"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,12 @@ class Fault:
 
     kind: str
     amount: float = 0.0
+    service: Service | None = None
+    """The service whose calls it is for; None: those of any."""
+
+    def concerns(self, service: Service) -> bool:
+        """Return whether a call of this service can have the fault."""
+        return self.service in (None, service)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +66,9 @@ NO_FAULT = Fault(kind="pass")
 
 
 def parse_faults(spec: str) -> tuple[Chance, ...]:
-    """Read `kind[=seconds][:share]`, separated by commas, for example `429=30:0.1,500:0.05,shift:0.1`.
+    """Read `kind[=seconds][@service][:share]`, separated by commas, for example `429=30:0.1,500@cts:0.05,shift:0.1`.
 
-    Without a share it always happens. Raises ConfigurationError.
+    Without a share it always happens, and without a service to the calls of each. Raises ConfigurationError.
     """
     chances = tuple(_parse_item(item.strip()) for item in spec.split(",") if item.strip())
     total = sum(chance.share for chance in chances)
@@ -68,7 +78,7 @@ def parse_faults(spec: str) -> tuple[Chance, ...]:
 
 
 def parse_fault(text: str) -> Fault:
-    """Read one `kind[=seconds]`. Raises ConfigurationError."""
+    """Read one `kind[=seconds][@service]`. Raises ConfigurationError."""
     chance = _parse_item(text)
     if chance.share != 1:
         raise ConfigurationError(f"faults: {text!r} is part of a script and takes no share")
@@ -78,12 +88,23 @@ def parse_fault(text: str) -> Fault:
 def _parse_item(item: str) -> Chance:
     match = _ITEM.fullmatch(item)
     if not match:
-        raise ConfigurationError(f"faults: cannot read {item!r}; write kind[=seconds][:share], for example 429=30:0.1")
+        raise ConfigurationError(
+            f"faults: cannot read {item!r}; write kind[=seconds][@service][:share], for example 429=30:0.1"
+        )
     kind = match["kind"]
     if kind not in FAULT_KINDS:
         raise ConfigurationError(f"faults: there is no fault {kind!r}; there are {', '.join(FAULT_KINDS)}")
     amount = float(match["amount"] or _DEFAULTS.get(kind, 0.0))
-    return Chance(fault=Fault(kind=kind, amount=amount), share=float(match["chance"] or 1))
+    return Chance(
+        fault=Fault(kind=kind, amount=amount, service=_service(match["service"])), share=float(match["chance"] or 1)
+    )
+
+
+def _service(name: str | None) -> Service | None:
+    found = next((service for service in SERVICES if service == name), None)
+    if name and found is None:
+        raise ConfigurationError(f"faults: there is no service {name!r}; there are {', '.join(SERVICES)}")
+    return found
 
 
 class Faults:
@@ -108,31 +129,34 @@ class Faults:
         """Kinds of the scripted faults that are left."""
         return tuple(fault.kind for fault in self._script)
 
-    def next(self) -> Fault:
-        """Return the fault of one call."""
-        if self._script:
-            return self._script.popleft()
+    def next(self, service: Service = "gaussdb") -> Fault:
+        """Return the fault of one call of a service: the first scripted one for it, else a random one."""
+        for fault in self._script:
+            if fault.concerns(service):
+                self._script.remove(fault)
+                return fault
         drawn = self._rng.random()
         for chance in self.chances:
             drawn -= chance.share
             if drawn < 0:
-                return chance.fault
+                return chance.fault if chance.fault.concerns(service) else NO_FAULT
         return NO_FAULT
 
 
-def error_for(fault: Fault, *, by_token: bool) -> SimulatedError | None:
+def error_for(fault: Fault, *, by_token: bool, service: Service = "gaussdb") -> SimulatedError | None:
     """Return the error reply of a fault; None for a fault of another kind."""
     if fault.kind == "401":
         return stale_token() if by_token else unauthenticated("verify aksk signature fail, canonicalRequest:GET|/|||")
     if fault.kind.startswith("429"):
         return throttled(60, retry_after=round(fault.amount) if fault.kind == "429" else None)
+    if fault.kind in {"408", "500"}:
+        return failure(service, int(fault.kind))
     answer = _ANSWERS.get(fault.kind)
     return SimulatedError(*answer) if answer else None
 
 
 _ANSWERS = {
     "403": (403, "APIGW.0302", "Incorrect IAM authentication information: user not authorized"),
-    "500": (500, "DBS.200005", "Server failure. Try again later."),
     "502": (502, "APIGW.0201", "Backend unavailable"),
     "503": (503, "APIGW.0613", "IAM unavailable"),
     "504": (504, "APIGW.0201", "Backend timeout"),

@@ -155,10 +155,15 @@ def _attempts(plan: Plan) -> Iterator[tuple[datetime, TaskRow]]:
 def build_timeline(plan: Plan) -> TaskTimeline:
     """Return every row of a plan, up to the moment when it is no longer listed."""
     steps = tuple(_attempts(plan))
-    gone_at = plan.created_at + LISTED_FOR
+    gone_at = unlisted_at = plan.created_at + LISTED_FOR
     if plan.deleted_after is not None:
         gone_at = min(gone_at, steps[-1][0] + plan.deleted_after)
-    return TaskTimeline(job_id=plan.job_id, begins_at=plan.created_at, steps=(*steps, (gone_at, None)))
+    return TaskTimeline(
+        job_id=plan.job_id,
+        begins_at=plan.created_at,
+        steps=(*steps, (gone_at, None)),
+        deleted_at=gone_at if gone_at < unlisted_at else None,
+    )
 
 
 def _opening(generator: TaskGenerator, start: datetime) -> Iterator[Plan]:
@@ -199,16 +204,22 @@ def evolving_world(options: Options, start: datetime) -> World:
     return world
 
 
+def in_real_time(time: datetime, start: datetime, speed: float) -> datetime:
+    """Return the real time at which the virtual time comes, for a simulation that begins at `start` in both."""
+    return start + (time - start) / speed
+
+
 def _in_real_time(timeline: TaskTimeline, start: datetime, speed: float) -> TaskTimeline:
     """Return the timeline with the real times at which its rows are shown."""
 
     def real(time: datetime) -> datetime:
-        return start + (time - start) / speed
+        return in_real_time(time, start, speed)
 
     def stamped(row: TaskRow) -> TaskRow:
         return replace(row, created_at=real(row.created_at), ended_at=row.ended_at and real(row.ended_at))
 
-    return replace(timeline, steps=tuple((at, row and stamped(row)) for at, row in timeline.steps))
+    steps = tuple((at, row and stamped(row)) for at, row in timeline.steps)
+    return replace(timeline, steps=steps, deleted_at=timeline.deleted_at and real(timeline.deleted_at))
 
 
 def static_world(options: Options, start: datetime, size: int) -> World:

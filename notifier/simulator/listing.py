@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import blake2b
@@ -10,6 +9,7 @@ from typing import Any
 
 from notifier.simulator import catalogue
 from notifier.simulator.options import Options
+from notifier.simulator.parameters import MAX_OFFSET, Parameters
 from notifier.simulator.replies import SimulatedError
 from notifier.simulator.world import AnyRow, RawRow, TaskRow, World
 
@@ -17,8 +17,6 @@ STATUSES = frozenset({"Running", "Completed", "Failed"})
 MAX_PAGE_ROWS = 100
 """Maximum number of rows on a page."""
 MAX_CACHED_QUERIES = 64
-MAX_OFFSET = 2_147_483_647
-"""The largest offset."""
 BEIJING = timezone(timedelta(hours=8))
 """The time zone of the API's times."""
 
@@ -48,43 +46,27 @@ class ListPage:
         return b'{"tasks":[%b],"total_count":%d}' % (b",".join(self.rows), self.total)
 
 
-def parse_query(params: Mapping[str, str], language: str) -> ListQuery:
+def parse_query(query: Mapping[str, str], language: str) -> ListQuery:
     """Check the parameters of a request. Raises SimulatedError 400 for a value that the documentation excludes."""
+    given = gaussdb_parameters(query)
     return ListQuery(
-        status=_one_of(params, "status", STATUSES),
-        name=_one_of(params, "name", catalogue.NAMES),
-        since=_epoch(params, "start_time"),
-        until=_epoch(params, "end_time"),
-        offset=_integer(params, "offset", 0, MAX_OFFSET, 0),
-        limit=_integer(params, "limit", 1, MAX_PAGE_ROWS, MAX_PAGE_ROWS),
+        status=given.choice("status", STATUSES),
+        name=given.choice("name", catalogue.NAMES),
+        since=given.milliseconds("start_time"),
+        until=given.milliseconds("end_time"),
+        offset=given.integer("offset", 0, MAX_OFFSET, 0),
+        limit=given.integer("limit", 1, MAX_PAGE_ROWS, MAX_PAGE_ROWS),
         language=language,
     )
 
 
-def _one_of(params: Mapping[str, str], name: str, allowed: frozenset[str]) -> str | None:
-    value = params.get(name)
-    if value is not None and value not in allowed:
-        raise SimulatedError(400, "DBS.200001", f"Parameter error. Invalid {name}.")
-    return value
-
-
-def _integer(params: Mapping[str, str], name: str, lowest: int, highest: int, default: int) -> int:
-    text = params.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_OFFSET)) and lowest <= int(text) <= highest):
-        raise SimulatedError(400, "DBS.280001", f"Parameter error. Invalid {name}.")
-    return int(text)
-
-
-def _epoch(params: Mapping[str, str], name: str) -> datetime | None:
-    text = params.get(name)
-    if text is None:
-        return None
-    if text.isascii() and text.isdigit():
-        with suppress(ValueError, OverflowError, OSError):
-            return datetime.fromtimestamp(int(text) / 1000, UTC)
-    raise SimulatedError(400, "DBS.280001", f"Parameter error. Invalid {name}.")
+def gaussdb_parameters(query: Mapping[str, str]) -> Parameters:
+    """Return the parameters of a request to GaussDB, with its errors."""
+    return Parameters(
+        query,
+        refuse=lambda name: SimulatedError(400, "DBS.280001", f"Parameter error. Invalid {name}."),
+        refuse_choice=lambda name: SimulatedError(400, "DBS.200001", f"Parameter error. Invalid {name}."),
+    )
 
 
 def write_time(time: datetime) -> str:

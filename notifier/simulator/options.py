@@ -6,6 +6,7 @@ from random import Random
 from typing import Literal, get_args
 
 from notifier.core.errors import ConfigurationError
+from notifier.simulator.rights import RIGHTS
 
 Stamps = Literal["virtual", "real"]
 Offset = Literal["record", "page", "page0"]
@@ -15,6 +16,16 @@ ReasonLanguage = Literal["header", "en-us", "zh-cn"]
 Ended = Literal["null", "empty", "absent"]
 Process = Literal["plain", "percent", "number", "null", "empty", "absent"]
 Metadata = Literal["v2", "v1", "no_agency"]
+Response = Literal["text", "object", "null"]
+TraceJob = Literal["plain", "dashed", "upper", "absent"]
+TraceUser = Literal["full", "short"]
+NoTrace = Literal["empty", "404"]
+Case = Literal["upper", "lower"]
+RestartType = Literal["RESTAT_NODE", "RESTART_NODE"]
+Midnight = Literal["24", "00"]
+Missing = Literal["empty", "null", "absent"]
+Presence = Literal["present", "absent"]
+AlarmStart = Literal["begin", "update"]
 
 MAX_ROWS = 100_000
 
@@ -63,6 +74,46 @@ class Options:
     timestamps: bool = True
     """Whether rows have `created_at` and `ended_at`; deployments before 2024 do not."""
 
+    trace_lag: timedelta = timedelta(seconds=45)
+    """Time from an operation to its trace in the list, on average: half to one and a half times as long."""
+    trace_response: Response = "text"
+    """`request` and `response` of a trace: a string with JSON in it, an object, or null."""
+    trace_job: TraceJob = "plain"
+    """The job id in `response`: without dashes, with dashes, in capitals, or left out."""
+    trace_user: TraceUser = "full"
+    """`user` of a trace: with its principal, or only id, name and domain as in older rows."""
+    trace_service: str = "GaussDB"
+    """`service_type` of the traces. The documents do not print GaussDB's."""
+    no_trace: NoTrace = "empty"
+    """Answer to a query without traces: an empty list, or 404."""
+
+    incident_every: timedelta | None = timedelta(hours=8)
+    """Virtual time between two faults of instances, on average; None: there are none."""
+    event_lag: timedelta = timedelta(seconds=30)
+    """Time from a fault to its event and its alarm, on average: half to one and a half times as long."""
+    failure_events: bool = True
+    """Whether failed tasks become events: that needs two rights of the user who began the task."""
+    other_events: bool = True
+    """Whether Cloud Eye lists events of other services and of applications too."""
+    alarm_start: AlarmStart = "begin"
+    """Which time of an alarm `start_time` selects by."""
+
+    maintenance_every: timedelta | None = timedelta(hours=36)
+    """Virtual time between two announcements of maintenance, on average; None: there are none."""
+    maintenance_case: Case = "upper"
+    """Case of `status` and `level`: capitals as in the SDK, or lower case as on the page."""
+    maintenance_type: RestartType = "RESTAT_NODE"
+    """`type`: as the SDK writes it, or as the page does."""
+    maintenance_instance: Presence = "present"
+    """Whether a maintenance event has `instance_id`."""
+    midnight: Midnight = "24"
+    """A window that ends at midnight: `T24:00:00` of its day as in the sample, or `T00:00:00` of the next."""
+    missing_time: Missing = "empty"
+    """A time of a maintenance event that is not known."""
+
+    deny: tuple[str, ...] = ()
+    """Actions that the credentials lack: see `notifier.simulator.rights.RIGHTS`."""
+
     region: str = "cn-north-4"
     project_id: str = "0611f1bd8b00d5d32f17c017f15b599f"
     access_key: str = "SIMULATORACCESSKEY"
@@ -96,6 +147,14 @@ class Options:
         _require(0 <= (self.static or 0) <= MAX_ROWS, f"static is {self.static}; it must be from 0 to {MAX_ROWS}")
         _require(self.every > timedelta(0), "the time between two new tasks must be more than 0")
         _require((self.calls_per_minute or 1) > 0, "calls_per_minute must be more than 0, or left out")
+        for name in ("incident_every", "maintenance_every"):
+            span: timedelta | None = getattr(self, name)
+            _require(span is None or span > timedelta(0), f"{name} must be more than 0, or left out")
+        for name in ("trace_lag", "event_lag"):
+            lag: timedelta = getattr(self, name)
+            _require(lag >= timedelta(0), f"{name} must not be less than 0")
+        for action in self.deny:
+            _require(action in RIGHTS, f"there is no action {action!r} to deny; there are {', '.join(RIGHTS)}")
         for name in ("failing", "deleting", "regress", "strange"):
             share: float = getattr(self, name)
             _require(0 <= share <= 1, f"{name} is {share:g}; it is a share, from 0 to 1")
@@ -104,14 +163,28 @@ class Options:
             _require(value in choices, f"{name} is {value!r}; it must be one of {', '.join(choices)}")
 
 
+FORMS: dict[str, tuple[str, ...]] = {
+    "running_ended": get_args(Ended),
+    "running_process": get_args(Process),
+    "trace_response": get_args(Response),
+    "trace_job": get_args(TraceJob),
+    "trace_user": get_args(TraceUser),
+    "no_trace": get_args(NoTrace),
+    "alarm_start": get_args(AlarmStart),
+    "maintenance_case": get_args(Case),
+    "maintenance_type": get_args(RestartType),
+    "maintenance_instance": get_args(Presence),
+    "midnight": get_args(Midnight),
+    "missing_time": get_args(Missing),
+}
+"""The options that select one of several forms in which the services may answer, and the forms."""
 _CHOICES: dict[str, tuple[str, ...]] = {
     "offset": get_args(Offset),
     "order": get_args(Order),
     "time_filter": get_args(TimeFilter),
     "language": get_args(ReasonLanguage),
-    "running_ended": get_args(Ended),
-    "running_process": get_args(Process),
     "metadata": get_args(Metadata),
+    **FORMS,
 }
 
 

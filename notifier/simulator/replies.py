@@ -1,9 +1,12 @@
-"""The replies of the gateway, GaussDB and IAM."""
+"""The replies of the gateway and of the services, each in its own form."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+CLOUD_EYE_STATUS = "ces."
+"""Code of an error of Cloud Eye that writes its HTTP status as its code, as the documented sample does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +31,17 @@ class SimulatedError(Exception):
         self.headers = headers or {}
 
     def body(self, request_id: str) -> dict[str, Any]:
-        """Return the error in the form of the gateway, GaussDB or IAM."""
+        """Return the error in the form of the gateway or of the service that its code belongs to."""
         if self.code.startswith("APIGW."):
             return {"error_msg": self.message, "error_code": self.code, "request_id": request_id}
+        if self.code.startswith("ces."):
+            code = str(self.status) if self.code == CLOUD_EYE_STATUS else self.code
+            return {"http_code": str(self.status), "message": {"details": self.message, "code": code}}
+        if self.code.startswith("SMN."):
+            return {"request_id": request_id, "code": self.code, "message": self.message}
         if self.code:
             return {"error_code": self.code, "error_msg": self.message}
-        title = {400: "Bad Request", 401: "Unauthorized"}.get(self.status, "Error")
+        title = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden"}.get(self.status, "Error")
         return {"error": {"code": self.status, "message": self.message, "title": title}}
 
     def reply(self, request_id: str) -> SimulatedReply:

@@ -15,7 +15,8 @@ from uvicorn.server import ServerState
 from notifier.clock import SystemClock
 from notifier.core.errors import ConfigurationError
 from notifier.ports import Clock
-from notifier.simulator.api import Call, SimulatedCloud, build_app
+from notifier.simulator.api import SimulatedCloud, build_app
+from notifier.simulator.gateway import Call
 from notifier.simulator.options import Options
 
 AuthKind = Literal["aksk", "token", "ecs_agency"]

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import count, takewhile
 from random import Random
 from typing import Any
 
@@ -14,6 +14,7 @@ from notifier.simulator.catalogue import Reason
 
 LISTED_FOR = timedelta(days=30)
 """Time that the API lists a task."""
+REMEMBERED_FOR = LISTED_FOR + timedelta(days=1)
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
@@ -52,6 +53,14 @@ class RawRow:
     created_at: datetime = EARLIEST
     ended_at: datetime | None = None
 
+    def instance_of(self) -> RowInstance | None:
+        """Return the instance that the row names."""
+        shown = json.loads(self.json).get("instance_info")
+        if not isinstance(shown, dict) or not shown.get("instance_id"):
+            return None
+        fields = {name: str(shown.get(f"instance_{name}") or "") for name in ("id", "name", "status")}
+        return RowInstance(**fields)
+
 
 AnyRow = TaskRow | RawRow
 
@@ -87,6 +96,8 @@ class TaskTimeline:
     job_id: str
     begins_at: datetime
     steps: tuple[tuple[datetime, TaskRow | None], ...]
+    deleted_at: datetime | None = None
+    """Time at which a user deletes its row, as the rows show times; None where it leaves the list by its age."""
 
 
 class World:
@@ -104,8 +115,16 @@ class World:
     ) -> None:
         """`invent` returns one more timeline, for rows that appear between two pages."""
         self.rows: dict[str, AnyRow] = {row.job_id: row for row in rows}
+        self.first_rows = tuple(self.rows.values())
+        """The rows that were there from the beginning."""
+        self.placed: dict[str, AnyRow] = dict(self.rows)
+        """The rows that follow no timeline: those of the beginning and those put by hand, also once removed."""
+        self.timelines: dict[str, TaskTimeline] = {}
+        """The timelines that have begun, oldest first, for a day longer than their tasks are listed."""
         self.version = 0
         """Increases with every change of a row."""
+        self.invented: dict[str, TaskTimeline] = {}
+        """The timelines that `insert` has added."""
         self._timelines = timelines
         self._next_timeline = next(timelines, None)
         self._invent = invent
@@ -117,11 +136,20 @@ class World:
         """Apply all changes up to `now`."""
         while self._next_timeline and self._next_timeline.begins_at <= now:
             self._schedule(self._next_timeline)
+            self._record(self._next_timeline)
             self._next_timeline = next(self._timelines, None)
         while self._schedule_queue and self._schedule_queue[0][0] <= now:
             _, _, job_id, row = heapq.heappop(self._schedule_queue)
             if job_id not in self._by_hand:
                 self._set(job_id, row)
+
+    def _record(self, timeline: TaskTimeline) -> None:
+        for job_id in [known.job_id for known in self._outdated(timeline.begins_at)]:
+            del self.timelines[job_id]
+        self.timelines[timeline.job_id] = timeline
+
+    def _outdated(self, now: datetime) -> Iterator[TaskTimeline]:
+        return takewhile(lambda known: known.begins_at < now - REMEMBERED_FOR, self.timelines.values())
 
     def _schedule(self, timeline: TaskTimeline) -> None:
         for at, row in timeline.steps:
@@ -138,6 +166,7 @@ class World:
         """Add or replace a row by hand and return its id. It no longer changes by itself."""
         row = row if isinstance(row, TaskRow | RawRow) else raw_row(row)
         self._by_hand.add(row.job_id)
+        self.placed[row.job_id] = row
         self._set(row.job_id, row)
         return row.job_id
 
@@ -150,6 +179,7 @@ class World:
         """Add a task that begins at this moment and return its id."""
         timeline = self._invent(now)
         self._schedule(timeline)
+        self.invented[timeline.job_id] = timeline
         self.advance(now)
         return timeline.job_id
 

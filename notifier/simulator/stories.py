@@ -1,0 +1,99 @@
+"""What became of each task of a world, for the lists that follow from tasks. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from notifier.simulator.catalogue import DELETE, Reason
+from notifier.simulator.history import CREATING_KINDS
+from notifier.simulator.world import EARLIEST, AnyRow, RawRow, RowInstance, TaskRow, TaskTimeline, World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEnd:
+    """One end of a task: it has two when it failed and ran again."""
+
+    at: datetime
+    status: str
+    reason: Reason | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the task failed at that moment."""
+        return self.status == "Failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskStory:
+    """A task from its beginning to its end, also what is still to come."""
+
+    job_id: str
+    name: str
+    instance: RowInstance | None
+    created_at: datetime
+    ends: tuple[TaskEnd, ...] = ()
+    deleted_at: datetime | None = None
+    """Time at which a user deletes its row."""
+
+
+def stories(world: World) -> Iterator[TaskStory]:
+    """Return the story of every task that has begun, also those that are no longer listed."""
+    for timeline in (*world.timelines.values(), *world.invented.values()):
+        if timeline.job_id not in world.placed:
+            yield timeline_story(timeline)
+    for row in world.placed.values():
+        if row.created_at != EARLIEST:
+            yield row_story(row)
+
+
+def timeline_story(timeline: TaskTimeline) -> TaskStory:
+    """Return the story of a generated task."""
+    rows = [(at, row) for at, row in timeline.steps if row is not None]
+    first = rows[0][1]
+    return TaskStory(
+        job_id=timeline.job_id,
+        name=first.name,
+        instance=first.instance,
+        created_at=first.created_at,
+        ends=tuple(TaskEnd(at=row.ended_at, status=row.status, reason=row.reason) for _, row in rows if row.ended_at),
+        deleted_at=timeline.deleted_at,
+    )
+
+
+def row_story(row: AnyRow) -> TaskStory:
+    """Return the story of a row that follows no timeline."""
+    reason = row.reason if isinstance(row, TaskRow) else None
+    ended = (TaskEnd(at=row.ended_at, status=row.status, reason=reason),) if row.ended_at else ()
+    return TaskStory(job_id=row.job_id, name=row.name, instance=_instance(row), created_at=row.created_at, ends=ended)
+
+
+def _instance(row: AnyRow) -> RowInstance | None:
+    return row.instance_of() if isinstance(row, RawRow) else row.instance
+
+
+def residents(world: World, at: datetime) -> list[RowInstance]:
+    """Return the instances that existed at a moment, in the order in which their last tasks began."""
+    found: dict[str, RowInstance] = {}
+    for instance, gone in _appearances(world, at):
+        found.pop(instance.id, None)
+        if not gone:
+            found[instance.id] = instance
+    return list(found.values())
+
+
+def _appearances(world: World, at: datetime) -> Iterator[tuple[RowInstance, bool]]:
+    rows = sorted((row for row in world.first_rows if row.created_at <= at), key=lambda row: row.created_at)
+    for row in rows:
+        if isinstance(row, TaskRow) and row.instance:
+            yield row.instance, _gone(row)
+    for timeline in world.timelines.values():
+        if timeline.begins_at > at:
+            return
+        last = [row for moment, row in timeline.steps if row is not None and moment <= at][-1]
+        if last.instance:
+            yield last.instance, _gone(last)
+
+
+def _gone(row: TaskRow) -> bool:
+    creating = row.name in {kind.name for kind in CREATING_KINDS}
+    return (row.name == DELETE.name and row.status == "Completed") or (creating and row.status != "Completed")
