@@ -17,6 +17,7 @@ def upgrade() -> None:
     _add_origins()
     _add_missing_rights()
     _add_alarms()
+    _add_adaptive_polling()
 
 
 def _add_origins() -> None:
@@ -59,7 +60,18 @@ def _add_alarms() -> None:
     op.add_column("tasks", sa.Column("alarm", sa.Text(), nullable=True))
 
 
+def _add_adaptive_polling() -> None:
+    """Add when a source is polled next, and how far a full scan is."""
+    for name in ("active_at", "promised_at", "scanned_at"):
+        op.add_column("sources", sa.Column(name, MOMENT, nullable=True))
+    op.add_column("sources", sa.Column("scanned_by", sa.String(), nullable=True))
+    op.add_column("credentials", sa.Column("early_at", MOMENT, nullable=True))
+
+
 def downgrade() -> None:
+    op.drop_column("credentials", "early_at")
+    for name in ("scanned_by", "scanned_at", "promised_at", "active_at"):
+        op.drop_column("sources", name)
     op.drop_column("tasks", "alarm")
     op.drop_table("missing_rights")
     op.drop_table("origins")

@@ -15,6 +15,12 @@ from notifier.core.errors import CredentialsRejected, SourceError, SourceThrottl
 BURST = 40
 """Calls at once after a pause. With the 20 that follow within the minute they make 60: what a sister service documents
 for one user."""
+BACKGROUND_RESERVE = BURST // 2
+"""Calls of the burst that background calls leave to polls."""
+EARLY_RESERVE = BURST * 3 // 4
+"""Calls of the burst that early polls leave to promised ones and to background calls, which would otherwise starve."""
+EARLY_BURST = BURST // 4
+"""Early polls at once after a pause."""
 TRIAL_DURATION = timedelta(minutes=1)
 """Time for which one poll alone may try a credential that was refused."""
 REFUSAL_PAUSES = (timedelta(minutes=1), timedelta(minutes=5))
@@ -33,6 +39,8 @@ class Credential:
     """A digest of who it is: the database knows it by this alone."""
     calls_per_minute: float
     """What all its sources together may use in the long run."""
+    promised_per_minute: float = 0
+    """Calls that the promised polls of all its sources take at least."""
     version: Callable[[], str] = field(default=str, compare=False)
     """Returns a digest that changes with the secret: a pause after a refusal does not outlive a corrected secret."""
 
@@ -40,6 +48,11 @@ class Credential:
     def pace(self) -> pacing.Pace:
         """The budget."""
         return pacing.Pace(per_second=self.calls_per_minute / 60, burst=BURST)
+
+    @property
+    def spare_per_minute(self) -> float:
+        """Calls that promised polls leave to early ones; not more than nothing where they need the whole budget."""
+        return self.calls_per_minute - self.promised_per_minute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +68,8 @@ class CredentialState:
     """The version that was refused."""
     refusals: int = 0
     """Refusals in a row."""
+    early_at: datetime | None = None
+    """When the next early poll would be on time if there were no bursts."""
 
 
 class Urgency(StrEnum):
@@ -66,6 +81,8 @@ class Urgency(StrEnum):
     """They were promised for now: as soon as there is room for one call. They may try a refused credential again."""
     BACKGROUND = "background"
     """Nobody waits: only while half of the burst is left, and never with a credential that was refused."""
+    EARLY = "early"
+    """A poll before the time that was promised: likewise, and only while three quarters of the burst are left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,20 +106,42 @@ def admit(state: CredentialState, credential: Credential, now: datetime, calls: 
     half of the burst to polls, or wait until it is full; what was refused is tried again by polls alone.
     """
     state = _drop_impossible_waits(state, now)
-    force, background = urgency is Urgency.FORCED, urgency is Urgency.BACKGROUND
+    force, reserve = urgency is Urgency.FORCED, _RESERVES.get(urgency)
     refused = state.refusal is not None and state.refused_version == credential.version()
     paused = state.paused_until is not None and state.paused_until > now
     if paused and (refused or (state.refusal is None and not force)):
         return Admission(state=state, retry_at=state.paused_until, refusal=state.refusal)
-    if refused and background:
+    if refused and reserve:
         return Admission(state=state, retry_at=now + TRIAL_DURATION, refusal=state.refusal)
-    room_at = _room_at(state, credential, now, min(BURST // 2 + calls, BURST) if background else 1)
+    room_at = _room_at(state, credential, now, min(reserve + calls, BURST) if reserve else 1)
     if room_at > now and not force:
         return Admission(state=state, retry_at=room_at)
     charged = charge(state, credential, now, calls)
     if not refused:
         return Admission(state=charged)
     return Admission(state=replace(charged, paused_until=now + TRIAL_DURATION), trial=True)
+
+
+_RESERVES = {Urgency.BACKGROUND: BACKGROUND_RESERVE, Urgency.EARLY: EARLY_RESERVE}
+
+
+def reserve_early(
+    state: CredentialState, credential: Credential, now: datetime, *, wanted: datetime, latest: datetime, calls: int
+) -> tuple[datetime, CredentialState]:
+    """Return when a source may be polled before the time that was promised, and the state to record.
+
+    Early polls share what promised ones leave of the budget: each waits for those that were planned before it, so that
+    sources that want the same get the same. Where there is no room before `latest`, that is the answer, and nothing is
+    taken.
+    """
+    if credential.spare_per_minute <= 0:
+        return latest, state
+    apart = timedelta(minutes=1 / credential.spare_per_minute)
+    line = max(_drop_impossible_waits(state, now).early_at or now, now)
+    slot = max(wanted, line - EARLY_BURST * apart)
+    if slot >= latest:
+        return latest, state
+    return slot, replace(state, early_at=line + calls * apart)
 
 
 def _room_at(state: CredentialState, credential: Credential, now: datetime, calls: int) -> datetime:
@@ -121,7 +160,8 @@ def charge(state: CredentialState, credential: Credential, now: datetime, calls:
 def after_success(state: CredentialState, credential: Credential, now: datetime, calls: int) -> CredentialState:
     """Return the state after a success that took `calls` more calls, or fewer, than were charged."""
     rate_at = charge(state, credential, now, calls).rate_at
-    return CredentialState(rate_at=rate_at, paused_until=None if state.refusal else state.paused_until)
+    paused_until = None if state.refusal else state.paused_until
+    return CredentialState(rate_at=rate_at, paused_until=paused_until, early_at=state.early_at)
 
 
 def after_failure(
@@ -140,8 +180,8 @@ def after_failure(
     if known and not trial and state.paused_until and state.paused_until > now:
         return state
     wait = retry.backoff(state.refusals + 1, *REFUSAL_PAUSES)
-    return CredentialState(
-        rate_at=state.rate_at,
+    return replace(
+        state,
         paused_until=now + max(wait, error.retry_after or wait),
         refusal=str(error),
         refused_version=version,
@@ -170,5 +210,6 @@ def _drop_impossible_waits(state: CredentialState, now: datetime) -> CredentialS
     return replace(
         state,
         rate_at=None if state.rate_at and state.rate_at > far else state.rate_at,
+        early_at=None if state.early_at and state.early_at > far else state.early_at,
         paused_until=None if state.paused_until and state.paused_until > far else state.paused_until,
     )

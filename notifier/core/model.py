@@ -461,6 +461,14 @@ class SourceState:
     """Time a service started whose configuration did not name it any more. None again from its next poll on."""
     clock_skew: float | None = None
     """Seconds that the time of the last good poll was ahead of the cloud's. None where the cloud sent no time."""
+    active_at: datetime | None = None
+    """Time of the last poll that found a change. None before one did since the baseline."""
+    promised_at: datetime | None = None
+    """Time by which the next poll was promised when the last one was recorded. Earlier polls can wait until then."""
+    scanned_by: str | None = None
+    """Owner of the process that is in the middle of a full scan; None where none is."""
+    scanned_at: datetime | None = None
+    """Time of the last poll in which that process went on with it."""
     tasks: int = 0
     running: int = 0
 

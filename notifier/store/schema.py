@@ -72,6 +72,10 @@ sources = sa.Table(
     sa.Column("polled_by", sa.String),
     sa.Column("retired_at", UtcDateTime),
     sa.Column("introduced_at", UtcDateTime),
+    sa.Column("active_at", UtcDateTime),
+    sa.Column("promised_at", UtcDateTime),
+    sa.Column("scanned_by", sa.String),
+    sa.Column("scanned_at", UtcDateTime),
 )
 
 tasks = sa.Table(
@@ -473,6 +477,7 @@ credentials = sa.Table(
     sa.Column("refusal", sa.Text),
     sa.Column("refused_version", sa.String),
     sa.Column("refusals", sa.Integer, nullable=False, server_default=text("0")),
+    sa.Column("early_at", UtcDateTime),
 )
 
 calendars = sa.Table(
