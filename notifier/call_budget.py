@@ -106,6 +106,22 @@ def fail(tx: ChargeTx, charge: Charge, now: datetime, error: SourceError, made: 
         tx.credentials.save(charge.credential.key, state)
 
 
+def reserve(
+    tx: ChargeTx, credential: Credential | None, now: datetime, *, wanted: datetime, latest: datetime, calls: int
+) -> datetime:
+    """Return when a poll may be made that comes before `latest`, the time that was promised: at `wanted`, or later.
+
+    Sources with the same credential share what is left of its budget; see `credentials.reserve_early`.
+    """
+    if credential is None:
+        return min(wanted, latest)
+    known = tx.credentials.state(credential.key)
+    slot, state = credentials.reserve_early(known, credential, now, wanted=wanted, latest=latest, calls=calls)
+    if state != known:
+        tx.credentials.save(credential.key, state)
+    return slot
+
+
 async def spend(
     store: Store[BudgetTx, object],
     credential: Credential | None,

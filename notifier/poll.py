@@ -58,6 +58,7 @@ from notifier.planning import (
 from notifier.ports import (
     EventRecords,
     PollClaim,
+    PollPlan,
     Store,
     TaskSource,
     Transact,
@@ -96,7 +97,14 @@ class PollRecords(Protocol):
         """Set for how many complete polls tasks have been missing, and whether they are reported as unlisted."""
 
     def record(
-        self, claim: PollClaim, snapshot: Snapshot, now: datetime, next_poll_at: datetime, refused: int = 0
+        self,
+        claim: PollClaim,
+        snapshot: Snapshot,
+        now: datetime,
+        next_poll_at: datetime,
+        refused: int = 0,
+        *,
+        plan: PollPlan,
     ) -> None:
         """Note a poll that worked and release the claim. The first complete full one is the baseline."""
 
@@ -277,23 +285,37 @@ def _start(tx: PollTx, source: TaskSource, owner: str, rules: PollRules, *, forc
         in_use_since=claim.at - rules.taken_over_after,
     )
     calls = polling.expected_calls(claim.state, claim.at, rules)
-    urgency = Urgency.FORCED if force else Urgency.DUE
+    early = polling.is_early(claim.state, claim.at, rules)
+    urgency = Urgency.FORCED if force else Urgency.EARLY if early else Urgency.DUE
     charge = call_budget.begin(tx, rules.credential, claim.at, calls, urgency=urgency)
     if isinstance(charge, Charge):
         return _StartedPoll(claim=claim, charge=charge)
-    return _postpone(tx, source, claim, charge)
+    return _postpone(tx, source, claim, charge, rules, early=early)
 
 
-def _postpone(tx: PollTx, source: TaskSource, claim: PollClaim, wait: Postponed) -> PollReport:
-    """Release the claim of a poll whose credential has no room, or is paused."""
+def _postpone(
+    tx: PollTx, source: TaskSource, claim: PollClaim, wait: Postponed, rules: PollRules, *, early: bool
+) -> PollReport:
+    """Release the claim of a poll whose credential has no room, or is paused.
+
+    An early poll waits for its turn again, and at most until the time that was promised.
+    """
     if wait.refusal is None:
-        tx.polls.postpone(claim, wait.until)
+        latest = claim.state.promised_at if early else None
+        until = wait.until if latest is None else _early_poll(tx, claim, wait.until, latest, rules)
+        tx.polls.postpone(claim, until)
         return PollReport(source=source.name, polled=False)
     error = CredentialsRejected(
         credentials.pause_message(f"source {source.name}", wait.refusal), retry_after=wait.until - claim.at
     )
     tx.polls.record_failure(claim, str(error), wait.until)
     return PollReport(source=source.name, polled=True, error=error)
+
+
+def _early_poll(tx: PollTx, claim: PollClaim, wanted: datetime, latest: datetime, rules: PollRules) -> datetime:
+    """Return when a source is polled next that wants to be polled before the time that is promised."""
+    calls = polling.early_calls(claim.state)
+    return call_budget.reserve(tx, rules.credential, claim.at, wanted=wanted, latest=latest, calls=calls)
 
 
 async def _holding(
@@ -336,6 +358,8 @@ class _Progress:
     """What has been recorded of a poll so far."""
 
     changed: int = 0
+    news: int = 0
+    """Number of changed rows that were recorded: others are found changed by each poll."""
     events: tuple[Event, ...] = ()
     deliveries: int = 0
     planned: PlannedEvents = field(default_factory=PlannedEvents)
@@ -401,7 +425,8 @@ class _Recorder:
         decision = self._with_records(tx, decision, stalled)
         progress += self._apply(tx, batch, decision, progress, now, known=known, routing=routing)
         if batch.last:
-            self._finish(tx, decision, now, refused=len(set(progress.refused)))
+            running = polling.still_running(known, decision, self.claim.at)
+            self._finish(tx, decision, progress, now, running=running)
         return progress
 
     def _with_records(self, tx: PollTx, decision: PollDecision, stalled: Collection[str]) -> PollDecision:
@@ -475,8 +500,10 @@ class _Recorder:
         plan = self._plan(
             tx, events.new, progress, now, routing=routing, open_failures=decision.failures, last=batch.last
         )
+        unchanged = {*decision.without_status, *refused_rows, *refused_tasks}
         return _Progress(
             changed=len(batch.changed),
+            news=len(set(batch.changed) - unchanged),
             events=tuple(item.event for item in events.new),
             deliveries=len(plan.deliveries),
             planned=plan.planned,
@@ -509,12 +536,21 @@ class _Recorder:
         )
         return plan_new(tx, new, routing, now, context)
 
-    def _finish(self, tx: PollTx, decision: PollDecision, now: datetime, *, refused: int) -> None:
+    def _finish(self, tx: PollTx, decision: PollDecision, progress: _Progress, now: datetime, *, running: bool) -> None:
         """Record absences, the calls, and the poll itself."""
         rules, snapshot = self.source.rules, self.source.snapshot
         tx.polls.record_missing(self.source.name, decision.missing, decision.unlisted)
         call_budget.accept(tx, self.charge, now, snapshot.calls)
-        tx.polls.record(self.claim, snapshot, now, polling.next_poll_at(self.claim.at, rules), refused)
+        state, full = self.claim.state, snapshot.complete and snapshot.scope is Scope.FULL
+        full_at = snapshot.taken_at if full else state.last_full_at
+        next_poll = polling.plan_next_poll(
+            state, self.claim.at, rules, full_at=full_at, running=running, news=progress.news
+        )
+        latest, due = next_poll.promised_at, next_poll.due_at
+        if due < latest:
+            due = _early_poll(tx, self.claim, due, latest, rules)
+        plan = PollPlan(promised_at=latest, active_at=next_poll.active_at)
+        tx.polls.record(self.claim, snapshot, now, due, len(set(progress.refused)), plan=plan)
 
     def _report(self, progress: _Progress | None) -> PollReport:
         if progress is None:

@@ -247,6 +247,17 @@ class PollClaim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PollPlan:
+    """What a poll records for the next ones, besides the time when the next one is due."""
+
+    promised_at: datetime | None = None
+    """Time by which the next poll is promised; None where that is when it is due."""
+    active_at: datetime | None = None
+    """See `SourceState.active_at`; likewise the next one."""
+    scanned_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventsRecorded:
     """The result of recording events. Those in neither tuple were recorded before."""
 

@@ -137,11 +137,15 @@ def _listing(config: Config) -> RenderableType:
 
 def _source(source: SourceSettings) -> str:
     parts = (
-        f"{source.kind} in {source.region}, polled every {format_duration(source.poll_every)}",
+        f"{source.kind} in {source.region}, polled every {format_duration(source.poll_every)}{_busy(source)}",
         _environment(source.environment) if source.environment else "",
         *(f"{name} {text}" for name, text in source.sorted_labels),
     )
     return ", ".join(filter(None, parts))
+
+
+def _busy(source: SourceSettings) -> str:
+    return f", while busy every {format_duration(source.poll_busy_every)}" if source.poll_busy_every else ""
 
 
 def _environment(name: str) -> str:

@@ -394,9 +394,19 @@ def _overbooked_credentials(config: Config) -> Iterable[str]:
         wanted = sum(timedelta(minutes=1) / source.poll_every for source in sources)
         budget = config.call_budgets[credential].calls_per_minute
         if len(sources) > 1 and wanted > budget:
-            names = [source.name for source in sources[:MAX_NAMED_SOURCES]] + ["…"] * (len(sources) > MAX_NAMED_SOURCES)
             yield (
-                f"{len(sources)} sources ({', '.join(names)}) share a credential and would make {wanted:.0f} calls a"
-                f" minute; its budget is {budget}. Give them a longer poll_every, or a larger calls_per_minute where"
-                " the cloud allows it."
+                f"{len(sources)} sources ({_few([source.name for source in sources])}) share a credential and would"
+                f" make {wanted:.0f} calls a minute; its budget is {budget}. Give them a longer poll_every, or a larger"
+                " calls_per_minute where the cloud allows it."
             )
+        busy = [source.name for source in sources if source.poll_busy_every]
+        if busy and wanted >= budget:
+            yield (
+                f"poll_busy_every of {_few(busy)} has no effect: polls at poll_every would take {wanted:.0f} calls a"
+                f" minute, and the budget of the credential is {budget}. Give its sources a longer poll_every, or a"
+                " larger calls_per_minute where the cloud allows it."
+            )
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join([*names[:MAX_NAMED_SOURCES], *["…"] * (len(names) > MAX_NAMED_SOURCES)])

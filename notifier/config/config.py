@@ -84,6 +84,8 @@ class CallBudget:
 
     calls_per_minute: int
     sources: int
+    promised: float = 0
+    """Calls per minute that the polls of all the sources take at least, by their `poll_every`."""
 
     @property
     def share(self) -> float:
@@ -331,12 +333,16 @@ class Config(Settings):
     @cached_property
     def call_budgets(self) -> Mapping[str, CallBudget]:
         """Budget of calls by credential."""
-        by_credential: dict[str, list[int]] = {}
+        by_credential: dict[str, list[Source]] = {}
         for source in self.sources:
-            by_credential.setdefault(source.credential, []).append(source.calls_per_minute)
+            by_credential.setdefault(source.credential, []).append(source)
         return {
-            credential: CallBudget(calls_per_minute=max(rates), sources=len(rates))
-            for credential, rates in by_credential.items()
+            credential: CallBudget(
+                calls_per_minute=max(source.calls_per_minute for source in sharing),
+                sources=len(sharing),
+                promised=sum(timedelta(minutes=1) / source.poll_every for source in sharing),
+            )
+            for credential, sharing in by_credential.items()
         }
 
     @cached_property
@@ -349,6 +355,7 @@ class Config(Settings):
                     region=source.region,
                     project_id=source.project_id,
                     poll_every=source.poll_every,
+                    poll_busy_every=source.poll_busy_every,
                     calls_per_minute=self.call_budgets[source.credential].share,
                     environment=source.environment,
                     labels=source.sorted_labels,

@@ -52,6 +52,7 @@ _ROUTE = frozenset((
 _MINUTE, _DAY, _MONTH = timedelta(minutes=1), timedelta(days=1), timedelta(days=30)
 _POLL_EVERY, _CALLS_PER_MINUTE = timedelta(seconds=30), "20"
 """Defaults of a source, which a test holds to its settings."""
+_SHORTEST_INTERVAL = timedelta(milliseconds=100)
 
 
 class _NotPlainError(Exception):
@@ -320,11 +321,13 @@ def _source(entry: Mapping[str, Any], budget: Sequence[int]) -> ConfiguredSource
     if entry.get("kind") != "gaussdb":
         raise _NotPlainError
     environment, labels = entry.get("environment"), _mapping(entry.get("labels"))
+    poll_every = _duration(entry.get("poll_every"), _POLL_EVERY, _SHORTEST_INTERVAL)
     return ConfiguredSource(
         name=_text(entry.get("name"), NAME_PATTERN, 64),
         region=_text(entry.get("region"), REGION_PATTERN, 64),
         project_id=_text(entry.get("project_id"), PROJECT_ID_PATTERN),
-        poll_every=_duration(entry.get("poll_every"), _POLL_EVERY, timedelta(milliseconds=100)),
+        poll_every=poll_every,
+        poll_busy_every=_limited(entry.get("poll_busy_every"), _SHORTEST_INTERVAL, poll_every),
         calls_per_minute=max(budget) / len(budget),
         environment="" if environment is None else _text(environment, limit=40),
         labels=tuple(sorted((_text(name, LABEL_PATTERN), _text(text, limit=100)) for name, text in labels.items())),

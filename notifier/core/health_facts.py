@@ -37,6 +37,9 @@ class ConfiguredSource:
     region: str
     project_id: str
     poll_every: timedelta
+    """The longest time from one poll to the next."""
+    poll_busy_every: timedelta | None = None
+    """The time from one poll to the next while something happens; None where it is always the same."""
     calls_per_minute: float = 20
     environment: str = ""
     """See `Event.environment`; likewise the next one."""

@@ -123,6 +123,8 @@ class Snapshot:
     scope: Scope = Scope.FULL
     calls: int = 1
     """Number of API calls that it took, retries included."""
+    scan_calls: int | None = None
+    """Number of calls of the whole full scan; None where that took this poll alone."""
     total_count: int | None = None
     unreadable: int = 0
     """Number of rows that were left out because they have no usable job_id."""

@@ -34,6 +34,7 @@ from notifier.core.model import Event, Scope, Snapshot, SourceOrigin, SourceStat
 from notifier.core.origins import StartedTask, first_try_at, worth_asking
 from notifier.core.outbox import SortedEvents
 from notifier.core.overdue import OverdueRules, limit_of
+from notifier.core.poll_interval import any_runs, last_activity, poll_interval
 from notifier.core.routing import RoutedEvent, RoutingConfig, route_events
 from notifier.core.rulings import Rule
 from notifier.core.started_by import StartedBy
@@ -58,7 +59,10 @@ class PollRules:
     """How one source is polled."""
 
     poll_every: timedelta
+    """The longest time from one poll to the next."""
     lease: timedelta
+    poll_busy_every: timedelta | None = None
+    """The time from one poll to the next while something happens; None where it is always the same."""
     quiet_baseline: bool = True
     progress_step: int = 25
     stalled_after: timedelta | None = None
@@ -80,7 +84,28 @@ class PollRules:
     @property
     def due_check_interval(self) -> timedelta:
         """Interval between checks whether the source is due: what another replica leaves undone is soon taken over."""
-        return min(timedelta(seconds=1), self.poll_every)
+        return min(timedelta(seconds=1), self.poll_every, self.poll_busy_every or self.poll_every)
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the source is polled more often while something happens."""
+        return self.poll_busy_every is not None and self.poll_busy_every < self.poll_every
+
+    @property
+    def polls_per_minute(self) -> float:
+        """Number of promised polls."""
+        return timedelta(minutes=1) / self.poll_every
+
+    @property
+    def calls_for_full_scans(self) -> float:
+        """Calls per minute that promised full scans may take. Early polls need half of the share."""
+        return self.calls_per_minute / 2 if self.adaptive else self.calls_per_minute
+
+    @property
+    def full_scan_pace(self) -> float:
+        """Calls per minute for full scans of a list that is too long for one in each poll."""
+        left = self.calls_for_full_scans - ACTIVE_SCAN_CALLS * self.polls_per_minute
+        return max(left, self.calls_per_minute / 4)
 
     @property
     def taken_over_after(self) -> timedelta:
@@ -103,11 +128,10 @@ def next_scope(state: SourceState, now: datetime, rules: PollRules) -> Scope:
     """
     if state.baseline_at is None or state.last_full_at is None:
         return Scope.FULL
-    polls_per_minute = timedelta(minutes=1) / rules.poll_every
-    if state.last_full_calls * polls_per_minute <= rules.calls_per_minute:
-        return Scope.FULL
-    left = max(rules.calls_per_minute - ACTIVE_SCAN_CALLS * polls_per_minute, rules.calls_per_minute / 4)
-    due = state.last_full_at + timedelta(minutes=state.last_full_calls / left)
+    if state.last_full_calls * rules.polls_per_minute <= rules.calls_for_full_scans:
+        early = rules.adaptive and state.last_full_calls > ACTIVE_SCAN_CALLS
+        return Scope.ACTIVE if early and now < due_after(state.last_full_at, rules.poll_every, rules) else Scope.FULL
+    due = state.last_full_at + timedelta(minutes=state.last_full_calls / rules.full_scan_pace)
     return Scope.FULL if now >= due else Scope.ACTIVE
 
 
@@ -116,12 +140,71 @@ def expected_calls(state: SourceState, now: datetime, rules: PollRules) -> int:
     return max(1, state.last_full_calls) if next_scope(state, now, rules) is Scope.FULL else ACTIVE_SCAN_CALLS
 
 
-def next_poll_at(claimed_at: datetime, rules: PollRules) -> datetime:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextPoll:
+    """When a source is polled next."""
+
+    due_at: datetime
+    """As soon as what happens there asks for it and the budget allows it."""
+    promised_at: datetime
+    """At the latest."""
+    active_at: datetime | None
+    """When something changed last."""
+
+
+def plan_next_poll(
+    state: SourceState, claimed_at: datetime, rules: PollRules, *, full_at: datetime | None, running: bool, news: int
+) -> NextPoll:
+    """Plan the next poll after one that succeeded.
+
+    Args:
+        state: as recorded before the poll.
+        claimed_at: when it began.
+        rules: of the source.
+        full_at: when the last complete full scan began, this one included. The next one is promised too.
+        running: whether a task runs.
+        news: number of rows that had changed. Those of a baseline are no news.
+    """
+    promised_at = due_after(claimed_at, rules.poll_every, rules)
+    if rules.adaptive and full_at is not None and full_at + rules.poll_every > claimed_at:
+        promised_at = min(promised_at, due_after(full_at, rules.poll_every, rules))
+    changed = news > 0 and state.baseline_at is not None
+    active_at = last_activity(state.active_at, claimed_at, changed=changed)
+    quiet_for = None if active_at is None else claimed_at - active_at
+    interval = poll_interval(rules.poll_busy_every, rules.poll_every, running=running, quiet_for=quiet_for)
+    return NextPoll(
+        due_at=min(due_after(claimed_at, interval, rules), promised_at),
+        promised_at=promised_at,
+        active_at=active_at,
+    )
+
+
+def still_running(known: KnownTasks, decision: PollDecision, now: datetime) -> bool:
+    """Return whether a task runs after what the last batch of a poll records."""
+    written = (write.recorded for write in decision.updates.values())
+    return any_runs((*written, *(row for id_, row in known.running.items() if id_ not in decision.updates)), now)
+
+
+def due_after(claimed_at: datetime, interval: timedelta, rules: PollRules) -> datetime:
     """Return when a source is due after a poll that succeeded.
 
     That is half a check early: checks do not fall on the very moment, and so the interval is right on average.
     """
-    return claimed_at + rules.poll_every - rules.due_check_interval / 2
+    return claimed_at + interval - rules.due_check_interval / 2
+
+
+def is_early(state: SourceState, now: datetime, rules: PollRules) -> bool:
+    """Return whether a poll now comes before the time that was promised, so that it can wait until then.
+
+    What was promised further ahead than `poll_every` was left by a clock that has since been set back.
+    """
+    promised = state.promised_at
+    return promised is not None and not state.failures and now < promised <= now + rules.poll_every
+
+
+def early_calls(state: SourceState) -> int:
+    """Return the calls that an early poll takes: those of an active scan, or of a list that takes no more."""
+    return min(max(1, state.last_full_calls), ACTIVE_SCAN_CALLS)
 
 
 def pause_after(error: SourceError, failures: int, rules: PollRules) -> timedelta:
@@ -132,7 +215,8 @@ def pause_after(error: SourceError, failures: int, rules: PollRules) -> timedelt
     if isinstance(error, CredentialsRejected | PermissionDenied | RequestRejected):
         wait = retry.backoff(failures, max(rules.poll_every, timedelta(minutes=1)), timedelta(minutes=5))
     else:
-        wait = retry.backoff(failures, rules.poll_every * 0.8, max(rules.poll_every, timedelta(minutes=2)))
+        first = min(rules.poll_every, rules.poll_busy_every or rules.poll_every)
+        wait = retry.backoff(failures, first * 0.8, max(rules.poll_every, timedelta(minutes=2)))
     return max(wait, error.retry_after or timedelta())
 
 

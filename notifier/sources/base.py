@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from notifier.core.credentials import Credential
+from notifier.core.durations import format_duration
 from notifier.core.polling import PollRules
 from notifier.settings.base import Settings
+from notifier.settings.explain import setting_error
 from notifier.settings.types import CaFile, Duration, EnvironmentName, LabelName, LabelText, Name
 
 
@@ -34,6 +36,10 @@ class SourceSettings(Settings):
     ca_file: CaFile = None
     """PEM file of authorities to trust besides the usual ones: for the endpoint, IAM and the metadata service."""
     poll_every: Annotated[Duration, Field(ge=timedelta(milliseconds=100))] = timedelta(seconds=30)
+    """Longest time from one poll to the next."""
+    poll_busy_every: Annotated[Duration, Field(ge=timedelta(milliseconds=100))] | None = None
+    """Time from one poll to the next while a task runs or something has changed in the last minutes, such as `5s`, as
+    far as `calls_per_minute` allows. Then it grows step by step to `poll_every`. Null: always `poll_every`."""
     first_poll: Literal["baseline", "notify"] = "baseline"
     """Whether tasks found by the first poll are recorded quietly or notified."""
     progress_step: int = Field(default=25, ge=0, le=100)
@@ -43,6 +49,17 @@ class SourceSettings(Settings):
     calls_per_minute: int = Field(default=20, ge=1)
     """API calls in the long run; 40 more after a rest. Sources with the same credential share one budget, the largest
     of theirs: the cloud counts calls by user."""
+
+    @model_validator(mode="after")
+    def _is_busy_more_often(self) -> Self:
+        if self.poll_busy_every is not None and self.poll_busy_every > self.poll_every:
+            busy, longest = format_duration(self.poll_busy_every), format_duration(self.poll_every)
+            raise setting_error(
+                "poll_busy_every",
+                f"{busy} is longer than poll_every, which is {longest}: give it at most that. It is the interval while"
+                " something happens.",
+            )
+        return self
 
     @property
     def sorted_labels(self) -> tuple[tuple[str, str], ...]:
@@ -67,6 +84,7 @@ class SourceSettings(Settings):
         """
         return PollRules(
             poll_every=self.poll_every,
+            poll_busy_every=self.poll_busy_every,
             lease=lease,
             quiet_baseline=self.first_poll == "baseline",
             progress_step=self.progress_step,

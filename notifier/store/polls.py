@@ -11,7 +11,7 @@ from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.errors import SourceConflict
 from notifier.core.identity import Subject
 from notifier.core.model import Scope, Snapshot, SourceState, TaskStatus
-from notifier.ports import PollClaim
+from notifier.ports import PollClaim, PollPlan
 from notifier.store import rows, statements
 from notifier.store.open_failures import Failures
 from notifier.store.schema import (
@@ -44,6 +44,10 @@ _RESET_BY_NEW_LIST = (
     "pruned_to",
     "empty_since",
     "introduced_at",
+    "active_at",
+    "promised_at",
+    "scanned_by",
+    "scanned_at",
 )
 """What is known of a source only for as long as it reads the same list."""
 
@@ -298,7 +302,14 @@ class Polls:
             self._session.execute(statements.RECORD_MISSING, counted)
 
     def record(
-        self, claim: PollClaim, snapshot: Snapshot, now: datetime, next_poll_at: datetime, refused: int = 0
+        self,
+        claim: PollClaim,
+        snapshot: Snapshot,
+        now: datetime,
+        next_poll_at: datetime,
+        refused: int = 0,
+        *,
+        plan: PollPlan = PollPlan(),  # noqa: B008 - frozen
     ) -> None:
         """Record a good poll and its refused rows; release the claim. The first complete full one is the baseline."""
         state, full = claim.state, snapshot.scope is Scope.FULL
@@ -313,10 +324,14 @@ class Polls:
             "clock_skew": None if snapshot.skew is None else snapshot.skew.total_seconds(),
             "refused_rows": lately_refused[0],
             "refused_since": lately_refused[1],
-            "last_full_calls": snapshot.calls if full else state.last_full_calls,
+            "last_full_calls": snapshot.scan_calls or snapshot.calls if full else state.last_full_calls,
             "last_full_at": snapshot.taken_at if complete else state.last_full_at,
             "empty_since": empty_since if complete else state.empty_since,
             "baseline_at": state.baseline_at or (snapshot.taken_at if complete else None),
+            "active_at": plan.active_at,
+            "promised_at": plan.promised_at or next_poll_at,
+            "scanned_by": plan.scanned_by,
+            "scanned_at": now if plan.scanned_by else None,
         }
         self._session.execute(statements.RECORD_POLL, new_values(polled) | {"source": state.name})
 

@@ -191,6 +191,10 @@ POLLED: Final = (
     "last_full_at",
     "empty_since",
     "baseline_at",
+    "active_at",
+    "promised_at",
+    "scanned_by",
+    "scanned_at",
 )
 """Columns of a source that a good poll sets."""
 RECORD_POLL = compiled(

@@ -54,6 +54,7 @@ def build_credentials(config: Config) -> dict[str, Credential]:
         settings.name: Credential(
             key=hashlib.sha256(settings.credential.encode()).hexdigest(),
             calls_per_minute=config.call_budgets[settings.credential].calls_per_minute,
+            promised_per_minute=config.call_budgets[settings.credential].promised,
             version=partial(_digest_once, settings.auth),
         )
         for settings in config.sources

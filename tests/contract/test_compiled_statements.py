@@ -97,6 +97,10 @@ POLLED = {
     "last_full_at": LATER,
     "empty_since": None,
     "baseline_at": T0,
+    "active_at": T0,
+    "promised_at": LATER,
+    "scanned_by": "me",
+    "scanned_at": T0,
 }
 NEW_EVENT = make_event(make_task("new"))
 NEW_DELIVERY = make_delivery(NEW_EVENT, attempt=0)
@@ -126,6 +130,7 @@ PARAMETERS: Mapping[str, Any] = {
         "new_refusal": "no",
         "new_refused_version": None,
         "new_refusals": 2,
+        "new_early_at": LATER,
     },
     "FINGERPRINTS": {"source": "prod"},
     "RUNNING_TASKS": {"source": "prod"},

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from fakes import START
 
 from notifier.core.credentials import (
+    BACKGROUND_RESERVE,
     BURST,
+    EARLY_BURST,
+    EARLY_RESERVE,
     REFUSAL_PAUSES,
     TRIAL_DURATION,
     Credential,
@@ -17,6 +22,8 @@ from notifier.core.credentials import (
     admit,
     after_failure,
     after_success,
+    calls_left,
+    reserve_early,
 )
 from notifier.core.errors import CredentialsRejected, SourceThrottled, SourceUnreachable
 
@@ -85,3 +92,43 @@ def test_waits_left_over_from_a_wrong_clock_hold_nothing_up() -> None:
     far = START + timedelta(days=3)
     state = replace(refuse(CredentialState()), rate_at=far, paused_until=far)
     assert admit(state, KEY, START, 1, urgency=Urgency.DUE).retry_at is None
+
+
+# ---- polls before the time that was promised ----
+
+BUSY_KEY = replace(KEY, promised_per_minute=5)
+
+
+def test_background_calls_leave_half_of_the_burst_and_early_polls_three_quarters() -> None:
+    state = CredentialState()
+    for urgency, left in ((Urgency.EARLY, EARLY_RESERVE), (Urgency.BACKGROUND, BACKGROUND_RESERVE), (Urgency.DUE, 0)):
+        while (admission := admit(state, KEY, START, 1, urgency=urgency)).retry_at is None:
+            state = admission.state
+        assert calls_left(state, KEY, START) == left
+
+
+def test_early_polls_of_many_sources_get_the_same_share_of_what_is_left() -> None:
+    """Thirty sources that want a poll each five seconds share 15 calls a minute: one in turn after the other."""
+    state, due = CredentialState(), dict.fromkeys(range(30), START)
+    polls: Counter[int] = Counter()
+    while (now := min(due.values())) < START + 60 * MINUTE:
+        source = min(due, key=lambda each: (due[each], each))
+        polls[source] += 1
+        wanted, latest = now + MINUTE / 12, now + 30 * MINUTE
+        due[source], state = reserve_early(state, BUSY_KEY, now, wanted=wanted, latest=latest, calls=1)
+    assert sum(polls.values()) == pytest.approx(30 + 15 * 60, abs=2 * EARLY_BURST)
+    assert max(polls.values()) - min(polls.values()) <= 1
+
+
+def test_an_early_poll_without_room_before_the_promised_one_takes_nothing() -> None:
+    latest = START + MINUTE
+    late = CredentialState(early_at=START + 10 * MINUTE)
+    assert reserve_early(late, BUSY_KEY, START, wanted=START, latest=latest, calls=1) == (latest, late)
+    full = replace(KEY, promised_per_minute=20)
+    assert reserve_early(CredentialState(), full, START, wanted=START, latest=latest, calls=1)[0] == latest
+
+
+def test_a_line_left_over_from_a_wrong_clock_is_dropped() -> None:
+    state = CredentialState(early_at=START + timedelta(days=2))
+    slot, _ = reserve_early(state, BUSY_KEY, START, wanted=START, latest=START + MINUTE, calls=1)
+    assert slot == START

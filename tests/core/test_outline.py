@@ -51,6 +51,7 @@ PLAIN: dict[str, Mapping[str, Any]] = {
     "language": BASE | {"language": "zh", "timezone": "Asia/Shanghai"},
     "store": BASE | {"store": {"url": "postgresql://user:password@host/database", "migrate": "true"}},
     "poll": BASE | {"sources": [SOURCE | {"poll_every": "1m30s", "calls_per_minute": 60, "environment": "生产"}]},
+    "busy": BASE | {"sources": [SOURCE | {"poll_every": "5m", "poll_busy_every": "5s"}]},
     "labels": BASE | {"sources": [SOURCE | {"labels": {"team": "payments", "city": "上海"}}]},
     "shared": BASE
     | {"sources": [SOURCE, SOURCE | {"name": "two", "calls_per_minute": 30}, SOURCE | {"name": "three"}]},
@@ -154,6 +155,7 @@ WRONG: dict[str, tuple[str, Mapping[str, Any]]] = {
     "otherwise alone": ("routes", BASE | {"routes": [ROUTE | {"otherwise": "hold"}]}),
     "otherwise": ("routes", BASE | {"routes": [ROUTE | {"active": "daily", "otherwise": ["nobody"]}]}),
     "poll": ("expected", BASE | {"sources": [SOURCE | {"poll_every": "1ms"}]}),
+    "busy": ("expected", BASE | {"sources": [SOURCE | {"poll_every": "5s", "poll_busy_every": "10s"}]}),
     "calls": ("expected", BASE | {"sources": [SOURCE | {"calls_per_minute": 0}]}),
     "region": ("expected", BASE | {"sources": [SOURCE | {"region": "CN north"}]}),
     "alerts": ("expected", BASE | {"alerts": {"failing_after": "1s"}}),
