@@ -15,8 +15,8 @@ from notifier.core.errors import SourceUnreachable
 from notifier.core.model import Scope, SourceState
 from notifier.core.poll_interval import (
     BUSY_AFTER_CHANGE,
-    RUN_COUNTS_FOR,
     INTERVAL_STEP,
+    RUN_COUNTS_FOR,
     any_runs,
     last_activity,
     poll_interval,
