@@ -48,6 +48,13 @@ def simulate(
             ),
         ),
     ] = "",
+    project: Annotated[
+        list[str],
+        typer.Option("--project", metavar="NAME", help="One more project of the account: cn-north-4_payments."),
+    ] = [],  # noqa: B006 - typer copies it
+    disabled_project: Annotated[
+        list[str], typer.Option("--disabled-project", metavar="NAME", help="One more project, which is disabled.")
+    ] = [],  # noqa: B006 - typer copies it
     deny: Annotated[
         list[str],
         typer.Option("--deny", metavar="ACTION", help=f"Right that the credentials lack: {', '.join(RIGHTS)}."),
@@ -76,11 +83,13 @@ def simulate(
 
     It verifies signatures, issues IAM tokens, pages and filters the task list, and changes tasks as the seed
     determines. The same address serves the traces of CTS, the events of Cloud Eye, the alarm history and the
-    maintenance events of the same instances.
-    --json: {"url": "…", "source": {…}}, printed when it listens.
+    maintenance events of the same instances, and IAM's list of projects.
+    --json: {"url": "…", "source": {…}, "projects": {NAME: ID}}, printed when it listens.
     """
     options = chosen_forms(
         form,
+        projects=(*project, *disabled_project),
+        disabled_projects=tuple(disabled_project),
         deny=tuple(deny),
         trace_lag=trace_lag,
         event_lag=event_lag,
@@ -116,7 +125,8 @@ def chosen_forms(forms: Sequence[str], **options: Any) -> Options:  # noqa: ANN4
 async def _serve(options: Options, auth: AuthKind, stop: asyncio.Event, *, as_json: bool) -> None:
     async with Simulator(options) as simulator:
         if as_json:
-            print_json({"url": simulator.url, "source": simulator.source_config(auth)})
+            projects = {one.name: one.id for one in simulator.cloud.account.projects}
+            print_json({"url": simulator.url, "source": simulator.source_config(auth), "projects": projects})
         else:
             print_text(source_yaml(simulator, auth))
             print_note(f"Simulating a task list on {simulator.url}; Ctrl-C ends it.")

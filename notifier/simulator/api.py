@@ -22,9 +22,16 @@ from notifier.simulator.listing import ListPage, localised, parse_query, write_r
 from notifier.simulator.lists import ListEndpoints
 from notifier.simulator.options import Options
 from notifier.simulator.project import SimulatedProject
-from notifier.simulator.replies import SimulatedError, SimulatedReply, json_reply, unpublished
-from notifier.simulator.rights import LIST_TASKS, RIGHTS, foreign_project
-from notifier.simulator.world import TaskRow
+from notifier.simulator.projects import (
+    Account,
+    auth_domain_list,
+    auth_project_list,
+    parse_project_query,
+    project_page,
+)
+from notifier.simulator.replies import SimulatedError, SimulatedReply, json_reply, stale_token, unpublished
+from notifier.simulator.rights import LIST_PROJECTS, LIST_TASKS, RIGHTS, Service, foreign_project
+from notifier.simulator.world import TaskRow, World
 
 METADATA_TOKEN = "simulated-metadata-token"  # noqa: S105 - guards nothing
 DRIP_PIECES = 10
@@ -37,20 +44,23 @@ class SimulatedCloud(Gateway):
 
     def __init__(self, options: Options, clock: Clock) -> None:
         super().__init__(options, clock)
-        self.project = SimulatedProject(options, self.start)
+        self.account = Account(options, self.start)
+        self.project = self.account.first
         """The project of the credentials."""
         self.world = self.project.world
         self.listing = self.project.listing
         self.shifts = options.random("shifts")
-        self.lists = ListEndpoints(self, self.find_project)
+        self.lists = ListEndpoints(self.enter, self.now)
 
-    def find_project(self, project_id: str) -> SimulatedProject | None:
-        """Return a project of the account."""
-        return self.project if project_id == self.options.project_id else None
-
-    def _check_project(self, exchange: SimulatedExchange) -> None:
-        if exchange.request.path_params["project_id"] != self.options.project_id:
-            raise foreign_project("gaussdb")
+    def enter(self, exchange: SimulatedExchange, service: Service, action: str) -> SimulatedProject:
+        """Return the project that a request is about, once it is admitted. Raises SimulatedError."""
+        self.admit(exchange, service, action)
+        project = self.account.find(exchange.request.path_params["project_id"])
+        if project is None:
+            raise foreign_project(service)
+        if exchange.by == "token" and exchange.scope != project.options.project_id:
+            raise stale_token()
+        return project
 
     def _reason_language(self, exchange: SimulatedExchange) -> str:
         forced = self.options.language
@@ -60,27 +70,25 @@ class SimulatedCloud(Gateway):
 
     async def list_tasks(self, exchange: SimulatedExchange) -> SimulatedReply:
         """GET /v3/{project_id}/tasks."""
-        self.admit(exchange, "gaussdb", LIST_TASKS)
-        self._check_project(exchange)
-        query = parse_query(exchange.request.query_params, self._reason_language(exchange))
-        self.world.advance(self.now())
-        self._shift(exchange.fault)
-        page = shrink(exchange.fault, self.listing.page(query))
+        project = self.enter(exchange, "gaussdb", LIST_TASKS)
+        query = parse_query(exchange.query, self._reason_language(exchange))
+        project.world.advance(self.now())
+        self._shift(exchange.fault, project.world)
+        page = shrink(exchange.fault, project.listing.page(query))
         return apply_fault(exchange.fault, SimulatedReply(body=page.body()))
 
-    def _shift(self, fault: Fault) -> None:
+    def _shift(self, fault: Fault, world: World) -> None:
         kind = self.shifts.choice(("insert", "delete")) if fault.kind == "shift" else fault.kind
         if kind == "insert":
-            self.world.insert(self.now())
+            world.insert(self.now())
         elif kind == "delete":
-            self.world.drop(self.shifts)
+            world.drop(self.shifts)
 
     async def show_job(self, exchange: SimulatedExchange) -> SimulatedReply:
         """GET /v3/{project_id}/jobs?id=: no detail for manual backups, as documented, nor for rows put by hand."""
-        self.admit(exchange, "gaussdb", LIST_TASKS)
-        self._check_project(exchange)
-        self.world.advance(self.now())
-        row = self.world.rows.get(exchange.request.query_params.get("id", ""))
+        project = self.enter(exchange, "gaussdb", LIST_TASKS)
+        project.world.advance(self.now())
+        row = project.world.rows.get(exchange.query.get("id", ""))
         if not isinstance(row, TaskRow) or row.name == catalogue.BACKUP_NOW.name:
             raise SimulatedError(400, "DBS.200543", "The job does not exist.")
         return apply_fault(exchange.fault, json_reply({"job": job_detail(row, self._reason_language(exchange))}))
@@ -90,19 +98,30 @@ class SimulatedCloud(Gateway):
     async def create_token(self, exchange: SimulatedExchange) -> SimulatedReply:
         """POST /v3/auth/tokens."""
         login = iam.parse_login(exchange.arrived.body)
-        iam.check_login(login, self.options)
+        names = {one.id: one.name for one in self.account.projects if one.enabled}
+        project_id = iam.check_login(login, self.options, {name: one for one, name in names.items()})
         now = self.clock.now()
         expires_at = now + self.options.token_life
-        token = self.tokens.issue(expires_at, scoped=bool(login.project_id or login.project_name))
-        body = iam.token_body(login, self.options, now, expires_at)
+        token = self.tokens.issue(expires_at, project_id)
+        project = (project_id, names[project_id]) if project_id else None
+        body = iam.token_body(self.options, project, now, expires_at)
         return json_reply(body, status=201, headers={"X-Subject-Token": token})
 
     async def list_projects(self, exchange: SimulatedExchange) -> SimulatedReply:
-        """GET /v3/projects?name=."""
-        exchange.by = self.authenticate(exchange.arrived)
-        name = exchange.request.query_params.get("name", self.options.region)
-        project = {"id": self.options.project_id, "name": self.options.region, "enabled": True, "is_domain": False}
-        return json_reply({"projects": [project] if name == self.options.region else [], "links": {}})
+        """GET /v3/projects."""
+        self.admit(exchange, "iam", LIST_PROJECTS)
+        page = project_page(self.account.projects, parse_project_query(exchange.query), exchange.origin)
+        return apply_fault(exchange.fault, json_reply(page))
+
+    async def list_own_projects(self, exchange: SimulatedExchange) -> SimulatedReply:
+        """GET /v3/auth/projects: it needs no right."""
+        self.admit(exchange, "iam", "")
+        return apply_fault(exchange.fault, json_reply(auth_project_list(self.account.projects, exchange.origin)))
+
+    async def list_own_domains(self, exchange: SimulatedExchange) -> SimulatedReply:
+        """GET /v3/auth/domains: it needs no right."""
+        self.admit(exchange, "iam", "")
+        return apply_fault(exchange.fault, json_reply(auth_domain_list(self.options, exchange.origin)))
 
     # -- the metadata service of a cloud server --
 
@@ -165,6 +184,17 @@ class SimulatedCloud(Gateway):
         self.denied |= set(command.get("deny", ()))
         return json_reply(self.state())
 
+    async def steer_projects(self, exchange: SimulatedExchange) -> SimulatedReply:
+        """POST /_sim/projects with any of `enable`, `disable` and `remove`, each a list of names."""
+        command = steering(exchange.arrived.body, dict.fromkeys(("enable", "disable", "remove"), list))
+        for name in command.get("enable", ()):
+            self.account.add(str(name), enabled=True)
+        for name in command.get("disable", ()):
+            self.account.add(str(name), enabled=False)
+        for name in command.get("remove", ()):
+            self.account.remove(str(name))
+        return json_reply(self.state())
+
     async def steer_rows(self, exchange: SimulatedExchange) -> SimulatedReply:
         """POST /_sim/rows with any of `traces`, `events`, `alarms` and `maintenance`, each a list of rows to put."""
         command = steering(exchange.arrived.body, dict.fromkeys(("traces", "events", "alarms", "maintenance"), list))
@@ -203,6 +233,7 @@ class SimulatedCloud(Gateway):
             "calls": len(self.log),
             "faults_scripted": list(self.faults.pending),
             "denied": sorted(self.denied),
+            "projects": {one.name: one.id for one in self.account.projects if one.enabled},
             "faults_by_chance": {chance.fault.kind: chance.share for chance in self.faults.chances},
         }
 
@@ -334,12 +365,15 @@ def build_app(cloud: SimulatedCloud, abort: Abort) -> Router:
             route("GET", "/v3/{project_id}/schedule-events", cloud.lists.list_maintenance),
             route("POST", "/v3/auth/tokens", cloud.create_token),
             route("GET", "/v3/projects", cloud.list_projects),
+            route("GET", "/v3/auth/projects", cloud.list_own_projects),
+            route("GET", "/v3/auth/domains", cloud.list_own_domains),
             route("PUT", "/meta-data/latest/api/token", cloud.create_metadata_token),
             route("GET", "/openstack/latest/securitykey", cloud.show_security_key),
             route("POST", "/_sim/faults", cloud.steer_faults),
             route("POST", "/_sim/tasks", cloud.steer_tasks),
             route("POST", "/_sim/rights", cloud.steer_rights),
             route("POST", "/_sim/rows", cloud.steer_rows),
+            route("POST", "/_sim/projects", cloud.steer_projects),
             route("GET", "/_sim/state", cloud.show_state),
             Route("/{path:path}", endpoint(cloud.not_found), methods=list(METHODS)),
         ],

@@ -43,12 +43,19 @@ class SimulatedExchange:
     arrived: SignedRequest
     request_id: str
     by: str = ""
+    scope: str | None = None
+    """Project of its token; None for a token of the account and for a key."""
     fault: Fault = field(default=NO_FAULT)
 
     @property
     def language(self) -> str:
         """Value of the header X-Language."""
         return self.arrived.headers.get("x-language", "en-us").lower()
+
+    @property
+    def origin(self) -> str:
+        """Address at which the client reached the cloud, without a path."""
+        return f"{self.request.url.scheme}://{self.request.url.netloc}"
 
     @property
     def query(self) -> Mapping[str, str]:
@@ -102,7 +109,7 @@ class Gateway:
 
         Raises SimulatedError for a refused request.
         """
-        exchange.by = self.authenticate(exchange.arrived)
+        exchange.by = self.authenticate(exchange)
         self._throttle(self.clock.now())
         exchange.fault = self.faults.next(service)
         refusal = error_for(exchange.fault, by_token=exchange.by == "token", service=service)
@@ -111,16 +118,16 @@ class Gateway:
         if action in self.denied:
             raise denied(service, action)
 
-    def authenticate(self, arrived: SignedRequest) -> str:
+    def authenticate(self, exchange: SimulatedExchange) -> str:
         """Return `key` or `token`. Raises SimulatedError 401."""
-        now = self.clock.now()
+        now, arrived = self.clock.now(), exchange.arrived
         if "authorization" in arrived.headers:
             keys = {self._key.access: self._key, **self.agency.keys}
             self._verifier.admit(arrived, keys, now)
             return "key"
         if "x-auth-token" not in arrived.headers:
             raise unauthenticated("x-auth-token not found")
-        self.tokens.check(arrived.headers["x-auth-token"], now)
+        exchange.scope = self.tokens.project_of(arrived.headers["x-auth-token"], now)
         return "token"
 
     def _throttle(self, now: datetime) -> None:

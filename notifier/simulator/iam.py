@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
@@ -11,6 +12,8 @@ from notifier.simulator.auth import Key
 from notifier.simulator.options import Options
 from notifier.simulator.replies import SimulatedError, stale_token
 
+DOMAIN_ID = "d78cbac186b744899480f25bd022f468"
+"""Id of the account."""
 TOKEN_BYTES = 1536
 """Size of a token before encoding, in bytes: 2,048 characters. Real tokens have several kilobytes."""
 
@@ -48,18 +51,32 @@ def parse_login(body: bytes) -> Login:
     return login
 
 
-def check_login(login: Login, options: Options) -> None:
-    """Raise SimulatedError 401 unless account, password and project are those of this simulator."""
+def check_login(login: Login, options: Options, projects: Mapping[str, str]) -> str | None:
+    """Return the id of the project of a login; None for a login to the account.
+
+    Raises SimulatedError 401 unless account and password are those of this simulator, and the project is among
+    `projects`: the id of each by its name.
+    """
     given = (login.domain, login.username, login.password)
     if given != (options.domain, options.username, options.password):
         raise SimulatedError(401, "", "The username or password is wrong.")
-    if login.project_id not in (None, options.project_id) or login.project_name not in (None, options.region):
+    if not (login.project_id or login.project_name):
+        return None
+    fitting = [
+        project_id
+        for name, project_id in projects.items()
+        if login.project_id in (None, project_id) and login.project_name in (None, name)
+    ]
+    if not fitting:
         raise SimulatedError(401, "", "The request you have made requires authentication.")
+    return fitting[0]
 
 
-def token_body(login: Login, options: Options, now: datetime, expires_at: datetime) -> dict[str, Any]:
-    """Return the body of a token reply; the token itself is a header."""
-    domain = {"id": "d78cbac186b744899480f25bd022f468", "name": options.domain}
+def token_body(
+    options: Options, project: tuple[str, str] | None, now: datetime, expires_at: datetime
+) -> dict[str, Any]:
+    """Return the body of a reply for a project, by id and name, or for the account. The token itself is a header."""
+    domain = {"id": DOMAIN_ID, "name": options.domain}
     token: dict[str, Any] = {
         "methods": ["password"],
         "expires_at": timestamp(expires_at),
@@ -67,8 +84,8 @@ def token_body(login: Login, options: Options, now: datetime, expires_at: dateti
         "user": {"domain": domain, "id": "7116d09f88fa41908676fdd4b039e95b", "name": options.username},
         "roles": [{"id": "0", "name": "te_agency"}],
     }
-    if login.project_id or login.project_name:
-        token["project"] = {"domain": domain, "id": options.project_id, "name": options.region}
+    if project:
+        token["project"] = {"domain": domain, "id": project[0], "name": project[1]}
     return {"token": token}
 
 
@@ -82,23 +99,24 @@ def _opaque(rng: Random, size: int) -> str:
 
 
 class Tokens:
-    """The issued tokens, each with its expiry and whether it is for the project."""
+    """The issued tokens, each with its expiry and its project; a token of the account has none."""
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
-        self._issued: dict[str, tuple[datetime, bool]] = {}
+        self._issued: dict[str, tuple[datetime, str | None]] = {}
 
-    def issue(self, expires_at: datetime, *, scoped: bool = True) -> str:
+    def issue(self, expires_at: datetime, project_id: str | None) -> str:
         """Issue a token. Earlier ones stay valid."""
         token = _opaque(self._rng, TOKEN_BYTES)
-        self._issued[token] = (expires_at, scoped)
+        self._issued[token] = (expires_at, project_id)
         return token
 
-    def check(self, token: str, now: datetime) -> None:
-        """Raise SimulatedError 401 unless the token is valid for the project at this time."""
-        expires_at, scoped = self._issued.get(token, (now, False))
-        if now >= expires_at or not scoped:
+    def project_of(self, token: str, now: datetime) -> str | None:
+        """Return the project of a token; None for one of the account. Raises SimulatedError 401 for an invalid one."""
+        expires_at, project_id = self._issued.get(token, (now, None))
+        if now >= expires_at:
             raise stale_token()
+        return project_id
 
     def revoke(self) -> None:
         """Invalidate every token, as a password change does."""

@@ -1,12 +1,13 @@
 """The endpoints of the lists beside the tasks: traces, Cloud Eye, the alarm history and maintenance."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from notifier.simulator.alarm_history import alarm_counts, alarm_page, parse_alarm_query
 from notifier.simulator.cloud_eye import event_detail, event_list, parse_event_detail, parse_event_list
 from notifier.simulator.faults import Fault, apply_fault
-from notifier.simulator.gateway import Gateway, SimulatedExchange
+from notifier.simulator.gateway import SimulatedExchange
 from notifier.simulator.maintenance import maintenance_page, parse_maintenance_query
 from notifier.simulator.project import SimulatedProject
 from notifier.simulator.replies import SimulatedReply, json_reply
@@ -17,31 +18,24 @@ from notifier.simulator.rights import (
     LIST_TRACES,
     SHOW_EVENT,
     Service,
-    foreign_project,
 )
 from notifier.simulator.traces import no_trace_found, operations
 
-FindProject = Callable[[str], SimulatedProject | None]
+Enter = Callable[[SimulatedExchange, Service, str], SimulatedProject]
+"""Returns the project that an admitted request is about. Raises SimulatedError."""
 
 
 class ListEndpoints:
     """Answers the lists of the projects of an account."""
 
-    def __init__(self, gateway: Gateway, find_project: FindProject) -> None:
-        self._gateway = gateway
-        self._find_project = find_project
-
-    def _enter(self, exchange: SimulatedExchange, service: Service, action: str) -> SimulatedProject:
-        self._gateway.admit(exchange, service, action)
-        project = self._find_project(exchange.request.path_params["project_id"])
-        if project is None:
-            raise foreign_project(service)
-        return project
+    def __init__(self, enter: Enter, now: Callable[[], datetime]) -> None:
+        self._enter = enter
+        self._now = now
 
     async def list_traces(self, exchange: SimulatedExchange) -> SimulatedReply:
         """GET /v3/{project_id}/traces."""
         project = self._enter(exchange, "cts", LIST_TRACES)
-        page = shrunk(exchange.fault, project.trace_page(exchange.query, self._gateway.now()), "traces")
+        page = shrunk(exchange.fault, project.trace_page(exchange.query, self._now()), "traces")
         if not page["traces"] and project.options.no_trace == "404":
             raise no_trace_found()
         return apply_fault(exchange.fault, json_reply(page))
@@ -55,20 +49,20 @@ class ListEndpoints:
         """GET /V1.0/{project_id}/events."""
         project = self._enter(exchange, "ces", LIST_EVENTS)
         query = parse_event_list(exchange.query)
-        page = event_list(project.events(self._gateway.now()), query)
+        page = event_list(project.events(self._now()), query)
         return apply_fault(exchange.fault, json_reply(shrunk(exchange.fault, page, "events")))
 
     async def show_event(self, exchange: SimulatedExchange) -> SimulatedReply:
         """GET /V1.0/{project_id}/event/{event_name}."""
         project = self._enter(exchange, "ces", SHOW_EVENT)
         query = parse_event_detail(exchange.query, exchange.request.path_params["event_name"])
-        page = event_detail(project.events(self._gateway.now()), query)
+        page = event_detail(project.events(self._now()), query)
         return apply_fault(exchange.fault, json_reply(shrunk(exchange.fault, page, "event_info")))
 
     async def list_alarms(self, exchange: SimulatedExchange) -> SimulatedReply:
         """GET /v3/{project_id}/alarm-history-record."""
         project = self._enter(exchange, "gaussdb", LIST_ALARMS)
-        now = self._gateway.now()
+        now = self._now()
         query = parse_alarm_query(exchange.query, project.stamp(now))
         page = alarm_page(project.alarms(now), query, project.options.alarm_start)
         return apply_fault(exchange.fault, json_reply(shrunk(exchange.fault, page, "history_records")))
@@ -76,7 +70,7 @@ class ListEndpoints:
     async def count_alarms(self, exchange: SimulatedExchange) -> SimulatedReply:
         """GET /v3/{project_id}/instances/alarm-statistics."""
         project = self._enter(exchange, "gaussdb", LIST_ALARMS)
-        now = self._gateway.now()
+        now = self._now()
         counts = alarm_counts(project.alarms(now), exchange.query, project.stamp(now), project.options.alarm_start)
         return apply_fault(exchange.fault, json_reply(counts))
 
@@ -84,7 +78,7 @@ class ListEndpoints:
         """GET /v3/{project_id}/schedule-events."""
         project = self._enter(exchange, "gaussdb", LIST_MAINTENANCE)
         query = parse_maintenance_query(exchange.query)
-        page = maintenance_page(project.maintenance(self._gateway.now()), query)
+        page = maintenance_page(project.maintenance(self._now()), query)
         return apply_fault(exchange.fault, json_reply(shrunk(exchange.fault, page, "events")))
 
 

@@ -116,6 +116,10 @@ class Options:
 
     region: str = "cn-north-4"
     project_id: str = "0611f1bd8b00d5d32f17c017f15b599f"
+    projects: tuple[str, ...] = ()
+    """Names of more projects of the account: a region, or a region, an underscore and a name of its own."""
+    disabled_projects: tuple[str, ...] = ()
+    """Those of `projects` that are disabled: they are listed and refuse calls."""
     access_key: str = "SIMULATORACCESSKEY"
     secret_key: str = field(default="simulated-secret-key", repr=False)
     security_token: str | None = field(default=None, repr=False)
@@ -153,6 +157,8 @@ class Options:
         for name in ("trace_lag", "event_lag"):
             lag: timedelta = getattr(self, name)
             _require(lag >= timedelta(0), f"{name} must not be less than 0")
+        unknown = sorted({*self.disabled_projects} - {*self.projects})
+        _require(not unknown, f"there is no project {', '.join(unknown)} to disable: name it as a project too")
         for action in self.deny:
             _require(action in RIGHTS, f"there is no action {action!r} to deny; there are {', '.join(RIGHTS)}")
         for name in ("failing", "deleting", "regress", "strange"):

@@ -1,4 +1,4 @@
-"""The cloud's own SDK lists the simulated tasks over a socket, page by page: what it accepts is faithful."""
+"""The cloud's own SDKs read the simulated lists over a socket, page by page: what they accept is faithful."""
 
 from __future__ import annotations
 
@@ -13,17 +13,23 @@ from typing import Any
 import pytest
 
 from notifier.simulator import Options, Simulator
+from notifier.simulator.iam import DOMAIN_ID
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:huaweicloudsdkcore")  # not ours to mend
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:huaweicloudsdkcore")  # not ours to fix
 PACKAGE = "huaweicloudsdkgaussdbforopengauss"
 
 
 @pytest.fixture
-def sdk(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The SDK, kept from writing to the home directory, which it does on import, and from using a proxy."""
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps the SDKs from writing to the home directory, which they do on import, and from using a proxy."""
     monkeypatch.delenv("HOME", raising=False)
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def sdk(_alone: None) -> Any:
+    """The SDK of GaussDB."""
     return importlib.import_module(f"{PACKAGE}.v3")
 
 
@@ -31,20 +37,43 @@ Connect = Callable[..., Any]
 
 
 @pytest.fixture
-def connect(sdk: Any) -> Iterator[Connect]:
-    """Builds SDK clients for a simulator, and closes them."""
+def open_client(_alone: None) -> Iterator[Connect]:
+    """Builds clients of a class for a simulator, and closes them."""
     credentials = importlib.import_module("huaweicloudsdkcore.auth.credentials")
     with ExitStack() as closing:
 
-        def build(simulator: Simulator, **changed: Any) -> Any:
+        def build(simulator: Simulator, kind: Any, **changed: Any) -> Any:
             known = simulator.options
-            keys = {"ak": known.access_key, "sk": known.secret_key, "project_id": known.project_id} | changed
-            builder = sdk.GaussDBforopenGaussClient.new_builder().with_endpoint(simulator.url)
-            client = builder.with_credentials(credentials.BasicCredentials(**keys)).build()
+            whose = {} if "domain_id" in changed else {"project_id": known.project_id}
+            make = credentials.GlobalCredentials if "domain_id" in changed else credentials.BasicCredentials
+            keys = {"ak": known.access_key, "sk": known.secret_key} | whose | changed
+            builder = kind.new_builder().with_endpoint(simulator.url)
+            client = builder.with_credentials(make(**keys)).build()
             closing.callback(client.close)
             return client
 
         yield build
+
+
+@pytest.fixture
+def connect(sdk: Any, open_client: Connect) -> Connect:
+    """Builds clients of GaussDB for a simulator."""
+    return lambda simulator, **changed: open_client(simulator, sdk.GaussDBforopenGaussClient, **changed)
+
+
+OfService = Callable[[str], tuple[Any, Any]]
+
+
+@pytest.fixture
+def of_service(_alone: None) -> OfService:
+    """Imports the client and the models of a service, `cts.v3.cts`, and nothing else of its package."""
+
+    def imported(module: str) -> tuple[Any, Any]:
+        package, _, name = module.rpartition(".")
+        client = importlib.import_module(f"huaweicloudsdk{package}.{name}_client")
+        return getattr(client, f"{name.capitalize()}Client"), importlib.import_module(f"huaweicloudsdk{package}.model")
+
+    return imported
 
 
 @pytest.fixture
@@ -150,3 +179,104 @@ async def test_it_finds_its_project_by_itself(connect: Connect, simulators: Star
     resolved = await asyncio.to_thread(credentials.process_auth_params, client._http_client, simulator.options.region)
     assert resolved.project_id == simulator.options.project_id
     assert [(call.path, call.by) for call in simulator.request_log] == [("/v3/projects", "key")]
+
+
+# ---- the lists beside the tasks ----
+
+
+async def test_cloud_trace_is_read_page_by_page(of_service: OfService, open_client: Connect, simulators: Start) -> None:
+    kind, models = of_service("cts.v3.cts")
+    simulator = await simulators(Options())
+    now = int(simulator.cloud.now().timestamp() * 1000)
+    period = {"_from": now - 6 * 86_400_000, "to": now, "trace_type": "system", "limit": 20}
+    client = open_client(simulator, kind)
+    rows, shown, marker = [], [], None
+    while True:
+        answer = await asyncio.to_thread(client.list_traces, models.ListTracesRequest(next=marker, **period))
+        rows += answer.traces
+        shown += answer.to_json_object()["traces"]
+        marker = answer.meta_data.marker
+        if marker is None:
+            break
+    whole = simulator.cloud.project.trace_page(
+        {"from": str(period["_from"]), "to": str(now), "trace_type": "system", "limit": "200"}, simulator.cloud.now()
+    )
+    assert shown == whole["traces"]
+    known = {job_id.replace("-", "") for job_id in simulator.cloud.world.timelines}
+    asked = [row for row in rows if row.user and row.code == "202"]
+    assert asked
+    assert {json.loads(row.response)["job_id"] for row in asked} <= known
+    operations = await asyncio.to_thread(client.list_operations, models.ListOperationsRequest(service_type="GaussDB"))
+    names = {name for item in operations.operations for name in item.operation_list}
+    assert {row.trace_name for row in rows} <= names
+
+
+async def test_a_missing_right_to_traces_is_a_403(
+    of_service: OfService, open_client: Connect, simulators: Start
+) -> None:
+    kind, models = of_service("cts.v3.cts")
+    simulator = await simulators(Options(static=1, deny=("cts:trace:list",)))
+    errors = importlib.import_module("huaweicloudsdkcore.exceptions.exceptions")
+    client = open_client(simulator, kind)
+    with pytest.raises(errors.ClientRequestException) as caught:
+        await asyncio.to_thread(client.list_traces, models.ListTracesRequest(trace_type="system"))
+    assert (caught.value.status_code, caught.value.error_code) == (403, "CTS.0002")
+
+
+async def test_events_of_cloud_eye_and_their_details(
+    of_service: OfService, open_client: Connect, simulators: Start
+) -> None:
+    kind, models = of_service("ces.v1.ces")
+    simulator = await simulators(Options())
+    client = open_client(simulator, kind)
+    listed = await asyncio.to_thread(client.list_events, models.ListEventsRequest(limit=100))
+    ours = [event for event in listed.events if event.latest_event_source == "SYS.GAUSSDBV5"]
+    assert ours
+    assert listed.meta_data.total == len(listed.events) > len(ours)
+    for event in ours:
+        request = models.ListEventDetailRequest(event_name=event.event_name, event_type="EVENT.SYS")
+        found = await asyncio.to_thread(client.list_event_detail, request)
+        assert found.meta_data.total == event.event_count == len(found.event_info)
+        assert found.event_info[0].time == event.latest_occur_time
+        assert found.event_info[0].detail.dimensions[0].name == "gaussdbv5_instance_id"
+
+
+async def test_alarms_of_each_level(sdk: Any, connect: Connect, simulators: Start) -> None:
+    simulator = await simulators(Options())
+    client = connect(simulator)
+    found = []
+    for level in (1, 2, 3, 4):
+        answer = await asyncio.to_thread(
+            client.show_alarm_history_record, sdk.ShowAlarmHistoryRecordRequest(level=level)
+        )
+        assert answer.total_count == len(answer.history_records)
+        found += answer.to_json_object()["history_records"]
+    wire = [record.wire() for record in simulator.cloud.project.alarms(simulator.cloud.now())]
+    recent = [row for row in wire if row["begin_time"] > (simulator.cloud.now() - timedelta(days=7)).timestamp() * 1000]
+    assert sorted(found, key=str) == sorted(recent, key=str) != []
+    counts = await asyncio.to_thread(client.show_alarm_statistics, sdk.ShowAlarmStatisticsRequest())
+    assert counts.total_alarm_count == len(found)
+
+
+async def test_maintenance_events(sdk: Any, connect: Connect, simulators: Start) -> None:
+    simulator = await simulators(Options())
+    answer = await asyncio.to_thread(connect(simulator).list_events, sdk.ListEventsRequest(limit=100))
+    rows = sorted(answer.to_json_object()["events"], key=lambda row: row["id"])
+    truth = simulator.cloud.project.maintenance(simulator.cloud.now())
+    assert rows == sorted(truth, key=lambda row: str(row["id"])) != []
+    assert answer.inquiring_count == sum(event.status == "INQUIRING" for event in answer.events) > 0
+
+
+async def test_projects_of_the_account(of_service: OfService, open_client: Connect, simulators: Start) -> None:
+    kind, models = of_service("iam.v3.iam")
+    names = ("cn-north-4_payments", "cn-east-3")
+    simulator = await simulators(Options(static=1, projects=names))
+    known = simulator.options
+    client = open_client(simulator, kind, domain_id=DOMAIN_ID)
+    listed = await asyncio.to_thread(client.keystone_list_projects, models.KeystoneListProjectsRequest())
+    assert [project.name for project in listed.projects] == [known.region, *names]
+    assert listed.projects[1].parent_id == listed.projects[0].id == known.project_id
+    mine = await asyncio.to_thread(client.keystone_list_auth_projects, models.KeystoneListAuthProjectsRequest())
+    assert [project.id for project in mine.projects] == [project.id for project in listed.projects]
+    domains = await asyncio.to_thread(client.keystone_list_auth_domains, models.KeystoneListAuthDomainsRequest())
+    assert [domain.name for domain in domains.domains] == [known.domain]

@@ -37,13 +37,17 @@ class Reader:
     def now(self) -> datetime:
         return self.simulator.cloud.now()
 
-    async def log_in(self) -> None:
+    async def log_in(self, project: str | None = None) -> httpx.Response:
         known = self.simulator.options
         user = {"domain": {"name": known.domain}, "name": known.username, "password": known.password}
         identity = {"methods": ["password"], "password": {"user": user}}
-        auth = {"auth": {"identity": identity, "scope": {"project": {"id": known.project_id}}}}
+        auth = {"auth": {"identity": identity, "scope": {"project": {"id": project or known.project_id}}}}
         reply = await self._client.post("/v3/auth/tokens", json=auth)
-        self._client.headers["X-Auth-Token"] = reply.headers["X-Subject-Token"]
+        self._client.headers["X-Auth-Token"] = reply.headers.get("X-Subject-Token", "")
+        return reply
+
+    async def follow(self, url: str) -> httpx.Response:
+        return await self._client.get(url)
 
     async def get(self, path: str, **query: Any) -> httpx.Response:
         return await self._client.get(path.format(project=self.simulator.options.project_id), params=query)
@@ -444,3 +448,82 @@ def test_a_seed_gives_the_same_lists_however_often_they_are_read(stamps: Any) ->
     end = start + timedelta(minutes=600)
     assert everything(often, end) == everything(once, end)
     assert all(everything(often, end).values())
+
+
+# ---- the account ----
+
+PROJECTS = ("cn-north-4_payments", "cn-east-3", "ap-southeast-1", "cn-east-3_old")
+
+
+async def test_the_account_lists_its_projects_with_their_regions(read: Open) -> None:
+    reader = await read(static=1, projects=PROJECTS, disabled_projects=("cn-east-3_old",))
+    body = (await reader.get("/v3/projects")).json()
+    found = {project["name"]: project for project in body["projects"]}
+    assert list(found) == ["cn-north-4", *PROJECTS]
+    assert [name for name, project in found.items() if not project["enabled"]] == ["cn-east-3_old"]
+    assert found["cn-north-4_payments"]["parent_id"] == found["cn-north-4"]["id"] == reader.simulator.options.project_id
+    assert (await reader.get("/v3/auth/projects")).json()["projects"] == body["projects"]
+    domains = (await reader.get("/v3/auth/domains")).json()["domains"]
+    assert [domain["name"] for domain in domains] == [reader.simulator.options.domain]
+    assert {project["domain_id"] for project in body["projects"]} == {domains[0]["id"]}
+
+
+async def test_links_lead_through_all_pages_of_the_projects(read: Open) -> None:
+    reader = await read(static=1, projects=PROJECTS)
+    following: str | None = "/v3/projects?page=1&per_page=2"
+    names, steps = [], []
+    while following:
+        body = (await reader.follow(following)).json()
+        names += [project["name"] for project in body["projects"]]
+        steps.append((body["links"]["previous"] is None, body["links"]["next"] is None))
+        following = body["links"]["next"]
+    assert names == ["cn-north-4", *PROJECTS]
+    assert steps == [(True, False), (False, False), (False, True)]
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ({"name": "cn-east-3"}, ["cn-east-3"]),
+        ({"enabled": "false"}, ["cn-east-3_old"]),
+        ({"name": "cn-south-1"}, []),
+        ({"page": "1"}, None),
+        ({"page": "1", "per_page": "5001"}, None),
+        ({"enabled": "yes"}, None),
+    ],
+)
+async def test_projects_are_filtered_as_documented(read: Open, query: dict[str, str], names: list[str] | None) -> None:
+    reader = await read(static=1, projects=PROJECTS, disabled_projects=("cn-east-3_old",))
+    reply = await reader.get("/v3/projects", **query)
+    if names is None:
+        assert (reply.status_code, reply.json()["error"]["title"]) == (400, "Bad Request")
+    else:
+        assert [project["name"] for project in reply.json()["projects"]] == names
+
+
+async def test_each_project_has_tasks_of_its_own(read: Open) -> None:
+    reader = await read(static=3, projects=PROJECTS, disabled_projects=("cn-east-3_old",))
+    ids = {project["name"]: project["id"] for project in (await reader.get("/v3/projects")).json()["projects"]}
+    assert (await reader.get(f"/v3/{ids['cn-east-3']}/tasks")).json()["error_code"] == "APIGW.0307"
+    seen: set[str] = set()
+    for name in ("cn-north-4", *PROJECTS[:3]):
+        await reader.log_in(project=ids[name])
+        rows = (await reader.get(f"/v3/{ids[name]}/tasks")).json()["tasks"]
+        assert len(rows) == 3
+        assert seen.isdisjoint(row["job_id"] for row in rows)
+        seen |= {row["job_id"] for row in rows}
+    assert (await reader.log_in(project=ids["cn-east-3_old"])).status_code == 401
+
+
+async def test_a_denied_project_list_leaves_the_own_projects(read: Open) -> None:
+    reader = await read(static=1, deny=("iam:projects:listProjects",))
+    assert (await reader.get("/v3/projects")).json()["error"]["code"] == 403
+    assert (await reader.get("/v3/auth/projects")).status_code == 200
+
+
+async def test_projects_come_and_go(read: Open) -> None:
+    reader = await read(static=1, projects=PROJECTS)
+    state = await reader.steer("projects", enable=["cn-south-1"], disable=["cn-east-3"], remove=["ap-southeast-1"])
+    assert list(state.json()["projects"]) == ["cn-north-4", "cn-north-4_payments", "cn-east-3_old", "cn-south-1"]
+    projects = (await reader.get("/v3/projects", enabled="false")).json()["projects"]
+    assert [project["name"] for project in projects] == ["cn-east-3"]
