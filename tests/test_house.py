@@ -116,7 +116,7 @@ def test_the_core_imports_the_standard_library_and_itself() -> None:
 
 
 RIM = ("notifier.store", "notifier.sources", "notifier.integrations")
-KINDS = re.compile(r"notifier\.sources(\.(base|cloud_settings|kinds)(\.\w+)?)?")
+KINDS = re.compile(r"notifier\.sources(\.(account_settings|base|cloud_settings|kinds)(\.\w+)?)?")
 """Modules of the rim that the configuration needs: the settings of every source, and how a kind is found."""
 
 

@@ -18,6 +18,7 @@ def upgrade() -> None:
     _add_missing_rights()
     _add_alarms()
     _add_adaptive_polling()
+    _add_projects()
 
 
 def _add_origins() -> None:
@@ -68,7 +69,38 @@ def _add_adaptive_polling() -> None:
     op.add_column("credentials", sa.Column("early_at", MOMENT, nullable=True))
 
 
+def _add_projects() -> None:
+    """Add the accounts whose projects are found, and these projects."""
+    op.create_table(
+        "accounts",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("origin", sa.String(), nullable=True),
+        sa.Column("next_at", MOMENT, nullable=True),
+        sa.Column("tried_at", MOMENT, nullable=True),
+        sa.Column("read_at", MOMENT, nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("revision", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_accounts")),
+    )
+    op.create_table(
+        "projects",
+        sa.Column("account", sa.String(), nullable=False),
+        sa.Column("project_id", sa.String(), nullable=False),
+        sa.Column("region", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("found_at", MOMENT, nullable=False),
+        sa.Column("missed", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("missing_since", MOMENT, nullable=True),
+        sa.Column("gone_at", MOMENT, nullable=True),
+        sa.PrimaryKeyConstraint("account", "project_id", name=op.f("pk_projects")),
+        sa.UniqueConstraint("source", name=op.f("uq_projects_source")),
+    )
+
+
 def downgrade() -> None:
+    op.drop_table("projects")
+    op.drop_table("accounts")
     op.drop_column("credentials", "early_at")
     for name in ("scanned_by", "scanned_at", "promised_at", "active_at"):
         op.drop_column("sources", name)

@@ -12,6 +12,7 @@ from notifier.cli import threads
 from notifier.config import files
 from notifier.config.outline import Outline, read_outline
 from notifier.core.errors import ConfigurationError
+from notifier.wiring import lookups
 
 if TYPE_CHECKING:
     from notifier.config.config import Config
@@ -24,10 +25,15 @@ CONFIG_READ_TIMEOUT = 30.0
 
 
 def load_config(ctx: typer.Context) -> Config:
-    """Load the configuration that the command line names.
+    """Load the configuration that the command line names, with the sources that its accounts have become.
 
     Raises ConfigurationError also when it cannot be read in time: it may be a pipe, or lie on a mount that hangs.
     """
+    return _with_known_projects(files.find(ctx.obj.config))
+
+
+def load_written_config(ctx: typer.Context) -> Config:
+    """Load the same configuration without these sources, for who reads or writes their records."""
     return _whole(files.find(ctx.obj.config))
 
 
@@ -48,7 +54,12 @@ def load_outline(ctx: typer.Context) -> Outline:
 
 def load_outline_of(path: Path) -> Outline:
     """Do the same with the configuration in this file."""
-    return _in_time(path, lambda: read_outline(path, _whole))
+    return _in_time(path, lambda: read_outline(path, _with_known_projects))
+
+
+def _with_known_projects(path: Path) -> Config:
+    config = _whole(path)
+    return lookups.with_known_projects(config) if config.accounts else config
 
 
 def _whole(path: Path) -> Config:

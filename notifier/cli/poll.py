@@ -10,14 +10,16 @@ import typer
 from notifier import logs
 from notifier.cli import event_loop
 from notifier.cli.common import JsonOption
-from notifier.cli.configured import load_config
+from notifier.cli.configured import load_written_config
 from notifier.cli.output import counted, print_json, print_text
 from notifier.config.config import Config
 from notifier.core.delivery import DeliveryState
 from notifier.ports import DeliveryFilter
+from notifier.service.discovering import Discovering
 from notifier.service.service import poll_and_deliver
 from notifier.service.stats import Summary
 from notifier.wiring.app import open_app
+from notifier.wiring.discovery import with_recorded_projects
 from notifier.wiring.stores import Queries
 from notifier.wiring.telemetry import open_telemetry
 
@@ -44,7 +46,7 @@ def poll(
     a source could not be polled. A source that fails does not prevent the poll of others.
     --json: {"polls", "events", "deliveries", "failures", "errors": […], "waiting": {"pending", "parked", "dead"}}.
     """
-    config = load_config(ctx)
+    config = load_written_config(ctx)
     level = _QUIET_LEVEL.get(config.log.level, config.log.level) if quiet else config.log.level
     logs.configure(level, config.log.format)
     with redirect_stdout(sys.stderr) if as_json else nullcontext():  # a console channel prints too
@@ -59,9 +61,18 @@ def poll(
 
 
 async def _poll(config: Config, *, deliver: bool) -> tuple[Summary, Mapping[str, int]]:
+    if config.accounts:
+        await _discover(config)
+        config = await with_recorded_projects(config)
     async with open_telemetry(config, ()) as telemetry, open_app(config, exclusive=True, telemetry=telemetry) as app:
         summary = await poll_and_deliver(app, deliver=deliver)
         return summary, await app.store.read(_count_waiting)
+
+
+async def _discover(config: Config) -> None:
+    """Find the projects of the accounts that are due, before the sources that they become are opened."""
+    async with open_app(await with_recorded_projects(config), exclusive=True) as app:
+        await Discovering(app, asks=True).run()
 
 
 def _count_waiting(q: Queries) -> Mapping[str, int]:

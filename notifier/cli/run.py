@@ -15,7 +15,7 @@ import typer
 
 from notifier import logs
 from notifier.cli import event_loop, garbage, startup
-from notifier.cli.configured import load_config
+from notifier.cli.configured import load_written_config
 from notifier.cli.output import print_note
 from notifier.cli.poll import SUMMARY_FIELDS, summary_line
 from notifier.cli.systemd import Systemd
@@ -31,6 +31,7 @@ from notifier.service.service import serve
 from notifier.service.stats import Summary
 from notifier.telemetry.ports import Telemetry
 from notifier.wiring.app import App, open_app, rehearse_listening
+from notifier.wiring.discovery import with_recorded_projects
 from notifier.wiring.telemetry import open_telemetry
 
 log = structlog.get_logger("notifier")
@@ -63,7 +64,7 @@ def run(ctx: typer.Context, *, only: RolesOption = None) -> None:
     SIGHUP reloads the configuration; the old one stays in use if the new one is not valid. Any number of processes can
     share one PostgreSQL database; --only gives each of them a part of the work.
     """
-    serving = partial(serve_until_stopped, partial(load_config, ctx), only or ALL_ROLES)
+    serving = partial(serve_until_stopped, partial(load_written_config, ctx), only or ALL_ROLES)
     done = event_loop.run_until_signalled(serving)
     totals = {name: sum(getattr(summary, name) for summary in done) for name in SUMMARY_FIELDS}
     print_note(summary_line(Summary(**totals)))
@@ -122,8 +123,9 @@ class ReloadingService:
 
     async def _serve_one(self, config: Config) -> tuple[Summary, Config]:
         """Serve with one configuration; return what was done and the configuration that follows."""
-        async with open_telemetry(config, self._roles) as telemetry:
-            return await self._serve_observed(config, telemetry)
+        complete = await with_recorded_projects(config)
+        async with open_telemetry(complete, self._roles) as telemetry:
+            return await self._serve_observed(complete, telemetry)
 
     async def _serve_observed(self, config: Config, telemetry: Telemetry) -> tuple[Summary, Config]:
         exclusive = writes_data(self._roles)
@@ -134,7 +136,7 @@ class ReloadingService:
             reloading = asyncio.create_task(self._reload(config))
             try:
                 summary = await self._serve(app, reloading)
-                return summary, reloading.result() if reloading.done() else config
+                return summary, reloading.result() if reloading.done() else config.as_written
             finally:
                 reloading.cancel()
 
@@ -144,9 +146,11 @@ class ReloadingService:
             serve(app, stop=replaced, roles=self._roles, polling_since=self._first_started_at, supervisor=self._systemd)
         )
         stopping = asyncio.create_task(self._stop.wait())
-        waiting: list[asyncio.Task[Any]] = [serving, stopping, reloading]
+        changing = asyncio.create_task(app.sources_changed.wait())
+        waiting: list[asyncio.Task[Any]] = [serving, stopping, reloading, changing]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        changing.cancel()
         replaced.set()
         if self._stop.is_set():
             self._systemd.stopping()
@@ -174,7 +178,7 @@ class ReloadingService:
             except Exception:  # channels of other packages may raise anything
                 log.exception("reload.failed", msg="the old configuration stays in use")
             else:
-                log.info("reload.finished", **changes(running, found))
+                log.info("reload.finished", **changes(running.as_written, found.as_written))
                 return found
             self._systemd.ready()
 

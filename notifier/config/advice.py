@@ -351,7 +351,10 @@ def _foresight_matchers(config: Config) -> Iterable[tuple[str, Matcher]]:
 def misnamed(config: Config, matcher: Matcher) -> str | None:
     """Return what a matcher names that the configuration does not have, so that it fits nothing."""
     data = {
-        "sources": [one.model_dump(include={"name", "environment", "labels"}) for one in config.sources],
+        "sources": [
+            one.model_dump(include={"name", "kind", "environment", "labels"})
+            for one in (*config.sources, *config.accounts)
+        ],
         "channels": [{"name": one.name} for one in config.channels],
     }
     return unknown_name(data, matcher)

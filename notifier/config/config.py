@@ -11,6 +11,7 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from notifier.channels.settings import ChannelSettings
 from notifier.channels.templates import named_key
+from notifier.config.accounts import found_sources
 from notifier.config.calendars import CalendarSettings, RotaSettings
 from notifier.config.causes import CauseFileSetting, repeated_ids
 from notifier.config.chat import ChatSettings
@@ -32,6 +33,7 @@ from notifier.core.dispatch import SENT_WITHIN
 from notifier.core.durations import format_duration
 from notifier.core.escalations import Escalation
 from notifier.core.health_facts import ConfiguredSource, Expected
+from notifier.core.projects import FoundProject
 from notifier.core.rota import Rota, rota_named
 from notifier.core.routing import Route
 from notifier.mutes import ConfiguredMute
@@ -40,6 +42,7 @@ from notifier.settings.effective import WrittenValue
 from notifier.settings.explain import Loc, error_detail
 from notifier.settings.types import HttpUrl
 from notifier.settings.words import did_you_mean
+from notifier.sources.account_settings import GaussDBAccountSettings
 from notifier.wording.causes import builtin_catalogue
 
 
@@ -151,6 +154,9 @@ class Config(Settings):
     """URL fetched instead while `notifier health` is red, and at once when it turns red."""
 
     _written: Mapping[tuple[str | int, ...], WrittenValue] = PrivateAttr(default_factory=dict)
+    _as_written: "Config | None" = PrivateAttr(default=None)
+    _found: Mapping[str, tuple[str, ...]] = PrivateAttr(default_factory=dict)
+    _revisions: Mapping[str, int] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -298,6 +304,44 @@ class Config(Settings):
         return {one.name: one.rota(self.timezone) for one in self.rotas}
 
     @property
+    def as_written(self) -> "Config":
+        """The configuration as its file has it: with its accounts, and without the sources that they become."""
+        return self._as_written or self
+
+    @property
+    def accounts(self) -> tuple[GaussDBAccountSettings, ...]:
+        """The accounts whose projects are found."""
+        return tuple(one for one in self.as_written.sources if isinstance(one, GaussDBAccountSettings))
+
+    @property
+    def found_sources(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the sources that each account has become."""
+        return self._found
+
+    @property
+    def revisions(self) -> Mapping[str, int]:
+        """The revision of the projects of each account that were recorded when this was made."""
+        return self._revisions
+
+    def with_found(self, projects: Iterable[FoundProject], revisions: Mapping[str, int]) -> "Config":
+        """Return the configuration with the sources that recorded projects become in the place of their accounts.
+
+        `revisions` says by account which projects these are. A configuration without accounts stays the same.
+        """
+        written = self.as_written
+        if not self.accounts:
+            return self
+        configured = [one for one in written.sources if not isinstance(one, GaussDBAccountSettings)]
+        found = found_sources(self.accounts, configured, projects)
+        sources = tuple(source for one in written.sources for source in found.get(one.name, [one]))
+        fields = {name: getattr(written, name) for name in Config.model_fields}
+        expanded = Config.model_construct(**fields | {"sources": sources})
+        expanded._written, expanded._as_written = written._written, written  # noqa: SLF001 - of the same class
+        expanded._found = {name: tuple(one.name for one in those) for name, those in found.items()}  # noqa: SLF001 - as above
+        expanded._revisions = revisions  # noqa: SLF001 - as above
+        return expanded
+
+    @property
     def written_places(self) -> Mapping[tuple[str | int, ...], WrittenValue]:
         """Where each value is written, by its path; empty where that is not known."""
         return self._written
@@ -336,6 +380,8 @@ class Config(Settings):
         by_credential: dict[str, list[Source]] = {}
         for source in self.sources:
             by_credential.setdefault(source.credential, []).append(source)
+        for account in self.accounts:  # which may have no source yet
+            by_credential.setdefault(account.credential, [account])
         return {
             credential: CallBudget(
                 calls_per_minute=max(source.calls_per_minute for source in sharing),
@@ -362,6 +408,7 @@ class Config(Settings):
                 )
                 for source in self.sources
             ),
+            accounts=tuple(account.name for account in self.accounts),
             channels=self.channel_names,
             direct=self.slack_token is not None or self.mattermost_bot is not None,
             chat=bool(self.chat.slack or self.chat.mattermost),

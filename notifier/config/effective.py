@@ -29,6 +29,7 @@ def effective_configuration(config: Config) -> tuple[EffectiveValue, ...]:
 
     The text of a list belongs to the whole list where one of its entries is taken from the environment.
     """
+    config = config.as_written
     places = config.written_places
     borrowed: dict[Path, tuple[str, ...]] = {}
     for path, one in places.items():

@@ -64,7 +64,7 @@ def loads(text: str, environ: Mapping[str, str], *, origin: str = "configuration
     if config is None or problems:
         raise InvalidConfiguration(origin, problems)
     config.remember_places(written_places(document))
-    return config
+    return config.with_found((), {})
 
 
 def _validated(data: object, origin: Origin) -> tuple[Config | None, ValidationError | None]:

@@ -156,7 +156,10 @@ class Outline:
             yield entry
 
     def _names(self, section: str) -> tuple[str, ...]:
-        names = [_text(entry.get("name"), NAME_PATTERN, 64) for entry in self._entries(section)]
+        entries = list(self._entries(section))
+        names = [_text(entry.get("name"), NAME_PATTERN, 64) for entry in entries]
+        if section == "sources" and any(entry.get("kind") == "gaussdb_account" for entry in entries):
+            raise _NotPlainError  # its sources are known to the database
         if len({*names}) < len(names) or any(path[0] == section and path[-1] == "name" for path in self._unset):
             raise _NotPlainError
         return tuple(names)

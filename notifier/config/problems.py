@@ -97,10 +97,10 @@ def _unknown_channels(data: object) -> Iterator[tuple[Path, str]]:
 
 
 def _unknown_sources_of_reports(data: object) -> Iterator[tuple[Path, str]]:
-    known = _names(data, "sources")
+    known = _source_names(data)
     for place, report in _entries(data, "reports"):
         for path, name in _listed(report, place, "sources"):
-            if name not in known:
+            if name not in known and not _may_be_found(data, name):
                 yield path, f"no source is called {name!r}. {did_you_mean(name, known, otherwise='Sources')}"
 
 
@@ -144,6 +144,24 @@ def _unknown_names_in_matchers(data: object) -> Iterator[tuple[Path, str]]:
             yield path, what
 
 
+def _may_be_found(data: object, text: str) -> bool:
+    """Return whether a text may name sources that an account becomes, or stand for some: they are found later."""
+    begins = re.split("[*?]", text, maxsplit=1)[0]
+    names = (f"{name}-" for name in _account_names(data))
+    return any(text.startswith(name) or (begins != text and name.startswith(begins)) for name in names)
+
+
+def _source_names(data: object) -> list[str]:
+    """Return the names of the sources that are configured one by one."""
+    accounts = set(_account_names(data))
+    return [name for name in _names(data, "sources") if name not in accounts]
+
+
+def _account_names(data: object) -> list[str]:
+    accounts = (entry.get("name") for _, entry in _entries(data, "sources") if entry.get("kind") == "gaussdb_account")
+    return [name for name in accounts if isinstance(name, str)]
+
+
 def unknown_name(data: object, matcher: Matcher) -> str | None:
     """Return what a matcher names that the configuration does not have, so that it would match nothing."""
     field = matcher.field
@@ -152,8 +170,11 @@ def unknown_name(data: object, matcher: Matcher) -> str | None:
         return None if label in labels else _unknown("source has the label", label, labels, "Labels")
     if matcher.op in ("=~", "!~"):
         return None
+    if field == "source" and any(_may_be_found(data, name) for name in matcher.members):
+        return None
     if field in ("source", "channel"):
-        return _first_unknown(f"{field} is called", matcher, _names(data, f"{field}s"), f"{field.title()}s")
+        known = _source_names(data) if field == "source" else _names(data, "channels")
+        return _first_unknown(f"{field} is called", matcher, known, f"{field.title()}s")
     if field == "environment":
         known = _each(data, "sources", "environment")
         return _first_unknown("source has the environment", matcher, known, "Environments")

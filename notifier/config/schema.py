@@ -111,6 +111,8 @@ def _descendants(model: type[Settings]) -> Iterator[type[Settings]]:
 def _describe(schema: Schema, model: type[Settings]) -> None:
     for name, text in _docstrings(model).items():
         key = model.model_fields[name].alias or name
+        if name in model.unused_settings:
+            continue
         schema["properties"][key].setdefault("description", " ".join(text.split()))
 
 

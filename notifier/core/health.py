@@ -328,7 +328,9 @@ def _judge_calendars(facts: HealthFacts) -> Iterator[HealthFinding]:
 
 def _judge_rights(expected: Expected, facts: HealthFacts) -> Iterator[HealthFinding]:
     """Find the parts of configured sources that stopped because they lack a right."""
-    configured = {source.name for source in expected.sources} if facts.missing_rights else frozenset[str]()
+    if not facts.missing_rights:
+        return
+    configured = {*expected.accounts, *(source.name for source in expected.sources)}
     for one in facts.missing_rights:
         if one.source in configured:
             yield HealthFinding(

@@ -62,6 +62,8 @@ class Expected:
     """What the configuration promises."""
 
     sources: Sequence[ConfiguredSource] = ()
+    accounts: Sequence[str] = ()
+    """Names of the accounts whose projects are found."""
     channels: Sequence[str] = ()
     direct: bool = False
     """True where a bot can send direct messages, so that channels to one person are served."""

@@ -23,6 +23,8 @@ class SourcePart(StrEnum):
     STARTED_BY = "started_by"
     ALARMS = "alarms"
     MAINTENANCE = "maintenance"
+    PROJECTS = "projects"
+    """The list of the projects of an account, whose name stands for that of a source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

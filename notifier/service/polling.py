@@ -1,6 +1,7 @@
 """The polls of a service."""
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -47,7 +48,8 @@ class Polling:
         self._rules = app.poll_rules
         self._routing = app.routing
         self._due = DueSources({name: rules.poll_every for name, rules in self._rules.items()})
-        self.interval = min(rules.due_check_interval for rules in self._rules.values()).total_seconds()
+        intervals = (rules.due_check_interval for rules in self._rules.values())
+        self.interval = min(intervals, default=timedelta(seconds=1)).total_seconds()
         """Time between two queries for due sources, in seconds."""
         self._log = PollLog()
         self._query = ErrorThrottle("poll.paused", "poll.recovered")

@@ -1,8 +1,9 @@
 """Log records of what the use cases report."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
+from itertools import islice
 
 import structlog
 
@@ -21,6 +22,16 @@ ERROR_INTERVAL = 60.0
 
 MAX_LISTED_ROWS = 20
 """Maximum number of row ids in one record."""
+
+
+MAX_LOGGED_NAMES = 50
+"""Maximum number of sources, or of channels, that the record of the start names."""
+
+
+def some_names(names: Collection[str]) -> Sequence[str]:
+    """Return names for a record of the log, and how many more there are where these are many."""
+    more = len(names) - MAX_LOGGED_NAMES
+    return [*islice(names, MAX_LOGGED_NAMES), *([f"and {more} more"] if more > 0 else [])]
 
 
 class ErrorThrottle:

@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from functools import partial
-from itertools import islice
 from typing import Protocol
 
 import structlog
@@ -23,11 +22,12 @@ from notifier.planning import end_unconfigured_holds
 from notifier.ports import ChatTransport
 from notifier.retention import PruneReport, prune
 from notifier.service.delivering import Delivering
+from notifier.service.discovering import DISCOVERY_INTERVAL, Discovering
 from notifier.service.monitoring import Heartbeat, Monitoring
 from notifier.service.muting import Muting
 from notifier.service.polling import Polling
 from notifier.service.reminding import Reminding
-from notifier.service.reporting import ErrorThrottle
+from notifier.service.reporting import ErrorThrottle, some_names
 from notifier.service.roles import ALL_ROLES, Role, writes_data
 from notifier.service.scheduler import Jobs, Scheduler
 from notifier.service.scheduling import CALENDAR_INTERVAL, FORESIGHT_INTERVAL, Scheduling
@@ -41,9 +41,6 @@ log = structlog.get_logger("notifier")
 
 HOUSEKEEPING_INTERVAL = 5
 """Time between two runs of the monitor and of the other housekeeping jobs, in seconds."""
-
-MAX_LOGGED_NAMES = 50
-"""Maximum number of sources, or of channels, that the record of the start names."""
 
 PRUNE_INTERVAL = 3600
 """Time between two prunes, in seconds."""
@@ -73,12 +70,6 @@ def _retire(sources: Collection[str], tx: Transaction) -> None:
     now = tx.now()
     tx.polls.retire_sources(sources, now)
     tx.storms.end(sources, now)
-
-
-def _some(names: Collection[str]) -> Sequence[str]:
-    """Return names for a record of the log, and how many more there are where these are many."""
-    more = len(names) - MAX_LOGGED_NAMES
-    return [*islice(names, MAX_LOGGED_NAMES), *([f"and {more} more"] if more > 0 else [])]
 
 
 def new_owner() -> str:
@@ -115,6 +106,7 @@ class Service:
         self.scheduling = Scheduling(app, wake=self.delivering.wake)
         self.reminding = Reminding(app, wake=self.delivering.wake)
         self.muting = Muting(app, wake=self.delivering.wake)
+        self.discovering = Discovering(app, asks=Role.POLL in roles)
         self.process.alive = lambda: self.monitoring.alive or not writes_data(roles)
         self._transports: Sequence[ChatTransport] = ()
         self._replica: Replica | None = None
@@ -133,6 +125,7 @@ class Service:
             await self.muting.start()
         if Role.POLL in self.roles:
             await self._retire_sources()
+            await self.discovering.start()
         if Role.DELIVER in self.roles:
             digests = self.app.channel_digests
             unparked = await self.app.store.transact(lambda tx: tx.channels.sync(digests, tx.now()))
@@ -236,6 +229,8 @@ class Service:
             scheduler.every(HOUSEKEEPING_INTERVAL, "unpark", self.delivering.unpark_due)
             scheduler.every(HOUSEKEEPING_INTERVAL, "direct", self.delivering.deliver_direct)
         scheduler.every(HOUSEKEEPING_INTERVAL, "report", self.report)
+        if self.discovering.needed:
+            scheduler.every(DISCOVERY_INTERVAL, "discovery", self.discovering.run, at_once=True)
         if writes_data(self.roles):
             scheduler.every(HOUSEKEEPING_INTERVAL, "monitor", self.monitoring.run)
             scheduler.every(HOUSEKEEPING_INTERVAL, "mutes", self.muting.run)
@@ -256,8 +251,8 @@ class Service:
         log.info(
             "service.started",
             roles=sorted(self.roles),
-            sources=_some(self.app.sources),
-            channels=_some(self.app.channels),
+            sources=some_names(self.app.sources),
+            channels=some_names(self.app.channels),
         )
 
     async def _log_removed_channels(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import (
     BaseModel,
@@ -29,6 +29,7 @@ from pydantic_core import CoreSchema, InitErrorDetails, to_jsonable_python
 from notifier.core.durations import format_duration
 from notifier.settings.explain import error_detail, explain
 from notifier.settings.secrets import is_blank, read_twins, secret_keys, secrets_in, twin_of
+from notifier.settings.words import did_you_mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
+    unused_settings: ClassVar[frozenset[str]] = frozenset()
+    """Settings of a base class that a configuration cannot give for this one. They have defaults."""
+
     @model_validator(mode="wrap")
     @classmethod
     def _validate(cls, data: object, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
@@ -53,6 +57,7 @@ class Settings(BaseModel):
             files = {key: twin_of(key) for key in secret_keys(cls) if not is_blank(data.get(twin_of(key)))}
             data, wrong = read_twins(secret_keys(cls), data, (info.context or Origin()).directory)
         found = [error_detail((twin_of(key),), what) for key, what in wrong.items()]
+        found += _given_in_vain(cls, data)
         try:
             settings = handler(data)
         except ValidationError as error:
@@ -70,6 +75,8 @@ class Settings(BaseModel):
         schema = handler.resolve_ref_schema(reference)
         for key in secret_keys(cls):
             _add_twin(schema, key)
+        for name in cls.unused_settings:
+            del schema["properties"][name]
         for name, field in cls.model_fields.items():
             if isinstance(field.default, timedelta):
                 schema["properties"][field.alias or name]["default"] = format_duration(field.default)
@@ -82,14 +89,21 @@ def _at_the_file(found: InitErrorDetails, files: Mapping[str | int, str]) -> Ini
     return InitErrorDetails(**(found | {"loc": (files.get(first, first), *rest)})) if first in files else found
 
 
-def _explained(cls: type[BaseModel], error: ValidationError) -> list[InitErrorDetails]:
+def _given_in_vain(cls: type[Settings], data: object) -> list[InitErrorDetails]:
+    keys = [key for key in cls.unused_settings if isinstance(data, dict) and key in data]
+    hints = {key: did_you_mean(key, setting_keys(cls), otherwise="Known keys") for key in keys}
+    return [error_detail((key,), f"unknown key. {hint}", on_key=True) for key, hint in hints.items()]
+
+
+def _explained(cls: type[Settings], error: ValidationError) -> list[InitErrorDetails]:
     secrets = secret_keys(cls)
     return [explain(found, setting_keys(cls), secrets) for found in error.errors(include_url=False)]
 
 
-def setting_keys(cls: type[BaseModel]) -> list[str]:
+def setting_keys(cls: type[Settings]) -> list[str]:
     """Return the keys that a configuration may have for a settings class, those of secret files included."""
-    return [*(field.alias or name for name, field in cls.model_fields.items()), *map(twin_of, secret_keys(cls))]
+    fields = ((name, field) for name, field in cls.model_fields.items() if name not in cls.unused_settings)
+    return [*(field.alias or name for name, field in fields), *map(twin_of, secret_keys(cls))]
 
 
 def _add_twin(schema: JsonSchemaValue, key: str) -> None:

@@ -85,7 +85,10 @@ def _values(value: object, path: SettingPath, written: WrittenPlaces) -> Iterato
 
 def _parts(value: object, path: SettingPath) -> Iterator[tuple[object, SettingPath]]:
     if isinstance(value, BaseModel):
+        unused = getattr(value, "unused_settings", ())
         for name, about in type(value).model_fields.items():
+            if name in unused:
+                continue
             yield getattr(value, name), (*path, about.alias or name)
     elif is_dataclass(value) and not isinstance(value, type) and type(value).__str__ is object.__str__:
         yield from ((getattr(value, one.name), (*path, one.name)) for one in fields(value))

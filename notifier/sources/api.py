@@ -148,7 +148,11 @@ class ApiClient:
     async def _exchange(self, query: str, headers: Mapping[str, str]) -> Reply:
         try:
             return await self._http.exchange(
-                "GET", f"{self._url}?{query}", headers=headers, deadline=API_TIMEOUT, max_bytes=MAX_REPLY_BYTES
+                "GET",
+                f"{self._url}?{query}" if query else self._url,
+                headers=headers,
+                deadline=API_TIMEOUT,
+                max_bytes=MAX_REPLY_BYTES,
             )
         except HttpError as error:
             raise _api_error(error, self._where, self._of) from error

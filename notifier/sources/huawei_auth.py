@@ -254,10 +254,11 @@ _JSON = {"Content-Type": "application/json;charset=utf8"}
 
 
 def login_body(domain: str, username: str, password: str, project_id: str) -> bytes:
-    """Return the request for a token of one project."""
+    """Return the request for a token of one project, or of the whole account where none is given."""
     user = {"domain": {"name": domain}, "name": username, "password": password}
     identity = {"methods": ["password"], "password": {"user": user}}
-    return json.dumps({"auth": {"identity": identity, "scope": {"project": {"id": project_id}}}}).encode()
+    scope = {"project": {"id": project_id}} if project_id else {"domain": {"name": domain}}
+    return json.dumps({"auth": {"identity": identity, "scope": scope}}).encode()
 
 
 def token_use_period(life: timedelta) -> timedelta:

@@ -9,7 +9,10 @@ from notifier.core.errors import ConfigurationError
 from notifier.settings.words import did_you_mean
 from notifier.sources.cloud_settings import CloudSettings
 
-SOURCES: Mapping[str, str] = {"gaussdb": "notifier.sources.gaussdb_settings:GaussDBSettings"}
+SOURCES: Mapping[str, str] = {
+    "gaussdb": "notifier.sources.gaussdb_settings:GaussDBSettings",
+    "gaussdb_account": "notifier.sources.account_settings:GaussDBAccountSettings",
+}
 """Settings class of each kind, as `package.module:Class`. Its `source_class` implements `ports.TaskSource`."""
 
 

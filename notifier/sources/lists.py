@@ -16,12 +16,14 @@ class ApiList:
     policy: str = ""
     """A policy of the cloud that grants it: `GaussDB ReadOnlyAccess`; the empty string where none is known."""
 
+    of_project: bool = True
+    """False for a list of the whole account."""
+
     @property
     def remedy(self) -> str:
         """What to do where the right is missing."""
-        if self.policy:
-            return f"Grant the user {self.policy} (action {self.action}) in the project, and check project_id."
-        return f"Grant the user the action {self.action} in the project, and check project_id."
+        right = f"{self.policy} (action {self.action})" if self.policy else f"the action {self.action}"
+        return f"Grant the user {right}{' in the project, and check project_id' if self.of_project else ''}."
 
 
 TASK_LIST = ApiList(name="task list", rows="tasks", action="gaussdb:instance:list", policy="GaussDB ReadOnlyAccess")

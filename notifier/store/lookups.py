@@ -20,6 +20,7 @@ from notifier.core.health_facts import Backlog, HealthFacts
 from notifier.core.model import ChannelState, Event, SourceState, TaskStatus
 from notifier.core.mutes import MAX_NAMED_TASKS, HeldBack, Mute, MutesInForce, named_task
 from notifier.core.people import Acknowledgement, Action, EventSubscription
+from notifier.core.projects import AccountState, FoundProjects
 from notifier.core.replays import RecordedHistory
 from notifier.core.routing import RoutedEvent
 from notifier.core.storms import Storm
@@ -54,6 +55,17 @@ class Lookups:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self.now = reader.now
+
+    def found_projects(self) -> FoundProjects:
+        """Return the projects of accounts that are to be read."""
+        return FoundProjects(
+            projects=[rows.project_of(row) for row in self._reader.query("projects")],
+            accounts=self.accounts(),
+        )
+
+    def accounts(self) -> Mapping[str, AccountState]:
+        """Return what is recorded of the accounts whose projects are found, by name."""
+        return {row.name: rows.account_of(row) for row in self._reader.query("accounts")}
 
     def sources(self) -> Sequence[SourceState]:
         """Return every source ever polled, by name."""

@@ -365,6 +365,17 @@ FROM calendars ORDER BY calendars.name;
 -- gives: source, part, action, since time, retry_at time, refusals
 SELECT missing_rights.source, missing_rights.part, missing_rights.action, missing_rights.since, missing_rights.retry_at, missing_rights.refusals
 FROM missing_rights ORDER BY missing_rights.source, missing_rights.part;
+-- name: accounts
+-- takes:
+-- gives: name, origin, next_at time, tried_at time, read_at time, error, revision
+SELECT accounts.name, accounts.origin, accounts.next_at, accounts.tried_at, accounts.read_at, accounts.error, accounts.revision
+FROM accounts ORDER BY accounts.name;
+-- name: projects
+-- takes:
+-- gives: account, project_id, region, name, source, found_at time, missed, missing_since time, gone_at time
+SELECT projects.account, projects.project_id, projects.region, projects.name, projects.source, projects.found_at, projects.missed, projects.missing_since, projects.gone_at
+FROM projects
+WHERE projects.gone_at IS NULL ORDER BY projects.account, projects.source;
 -- name: calendar_entries
 -- takes: names list
 -- gives: name, entries

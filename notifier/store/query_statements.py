@@ -45,6 +45,7 @@ from notifier.store.compiled import ListType, is_in
 from notifier.store.query_texts import path_of
 from notifier.store.schema import (
     UtcDateTime,
+    accounts,
     acknowledgements,
     actions,
     attempts,
@@ -56,6 +57,7 @@ from notifier.store.schema import (
     failures,
     missing_rights,
     mutes,
+    projects,
     replicas,
     sources,
     tasks,
@@ -517,6 +519,8 @@ _HEALTH: Mapping[str, SelectBase] = {
         calendars.c.name
     ),
     "missing_rights": select(missing_rights).order_by(missing_rights.c.source, missing_rights.c.part),
+    "accounts": select(accounts).order_by(accounts.c.name),
+    "projects": select(projects).where(projects.c.gone_at.is_(None)).order_by(projects.c.account, projects.c.source),
     "calendar_entries": select(calendars.c.name, calendars.c.entries).where(is_in(calendars.c.name, "names")),
     "backlogs": _BACKLOGS,
     "pending_reasons": _reasons.where(_mine, _PENDING).order_by(deliveries.c.rank, deliveries.c.seq).limit(TRIED),

@@ -25,6 +25,7 @@ from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStat
 from notifier.core.mutes import Mute
 from notifier.core.pacing import ChannelHealth
 from notifier.core.people import Acknowledgement, Action, EventSubscription, Verb
+from notifier.core.projects import AccountState, FoundProject
 from notifier.core.rights import MissingRight, SourcePart
 from notifier.core.routing import DeliveryRouting, RoutedEvent
 from notifier.core.started_by import StartedBy
@@ -407,6 +408,33 @@ def health_of(row: NamedRow) -> ChannelHealth:
 def health_values(health: ChannelHealth) -> dict[str, object]:
     """Return the columns of the health of a channel, or of a budget of edits."""
     return _HEALTH.of(health)
+
+
+def project_of(row: NamedRow) -> FoundProject:
+    """Read a project of an account."""
+    return FoundProject(
+        account=row.account,
+        project_id=row.project_id,
+        region=row.region,
+        name=row.name,
+        source=row.source,
+        found_at=row.found_at,
+        missed=row.missed,
+        missing_since=row.missing_since,
+        gone_at=row.gone_at,
+    )
+
+
+def account_of(row: NamedRow) -> AccountState:
+    """Read what is recorded of an account."""
+    return AccountState(
+        name=row.name,
+        next_at=row.next_at,
+        tried_at=row.tried_at,
+        read_at=row.read_at,
+        error=row.error,
+        revision=row.revision,
+    )
 
 
 def calendar_of(row: NamedRow) -> StoredCalendar:

@@ -523,6 +523,32 @@ missing_rights = sa.Table(
     sa.Column("refusals", sa.Integer, nullable=False),
 )
 
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("origin", sa.String),
+    sa.Column("next_at", UtcDateTime),
+    sa.Column("tried_at", UtcDateTime),
+    sa.Column("read_at", UtcDateTime),
+    sa.Column("error", sa.Text),
+    sa.Column("revision", sa.Integer, nullable=False, server_default=text("0")),
+)
+
+projects = sa.Table(
+    "projects",
+    metadata,
+    sa.Column("account", sa.String, primary_key=True),
+    sa.Column("project_id", sa.String, primary_key=True),
+    sa.Column("region", sa.String, nullable=False),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("source", sa.String, nullable=False, unique=True),
+    sa.Column("found_at", UtcDateTime, nullable=False),
+    sa.Column("missed", sa.Integer, nullable=False, server_default=text("0")),
+    sa.Column("missing_since", UtcDateTime),
+    sa.Column("gone_at", UtcDateTime),
+)
+
 schedules = sa.Table(
     "schedules",
     metadata,

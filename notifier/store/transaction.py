@@ -20,6 +20,7 @@ from notifier.store.origins import Origins
 from notifier.store.people import People
 from notifier.store.planned_events import UnclaimedDeliveries
 from notifier.store.polls import FingerprintCache, Polls
+from notifier.store.projects import Projects
 from notifier.store.queries import Queries
 from notifier.store.replicas import Replicas
 from notifier.store.retention import Retention
@@ -65,6 +66,7 @@ class Transaction:
         self.replicas = Replicas(session)
         self.idempotency = IdempotencyKeys(session)
         self.calendars = Calendars(session)
+        self.projects = Projects(session)
         self.schedules = Schedules(session)
         self.rights = MissingRights(session)
         self.origins = Origins(session)

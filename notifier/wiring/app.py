@@ -1,5 +1,6 @@
 """The program put together from a configuration. Only this package names concrete classes of the rim."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,6 +22,7 @@ from notifier.core.rota import Rotas
 from notifier.core.routing import ChannelPolicy, FlappingLimit, RoutingConfig
 from notifier.core.usual_memory import UsualMemory
 from notifier.deliver import DeliveryRules
+from notifier.discovery import ProjectReader
 from notifier.foresight import Foresight
 from notifier.http import HttpClient
 from notifier.http.heartbeat import send_heartbeat
@@ -34,8 +36,9 @@ from notifier.telemetry.ports import SILENT, Telemetry
 from notifier.telemetry.process import ProcessStatus
 from notifier.wiring.calendars import build_calendars
 from notifier.wiring.channels import build_channels, direct_channel, direct_places, direct_policy, http_client
+from notifier.wiring.discovery import build_project_readers
 from notifier.wiring.schedules import schedule_rules
-from notifier.wiring.sources import build_access, build_credentials, build_sources
+from notifier.wiring.sources import Runtimes, build_access, build_credentials, build_sources
 from notifier.wiring.stores import AppStore, source_places
 from notifier.wiring.telemetry import require_traces
 
@@ -65,9 +68,13 @@ class App:
     usual: UsualMemory = field(default_factory=UsualMemory)
     """What this process remembers of completed runs."""
     credentials: Mapping[str, Credential] = field(default_factory=dict)
-    """The credential of each source, by the source's name."""
+    """The credential of each source and account, by its name."""
     calendars: Sequence[CalendarReader] = ()
     """The calendars to read; see `notifier.calendars`."""
+    project_readers: Sequence[ProjectReader] = ()
+    """What lists the projects of each account; see `notifier.discovery`."""
+    sources_changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when other sources are to be read than those of this app: it has to be opened again."""
     direct: Callable[[str], Channel | None] = lambda _name: None
     """Returns the channel to one person, by its name; None where there is no way to reach people."""
     telemetry: Telemetry = SILENT
@@ -197,7 +204,8 @@ async def open_app(
             (log.info if expect_new else log.warning)("store.created", database=store.place, hint=hint)
         http = http_client(config)
         stack.push_async_callback(http.aclose)
-        sources = build_sources(config, build_access(config, http, clock, telemetry))
+        runtimes = Runtimes(config, http, clock, telemetry)
+        sources = build_sources(config, build_access(config, runtimes))
         channels = build_channels(config, http, clock)
         parts: list[TaskSource | Channel] = [*sources.values(), *channels.values()]
         for part in parts:
@@ -213,6 +221,7 @@ async def open_app(
             http=http,
             credentials=build_credentials(config),
             calendars=build_calendars(config, http),
+            project_readers=build_project_readers(config, runtimes),
             direct=partial(direct_channel, config, http, clock),
             telemetry=telemetry,
         )

@@ -18,7 +18,7 @@ from notifier.lookup import unfitting_rules
 from notifier.ports import Channel, CheckResult, Clock, RenderRequest, TaskSource
 from notifier.wiring.calendars import check_calendars
 from notifier.wiring.channels import build_channels, http_client, open_channel
-from notifier.wiring.sources import build_access, build_sources
+from notifier.wiring.sources import Runtimes, build_access, build_sources
 from notifier.wiring.stores import open_existing_store, source_places
 from notifier.wiring.telemetry import check_traces
 
@@ -32,8 +32,9 @@ async def check_online(config: Config, line_of: Callable[[Path], int] | None = N
     async with AsyncExitStack() as stack:
         http = http_client(config)
         stack.push_async_callback(http.aclose)
+        runtimes = Runtimes(config, http, clock)
         parts: list[TaskSource | Channel] = [
-            *build_sources(config, build_access(config, http, clock)).values(),
+            *build_sources(config, build_access(config, runtimes)).values(),
             *build_channels(config, http, clock).values(),
         ]
         for part in parts:

@@ -16,8 +16,10 @@ from notifier.config.config import Config
 from notifier.config.loading import loads
 from notifier.core.errors import ConfigurationError, StoreError, StoreUnreachable
 from notifier.core.health_facts import Role
+from notifier.core.projects import ListedProject, compare_projects
 from notifier.service.stats import Summary
 from notifier.wiring.app import App, open_app
+from notifier.wiring.stores import Transaction
 
 CONFIGURATION = """
 store: {url: "sqlite:///FOLDER/notifier.db"}
@@ -37,6 +39,7 @@ class Process:
         self.stop, self.hangup = asyncio.Event(), asyncio.Event()
         self.served: list[tuple[Config, datetime | None]] = []
         self.failures: list[StoreError | ConfigurationError] = []
+        self.apps: list[App] = []
         self.ran = asyncio.Event()
         patch.setattr(run, "open_app", self.open_app)
         patch.setattr(run, "serve", self.serve)
@@ -52,6 +55,7 @@ class Process:
         if self.served and self.failures:
             raise self.failures.pop(0)
         async with open_app(config, **how) as app:
+            self.apps.append(app)
             yield app
 
     async def serve(self, app: App, *, stop: asyncio.Event, polling_since: datetime | None, **_: Any) -> Summary:
@@ -125,3 +129,39 @@ async def test_a_service_that_never_ran_ends_with_its_error(config: Config, monk
     monkeypatch.setattr(run, "serve", refuse)
     with pytest.raises(ConfigurationError):
         await process.run(lambda: config)
+
+
+ACCOUNT = """
+store: {url: "sqlite:///FOLDER/notifier.db"}
+sources: [{name: acme, kind: gaussdb_account, auth: {kind: aksk, access_key: AKAKAK, secret_key: sksksk}}]
+"""
+
+
+async def test_other_projects_of_an_account_open_the_service_again(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = loads(ACCOUNT.replace("sqlite:///FOLDER/notifier.db", sqlite_url), {})
+    process = Process(config, monkeypatch)
+    running = process.run(lambda: config)
+    await process.again()
+    app = process.apps[-1]
+    await app.store.transact(lambda tx: record(tx, "cn-north-4"))
+    app.sources_changed.set()
+    await process.again()
+    assert process.apps[-1].sources.keys() == {"acme-cn-north-4"}
+    process.hangup.set()
+    await process.again()
+    process.stop.set()
+    await running
+    assert [[source.name for source in served.sources] for served, _ in process.served] == [
+        [],
+        ["acme-cn-north-4"],
+        ["acme-cn-north-4"],
+    ]
+
+
+def record(tx: Transaction, *names: str) -> None:
+    projects = [ListedProject(id=name, name=name) for name in names]
+    now = tx.now()
+    tx.projects.save(compare_projects("acme", tx.projects.known("acme"), projects, taken=(), now=now).saved)
+    tx.projects.save_read("acme", now, now, altered=True)

@@ -31,10 +31,10 @@ from notifier.core.routing import RoutedEvent
 from notifier.http import HttpClient
 from notifier.ports import ChatTransport, Clock, DeliveryFilter
 from notifier.service import service as service_module
-from notifier.service.reporting import ErrorThrottle
+from notifier.service.reporting import MAX_LOGGED_NAMES, ErrorThrottle
 from notifier.service.roles import Role
 from notifier.service.scheduler import MAX_POLLS_STARTED, RESTART_DELAY, START_SPREAD, DueSources
-from notifier.service.service import MAX_LOGGED_NAMES, Service, poll_and_deliver, serve
+from notifier.service.service import Service, poll_and_deliver, serve
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.transaction import Transaction
 from notifier.telemetry.ports import Telemetry
