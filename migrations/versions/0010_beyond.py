@@ -19,6 +19,7 @@ def upgrade() -> None:
     _add_alarms()
     _add_adaptive_polling()
     _add_projects()
+    _add_maintenance()
 
 
 def _add_origins() -> None:
@@ -98,7 +99,37 @@ def _add_projects() -> None:
     )
 
 
+def _add_maintenance() -> None:
+    """Add what the cloud plans to do to instances, and when the list of each source is read."""
+    op.create_table(
+        "maintenances",
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("over", sa.Boolean(), nullable=False),
+        sa.Column("due_at", MOMENT, nullable=True),
+        sa.Column("changed_at", MOMENT, nullable=False),
+        sa.Column("facts", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("source", "id", name=op.f("pk_maintenances")),
+    )
+    is_due = sa.text("due_at IS NOT NULL")
+    op.create_index("ix_maintenances_due_at", "maintenances", ["due_at"], sqlite_where=is_due, postgresql_where=is_due)
+    op.create_index("ix_maintenances_over", "maintenances", ["over", "changed_at"])
+    op.create_table(
+        "maintenance_lists",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("epoch", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("next_at", MOMENT, nullable=True),
+        sa.Column("read_at", MOMENT, nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("failing_since", MOMENT, nullable=True),
+        sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_maintenance_lists")),
+    )
+
+
 def downgrade() -> None:
+    op.drop_table("maintenance_lists")
+    op.drop_table("maintenances")
     op.drop_table("projects")
     op.drop_table("accounts")
     op.drop_column("credentials", "early_at")

@@ -15,6 +15,7 @@ from notifier.wording.summary import SummaryFormatter
 if TYPE_CHECKING:
     from notifier.channels.base import ChannelContext
     from notifier.core.foreseen import Expectation
+    from notifier.core.maintenance_values import MaintenanceNotice
     from notifier.core.model import Event, MuteWindow, Task
     from notifier.core.storms import Storm
     from notifier.ports import RenderRequest
@@ -155,6 +156,8 @@ def _foresight(event: Event) -> dict[str, Any]:
         found["overdue"] = {"after_seconds": round(limit.seconds), "matcher": limit.matcher or None}
     if missing := event.expectation:
         found["expectation"] = _expectation(missing)
+    if planned := event.maintenance:
+        found["maintenance"] = _maintenance(planned)
     return found
 
 
@@ -168,6 +171,25 @@ def _expectation(missing: Expectation) -> dict[str, Any]:
         "overdue_at": _second(missing.overdue_at),
         "intervals": missing.intervals or None,
         "rule": missing.rule or None,
+    }
+
+
+def _maintenance(planned: MaintenanceNotice) -> dict[str, Any]:
+    return {
+        "id": planned.id,
+        "name": planned.name or None,
+        "status": planned.status.value,
+        "level": planned.level or None,
+        "instance": {"id": planned.instance_id, "name": planned.instance_name},
+        "impact": planned.impact,
+        "reason": planned.reason,
+        "starts_at": _second(planned.starts_at),
+        "ends_at": _second(planned.ends_at),
+        "planned_at": _second(planned.planned_at),
+        "latest_at": _second(planned.latest_at),
+        "executed_at": _second(planned.executed_at),
+        "job_id": planned.job_id or None,
+        "vanished": planned.vanished,
     }
 
 

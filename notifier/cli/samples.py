@@ -13,6 +13,7 @@ from notifier.core.diff import happened_at
 from notifier.core.events import EventType
 from notifier.core.failures import failure_id
 from notifier.core.foreseen import Expectation, OverdueLimit
+from notifier.core.maintenance_values import RESTART_NODE, MaintenanceNotice, MaintenanceStatus
 from notifier.core.model import Event, FollowUp, MuteWindow, Task, TaskStatus, event_id
 from notifier.core.report_values import (
     HandedOver,
@@ -67,6 +68,7 @@ def sample_event(kind: EventType, now: datetime, *, marked: str | None = None) -
         mute=_mute(kind, now) if kind.startswith("mute.") else None,
         report=_report(now) if kind is EventType.REPORT_DUE else None,
         handed_over=_handed_over(now) if kind is EventType.ROTA_HANDED_OVER else None,
+        maintenance=_maintenance(kind, now) if kind.about_maintenance else None,
     )
 
 
@@ -87,6 +89,34 @@ def _expectation(now: datetime) -> Expectation:
         expected_at=last + timedelta(days=1),
         intervals=12,
     )
+
+
+def _maintenance(kind: EventType, now: datetime) -> MaintenanceNotice:
+    status = EVENT_ROWS[kind].sample_status or MaintenanceStatus.SCHEDULED
+    ahead = timedelta(hours=1 if kind is EventType.MAINTENANCE_REMINDED else 40)
+    ahead = timedelta() if status in _BEGUN else ahead
+    start, changed = now.replace(microsecond=0) + ahead, kind is EventType.MAINTENANCE_CHANGED
+    return MaintenanceNotice(
+        id="0123abcd-75aa-4d81-941e-02621ccd4d07",
+        name=RESTART_NODE,
+        status=status,
+        raw_status=status.upper(),
+        level="major",
+        instance_id="0123456789abcdef0123456789abcdefin14",
+        instance_name="gauss-sample",
+        impact="Instance Intermittent Disconnection",
+        reason="ECS_RESTART",
+        starts_at=start,
+        ends_at=start + timedelta(hours=2),
+        latest_at=start + timedelta(days=3),
+        created_at=now - timedelta(days=1),
+        updated_at=now,
+        former_starts_at=start - timedelta(days=1) if changed else None,
+        former_ends_at=start - timedelta(hours=22) if changed else None,
+    )
+
+
+_BEGUN = (MaintenanceStatus.EXECUTING, MaintenanceStatus.COMPLETED, MaintenanceStatus.FAILED)
 
 
 def sample_requests(

@@ -222,7 +222,7 @@ class View:
 
     def _event_row(self, row: RoutedEvent, *, wide: bool) -> TableRow:
         event, task = row.event, row.event.task
-        about = task or event.expectation
+        about = event.matter
         late = f" ({self.word('late')})" if event.late else ""
         cells = (
             cell(self.when(event.observed_at)),

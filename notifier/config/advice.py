@@ -229,7 +229,8 @@ def _foreseen_for_nobody(config: Config, scopes: Sequence[RouteScope]) -> Iterab
         EventType.TASK_OVERDUE: "foresight.overdue" if foresight.overdue.enabled else "",
         EventType.TASK_MISSING: "expect" if config.expect else "foresight.missing" if foresight.missing.enabled else "",
     }
-    for kind, setting in settings.items():
+    planned = ((EventType.MAINTENANCE_AWAITING, "maintenance"),) if config.maintenance_sources else ()
+    for kind, setting in (*settings.items(), *planned):
         if setting and not any(scope.severities_of(kind) for scope in scopes):
             yield (
                 f"{setting} reports {kind}, and no route takes it: nobody is told. Name it in the match of a route:"

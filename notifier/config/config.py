@@ -23,7 +23,14 @@ from notifier.config.mutes import MuteSettings
 from notifier.config.network import NetworkSettings
 from notifier.config.reports import ReportSettings
 from notifier.config.routes import RouteEntry, unknown_calendar
-from notifier.config.sections import AlertSettings, DeliverySettings, LogSettings, QuietSettings, RetentionSettings
+from notifier.config.sections import (
+    AlertSettings,
+    DeliverySettings,
+    LogSettings,
+    MaintenanceSettings,
+    QuietSettings,
+    RetentionSettings,
+)
 from notifier.config.store import StoreSettings
 from notifier.config.telemetry import TelemetrySettings
 from notifier.config.timezones import Timezone
@@ -43,6 +50,7 @@ from notifier.settings.explain import Loc, error_detail
 from notifier.settings.types import HttpUrl
 from notifier.settings.words import did_you_mean
 from notifier.sources.account_settings import GaussDBAccountSettings
+from notifier.sources.cloud_settings import CloudSettings
 from notifier.wording.causes import builtin_catalogue
 
 
@@ -129,6 +137,7 @@ class Config(Settings):
     expect: tuple[ExpectEntry, ...] = Field(default=(), max_length=1000)
     """Operations that should begin again and again, such as manual backup of prod-* every 26h: `task.missing` is
     reported where one does not."""
+    maintenance: MaintenanceSettings = MaintenanceSettings()
     delivery: DeliverySettings = DeliverySettings()
     alerts: AlertSettings = AlertSettings()
     quiet: QuietSettings = QuietSettings()
@@ -292,6 +301,11 @@ class Config(Settings):
     def escalations_by_name(self) -> Mapping[str, Escalation]:
         """The escalations as values of the core."""
         return {one.name: one.escalation(self.timezone, self.calendars) for one in self.escalations}
+
+    @property
+    def maintenance_sources(self) -> tuple[CloudSettings, ...]:
+        """The sources whose planned maintenance is watched for."""
+        return tuple(one for one in self.sources if one.watches_maintenance)
 
     @cached_property
     def configured_mutes(self) -> tuple[ConfiguredMute, ...]:

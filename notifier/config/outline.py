@@ -38,6 +38,7 @@ T = TypeVar("T")
 SECTIONS = frozenset((
     "language", "timezone", "store", "sources", "channels", "routes", "delivery", "alerts", "retention", "chat", "web",
     "source_defaults", "calendars", "rotas", "quiet", "reports", "escalations", "mutes", "foresight", "expect",
+    "maintenance",
     "console_url", "runbook_url", "causes", "network", "log", "telemetry", "heartbeat_url", "heartbeat_fail_url",
 ))
 # fmt: on

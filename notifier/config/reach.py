@@ -139,6 +139,7 @@ def _never_made(config: Config) -> Collection[EventType]:
     made = {
         EventType.TASK_OVERDUE: foresight.overdue.enabled,
         EventType.TASK_MISSING: foresight.missing.enabled or bool(config.expect),
+        **{kind: bool(config.maintenance_sources) for kind in EventType if kind.about_maintenance},
     }
     return [kind for kind, enabled in made.items() if not enabled]
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from notifier.core.health_facts import FAILING_AFTER
+from notifier.core.maintenance_values import MaintenanceRules
 from notifier.settings.base import Settings
 from notifier.settings.types import Duration
 
@@ -42,6 +43,22 @@ class FlappingSettings(Settings):
     """Changes from success to failure and back within the time, from which on one message says so and others wait."""
     within: Duration = Field(default=timedelta(hours=1), ge=timedelta(minutes=5), le=timedelta(days=1))
     """The time in which changes are counted, and for which the result must stay the same until what waits is sent."""
+
+
+class MaintenanceSettings(Settings):
+    """How the maintenance that the cloud plans is watched for, on sources with `maintenance: true`."""
+
+    every: Duration = Field(default=timedelta(minutes=5), ge=timedelta(minutes=1), le=timedelta(days=1))
+    """Time between two reads of a source's list. From an hour before a window until it is over: at most 1m."""
+    remind_before: tuple[Annotated[Duration, Field(ge=timedelta(minutes=5), le=timedelta(days=30))], ...] = Field(
+        default=(timedelta(hours=24), timedelta(hours=1)), max_length=5
+    )
+    """How long before a window, or before the last moment of an authorisation, people are reminded. Empty: never."""
+
+    @property
+    def rules(self) -> MaintenanceRules:
+        """The settings as a value of the core."""
+        return MaintenanceRules(every=self.every, remind_before=self.remind_before)
 
 
 class QuietSettings(Settings):

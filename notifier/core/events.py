@@ -27,6 +27,8 @@ class EventTraits:
     """True where the task has ended in a status that we know."""
     needs_care: bool = False
     """True where somebody should act: it can be acknowledged, and is never notified by an edit alone."""
+    settles: bool = False
+    """True where a maintenance that needed somebody no longer does."""
     follows_up: bool = False
     """True for a reminder or an escalation: it is about an open failure and changes nothing about its task."""
     alert: bool = False
@@ -52,6 +54,19 @@ class EventTraits:
         """True where a person can take charge of what the event is about."""
         return self.needs_care or self.follows_up
 
+    def rated(self, level: Severity, environment: str) -> Severity:
+        """Return how bad the event is where the cloud rates it, in an environment where no route sets it.
+
+        Only what needs somebody is worse than a warning, and is at least one; what is over is information.
+        """
+        if self.severity is Severity.INFO:
+            return Severity.INFO
+        if not self.needs_care:
+            return max(level, Severity.WARNING, key=list(Severity).index)
+        least = min(level, Severity.WARNING, key=list(Severity).index)
+        usual = Severity.ERROR if least is Severity.CRITICAL else least
+        return severity_in(environment, usual, critical_in_production=least is Severity.CRITICAL)
+
     def severity_in(self, environment: str) -> Severity:
         """Return how bad the event is in an environment where no route sets it."""
         return severity_in(environment, self.severity, critical_in_production=self.critical_in_production)
@@ -74,6 +89,14 @@ class EventType(StrEnum):
     TASK_MISSING = "task.missing"
     ALARM_RAISED = "alarm.raised"
     ALARM_CLEARED = "alarm.cleared"
+    MAINTENANCE_ANNOUNCED = "maintenance.announced"
+    MAINTENANCE_AWAITING = "maintenance.awaiting"
+    MAINTENANCE_CHANGED = "maintenance.changed"
+    MAINTENANCE_REMINDED = "maintenance.reminded"
+    MAINTENANCE_STARTED = "maintenance.started"
+    MAINTENANCE_ENDED = "maintenance.ended"
+    MAINTENANCE_FAILED = "maintenance.failed"
+    MAINTENANCE_CANCELLED = "maintenance.cancelled"
     SOURCE_FAILING = "source.failing"
     SOURCE_RECOVERED = "source.recovered"
     SOURCE_GAP = "source.gap"
@@ -98,9 +121,14 @@ class EventType(StrEnum):
         return self.startswith(("task.", "alarm.")) and self is not EventType.TASK_MISSING
 
     @property
+    def about_maintenance(self) -> bool:
+        """True where the event carries a maintenance that the cloud plans."""
+        return self.startswith("maintenance.")
+
+    @property
     def about_source(self) -> bool:
-        """True where the event belongs to a source: it is about the source, a task, an alarm or a missing run of it."""
-        return self.startswith(("task.", "alarm.", "source."))
+        """True where the event belongs to a source: it is about the source, or about what happens in its project."""
+        return self.startswith(("task.", "alarm.", "source.", "maintenance."))
 
 
 _TRAITS: Mapping[EventType, EventTraits] = MappingProxyType(
@@ -130,6 +158,18 @@ _TRAITS: Mapping[EventType, EventTraits] = MappingProxyType(
             needs_care=True, urgency=EditUrgency.FAILURE, severity=Severity.ERROR, critical_in_production=True
         ),
         EventType.ALARM_CLEARED: EventTraits(ends_task=True, urgency=EditUrgency.END),
+        EventType.MAINTENANCE_ANNOUNCED: EventTraits(settles=True, severity=Severity.WARNING),
+        EventType.MAINTENANCE_AWAITING: EventTraits(
+            needs_care=True, urgency=EditUrgency.FAILURE, severity=Severity.ERROR, critical_in_production=True
+        ),
+        EventType.MAINTENANCE_CHANGED: EventTraits(severity=Severity.WARNING),
+        EventType.MAINTENANCE_REMINDED: EventTraits(severity=Severity.WARNING),
+        EventType.MAINTENANCE_STARTED: EventTraits(settles=True, severity=Severity.WARNING),
+        EventType.MAINTENANCE_ENDED: EventTraits(settles=True, urgency=EditUrgency.END),
+        EventType.MAINTENANCE_FAILED: EventTraits(
+            needs_care=True, urgency=EditUrgency.FAILURE, severity=Severity.ERROR, critical_in_production=True
+        ),
+        EventType.MAINTENANCE_CANCELLED: EventTraits(settles=True, urgency=EditUrgency.END),
         EventType.SOURCE_FAILING: EventTraits(
             alert=True, bad_news=True, severity=Severity.ERROR, critical_in_production=True
         ),

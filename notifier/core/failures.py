@@ -28,7 +28,7 @@ from notifier.core.people import Acknowledgement
 from notifier.core.routing import Otherwise, Route, RoutedEvent, RoutingConfig
 from notifier.core.rulings import Hold, Rule, Ruling
 from notifier.core.severity import Severity
-from notifier.core.tickets import happened, operation_of
+from notifier.core.tickets import happened, operation_of, solves_ticket
 from notifier.core.windows import Window
 
 MAX_FAILURE_ENTRIES = 100
@@ -213,8 +213,8 @@ def is_ended(kind: EventType, failed_at: datetime, event: Event) -> bool:
 
 
 def succeeds(event: Event) -> bool:
-    """Return whether an event is the success of an operation."""
-    return event.task is not None and event.type.traits.ends_task and not event.type.traits.needs_care
+    """Return whether an event is the success of an operation, or settles a maintenance that needed somebody."""
+    return solves_ticket(event)
 
 
 def concerned_operations(routed: Iterable[RoutedEvent], stalled: Collection[str] = ()) -> Collection[str]:
@@ -565,7 +565,7 @@ def chosen(
 
 
 def _names(one: OpenFailure) -> Collection[str]:
-    about = one.latest.task or one.latest.expectation
+    about = one.latest.matter
     return {name for name in (about.instance_id, about.instance_name) if name} if about else ()
 
 

@@ -10,6 +10,7 @@ from notifier.core.causes import CauseCatalogue, Explanation, error_code
 from notifier.core.durations import format_duration, parse_duration
 from notifier.core.events import EventType
 from notifier.core.foreseen import Expectation
+from notifier.core.maintenance_values import MaintenanceNotice
 from notifier.core.model import Event, Task, TaskStatus
 from notifier.core.severity import Severity
 
@@ -39,13 +40,13 @@ _TASK_FIELDS: Mapping[str, Callable[[Task], str | None]] = {
     "node_id": lambda task: task.alarm.node_id if task.alarm else None,
 }
 
-_EXPECTED_FIELDS: Mapping[str, Callable[[Expectation], str | None]] = {
-    "name": lambda expected: expected.name,
-    "operation": lambda expected: operation_kind(expected.name),
-    "instance": lambda expected: expected.instance_name,
-    "instance_id": lambda expected: expected.instance_id,
+_PLANNED_FIELDS: Mapping[str, Callable[[Expectation | MaintenanceNotice], str | None]] = {
+    "name": lambda planned: planned.name,
+    "operation": lambda planned: operation_kind(planned.name),
+    "instance": lambda planned: planned.instance_name,
+    "instance_id": lambda planned: planned.instance_id,
 }
-"""Fields of a run that did not appear. It has no others of a task."""
+"""Fields of a run that did not appear, and of a maintenance. They have no others of a task."""
 
 _EXPLAINED_FIELDS: Mapping[str, Callable[[Explanation], str | None]] = {
     "error_code": lambda explanation: explanation.code,
@@ -130,8 +131,9 @@ def fields_of(event: Event, names: Iterable[str] = FIELDS, catalogue: CauseCatal
 
 def _field_of(event: Event, name: str, catalogue: CauseCatalogue | None) -> str:
     if name in _TASK_FIELDS:
-        if event.expectation and name in _EXPECTED_FIELDS:
-            return _EXPECTED_FIELDS[name](event.expectation) or ""
+        planned = event.expectation or event.maintenance
+        if planned and name in _PLANNED_FIELDS:
+            return _PLANNED_FIELDS[name](planned) or ""
         return (_TASK_FIELDS[name](event.task) or "") if event.task else ""
     if name in _EXPLAINED_FIELDS:
         return _explained_field(event, name, catalogue)

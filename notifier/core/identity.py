@@ -29,10 +29,13 @@ class Subject:
     SCHEDULE_PREFIX: ClassVar[str] = "schedule:"
     """How the text begins if it is about a report or a rota."""
 
+    MAINTENANCE: ClassVar[str] = "maintenance:"
+    """How the part begins that names a maintenance, in the place of a task."""
+
     source: str = ""
     job_id: str = ""
     """The task of the source; the empty string for the source as a whole, whose text every task's begins with. A run
-    that did not appear has the id of the event about it."""
+    that did not appear has the id of the event about it, and a maintenance its own id after `maintenance:`."""
     channel: str = ""
     storm: str = ""
     """Id of a storm."""

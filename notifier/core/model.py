@@ -16,6 +16,7 @@ from notifier.core.alarms import AlarmFacts
 from notifier.core.events import EventType
 from notifier.core.foreseen import Expectation, OverdueLimit
 from notifier.core.identity import Subject
+from notifier.core.maintenance_values import MaintenanceNotice
 from notifier.core.pacing import ChannelHealth
 from notifier.core.report_values import HandedOver, Report
 from notifier.core.severity import Severity, severity_in
@@ -346,6 +347,8 @@ class Event:
     """Who takes over by a rota."""
     started_by: StartedBy | None = None
     """Who started the task, as far as that was known when the event was detected."""
+    maintenance: MaintenanceNotice | None = None
+    """The maintenance that the cloud plans, for an event about one."""
 
     @property
     def severity(self) -> Severity:
@@ -354,7 +357,14 @@ class Event:
         if alarm and alarm.level and traits.acknowledgeable:
             usual, loud_in_production = alarm.level.severity, traits.critical_in_production
             return severity_in(self.environment, usual, critical_in_production=loud_in_production)
+        if self.maintenance and not self.follow_up:
+            return traits.rated(self.maintenance.severity, self.environment)
         return traits.severity_in(self.environment)
+
+    @property
+    def matter(self) -> Task | Expectation | MaintenanceNotice | None:
+        """What is done, or should have been done, to an instance; None for an event about anything else."""
+        return self.task or self.expectation or self.maintenance
 
     @property
     def calls_somebody(self) -> bool:
@@ -393,6 +403,8 @@ class Event:
             return str(Subject(channel=self.channel))
         if self.expectation:
             return Subject.of_task(self.source, self.follow_up.event_id if self.follow_up else self.id)
+        if self.maintenance:
+            return Subject.of_task(self.source, f"{Subject.MAINTENANCE}{self.maintenance.id}")
         if self.mute:
             return str(Subject(mute=self.mute.id))
         if self.about:

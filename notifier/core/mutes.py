@@ -491,7 +491,7 @@ class HeldBack:
 
 def named_task(event: Event) -> tuple[str, str]:
     """Return the API's name of the operation and the instance of an event, as `HeldBack.named` has them."""
-    about = event.task or event.expectation
+    about = event.matter
     return (about.name, about.instance_name or about.instance_id or "") if about else ("", "")
 
 

@@ -239,7 +239,7 @@ def moved_delivery(
 ) -> Delivery:
     """Return the delivery of events that waited on another channel; `tickets` is whether this one keeps tickets."""
     moved = new_delivery(channel, batch, state, now, routing=routing)
-    of_operation = tickets and (batch[0].task is not None or batch[0].expectation is not None)
+    of_operation = tickets and (batch[0].matter is not None)
     return replace(moved, subject=ticket_plan.ticket_subject(batch[0])) if of_operation else moved
 
 

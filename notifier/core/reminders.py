@@ -282,6 +282,7 @@ class _Message:
             usual=latest.usual,
             overdue=latest.overdue,
             expectation=latest.expectation,
+            maintenance=latest.maintenance,
             since=one.opened_at,
             follow_up=FollowUp(
                 failure_id=one.id,

@@ -30,6 +30,8 @@ def operation_of(event: Event) -> str | None:
     """Return the id of the operation that an event is about; None for an event about a source or a channel."""
     if missing := event.expectation:
         return _operation(event.source, missing.instance_id or missing.instance_name or "", missing.name)
+    if planned := event.maintenance:
+        return _operation(event.source, planned.instance_id or planned.instance_name or "", f"maintenance:{planned.id}")
     return None if event.task is None else operation_of_task(event.task)
 
 
@@ -245,11 +247,13 @@ class TicketDecision:
 def opens_ticket(event: Event) -> bool:
     """Return whether an event is trouble with an operation: it asks for a ticket. An escalation does; no reminder."""
     trouble = event.type.traits.needs_care or event.type is EventType.TASK_ESCALATED
-    return trouble and (event.task is not None or event.expectation is not None)
+    return trouble and event.matter is not None
 
 
 def solves_ticket(event: Event) -> bool:
-    """Return whether an event is the success of an operation."""
+    """Return whether an event is the success of an operation, or settles a maintenance."""
+    if event.maintenance:
+        return event.type.traits.settles
     return event.task is not None and event.type.traits.ends_task and not event.type.traits.needs_care
 
 
@@ -267,9 +271,10 @@ def succeeded_since(ticket: Ticket, event: Event) -> bool:
     """Return whether the operation has succeeded after the failure of an event: it may be sent late, or again by hand.
 
     Trouble with a task that has not ended is still there, whatever another task of the operation did. A run that was
-    missing is no longer missing.
+    missing is no longer missing, and a maintenance that is settled needs nobody.
     """
-    ended = event.expectation is not None or (event.task is not None and event.type.traits.ends_task)
+    planned = event.expectation or event.maintenance
+    ended = planned is not None or (event.task is not None and event.type.traits.ends_task)
     return ended and ticket.solved_at is not None and happened(event) <= ticket.solved_at
 
 

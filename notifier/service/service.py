@@ -23,6 +23,7 @@ from notifier.ports import ChatTransport
 from notifier.retention import PruneReport, prune
 from notifier.service.delivering import Delivering
 from notifier.service.discovering import DISCOVERY_INTERVAL, Discovering
+from notifier.service.maintaining import READ_INTERVAL, Maintaining
 from notifier.service.monitoring import Heartbeat, Monitoring
 from notifier.service.muting import Muting
 from notifier.service.polling import Polling
@@ -107,6 +108,7 @@ class Service:
         self.reminding = Reminding(app, wake=self.delivering.wake)
         self.muting = Muting(app, wake=self.delivering.wake)
         self.discovering = Discovering(app, asks=Role.POLL in roles)
+        self.maintaining = Maintaining(app, wake=self.delivering.wake)
         self.process.alive = lambda: self.monitoring.alive or not writes_data(roles)
         self._transports: Sequence[ChatTransport] = ()
         self._replica: Replica | None = None
@@ -123,6 +125,7 @@ class Service:
         if writes_data(self.roles):
             await self.scheduling.start()
             await self.muting.start()
+            await self.maintaining.start()
         if Role.POLL in self.roles:
             await self._retire_sources()
             await self.discovering.start()
@@ -243,7 +246,15 @@ class Service:
                 scheduler.every(CALENDAR_INTERVAL, "calendars", self.scheduling.read_calendars, at_once=True)
             if self.scheduling.expects_runs:
                 scheduler.every(FORESIGHT_INTERVAL, "foresight", self.scheduling.judge_runs)
+        if self.maintaining.needed:
+            self._schedule_maintenance(scheduler)
         return scheduler
+
+    def _schedule_maintenance(self, scheduler: Scheduler) -> None:
+        if Role.POLL in self.roles:
+            scheduler.every(READ_INTERVAL, "maintenance", self.maintaining.read, at_once=True)
+        if writes_data(self.roles):
+            scheduler.every(HOUSEKEEPING_INTERVAL, "maintenance reminders", self.maintaining.remind)
 
     async def _announce(self) -> None:
         with suppress(StoreError):
@@ -313,6 +324,9 @@ async def poll_and_deliver(app: App, *, deliver: bool = True) -> Summary:
         await service.muting.run()
         polls = (service.polling.poll(source, force=True, send_heartbeat=False) for source in app.sources.values())
         reports = await asyncio.gather(*polls)
+        if service.maintaining.needed:
+            await service.maintaining.read()
+            await service.maintaining.remind()
         await service.monitoring.run()
         if service.reminding.needed:
             await service.reminding.run()

@@ -67,6 +67,11 @@ class SourceSettings(Settings):
         return tuple(sorted(self.labels.items()))
 
     @property
+    def watches_maintenance(self) -> bool:
+        """Whether the maintenance that the cloud plans is read and announced."""
+        return False
+
+    @property
     def credential(self) -> str:
         """The identity that makes the calls. Sources with an equal value share its limits. Not a secret."""
         return f"{self.kind} {self.name}"

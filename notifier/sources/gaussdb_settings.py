@@ -25,6 +25,14 @@ class GaussDBSettings(CloudSettings):
     paging: Paging = "auto"
     """How the API interprets `offset`; auto detects it."""
     page_size: int = Field(default=100, ge=1, le=100)
+    maintenance: bool = False
+    """Whether to read and announce what the cloud plans to do to the instances; see docs/maintenance.md. The user needs
+    the action gaussdb:instance:listScheduleEvents."""
+
+    @property
+    def watches_maintenance(self) -> bool:
+        """Whether the maintenance that the cloud plans is read and announced."""
+        return self.maintenance
 
     @property
     def url(self) -> str:

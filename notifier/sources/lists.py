@@ -27,3 +27,9 @@ class ApiList:
 
 
 TASK_LIST = ApiList(name="task list", rows="tasks", action="gaussdb:instance:list", policy="GaussDB ReadOnlyAccess")
+MAINTENANCE_LIST = ApiList(
+    name="list of maintenance",
+    rows="planned maintenance",
+    action="gaussdb:instance:listScheduleEvents",
+    policy="GaussDB ReadOnlyAccess",
+)

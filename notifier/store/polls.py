@@ -13,6 +13,7 @@ from notifier.core.identity import Subject
 from notifier.core.model import Scope, Snapshot, SourceState, TaskStatus
 from notifier.ports import PollClaim, PollPlan
 from notifier.store import rows, statements
+from notifier.store.maintenances import Maintenances
 from notifier.store.open_failures import Failures
 from notifier.store.schema import (
     deliveries,
@@ -171,6 +172,7 @@ class Polls:
             self._cache.drop(state.name)
             for table in (tasks, origins, missing_rights):
                 self._session.execute(delete(table).where(table.c.source == state.name))
+            Maintenances(self._session).drop(state.name)
             TaskChanges(self._session).mark_whole(state.name)
             state = SourceState(name=state.name)
         state = replace(state, region=region, project_id=project_id)
@@ -232,6 +234,7 @@ class Polls:
         for source in (former, name):
             TaskChanges(self._session).mark_whole(source)
         Failures(self._session).rename(former, name)
+        Maintenances(self._session).rename(former, name)
         known = events.alias()
         again = exists().where(
             known.c.source == name, known.c.job_id == events.c.job_id, known.c.occurrence == events.c.occurrence

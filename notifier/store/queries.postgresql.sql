@@ -32,7 +32,7 @@ WHERE deliveries.storm = %(storm)s::VARCHAR))/*end*/ AND /*if unacknowledged*/(E
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised' OR events.type = 'maintenance.awaiting' OR events.type = 'maintenance.failed') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = %(whole_job_id)s::VARCHAR)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND tasks.job_id ~>=~ %(job_id)s::VARCHAR AND tasks.job_id ~<=~ (%(job_id)s::VARCHAR || chr(1114111)))/*end*/ AND /*if after_key*/(tasks.changed_at <= %(after_changed_at)s::TIMESTAMP WITH TIME ZONE AND (tasks.changed_at < %(after_changed_at)s::TIMESTAMP WITH TIME ZONE OR (tasks.job_id || '/' || tasks.source) > %(after_key)s::VARCHAR))/*end*/ ORDER BY tasks.changed_at DESC, tasks.job_id || '/' || tasks.source
  LIMIT %(limit)s::INTEGER OFFSET %(offset)s::INTEGER) AS found LEFT OUTER JOIN events AS last ON last.seq = (SELECT max(events.seq) AS max_2
@@ -51,7 +51,7 @@ WHERE deliveries.storm = %(storm)s::VARCHAR))/*end*/ AND /*if unacknowledged*/(E
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised' OR events.type = 'maintenance.awaiting' OR events.type = 'maintenance.failed') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = %(whole_job_id)s::VARCHAR)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND tasks.job_id ~>=~ %(job_id)s::VARCHAR AND tasks.job_id ~<=~ (%(job_id)s::VARCHAR || chr(1114111)))/*end*/ AND /*if after_key*/(tasks.changed_at <= %(after_changed_at)s::TIMESTAMP WITH TIME ZONE AND (tasks.changed_at < %(after_changed_at)s::TIMESTAMP WITH TIME ZONE OR (tasks.job_id || '/' || tasks.source) > %(after_key)s::VARCHAR))/*end*/ GROUP BY tasks.source;
 -- name: task_count
@@ -67,7 +67,7 @@ WHERE deliveries.storm = %(storm)s::VARCHAR))/*end*/ AND /*if unacknowledged*/(E
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised' OR events.type = 'maintenance.awaiting' OR events.type = 'maintenance.failed') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = %(whole_job_id)s::VARCHAR)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND tasks.job_id ~>=~ %(job_id)s::VARCHAR AND tasks.job_id ~<=~ (%(job_id)s::VARCHAR || chr(1114111)))/*end*/ AND /*if after_key*/(tasks.changed_at <= %(after_changed_at)s::TIMESTAMP WITH TIME ZONE AND (tasks.changed_at < %(after_changed_at)s::TIMESTAMP WITH TIME ZONE OR (tasks.job_id || '/' || tasks.source) > %(after_key)s::VARCHAR))/*end*/;
 -- name: fail_reasons
@@ -83,7 +83,7 @@ WHERE deliveries.storm = %(storm)s::VARCHAR))/*end*/ AND /*if unacknowledged*/(E
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised' OR events.type = 'maintenance.awaiting' OR events.type = 'maintenance.failed') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = %(whole_job_id)s::VARCHAR)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND tasks.job_id ~>=~ %(job_id)s::VARCHAR AND tasks.job_id ~<=~ (%(job_id)s::VARCHAR || chr(1114111)))/*end*/ AND /*if after_key*/(tasks.changed_at <= %(after_changed_at)s::TIMESTAMP WITH TIME ZONE AND (tasks.changed_at < %(after_changed_at)s::TIMESTAMP WITH TIME ZONE OR (tasks.job_id || '/' || tasks.source) > %(after_key)s::VARCHAR))/*end*/ ORDER BY tasks.changed_at DESC
  LIMIT %(limit)s::INTEGER;
@@ -107,7 +107,7 @@ WHERE deliveries.storm = %(storm)s::VARCHAR))/*end*/ AND /*if unacknowledged*/(E
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised' OR events.type = 'maintenance.awaiting' OR events.type = 'maintenance.failed') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = %(whole_job_id)s::VARCHAR)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(%(job_id)s::VARCHAR)) = %(job_id)s::VARCHAR AND tasks.job_id ~>=~ %(job_id)s::VARCHAR AND tasks.job_id ~<=~ (%(job_id)s::VARCHAR || chr(1114111)))/*end*/ AND /*if after_key*/(tasks.changed_at <= %(after_changed_at)s::TIMESTAMP WITH TIME ZONE AND (tasks.changed_at < %(after_changed_at)s::TIMESTAMP WITH TIME ZONE OR (tasks.job_id || '/' || tasks.source) > %(after_key)s::VARCHAR))/*end*/;
 -- name: results_since
@@ -218,7 +218,7 @@ SELECT events.facts
 FROM events
 WHERE events.id IN (SELECT delivery_events.event_id
 FROM deliveries JOIN delivery_events ON delivery_events.delivery_id = deliveries.id
-WHERE deliveries.rule = %(rule)s::VARCHAR AND deliveries.state = 'suppressed' AND deliveries.created_at >= %(since)s::TIMESTAMP WITH TIME ZONE) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised') ORDER BY events.seq
+WHERE deliveries.rule = %(rule)s::VARCHAR AND deliveries.state = 'suppressed' AND deliveries.created_at >= %(since)s::TIMESTAMP WITH TIME ZONE) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised' OR events.type = 'maintenance.awaiting' OR events.type = 'maintenance.failed') ORDER BY events.seq
  LIMIT %(limit)s::INTEGER;
 -- name: held_channels
 -- takes: rule, since time

@@ -118,6 +118,10 @@ class Queries(Lookups):
         """Return whether an open failure is due."""
         return self._session.execute(statements.ANY_DUE_FAILURE, {"before": self.now()}).first() is not None
 
+    def any_due_maintenance(self) -> bool:
+        """Return whether a reminder of a maintenance is due."""
+        return self._session.execute(statements.ANY_DUE_MAINTENANCE, {"now": self.now()}).first() is not None
+
     def next_due_mute(self) -> datetime | None:
         """Return when a step of a mute is due next; None where none will be."""
         found: datetime | None = self._session.execute(statements.NEXT_DUE_MUTE).scalar()

@@ -33,7 +33,7 @@ WHERE deliveries.storm = :storm))/*end*/ AND /*if unacknowledged*/(EXISTS (SELEC
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised' OR events.type = 'maintenance.awaiting' OR events.type = 'maintenance.failed') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = :whole_job_id)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if after_key*/(tasks.changed_at <= :after_changed_at AND (tasks.changed_at < :after_changed_at OR (tasks.job_id || '/' || tasks.source) > :after_key))/*end*/ ORDER BY tasks.changed_at DESC, tasks.job_id || '/' || tasks.source
  LIMIT :limit OFFSET :offset) AS found LEFT OUTER JOIN events AS last ON last.seq = (SELECT max(events.seq) AS max_2
@@ -52,7 +52,7 @@ WHERE deliveries.storm = :storm))/*end*/ AND /*if unacknowledged*/(EXISTS (SELEC
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised' OR events.type = 'maintenance.awaiting' OR events.type = 'maintenance.failed') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = :whole_job_id)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if after_key*/(tasks.changed_at <= :after_changed_at AND (tasks.changed_at < :after_changed_at OR (tasks.job_id || '/' || tasks.source) > :after_key))/*end*/ GROUP BY tasks.source;
 -- name: task_count
@@ -68,7 +68,7 @@ WHERE deliveries.storm = :storm))/*end*/ AND /*if unacknowledged*/(EXISTS (SELEC
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised' OR events.type = 'maintenance.awaiting' OR events.type = 'maintenance.failed') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = :whole_job_id)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if after_key*/(tasks.changed_at <= :after_changed_at AND (tasks.changed_at < :after_changed_at OR (tasks.job_id || '/' || tasks.source) > :after_key))/*end*/;
 -- name: fail_reasons
@@ -84,7 +84,7 @@ WHERE deliveries.storm = :storm))/*end*/ AND /*if unacknowledged*/(EXISTS (SELEC
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised' OR events.type = 'maintenance.awaiting' OR events.type = 'maintenance.failed') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = :whole_job_id)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if after_key*/(tasks.changed_at <= :after_changed_at AND (tasks.changed_at < :after_changed_at OR (tasks.job_id || '/' || tasks.source) > :after_key))/*end*/ ORDER BY tasks.changed_at DESC
  LIMIT :limit OFFSET 0;
@@ -108,7 +108,7 @@ WHERE deliveries.storm = :storm))/*end*/ AND /*if unacknowledged*/(EXISTS (SELEC
 FROM events
 WHERE events.seq = (SELECT max("of".seq) AS max_1
 FROM events AS "of"
-WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised') AND NOT (EXISTS (SELECT *
+WHERE "of".source = tasks.source AND "of".job_id = tasks.job_id) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised' OR events.type = 'maintenance.awaiting' OR events.type = 'maintenance.failed') AND NOT (EXISTS (SELECT *
 FROM acknowledgements
 WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(tasks.job_id = :whole_job_id)/*end*/ AND /*if job_id*/(substr(tasks.job_id, 1, length(:job_id)) = :job_id AND tasks.job_id BETWEEN :job_id AND :job_id || char(1114111))/*end*/ AND /*if after_key*/(tasks.changed_at <= :after_changed_at AND (tasks.changed_at < :after_changed_at OR (tasks.job_id || '/' || tasks.source) > :after_key))/*end*/;
 -- name: results_since
@@ -219,7 +219,7 @@ SELECT events.facts
 FROM events
 WHERE events.id IN (SELECT delivery_events.event_id
 FROM deliveries JOIN delivery_events ON delivery_events.delivery_id = deliveries.id
-WHERE deliveries.rule = :rule AND deliveries.state = 'suppressed' AND deliveries.created_at >= :since) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised') ORDER BY events.seq
+WHERE deliveries.rule = :rule AND deliveries.state = 'suppressed' AND deliveries.created_at >= :since) AND (events.type = 'task.failed' OR events.type = 'task.unlisted' OR events.type = 'task.stalled' OR events.type = 'task.overdue' OR events.type = 'task.missing' OR events.type = 'alarm.raised' OR events.type = 'maintenance.awaiting' OR events.type = 'maintenance.failed') ORDER BY events.seq
  LIMIT :limit OFFSET 0;
 -- name: held_channels
 -- takes: rule, since time

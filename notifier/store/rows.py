@@ -20,6 +20,7 @@ from notifier.core.expectations import SeenRun
 from notifier.core.failures import OpenFailure
 from notifier.core.health_facts import Replica, Role
 from notifier.core.identity import Subject
+from notifier.core.maintenance_values import MaintenanceListState, MaintenanceRecord
 from notifier.core.matchers import Matcher, parse_matcher
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus
 from notifier.core.mutes import Mute
@@ -46,6 +47,9 @@ _decode_entries = msgspec.json.Decoder(tuple[CalendarEntry, ...]).decode
 _decode_started_by = msgspec.json.Decoder(StartedBy).decode
 _decode_alarm = msgspec.json.Decoder(AlarmFacts).decode
 _decode_names = msgspec.json.Decoder(tuple[str, ...]).decode
+
+maintenance_of = msgspec.json.Decoder(MaintenanceRecord).decode
+"""Reads the facts of a maintenance."""
 
 _NO_ROUTING = DeliveryRouting()
 
@@ -81,6 +85,7 @@ _ATTEMPT = _Fields(name for name in Attempt._fields if name != "resolution")
 _HEALTH = _Fields(field.name for field in fields(ChannelHealth))
 _CREDENTIAL = _Fields(field.name for field in fields(CredentialState))
 _RIGHT = _Fields(field.name for field in fields(MissingRight) if field.name != "part")
+_MAINTENANCE_LIST = _Fields(field.name for field in fields(MaintenanceListState))
 _STORM = _Fields(("id", "channel", "source", "started_at", "updated_at", "ended_at"))
 _FAILURE = _Fields(("id", "operation", "job_id", "opened_at", "due_at", "changed_at"))
 _TICKET = _Fields(field.name for field in fields(Ticket) if field.name not in {"state", "closed_by"})
@@ -216,6 +221,23 @@ def source_of(row: NamedRow) -> SourceState:
 def credential_of(row: NamedRow) -> CredentialState:
     """Read what is recorded about a credential."""
     return CredentialState(**_CREDENTIAL.of(row))
+
+
+def maintenance_columns(records: Sequence[MaintenanceRecord]) -> Columns:
+    """Return the columns of maintenance."""
+    return {
+        "source": [record.source for record in records],
+        "id": [record.planned.id for record in records],
+        "over": [record.over for record in records],
+        "due_at": [record.due_at for record in records],
+        "changed_at": [record.changed_at for record in records],
+        "facts": [_encode(record) for record in records],
+    }
+
+
+def maintenance_list_of(row: NamedRow) -> MaintenanceListState:
+    """Read what is recorded of reading a list of maintenance."""
+    return MaintenanceListState(**_MAINTENANCE_LIST.of(row))
 
 
 def event_columns(routed: Sequence[RoutedEvent]) -> Columns:

@@ -559,6 +559,32 @@ schedules = sa.Table(
     sa.Column("detail", sa.Text),
 )
 
+# What the cloud plans to do to instances, and when the list of each source is read.
+maintenances = sa.Table(
+    "maintenances",
+    metadata,
+    sa.Column("source", sa.String, primary_key=True),
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("over", sa.Boolean, nullable=False),
+    sa.Column("due_at", UtcDateTime),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+    sa.Column("facts", sa.LargeBinary, nullable=False),
+    sa.Index("ix_maintenances_due_at", "due_at", sqlite_where=_DUE, postgresql_where=_DUE),
+    sa.Index("ix_maintenances_over", "over", "changed_at"),
+)
+
+maintenance_lists = sa.Table(
+    "maintenance_lists",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("epoch", sa.Integer, nullable=False, server_default=text("0")),
+    sa.Column("next_at", UtcDateTime),
+    sa.Column("read_at", UtcDateTime),
+    sa.Column("error", sa.Text),
+    sa.Column("failing_since", UtcDateTime),
+    sa.Column("failures", sa.Integer, nullable=False, server_default=text("0")),
+)
+
 web_sessions = sa.Table(
     "web_sessions",
     metadata,

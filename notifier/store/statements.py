@@ -65,6 +65,7 @@ from notifier.store.schema import (
     events,
     failures,
     idempotency_keys,
+    maintenances,
     mutes,
     replicas,
     requests,
@@ -812,6 +813,20 @@ SAVE_FAILURE = compiled(
         index_elements=["id"],
         set_={column.name: _NEW_FAILURE.excluded[column.name] for column in failures.columns if column.name != "id"},
     )
+)
+_NEW_MAINTENANCE = recorded(maintenances)
+SAVE_MAINTENANCE = compiled(
+    _NEW_MAINTENANCE.on_conflict_do_update(
+        index_elements=["source", "id"],
+        set_={
+            column.name: _NEW_MAINTENANCE.excluded[column.name]
+            for column in maintenances.columns
+            if column.name not in {"source", "id"}
+        },
+    )
+)
+ANY_DUE_MAINTENANCE = compiled(
+    select(ONE_ROW.label("found")).where(maintenances.c.due_at <= bindparam("now", type_=UtcDateTime)).limit(ONE_ROW)
 )
 PRUNE_FAILURES = delete(failures).where(
     failures.c.changed_at < bindparam("before", type_=UtcDateTime),

@@ -14,6 +14,7 @@ from notifier.store.events import Events
 from notifier.store.histories import Histories
 from notifier.store.holds import Holds
 from notifier.store.idempotency import IdempotencyKeys
+from notifier.store.maintenances import Maintenances
 from notifier.store.mutes import RecordedMutes
 from notifier.store.open_failures import Failures
 from notifier.store.origins import Origins
@@ -70,3 +71,4 @@ class Transaction:
         self.schedules = Schedules(session)
         self.rights = MissingRights(session)
         self.origins = Origins(session)
+        self.maintenance = Maintenances(session)

@@ -141,7 +141,7 @@ def _task(rules: ReadRules, stored: StoredTask) -> JsonDocument:
 
 
 def _failure(rules: ReadRules, one: OpenFailure) -> JsonDocument:
-    about = one.latest.task or one.latest.expectation
+    about = one.latest.matter
     known = rules.explained(one.latest.task.fail_reason if one.latest.task else None)
     return {
         "failure_id": one.id,

@@ -242,7 +242,7 @@ def failure_need(
     runs = kind in (NeedKind.STUCK, NeedKind.OVERDUE)
     judged = message.notes if kind in (NeedKind.OVERDUE, NeedKind.MISSING) else ()
     known = message.conditions[:1] if kind is NeedKind.MISSING else ()
-    about = event.task or event.expectation
+    about = event.matter
     instance = (about.instance_name or about.instance_id) if about else None
     return FailureNeed(
         id=one.id,
@@ -285,7 +285,7 @@ def names_of(event: Event, formatter: EventFormatter) -> FailureNames:
 
 
 def _history_url(event: Event) -> str:
-    about = event.task or event.expectation
+    about = event.matter
     return list_path(
         "/tasks",
         source=event.source,

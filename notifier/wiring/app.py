@@ -26,6 +26,7 @@ from notifier.discovery import ProjectReader
 from notifier.foresight import Foresight
 from notifier.http import HttpClient
 from notifier.http.heartbeat import send_heartbeat
+from notifier.maintenance import Maintenance, MaintenanceReader
 from notifier.monitor import MonitorRules
 from notifier.mutes import MuteRouting
 from notifier.ports import Channel, ChatTransport, Clock, DatabaseFile, TaskSource
@@ -37,6 +38,7 @@ from notifier.telemetry.process import ProcessStatus
 from notifier.wiring.calendars import build_calendars
 from notifier.wiring.channels import build_channels, direct_channel, direct_places, direct_policy, http_client
 from notifier.wiring.discovery import build_project_readers
+from notifier.wiring.maintenance import build_maintenance_lists, maintenance_watch
 from notifier.wiring.schedules import schedule_rules
 from notifier.wiring.sources import Runtimes, build_access, build_credentials, build_sources
 from notifier.wiring.stores import AppStore, source_places
@@ -75,6 +77,8 @@ class App:
     """What lists the projects of each account; see `notifier.discovery`."""
     sources_changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when other sources are to be read than those of this app: it has to be opened again."""
+    maintenance_lists: Sequence[MaintenanceReader] = ()
+    """The lists of planned maintenance to read; see `notifier.maintenance`."""
     direct: Callable[[str], Channel | None] = lambda _name: None
     """Returns the channel to one person, by its name; None where there is no way to reach people."""
     telemetry: Telemetry = SILENT
@@ -137,6 +141,11 @@ class App:
         """Which runs are expected."""
         rules = missing_rules(self.config.foresight, self.config.expect)
         return Foresight(rules=rules, routing=self.routing, sources=self.config.expected.sources)
+
+    @property
+    def maintenance(self) -> Maintenance:
+        """What watches for planned maintenance."""
+        return maintenance_watch(self.config, self.maintenance_lists, self.credentials, self.routing)
 
     async def send_heartbeat(self, *, well: bool = True) -> str | None:
         """Signal success or failure to the configured address. Return why that failed, or None."""
@@ -205,7 +214,8 @@ async def open_app(
         http = http_client(config)
         stack.push_async_callback(http.aclose)
         runtimes = Runtimes(config, http, clock, telemetry)
-        sources = build_sources(config, build_access(config, runtimes))
+        access = build_access(config, runtimes)
+        sources = build_sources(config, access)
         channels = build_channels(config, http, clock)
         parts: list[TaskSource | Channel] = [*sources.values(), *channels.values()]
         for part in parts:
@@ -222,6 +232,7 @@ async def open_app(
             credentials=build_credentials(config),
             calendars=build_calendars(config, http),
             project_readers=build_project_readers(config, runtimes),
+            maintenance_lists=build_maintenance_lists(config, access),
             direct=partial(direct_channel, config, http, clock),
             telemetry=telemetry,
         )

@@ -18,6 +18,7 @@ from notifier.lookup import unfitting_rules
 from notifier.ports import Channel, CheckResult, Clock, RenderRequest, TaskSource
 from notifier.wiring.calendars import check_calendars
 from notifier.wiring.channels import build_channels, http_client, open_channel
+from notifier.wiring.maintenance import build_maintenance_lists
 from notifier.wiring.sources import Runtimes, build_access, build_sources
 from notifier.wiring.stores import open_existing_store, source_places
 from notifier.wiring.telemetry import check_traces
@@ -32,15 +33,16 @@ async def check_online(config: Config, line_of: Callable[[Path], int] | None = N
     async with AsyncExitStack() as stack:
         http = http_client(config)
         stack.push_async_callback(http.aclose)
-        runtimes = Runtimes(config, http, clock)
+        access = build_access(config, Runtimes(config, http, clock))
         parts: list[TaskSource | Channel] = [
-            *build_sources(config, build_access(config, runtimes)).values(),
+            *build_sources(config, access).values(),
             *build_channels(config, http, clock).values(),
         ]
         for part in parts:
             stack.push_async_callback(part.aclose)
         results = await asyncio.gather(
             *map(_check_part, parts),
+            *(one.check() for one in build_maintenance_lists(config, access)),
             check_calendars(config, http, clock),
             _check_chat(config, http),
             check_traces(config),

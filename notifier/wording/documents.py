@@ -17,6 +17,7 @@ from notifier.core.foreseen import Expectation
 from notifier.core.health import LIST_OPEN, ChannelStatus, HealthFinding, HealthReport, SourceStatus
 from notifier.core.health_facts import Expected, serves
 from notifier.core.identity import DirectChannel
+from notifier.core.maintenance_values import MaintenanceNotice, MaintenanceRecord, PlannedMaintenance
 from notifier.core.model import ChannelState, Event, SourceState, Task
 from notifier.core.mutes import Mute
 from notifier.core.people import Acknowledgement, Action, EventSubscription
@@ -195,6 +196,48 @@ def event(value: Event) -> JsonDocument:
         "usual": usual(value.usual) if value.usual else None,
         "overdue": asdict(value.overdue) if value.overdue else None,
         "expectation": expectation(value.expectation) if value.expectation else None,
+        "maintenance": maintenance_notice(value.maintenance) if value.maintenance else None,
+    }
+
+
+def maintenance_notice(value: MaintenanceNotice) -> JsonDocument:
+    """Return a maintenance as it was when an event about it was recorded."""
+    return _planned(value) | {"vanished": value.vanished}
+
+
+def maintenance(value: MaintenanceRecord, now: datetime) -> JsonDocument:
+    """Return a maintenance that the cloud plans, or that is over, as it was last listed."""
+    return {
+        "source": value.source,
+        **_planned(value.planned),
+        "vanished": value.vanished,
+        "open": value.is_open(now),
+        "over": value.over,
+        "first_seen_at": time(value.first_seen_at),
+        "changed_at": time(value.changed_at),
+        "reminder_at": time(value.due_at),
+    }
+
+
+def _planned(value: PlannedMaintenance) -> JsonDocument:
+    return {
+        "id": value.id,
+        "name": value.name,
+        "status": value.status.value,
+        "raw_status": value.raw_status,
+        "level": value.level,
+        "instance_id": value.instance_id,
+        "instance_name": value.instance_name,
+        "impact": value.impact,
+        "reason": value.reason,
+        "starts_at": time(value.starts_at),
+        "ends_at": time(value.ends_at),
+        "planned_at": time(value.planned_at),
+        "latest_at": time(value.latest_at),
+        "executed_at": time(value.executed_at),
+        "created_at": time(value.created_at),
+        "updated_at": time(value.updated_at),
+        "job_id": value.job_id,
     }
 
 

@@ -66,11 +66,11 @@ class EventFormatter:
 
     def counts(self, events: Sequence[Event]) -> str:
         """Return how many events there are in each state, the most urgent first: `37 tasks failed, 4 completed`."""
-        counted = Counter(state_of(event) for event in events if event.task or event.expectation)
+        counted = Counter(state_of(event) for event in events if _counts_as_task(event))
         for event in events:  # only the first of many open failures are named
             if event.follow_up:
                 counted[state_of(event)] = max(counted[state_of(event)], event.follow_up.together)
-        others = Counter(event.type for event in by_severity(events) if not event.task and not event.expectation)
+        others = Counter(event.type for event in by_severity(events) if not _counts_as_task(event))
         parts = [*self._counts(counted), *(self.localizer.text(f"digest.{kind}", n=n) for kind, n in others.items())]
         return self.localizer.text("digest.separator").join(parts)
 
@@ -118,3 +118,7 @@ class EventFormatter:
                 yield self.localizer.text("digest.lead", tasks=self.localizer.counted("tasks", n), verb=verb)
             else:
                 yield self.localizer.text("digest.more", n=n, verb=verb)
+
+
+def _counts_as_task(event: Event) -> bool:
+    return bool(event.task or event.expectation or event.follow_up)

@@ -74,6 +74,18 @@ def task_path(source: str, job_id: str) -> str:
     return f"/tasks/{_escaped(source)}/{_escaped(job_id)}"
 
 
+MAINTENANCE_PATH = "/#maintenance"
+"""Path of the place that lists planned maintenance."""
+
+
+_OWN_PAGES: Mapping[str, str] = {
+    "maintenance": MAINTENANCE_PATH,
+    "mutes": "/mutes",
+    "reports": "/reports",
+    "now": "/",
+}
+
+
 def missing_path(event_id: str) -> str:
     """Return the path of the page of a run that did not appear, by the id of the event about it."""
     return f"/missing/{_escaped(event_id)}"
@@ -93,7 +105,7 @@ class LinkTemplates:
 
     def console(self, event: Event) -> str:
         """Return the link to an event's instance; the empty string for none."""
-        if not (event.task or event.expectation) or self.console_url is None:
+        if event.matter is None or self.console_url is None:
             return ""
         return _bounded(_filled(self.console_url, _values(event)))
 
@@ -110,7 +122,7 @@ class LinkTemplates:
         """
         if explanation.runbook_url:
             return _bounded(explanation.runbook_url)
-        if not (event.task or event.expectation) or self.runbook_url is None:
+        if event.matter is None or self.runbook_url is None:
             return ""
         if not event.type.traits.acknowledgeable:
             return ""
@@ -131,11 +143,10 @@ class LinkTemplates:
             return self._page("task", path if "?" in path else f"{path}#{event_anchor(event.id)}")
         if event.channel:
             return self._page("deliveries", list_path("/deliveries", channel=event.channel))
-        if event.mute:
-            return self._page("mutes", "/mutes")
         if event.report:
             return self._page("tasks", _of_report(event.report))
-        return self._page("reports", "/reports") if event.handed_over else self._now()
+        place = "maintenance" if event.maintenance else "mutes" if event.mute else "reports" if event.about else "now"
+        return self._page(place, _OWN_PAGES[place])
 
     def list_page(self, place: str, path: str, **wanted: str) -> PageLink:
         """Return the link to one of our lists, narrowed to what is wanted; an empty text is not."""
@@ -191,7 +202,7 @@ def _moment(moment: datetime) -> str:
 
 
 def _values(event: Event) -> dict[str, str]:
-    about = event.task or event.expectation
+    about = event.matter
     return {
         "region": event.region,
         "project_id": event.project_id,

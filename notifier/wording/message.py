@@ -18,6 +18,7 @@ from notifier.core.causes import Explanation
 from notifier.core.events import EventType
 from notifier.core.foreseen import Expectation
 from notifier.core.ids import shorten_id
+from notifier.core.maintenance_values import MaintenanceNotice, Phase
 from notifier.core.model import Event, MuteWindow, RepeatedFailure, Task, TaskStatus
 from notifier.core.mutes import unnamed
 from notifier.core.routing import DeliveryRouting
@@ -27,6 +28,16 @@ from notifier.wording.columns import columns, shortened
 from notifier.wording.explained import NO_REASON, ExplainedReason, own_reason
 from notifier.wording.links import PageLink
 from notifier.wording.localizer import Localizer, capitalised
+from notifier.wording.maintenance import (
+    impact_words,
+    is_known,
+    level_words,
+    maintenance_conditions,
+    maintenance_label,
+    maintenance_notes,
+    maintenance_reason,
+    shown_time,
+)
 from notifier.wording.marks import quoted, strong, without_marks
 from notifier.wording.operations import KNOWN_NAMES
 from notifier.wording.phrases import Language, phrases, text
@@ -82,9 +93,9 @@ class Message:
         self.severity: Severity = routing.severity or event.severity
         self._formatter = formatter
         self._job = job
-        if about := event.task or event.expectation:
+        if about := event.matter:
             has_words = event.task is not None and (event.task.fail_reason or event.task.alarm)
-            self.operation = formatter.localizer.task_label(about.name)
+            self.operation = self._label(about.name)
             self.subject = one_line(about.instance_name or "") or one_line(about.instance_id or "")
             self.explained = formatter.explained_task(event.task) if event.task and has_words else self._own_reason()
         else:
@@ -93,8 +104,15 @@ class Message:
             self.subject = one_line(event.source or event.channel or name)
             self.explained = self._own_reason() if event.type.traits.bad_news else NO_REASON
 
+    def _label(self, name: str) -> str:
+        planned = self.event.maintenance
+        return maintenance_label(planned, self.localizer) if planned else self.localizer.task_label(name)
+
     def _own_reason(self) -> ExplainedReason:
-        """Return a reason that the notifier wrote."""
+        """Return a reason that the notifier wrote, or why a maintenance is planned."""
+        if planned := self.event.maintenance:
+            why = maintenance_reason(planned, self.localizer)
+            return ExplainedReason(text=why, why=why)
         detail = self.event.detail
         return own_reason(detail, self.localizer.language) if detail else NO_REASON
 
@@ -146,7 +164,9 @@ class Message:
     @property
     def known(self) -> bool:
         """False where `operation` is not ours but the API's name of an operation without a phrase."""
-        about = self.event.task or self.event.expectation
+        about = self.event.matter
+        if self.event.maintenance:
+            return is_known(self.event.maintenance)
         return about is None or about.name in KNOWN_NAMES
 
     @cached_property
@@ -180,11 +200,13 @@ class Message:
         if not self.operation:
             return self._own_sentence()
         at = "" if task is None or task.progress is None else self.localizer.progress(task.progress)
+        if event.maintenance:
+            at = self._dated(moment) if (moment := shown_time(event.maintenance)) else ""
         status = self._status(task.raw_status) if task and event.type is EventType.TASK_CHANGED else ""
         if not event.type.traits.follows_up:
-            return _clause(self.localizer.language, event.type, operation, at, status)
+            return _clause(self.localizer.language, self._clause_key, operation, at, status)
         named = _within(operation, self.localizer) if self.known else operation
-        what = _clause(self.localizer.language, self._kind, named, at, status)
+        what = _clause(self.localizer.language, self._clause_key, named, at, status)
         clause = self.localizer.text(f"clause.{event.type}", what=what, length=self._open_for)
         within = self.known and operation != self.operation  # behind the name of the instance
         return clause if within else capitalised(clause)
@@ -195,6 +217,14 @@ class Message:
         if not self.event.type.traits.follows_up:
             return self.event.type
         return self.event.follow_up.type if self.event.follow_up else EventType.TASK_FAILED
+
+    @property
+    def _clause_key(self) -> str:
+        planned = self.event.maintenance
+        if planned and planned.vanished:
+            return "maintenance.vanished"
+        asking = planned is not None and planned.phase is Phase.ASKING
+        return EventType.MAINTENANCE_AWAITING if asking and self._kind is EventType.MAINTENANCE_REMINDED else self._kind
 
     @property
     def _open_for(self) -> str:
@@ -232,6 +262,12 @@ class Message:
         values = {"name": quoted(self.subject), "until": self._dated(window.until), "held": held}
         key = f"sentence.{self.event.type}"
         return self.localizer.text(f"{key}_held" if held else key, **values)
+
+    def _planned_notes(self, window: MuteWindow | None, planned: MaintenanceNotice | None) -> Iterator[str]:
+        if window:
+            yield from self._mute_notes(window)
+        if planned:
+            yield from maintenance_notes(planned, self._formatter, self.event.observed_at)
 
     def _mute_notes(self, window: MuteWindow) -> Iterator[str]:
         text, reason = self.localizer.text, one_line(window.reason)
@@ -344,8 +380,8 @@ class Message:
         event = self.event
         if event.follow_up or event.closes:
             return tuple(self._open_failure())
-        if event.mute:
-            return tuple(self._mute_notes(event.mute))
+        if event.mute or event.maintenance:
+            return tuple(self._planned_notes(event.mute, event.maintenance))
         kind: str = event.type
         if event.type is EventType.SOURCE_FAILING and not event.detail:
             kind = "source.silent"
@@ -417,6 +453,8 @@ class Message:
         event, task, localizer = self.event, self.event.task, self.localizer
         if missing := event.expectation:
             yield self._last_run(missing)
+        if event.maintenance:
+            yield from maintenance_conditions(event.maintenance, self._formatter, event.observed_at)
         if task is None:
             return
         if event.type is EventType.TASK_PROGRESSED:
@@ -577,6 +615,7 @@ class Message:
         event, task = self.event, self.event.task
         if task is None:
             yield from self._expected()
+            yield from self._planned()
             yield self._time("failing_since", event.since)
             yield self._time("until", event.mute.until if event.mute else None)
             yield self._time("observed_at", event.observed_at)
@@ -629,6 +668,22 @@ class Message:
         yield self._time("overdue_at", missing.overdue_at)
         yield self._fact("every", localizer.period(missing.period))
         yield self._fact("instance_id", one_line(missing.instance_id or "", ID_LIMIT), is_quoted=True)
+
+    def _planned(self) -> Iterator[Fact | None]:
+        """Yield what is known of a maintenance."""
+        planned = self.event.maintenance
+        if planned is None:
+            return
+        if planned.begins_at and planned.ends_at:
+            start, end = self.localizer.when(planned.begins_at), self.localizer.when(planned.ends_at)
+            yield self._fact("window", f"{start} – {end}")
+        yield self._time("planned_at", planned.planned_at)
+        yield self._time("latest_at", planned.latest_at)
+        yield self._time("executed_at", planned.executed_at)
+        yield self._fact("level", level_words(planned, self.localizer))
+        yield self._fact("impact", without_marks(impact_words(planned, self.localizer)))
+        yield self._fact("instance_id", one_line(planned.instance_id or "", ID_LIMIT), is_quoted=True)
+        yield self._fact("maintenance", one_line(planned.id, ID_LIMIT), is_quoted=True)
 
     @property
     def _usual(self) -> Usual | None:
@@ -746,7 +801,7 @@ class Headline:
 
 
 @lru_cache(maxsize=_CACHED_KINDS)
-def _clause(language: Language, kind: EventType, operation: str, progress: str, status: str) -> str:
+def _clause(language: Language, kind: str, operation: str, progress: str, status: str) -> str:
     """Return what happened to an operation."""
     key = f"clause.{kind}"
     if progress and f"{key}_at" in phrases(language):

@@ -26,9 +26,9 @@ class FailureFormatter:
         return self.formatter.describe(one.latest)
 
     def cause(self, one: OpenFailure, limit: int = REASON_LIMIT) -> str:
-        """Return the last reason; of a run that did not begin, which one was the last. Empty where none is known."""
+        """Return the last reason; of a run that did not begin, which one was the last; of a maintenance, when it is."""
         message = self.message(one)
-        if one.latest.expectation:
+        if one.latest.expectation or one.latest.maintenance:
             return next(iter(message.conditions), "")
         return quoted(one_line(message.why or message.reason, limit)) if message.reason else ""
 

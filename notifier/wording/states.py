@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from notifier.core.diff import TYPES_BY_STATUS
 from notifier.core.events import EventType
+from notifier.core.maintenance_values import MaintenanceStatus
 from notifier.core.model import Event, TaskStatus
 from notifier.core.severity import Severity
 
@@ -56,6 +57,8 @@ class EventRow:
     """Reason in a sample event."""
     sample_counts: tuple[tuple[str, int], ...] = ()
     """Counts in a sample event."""
+    sample_status: MaintenanceStatus | None = None
+    """Status of the maintenance in a sample event."""
 
 
 _RED = Tone(colour="#E01E5A", badge="#c62828", emoji="🔴", terminal="bold red")
@@ -114,6 +117,15 @@ _PROGRESSED = EventState(
 _REPORTED = EventState(name="reported", glyph="≡", tone=replace(_GREY, emoji="📊"))
 _HANDED_OVER = EventState(name="handed_over", glyph="⇄", tone=replace(_BLUE, emoji="📟"))
 
+_WENT_WRONG = EventState(name="went_wrong", glyph="✘", tone=_RED, verb_suffices=True)
+_AWAITING = EventState(name="awaiting", glyph="⚑", tone=replace(_AMBER, emoji="✋"))
+_IMMINENT = EventState(name="imminent", glyph="⚠", tone=replace(_AMBER, emoji="⏰"))
+_UNDER_WAY = EventState(name="under_way", glyph="⚙", tone=replace(_AMBER, emoji="🚧"), verb_suffices=True)
+_MOVED = EventState(name="moved", glyph="⇢", tone=replace(_BLUE, emoji="🗓"))
+_PLANNED = EventState(name="planned", glyph="⚒", tone=replace(_BLUE, emoji="🛠"))
+_DONE = EventState(name="done", glyph="☑", tone=_GREEN, verb_suffices=True)
+_CALLED_OFF = EventState(name="called_off", glyph="⊗", tone=_GREY, verb_suffices=True)
+
 EVENT_ROWS: Mapping[EventType, EventRow] = MappingProxyType(
     {
         EventType.TASK_ESCALATED: EventRow(state=_ESCALATED),
@@ -128,11 +140,17 @@ EVENT_ROWS: Mapping[EventType, EventRow] = MappingProxyType(
             state=_FAILING, sample_detail="the database file notifier.db was deleted; saved as notifier.db.rescued"
         ),
         EventType.CHANNEL_GAVE_UP: EventRow(state=_GAVE_UP, sample_detail="gave up after 9 attempts, last: HTTP 503"),
+        EventType.MAINTENANCE_FAILED: EventRow(state=_WENT_WRONG, sample_status=MaintenanceStatus.FAILED),
+        EventType.MAINTENANCE_AWAITING: EventRow(state=_AWAITING, sample_status=MaintenanceStatus.INQUIRING),
         EventType.SOURCE_GAP: EventRow(state=_GAP),
         EventType.TASK_UNLISTED: EventRow(state=_UNLISTED),
         EventType.TASK_MISSING: EventRow(state=_MISSING),
         EventType.TASK_STALLED: EventRow(state=_STALLED),
         EventType.TASK_OVERDUE: EventRow(state=_OVERDUE),
+        EventType.MAINTENANCE_STARTED: EventRow(state=_UNDER_WAY, sample_status=MaintenanceStatus.EXECUTING),
+        EventType.MAINTENANCE_REMINDED: EventRow(state=_IMMINENT, sample_status=MaintenanceStatus.SCHEDULED),
+        EventType.MAINTENANCE_CHANGED: EventRow(state=_MOVED, sample_status=MaintenanceStatus.SCHEDULED),
+        EventType.MAINTENANCE_ANNOUNCED: EventRow(state=_PLANNED, sample_status=MaintenanceStatus.SCHEDULED),
         EventType.TASK_RESTARTED: EventRow(state=_RESTARTED),
         EventType.TASK_CHANGED: EventRow(state=_CHANGED),
         EventType.TASK_COMPLETED: EventRow(state=_COMPLETED),
@@ -142,6 +160,8 @@ EVENT_ROWS: Mapping[EventType, EventRow] = MappingProxyType(
         EventType.SOURCE_MONITORED: EventRow(
             state=_MONITORED, sample_counts=(("failed", 4), ("listed", 19), ("running", 1))
         ),
+        EventType.MAINTENANCE_ENDED: EventRow(state=_DONE, sample_status=MaintenanceStatus.COMPLETED),
+        EventType.MAINTENANCE_CANCELLED: EventRow(state=_CALLED_OFF, sample_status=MaintenanceStatus.CANCELED),
         EventType.MUTE_ENDED: EventRow(state=_UNMUTED),
         EventType.MUTE_STARTED: EventRow(state=_MUTED),
         EventType.ROTA_HANDED_OVER: EventRow(state=_HANDED_OVER),

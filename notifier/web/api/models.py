@@ -17,6 +17,7 @@ from notifier.core.delivery import DeliveryState, RecipientState, Resolution
 from notifier.core.events import EventType
 from notifier.core.failures import FailureState, HistoryKind
 from notifier.core.health import FindingKind
+from notifier.core.maintenance_values import MaintenanceStatus
 from notifier.core.model import TaskStatus
 from notifier.core.mutes import MAX_MUTE, MAX_MUTE_REASON, MAX_SCOPE, MIN_MUTE
 from notifier.core.people import Verb
@@ -246,6 +247,37 @@ class ExpectationDocument(AnswerModel):
     """Whether only a run that succeeds is enough."""
 
 
+class MaintenanceNoticeDocument(AnswerModel):
+    """A maintenance that the cloud plans."""
+
+    id: str
+    name: str
+    """Its type as the cloud names it: `RESTART_NODE`. Empty where the cloud names none."""
+    status: MaintenanceStatus
+    raw_status: str
+    """The cloud's word for its status."""
+    level: str
+    """How the cloud rates it: `critical`, `major`, `minor`, `info`; empty where it does not say."""
+    instance_id: str | None
+    instance_name: str | None
+    impact: str | None
+    reason: str | None
+    starts_at: Rfc3339 | None
+    """Beginning of its window."""
+    ends_at: Rfc3339 | None
+    planned_at: Rfc3339 | None
+    """When it is to be done within its window."""
+    latest_at: Rfc3339 | None
+    """It is done by then, whether or not somebody authorises it."""
+    executed_at: Rfc3339 | None
+    created_at: Rfc3339 | None
+    updated_at: Rfc3339 | None
+    job_id: str
+    """The task that does it; empty where it is not known."""
+    vanished: bool
+    """Whether the cloud no longer lists it, so that how it ended is not known."""
+
+
 class EventDocument(AnswerModel):
     """Something that happened, with the task as it was then."""
 
@@ -277,6 +309,7 @@ class EventDocument(AnswerModel):
     usual: UsualDocument | None
     overdue: OverdueDocument | None
     expectation: ExpectationDocument | None
+    maintenance: MaintenanceNoticeDocument | None
 
 
 class RoutedEventDocument(EventDocument):
