@@ -12,7 +12,7 @@ from notifier.core.severity import Severity
 
 RESTART_NODE = "RESTART_NODE"
 """The one documented type of maintenance. The SDK spells it RESTAT_NODE."""
-KINDS = frozenset({RESTART_NODE})
+MAINTENANCE_KINDS = frozenset({RESTART_NODE})
 """Types of maintenance that have phrases: `operation.RESTART_NODE`. The set is open."""
 
 

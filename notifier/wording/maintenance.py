@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from notifier.core.maintenance_values import KINDS, MaintenanceNotice, MaintenanceRecord, Phase, PlannedMaintenance
+from notifier.core.maintenance_values import (
+    MAINTENANCE_KINDS,
+    MaintenanceNotice,
+    MaintenanceRecord,
+    Phase,
+    PlannedMaintenance,
+)
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import quoted
 from notifier.wording.phrases import phrases
@@ -18,7 +24,7 @@ if TYPE_CHECKING:
 
 def maintenance_label(planned: PlannedMaintenance, localizer: Localizer) -> str:
     """Return what a maintenance is called: `Maintenance (node restart)`. A type of no phrase is part of the text."""
-    if planned.name in KINDS:
+    if planned.name in MAINTENANCE_KINDS:
         return localizer.text(f"maintenance.kind.{planned.name}")
     name = one_line(planned.name)
     return localizer.text("maintenance.other", name=name) if name else localizer.text("maintenance.unnamed")
@@ -26,7 +32,7 @@ def maintenance_label(planned: PlannedMaintenance, localizer: Localizer) -> str:
 
 def is_known(planned: PlannedMaintenance) -> bool:
     """Return whether the label has no text from outside."""
-    return planned.name in KINDS or not planned.name
+    return planned.name in MAINTENANCE_KINDS or not planned.name
 
 
 def maintenance_status(record: MaintenanceRecord, localizer: Localizer) -> str:

@@ -117,6 +117,8 @@ PARAMETERS: Mapping[str, str] = {
     "SHOWN_SINCE": "after limit",
     "RECENT_THREADS": "instance after limit",
     "ANY_DUE_FAILURE": "before",
+    "ANY_DUE_MAINTENANCE": "now",
+    "SAVE_MAINTENANCE": COLUMNS["maintenances"],
     "DELETE_EMPTIED": "ids",
     "DUE_FAILURES": "before limit",
     "DUE_UNRULED": "channel limit now",

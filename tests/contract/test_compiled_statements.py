@@ -18,6 +18,7 @@ from notifier.core.events import EventType
 from notifier.core.failures import ClockKind, FailureClock, OpenFailure
 from notifier.core.health_facts import Replica, Role
 from notifier.core.identity import DirectChannel
+from notifier.core.maintenance_values import MaintenanceRecord, PlannedMaintenance
 from notifier.core.model import TaskStatus
 from notifier.core.mutes import Mute
 from notifier.core.routing import RoutedEvent
@@ -77,6 +78,9 @@ OPEN = OpenFailure(
     changed_at=T0,
 )
 
+PLANNED = MaintenanceRecord(
+    source="prod", planned=PlannedMaintenance(id="m-1", starts_at=T0), first_seen_at=T0, changed_at=T0, due_at=T0
+)
 HEALTH = {"failures": 3, "good_at": T0, "failing_since": T0, "open_until": None, "paused_until": LATER, "rate_at": T0}
 SETTLED = {
     "delivery_id": HELD.id,
@@ -228,6 +232,8 @@ PARAMETERS: Mapping[str, Any] = {
     "DUE_MUTES": {"now": LATER},
     "NEXT_DUE_MUTE": {},
     "ANY_DUE_FAILURE": {"before": LATER},
+    "ANY_DUE_MAINTENANCE": {"now": LATER},
+    "SAVE_MAINTENANCE": rows_of(rows.maintenance_columns([PLANNED])),
     "NEXT_DUE_FAILURE": {},
     "DUE_FAILURES": {"before": LATER, "limit": 10},
     "LOCK_FAILURES": {"operations": [OPEN.operation, "unknown"]},
