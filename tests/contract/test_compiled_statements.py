@@ -233,7 +233,7 @@ PARAMETERS: Mapping[str, Any] = {
     "NEXT_DUE_MUTE": {},
     "ANY_DUE_FAILURE": {"before": LATER},
     "ANY_DUE_MAINTENANCE": {"now": LATER},
-    "SAVE_MAINTENANCE": rows_of(rows.maintenance_columns([PLANNED])),
+    "SAVE_MAINTENANCE": rows_of(rows.maintenance_columns([replace(PLANNED, changed_at=LATER)])),
     "NEXT_DUE_FAILURE": {},
     "DUE_FAILURES": {"before": LATER, "limit": 10},
     "LOCK_FAILURES": {"operations": [OPEN.operation, "unknown"]},
@@ -302,6 +302,8 @@ def _fill(connection: Connection) -> None:
     for id_ in ("known", "other"):
         put(schema.event_subscriptions, {"id": id_} | subscribed)
     put(schema.mutes, rows.mute_values(MUTE))
+    for row in rows_of(rows.maintenance_columns([PLANNED])):
+        put(schema.maintenances, row)
     for row in rows_of(rows.failure_columns([OPEN])):
         put(schema.failures, row)
     put(schema.requests, {"key": "old", "seen_at": T0})
