@@ -33,6 +33,7 @@ from notifier.core.errors import StoreError
 from notifier.core.outbox import Settlement
 from notifier.core.pacing import ChannelHealth, Pace
 from notifier.core.people import NOTIFIER, Action, EventSubscription, Verb
+from notifier.core.started_by import StartedBy
 from notifier.core.tickets import TicketLink, operation_of
 from notifier.ports import Channel, Clock, DatabaseTime, RenderRequest, Store
 
@@ -175,6 +176,13 @@ class SteppedChannel(Protocol):
         """Events that a digest names at most."""
 
 
+class KnownOrigins(Protocol):
+    """Who started tasks."""
+
+    def started_by(self, wanted: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StartedBy]:
+        """Return who started tasks, by source and job id, as far as that is known."""
+
+
 class DeliveryTx(DatabaseTime, Protocol):
     """What the delivery of messages needs of a transaction."""
 
@@ -189,6 +197,10 @@ class DeliveryTx(DatabaseTime, Protocol):
     @property
     def tickets(self) -> TicketRecords:
         """The tickets of operations."""
+
+    @property
+    def origins(self) -> KnownOrigins:
+        """Who started tasks."""
 
     @property
     def people(self) -> SubscriptionRecords:
@@ -249,6 +261,8 @@ class DeliveryRules:
     """How long a claim holds. It is longer than any channel's deadline."""
     tickets: bool = False
     """Whether any channel keeps tickets."""
+    origins: bool = False
+    """Whether it is searched for who started tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,7 +364,7 @@ def _take_step(
         tx.deliveries.settle(settlements, now)
         _end_subscriptions(tx, channel.name, settlements, now)
         if channel.threads:
-            outdated = _with_newer_tickets(tx, request.finished) if rules.tickets else ()
+            outdated = _outdated(tx, request.finished, rules)
             updates = [update for one in request.finished for update in dispatch.thread_updates(*one)]
             tx.threads.update(channel.name, updates, now)
             if outdated:
@@ -368,8 +382,7 @@ def _take_step(
     claimed = _with_context(tx, channel, claimed)
     # Tickets after deliveries, and threads last: in the order in which a poll locks the same rows.
     ticketed = tx.tickets.record(changing, now) if changing else ()
-    if rules.tickets and claimed:
-        claimed = _with_tickets(tx, channel, claimed, now)
+    claimed = _with_newest(tx, channel, claimed, rules, now)
     if ticketed:
         shown = {event.subject for one, _ in request.finished if one.id in ticketed for event in one.events}
         tx.threads.touch_subjects(shown, now)
@@ -455,6 +468,21 @@ def _with_context(tx: DeliveryTx, channel: SteppedChannel, claimed: Sequence[Del
     return claimed
 
 
+def _outdated(tx: DeliveryTx, finished: Sequence[Settled], rules: DeliveryRules) -> Collection[str]:
+    """Return the subjects of new live messages about which more has become known while they were on their way."""
+    tickets = _with_newer_tickets(tx, finished) if rules.tickets else ()
+    return {*tickets, *(_with_newer_origins(tx, finished) if rules.origins else ())}
+
+
+def _with_newest(
+    tx: DeliveryTx, channel: SteppedChannel, claimed: Sequence[Delivery], rules: DeliveryRules, now: datetime
+) -> Sequence[Delivery]:
+    """Add what is known beyond the events by now."""
+    if rules.tickets and claimed:
+        claimed = _with_tickets(tx, channel, claimed, now)
+    return _with_origins(tx, claimed) if rules.origins and claimed else claimed
+
+
 def _with_newer_tickets(tx: DeliveryTx, finished: Sequence[Settled]) -> Collection[str]:
     """Return the subjects of new live messages whose tickets were opened while the messages were on their way."""
     begun = {
@@ -477,6 +505,29 @@ def _with_tickets(
     if not links:
         return claimed
     return [replace(one, tickets=tuple(links.get(operations.get(one.id) or "", ()))) for one in claimed]
+
+
+def _with_origins(tx: DeliveryTx, claimed: Sequence[Delivery]) -> Sequence[Delivery]:
+    """Add who started tasks to events that were detected before that was known, and that are not rendered yet."""
+    fresh = [one for one in claimed if one.body is None]
+    unexplained = dispatch.unexplained(event for one in fresh for event in one.events)
+    known = tx.origins.started_by(unexplained) if unexplained else {}
+    if not known:
+        return claimed
+    return [
+        replace(one, events=tuple(dispatch.explained(event, known) for event in one.events))
+        if one.body is None
+        else one
+        for one in claimed
+    ]
+
+
+def _with_newer_origins(tx: DeliveryTx, finished: Sequence[Settled]) -> set[str]:
+    """Return the subjects of new live messages of which it became known on their way who started the task."""
+    begun = [one.events[0] for one, settlement in finished if settlement.thread and not one.digest]
+    unexplained = dispatch.unexplained(begun)
+    known = tx.origins.started_by(unexplained) if unexplained else {}
+    return {event.subject for event in begun if (event.source, event.job_id) in known and event.started_by is None}
 
 
 def _ends_well(delivery: Delivery) -> bool:

@@ -18,6 +18,7 @@ from notifier.clock import wait_until_set
 from notifier.core import dispatch, outbox, pacing
 from notifier.core.delivery import MAX_COPIES, Delivered, GaveUp, Outcome, Retry, Thread, Unknown
 from notifier.core.pacing import ChannelHealth
+from notifier.core.started_by import StartedBy
 from notifier.core.tickets import TicketLink, operation_of
 from notifier.ports import Clock, DatabaseTime, LiveChannel, Store
 
@@ -54,8 +55,19 @@ class TicketLinks(Protocol):
         """Return what messages show of the latest tickets of operations, by operation."""
 
 
+class ShownOrigins(Protocol):
+    """Who started tasks."""
+
+    def started_by(self, wanted: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StartedBy]:
+        """Return who started tasks, by source and job id, as far as that is known."""
+
+
 class LiveTx(DatabaseTime, Protocol):
     """What edits of messages need of a transaction."""
+
+    @property
+    def origins(self) -> ShownOrigins:
+        """Who started tasks."""
 
     @property
     def tickets(self) -> TicketLinks:
@@ -124,6 +136,7 @@ class MessageEditor:
         *,
         lease: timedelta,
         tickets: bool = False,
+        origins: bool = False,
     ) -> None:
         """Edit the messages of `channel`.
 
@@ -133,9 +146,11 @@ class MessageEditor:
             clock: of this process.
             lease: how long a claim of messages holds. It is longer than `EDIT_BATCH` edits take.
             tickets: whether any channel keeps tickets.
+            origins: whether it is searched for who started tasks.
         """
         self.channel = channel
         self._tickets = tickets
+        self._origins = origins
         self._store = store
         self._clock = clock
         self._lease = lease
@@ -177,6 +192,8 @@ class MessageEditor:
         threads = tx.threads.claim_edits(self.channel.name, now, self._lease, allowed.count) if allowed.count else ()
         if self._tickets and threads:
             threads = _with_tickets(tx, threads)
+        if self._origins and threads:
+            threads = _with_origins(tx, threads)
         edits = sum(thread.edits for thread in threads)
         health = pacing.charge(before, self.channel.edit_pace, now, edits)
         if health != before:
@@ -222,6 +239,13 @@ class MessageEditor:
         health = pacing.after(before, signals, now, self.channel.edit_pace)
         if health != before:
             tx.threads.save_edit_budget(budget, health)
+
+
+def _with_origins(tx: LiveTx, threads: Sequence[Thread]) -> Sequence[Thread]:
+    """Add who started tasks to events that were detected before that was known."""
+    unexplained = dispatch.unexplained(thread.event for thread in threads)
+    known = tx.origins.started_by(unexplained) if unexplained else {}
+    return [replace(thread, event=dispatch.explained(thread.event, known)) for thread in threads]
 
 
 def _with_tickets(tx: LiveTx, threads: Sequence[Thread]) -> Sequence[Thread]:

@@ -27,6 +27,7 @@ from notifier.core.health_facts import ConfiguredSource, Expected, HealthFacts
 from notifier.core.matchers import Matcher
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus
 from notifier.core.mutes import HeldBack, Mute
+from notifier.core.origins import OriginFigures
 from notifier.core.people import Action, EventSubscription
 from notifier.core.rota import Duty, Rota, Rotas
 from notifier.core.routing import Route, RoutedEvent, RouteVerdict, calendars_of, explain_routes, with_holidays
@@ -62,6 +63,9 @@ class RunReads(Protocol):
         self, since: datetime | None = None, *, name: str | None = None, instance: str | None = None
     ) -> Sequence[TaskStatistics]:
         """Count tasks by name, the most frequent first, with the distribution of their durations."""
+
+    def origin_figures(self, since: datetime | None = None) -> OriginFigures:
+        """Return how many starts were explained, and the lag of Cloud Trace, of searches that ended since a time."""
 
 
 class Lookup(CalendarReads, RunReads, Protocol):

@@ -129,7 +129,7 @@ class PollHistories(TaskResults, Protocol):
         """Return the facts that a query asks for."""
 
 
-class OriginSearches(Protocol):
+class NewSearches(Protocol):
     """The search for who started tasks."""
 
     def expect(self, source: str, first_tries: Mapping[str, datetime]) -> None:
@@ -169,7 +169,7 @@ class PollTx(PlanTx, ChargeTx, Protocol):
         """What is recorded about instances and operations."""
 
     @property
-    def origins(self) -> OriginSearches:
+    def origins(self) -> NewSearches:
         """The search for who started tasks."""
 
     @property

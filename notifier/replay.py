@@ -37,6 +37,7 @@ from notifier.deliver import (
     DeliveryQueue,
     DeliveryRules,
     HealthRecords,
+    KnownOrigins,
     SubscriptionRecords,
     ThreadReads,
     ThreadRecords,
@@ -172,6 +173,10 @@ class ReplayTx(DatabaseTime, Protocol):
     @property
     def tickets(self) -> ReplayTickets:
         """The tickets of operations."""
+
+    @property
+    def origins(self) -> KnownOrigins:
+        """Who started tasks."""
 
     @property
     def failures(self) -> ReplayFailures:

@@ -27,6 +27,7 @@ from notifier.core.model import ChannelState, ClosedFailure, Event, FollowUp, So
 from notifier.core.mutes import HeldBack, Mute
 from notifier.core.people import Acknowledgement, EventSubscription
 from notifier.core.routing import DeliveryRouting
+from notifier.core.started_by import StartedBy, StartedVia
 from notifier.core.storms import Storm, begin
 from notifier.core.usual import Usual, UsualBasis
 from notifier.integrations.slack import replies as blocks
@@ -161,6 +162,7 @@ def _failed(**changes: Any) -> Event:
         "task": task,
         "history": history,
         "usual": USUAL,
+        "started_by": StartedBy(name="li.wei", via=StartedVia.CONSOLE),
     }
     return replace(event, **facts | changes)
 

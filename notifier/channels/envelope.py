@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from notifier.core.foreseen import Expectation
     from notifier.core.maintenance_values import MaintenanceNotice
     from notifier.core.model import Event, MuteWindow, Task
+    from notifier.core.started_by import StartedBy
     from notifier.core.storms import Storm
     from notifier.ports import RenderRequest
     from notifier.wording.events import EventFormatter
@@ -139,12 +140,26 @@ def _circumstances(event: Event) -> dict[str, Any]:
         }
     if event.mute:
         found["mute"] = _mute(event.mute)
-    return found | _foresight(event)
+    return found | _known_beyond(event)
 
 
-def _foresight(event: Event) -> dict[str, Any]:
-    """Return what was known beforehand: how long such tasks take, and what should have happened."""
+def _started_by(value: StartedBy) -> dict[str, Any]:
+    return {
+        "name": value.name or None,
+        "via": value.via,
+        "agency": value.agency or None,
+        "address": value.address or None,
+    }
+
+
+def _known_beyond(event: Event) -> dict[str, Any]:
+    """Return what is known beyond the list: who started the task, how long such tasks take, what should have happened.
+
+    Such a key is there only where there is something to say.
+    """
     found: dict[str, Any] = {}
+    if event.started_by:
+        found["started_by"] = _started_by(event.started_by)
     if usual := event.usual:
         found["usual"] = {
             "low_seconds": round(usual.low),

@@ -33,6 +33,7 @@ from notifier.wording.message import foretold, usual_span
 from notifier.wording.open_failures import FailureFormatter
 from notifier.wording.operations import KNOWN_NAMES
 from notifier.wording.sanitize import NAME_LIMIT, REASON_LIMIT, one_line, plain
+from notifier.wording.starters import started_by_condition, starter
 from notifier.wording.states import EventState, emoji_of, state_of_status, state_of_task
 
 PAGE_ROWS = 10
@@ -321,6 +322,8 @@ def _row_details(stored: StoredTask, state: EventState, now: datetime, fmt: Repl
     yield quoted(reason)
     code = fmt.causes.explain(task.fail_reason).code
     yield quoted(one_line(code)) if code and code not in reason else ""
+    if stored.started_by and task.status is not TaskStatus.COMPLETED:
+        yield started_by_condition(stored.started_by, fmt.localizer, marked=True)
 
 
 def task(
@@ -393,6 +396,15 @@ def _status(task: Task, fmt: ReplyFormatter) -> str:
     return fmt.localizer.status_label(task.status)
 
 
+def _known_beyond(stored: StoredTask, word: Localizer) -> Iterator[tuple[str, str, bool]]:
+    """Yield what is known of a task beyond the list: who started it, and how long such tasks take."""
+    if stored.started_by:
+        yield word.text("label.started_by"), starter(stored.started_by, word, address=True), True
+    if usual := stored.usual:
+        measured = word.counted(f"usual.{usual.basis}", usual.runs, length=usual_span(usual, word))
+        yield word.text("label.usual"), measured, False
+
+
 def _facts(stored: StoredTask, fmt: ReplyFormatter) -> Iterator[tuple[str, str, bool]]:
     found, word = stored.task, fmt.localizer
     took = found.ended_at - found.created_at if found.created_at and found.ended_at else None
@@ -404,9 +416,7 @@ def _facts(stored: StoredTask, fmt: ReplyFormatter) -> Iterator[tuple[str, str, 
         yield word.text("label.took"), word.duration(took), False
     if found.progress is not None and not found.status.terminal:
         yield word.text("label.progress"), word.progress(found.progress), False
-    if usual := stored.usual:
-        measured = word.counted(f"usual.{usual.basis}", usual.runs, length=usual_span(usual, word))
-        yield word.text("label.usual"), measured, False
+    yield from _known_beyond(stored, word)
     if status := one_line(found.instance_status or ""):
         outside = not word.knows_instance_status(status)
         yield word.text("label.instance_status"), word.instance_status(status), outside

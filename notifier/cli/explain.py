@@ -167,7 +167,10 @@ def explanation(view: View, found: TaskExplanation) -> RenderableType:
     """Return, for every event of a task, the verdict of each route and the outcome on each channel."""
     task = found.task.task
     heading = cell(f"{view.localizer.task_label(task.name)} · {task.instance_name or ''} · {task.job_id}", "bold")
-    about = [*view.reason(task), *([pairs(facts)] if (facts := [*view.people_facts(found.task)]) else [])]
+    about = [
+        *view.reason(task),
+        *([pairs(facts)] if (facts := [*view.origin_facts(found.task), *view.people_facts(found.task)]) else []),
+    ]
     about += [_ticket(view, ticket) for ticket in found.tickets]
     words = FailureFormatter(EventFormatter(view.localizer), view.now)
     about += [cell(without_marks(line)) for one in found.failures for line in words.history(one)]

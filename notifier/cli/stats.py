@@ -1,18 +1,20 @@
 """`notifier stats`: how tasks ended, and how long they took."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated
 
 import typer
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from notifier.cli.common import JsonOption, SinceOption, time_before_now, view_for
 from notifier.cli.configured import load_outline
 from notifier.cli.lookups import read_store
-from notifier.cli.output import TableRow, TextTable, cell, print_json, show
+from notifier.cli.output import TableRow, TextTable, cell, paragraph, print_json, show
 from notifier.cli.views import View
+from notifier.core.origins import OriginFigures
 from notifier.lookup import Lookup
 from notifier.ports import TaskStatistics
 from notifier.wording import documents
@@ -37,21 +39,39 @@ def stats(
     of eight ranges, equal factors apart, from the shortest to the longest. Exits with 1 when there are no tasks.
 
     --json: {"operations": [{name, label, running, completed, failed, other, failure_rate, durations: {runs, p10, p50,
-    p90, longest, bins}}]}, in seconds.
+    p90, longest, bins}}], "origins": {searched, explained, lag_p50, lag_p99}}, in seconds. The origins are those of all
+    operations: whether it was found in Cloud Trace who started tasks, and how long its rows took to appear.
     """
     config = load_outline(ctx)
     view = view_for(config)
-    found = read_store(ctx, config, partial(_read, since=time_before_now(since), instance=instance))
+    found, origins = read_store(ctx, config, partial(_read, since=time_before_now(since), instance=instance))
     shown = [one for one in found if operation is None or _is_called(one, operation, view)]
     if as_json:
-        print_json({"operations": [_document(one, view) for one in shown]})
+        operations = [_document(one, view) for one in shown]
+        print_json({"operations": operations, "origins": documents.origin_figures(origins)})
     else:
-        show(_table(shown, view) if shown else Text(view.phrase("no_statistics")))
+        show(Group(*_lines(shown, origins, view)) if shown else Text(view.phrase("no_statistics")))
     raise typer.Exit(0 if shown else 1)
 
 
-def _read(q: Lookup, *, since: datetime | None, instance: str | None) -> Sequence[TaskStatistics]:
-    return q.statistics(since, instance=instance)
+def _read(q: Lookup, *, since: datetime | None, instance: str | None) -> tuple[Sequence[TaskStatistics], OriginFigures]:
+    return q.statistics(since, instance=instance), q.origin_figures(since)
+
+
+def _lines(shown: Sequence[TaskStatistics], origins: OriginFigures, view: View) -> Iterator[RenderableType]:
+    yield _table(shown, view)
+    if origins.searched:
+        yield Text("")
+        yield paragraph(cell(view.phrase("origins", **_numbers(origins))), view.width)
+    if origins.lag_p50 is not None and origins.lag_p99 is not None:
+        half, nearly_all = (
+            view.localizer.duration(timedelta(seconds=round(lag))) for lag in (origins.lag_p50, origins.lag_p99)
+        )
+        yield paragraph(cell(view.phrase("origins_lag", half=half, most=nearly_all)), view.width)
+
+
+def _numbers(origins: OriginFigures) -> dict[str, str]:
+    return {"explained": f"{origins.explained:,}", "searched": f"{origins.searched:,}"}
 
 
 def _is_called(one: TaskStatistics, wanted: str, view: View) -> bool:

@@ -18,6 +18,7 @@ from notifier.wording.causes import builtin_catalogue
 from notifier.wording.localizer import Localizer
 from notifier.wording.message import foretold, time_left, usual_span
 from notifier.wording.phrases import phrases
+from notifier.wording.starters import started_by_condition, starter
 from notifier.wording.states import state_of, state_of_status
 
 STATE_STYLES = {
@@ -73,11 +74,16 @@ class View:
         return TableRow(cells, [*reasons, *self._foretold(row)])
 
     def _foretold(self, row: StoredTask) -> Iterable[Text]:
-        """Return how much longer a running task takes, in one line; none where that is not known."""
-        if row.task.status is TaskStatus.RUNNING:
-            parts = [*foretold(row.task, row.usual, self.now, self.localizer)]
-            if parts:
-                yield cell(f"→ {self.localizer.text('condition.separator').join(parts)}", "dim")
+        """Return how much longer a running task takes, and who started one that runs or failed, in one line.
+
+        None where neither is known.
+        """
+        running = row.task.status is TaskStatus.RUNNING
+        parts = [*foretold(row.task, row.usual, self.now, self.localizer)] if running else []
+        if row.started_by and row.task.status is not TaskStatus.COMPLETED:
+            parts.append(started_by_condition(row.started_by, self.localizer))
+        if parts:
+            yield cell(f"→ {self.localizer.text('condition.separator').join(parts)}", "dim")
 
     def table(self, titles: Sequence[str], rows: Iterable[TableRow]) -> TextTable:
         """Return a table with these titles, translated."""
@@ -116,7 +122,7 @@ class View:
     def task(self, stored: StoredTask, history: Sequence[RoutedEvent]) -> RenderableType:
         """Return the details of one task, and its events."""
         return Group(
-            pairs(chain(self._facts(stored.task), self._store_facts(stored))),
+            pairs(chain(self._facts(stored.task), self.origin_facts(stored), self._store_facts(stored))),
             *self.reason(stored.task),
             Text(""),
             self.events(history) if history else Text(self.phrase("no_change"), style="dim"),
@@ -136,6 +142,12 @@ class View:
         yield self.word("ended"), cell(self.when(task.ended_at))
         if task.created_at and task.ended_at and task.ended_at >= task.created_at:
             yield self.word("took"), cell(self.localizer.duration(task.ended_at - task.created_at))
+
+    def origin_facts(self, stored: StoredTask) -> Iterable[tuple[str, Text]]:
+        """Return who started a task, where that is known."""
+        if stored.started_by:
+            who = starter(stored.started_by, self.localizer, address=True)
+            yield self.localizer.text("label.started_by"), cell(who)
 
     def _instance_status(self, task: Task) -> str:
         return self.localizer.instance_status(task.instance_status or "")

@@ -24,7 +24,7 @@ from notifier.config.reach import (
 from notifier.config.web import WebSettings
 from notifier.core.durations import format_duration
 from notifier.core.events import EventType
-from notifier.core.fields import OPERATION_KINDS
+from notifier.core.fields import OPERATION_KINDS, ORIGIN_FIELDS
 from notifier.core.matcher_logic import exclusion, includes
 from notifier.core.matchers import Matcher, fits, is_glob, parse_matcher
 from notifier.core.rota import rota_named
@@ -55,6 +55,7 @@ def warnings(config: Config, at: datetime) -> Iterable[str]:
     yield from _unreachable_routes(config)
     yield from _windows_that_never_open(config, at)
     yield from _unknown_causes(config)
+    yield from _unknown_origins(config)
     yield from _long_waits(scopes)
     yield from _held_one_by_one(config)
     yield from _unused_templates(config, scopes)
@@ -379,6 +380,15 @@ def _unknown_causes(config: Config) -> Iterable[str]:
                 guess = closest_match(value, known)
                 hint = f"Did you mean {guess}?" if guess else "A failed task shows its id in notifier explain --json."
                 yield f"{matcher} of {place}: no cause is called {value!r}. {hint}"
+
+
+def _unknown_origins(config: Config) -> Iterable[str]:
+    """Return warnings about matchers of who started a task where that is never known."""
+    if any(source.finds_origins for source in config.sources):
+        return
+    for place, matcher in _written_matchers(config):
+        if matcher.field in ORIGIN_FIELDS:
+            yield f"{matcher} of {place} fits nothing that is known: no source has started_by: true."
 
 
 def _mistyped_operation(matcher: Matcher) -> str | None:

@@ -1,6 +1,6 @@
 """What delivery workers and message editors decide: how much to claim, what is late, and what is repeated."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import accumulate
@@ -26,6 +26,7 @@ from notifier.core.model import Event
 from notifier.core.outbox import Settlement
 from notifier.core.pacing import Allowance, ChannelHealth, Pace
 from notifier.core.retry import MAX_RETRY_AFTER
+from notifier.core.started_by import StartedBy
 
 SENT_WITHIN = 0.8
 """Share of a lease within which a message must be answered; then its outcome is unknown."""
@@ -237,3 +238,14 @@ def edit_wait(outcome: Outcome) -> timedelta | None:
         case Unknown():
             return EDIT_RETRY_AFTER
     return None
+
+
+def unexplained(events: Iterable[Event]) -> Collection[tuple[str, str]]:
+    """Return the tasks of these events, by source and job id, of which it was not known who started them."""
+    return {(event.source, event.job_id) for event in events if event.task and event.started_by is None}
+
+
+def explained(event: Event, known: Mapping[tuple[str, str], StartedBy]) -> Event:
+    """Return an event with who started its task, where that has become known since it was detected."""
+    found = known.get((event.source, event.job_id)) if event.started_by is None else None
+    return replace(event, started_by=found) if found else event

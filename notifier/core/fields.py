@@ -13,6 +13,7 @@ from notifier.core.foreseen import Expectation
 from notifier.core.maintenance_values import MaintenanceNotice
 from notifier.core.model import Event, Task, TaskStatus
 from notifier.core.severity import Severity
+from notifier.core.started_by import StartedBy, StartedVia
 
 _EVENT_FIELDS = (
     "type",
@@ -54,7 +55,15 @@ _EXPLAINED_FIELDS: Mapping[str, Callable[[Explanation], str | None]] = {
 }
 """Fields that follow from the reason of a failed task."""
 
-FIELDS: tuple[str, ...] = (*_EVENT_FIELDS, *_TASK_FIELDS, *_EXPLAINED_FIELDS, "duration", "late")
+ORIGIN_FIELDS: Mapping[str, Callable[[StartedBy], str]] = {
+    "started_by": lambda origin: origin.name,
+    "started_via": lambda origin: origin.via,
+}
+"""Fields of who started a task. They are empty while that is not known."""
+
+_MEASURED_FIELDS = ("duration", "late")
+
+FIELDS: tuple[str, ...] = (*_EVENT_FIELDS, *_TASK_FIELDS, *_EXPLAINED_FIELDS, *ORIGIN_FIELDS, *_MEASURED_FIELDS)
 """Every field that a matcher can name, besides the labels of sources."""
 
 LABEL_PREFIX = "label."
@@ -67,6 +76,7 @@ CLOSED_FIELDS: Mapping[str, Collection[str]] = MappingProxyType(
         "late": ("true", "false"),
         "severity": tuple(severity.value for severity in Severity),
         "level": tuple(level.value for level in AlarmLevel),
+        "started_via": tuple(way.value for way in StartedVia),
     }
 )
 """Allowed values of fields with a closed set: a typing mistake in one would silently match nothing."""
@@ -137,12 +147,16 @@ def _field_of(event: Event, name: str, catalogue: CauseCatalogue | None) -> str:
         return (_TASK_FIELDS[name](event.task) or "") if event.task else ""
     if name in _EXPLAINED_FIELDS:
         return _explained_field(event, name, catalogue)
-    if name == "duration":
-        length = duration_of(event)
-        return "" if length is None else format_duration(length)
+    if name in ORIGIN_FIELDS:
+        return ORIGIN_FIELDS[name](event.started_by) if event.started_by else ""
+    return _measured_field(event, name) if name in _MEASURED_FIELDS else str(getattr(event, name) or "")
+
+
+def _measured_field(event: Event, name: str) -> str:
     if name == "late":
         return "true" if event.late else "false"
-    return str(getattr(event, name) or "")
+    length = duration_of(event)
+    return "" if length is None else format_duration(length)
 
 
 def derived_fields(fields: Mapping[str, str], catalogue: CauseCatalogue) -> dict[str, str]:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from notifier.core.fields import CLOSED_FIELDS, NUMBER_FIELDS
 from notifier.core.matchers import Matcher, fits, is_glob
 
-_EMPTY_TOO = frozenset({"status"})
-"""Closed fields that are empty in some events: those about no task."""
+_EMPTY_TOO = frozenset({"status", "started_via", "level"})
+"""Closed fields that are empty in some events: about no task, about no alarm, or of whose start nothing is known."""
 _NUMBERS_ABOVE, _NUMBERS_BELOW = (">", ">="), ("<", "<=")
 
 

@@ -15,6 +15,7 @@ from notifier.core.delivery import DeliveryState
 from notifier.core.model import Event, Task
 from notifier.core.people import Acknowledgement
 from notifier.core.row_counts import RowCount
+from notifier.core.started_by import StartedBy
 
 SCANNED = 5_000
 """Maximum number of tasks that are read one after the other for one answer, where no index finds those that fit."""
@@ -119,6 +120,8 @@ class TaskListEntry:
     """What became of its newest event; None where none is recorded."""
     acknowledged: Acknowledgement | None
     """Who has acknowledged that event."""
+    started_by: StartedBy | None = None
+    """Who started it; None where that is not known."""
 
     @property
     def place(self) -> TaskPlace:

@@ -57,6 +57,7 @@ class Delivering:
                 app.clock,
                 lease=app.delivery_rules.lease,
                 tickets=app.delivery_rules.tickets,
+                origins=app.delivery_rules.origins,
             )
             for channel in channels.values()
             if channel.edit_budget

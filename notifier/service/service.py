@@ -32,6 +32,7 @@ from notifier.service.reporting import ErrorThrottle, some_names
 from notifier.service.roles import ALL_ROLES, Role, writes_data
 from notifier.service.scheduler import Jobs, Scheduler
 from notifier.service.scheduling import CALENDAR_INTERVAL, FORESIGHT_INTERVAL, Scheduling
+from notifier.service.searching import SEARCH_INTERVAL, Searching
 from notifier.service.stats import RunStats, Summary
 from notifier.telemetry.lag import measure_lag
 from notifier.telemetry.process import ProcessStage, ProcessStatus
@@ -105,6 +106,7 @@ class Service:
             app, jobs=self.jobs, heartbeat=self.heartbeat, wake=self.delivering.wake, polling_since=polling_since
         )
         self.scheduling = Scheduling(app, wake=self.delivering.wake)
+        self.searching = Searching(app)
         self.reminding = Reminding(app, wake=self.delivering.wake)
         self.muting = Muting(app, wake=self.delivering.wake)
         self.discovering = Discovering(app, asks=Role.POLL in roles)
@@ -127,6 +129,7 @@ class Service:
             await self.muting.start()
             await self.maintaining.start()
         if Role.POLL in self.roles:
+            await self.searching.start()
             await self._retire_sources()
             await self.discovering.start()
         if Role.DELIVER in self.roles:
@@ -246,14 +249,16 @@ class Service:
                 scheduler.every(CALENDAR_INTERVAL, "calendars", self.scheduling.read_calendars, at_once=True)
             if self.scheduling.expects_runs:
                 scheduler.every(FORESIGHT_INTERVAL, "foresight", self.scheduling.judge_runs)
-        if self.maintaining.needed:
-            self._schedule_maintenance(scheduler)
+        self._schedule_companions(scheduler)
         return scheduler
 
-    def _schedule_maintenance(self, scheduler: Scheduler) -> None:
-        if Role.POLL in self.roles:
+    def _schedule_companions(self, scheduler: Scheduler) -> None:
+        """Schedule what is read besides the lists of tasks."""
+        if self.searching.needed and Role.POLL in self.roles:
+            scheduler.every(SEARCH_INTERVAL, "origins", self.searching.run)
+        if self.maintaining.needed and Role.POLL in self.roles:
             scheduler.every(READ_INTERVAL, "maintenance", self.maintaining.read, at_once=True)
-        if writes_data(self.roles):
+        if self.maintaining.needed and writes_data(self.roles):
             scheduler.every(HOUSEKEEPING_INTERVAL, "maintenance reminders", self.maintaining.remind)
 
     async def _announce(self) -> None:
@@ -322,6 +327,8 @@ async def poll_and_deliver(app: App, *, deliver: bool = True) -> Summary:
             await service.scheduling.read_calendars()
         await service.delivering.unpark_due()
         await service.muting.run()
+        if service.searching.needed:  # before the polls, so that their events know who started their tasks
+            await service.searching.run()
         polls = (service.polling.poll(source, force=True, send_heartbeat=False) for source in app.sources.values())
         reports = await asyncio.gather(*polls)
         if service.maintaining.needed:

@@ -76,6 +76,11 @@ class SourceSettings(Settings):
         """The identity that makes the calls. Sources with an equal value share its limits. Not a secret."""
         return f"{self.kind} {self.name}"
 
+    @property
+    def finds_origins(self) -> bool:
+        """Whether it is searched for who started the tasks."""
+        return False
+
     def poll_rules(
         self, *, lease: timedelta, calls_per_minute: float, credential: Credential | None, configured: frozenset[str]
     ) -> PollRules:
@@ -96,6 +101,7 @@ class SourceSettings(Settings):
             stalled_after=self.stalled_after,
             calls_per_minute=calls_per_minute,
             credential=credential,
+            finds_origins=self.finds_origins,
             configured=configured,
             environment=self.environment,
             labels=self.sorted_labels,

@@ -8,7 +8,7 @@ from notifier.core.errors import ConfigurationError
 from notifier.settings.explain import setting_error
 from notifier.settings.types import EndpointUrl
 from notifier.sources.cloud_settings import CloudSettings
-from notifier.sources.regions import gaussdb_endpoint
+from notifier.sources.regions import cts_endpoint, gaussdb_endpoint
 
 Paging = Literal["auto", "record", "page"]
 """What `offset` counts, as configured; auto detects it."""
@@ -28,11 +28,27 @@ class GaussDBSettings(CloudSettings):
     maintenance: bool = False
     """Whether to read and announce what the cloud plans to do to the instances; see docs/maintenance.md. The user needs
     the action gaussdb:instance:listScheduleEvents."""
+    started_by: bool = False
+    """Search Cloud Trace for who started each task. Needs the action `cts:trace:list`."""
+    started_by_address: bool = False
+    """Also record and show the IP address that the request came from."""
+    cts_endpoint: EndpointUrl | None = None
+    """Endpoint of Cloud Trace. Default: that of the region."""
 
     @property
     def watches_maintenance(self) -> bool:
         """Whether the maintenance that the cloud plans is read and announced."""
         return self.maintenance
+
+    @property
+    def traces_url(self) -> str:
+        """URL of Cloud Trace."""
+        return self.cts_endpoint or cts_endpoint(self.region)
+
+    @property
+    def finds_origins(self) -> bool:
+        """Whether it is searched for who started the tasks; see `SourceSettings.finds_origins`."""
+        return self.started_by
 
     @property
     def url(self) -> str:
@@ -45,4 +61,10 @@ class GaussDBSettings(CloudSettings):
             _ = self.url
         except ConfigurationError as error:
             raise setting_error("region", str(error)) from None
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_use_for_addresses(self) -> Self:
+        if self.started_by_address and not self.started_by:
+            raise setting_error("started_by_address", "it has no effect without started_by: true on the same source")
         return self

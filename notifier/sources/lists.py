@@ -33,3 +33,5 @@ MAINTENANCE_LIST = ApiList(
     action="gaussdb:instance:listScheduleEvents",
     policy="GaussDB ReadOnlyAccess",
 )
+
+TRACE_LIST = ApiList(name="audit log", rows="traces", action="cts:trace:list", policy="CTS ReadOnlyAccess")

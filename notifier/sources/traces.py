@@ -4,19 +4,28 @@ A row holds the request and the answer that it records. Of the request only ids 
 only ids of jobs, and neither is kept: they may contain passwords.
 """
 
+from __future__ import annotations
+
 import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 
+from notifier.core.errors import PermissionDenied, RequestRejected, SourceError
 from notifier.core.origins import Trace, TraceQuery, TraceUser, plain_id
 from notifier.http.huawei_signature import canonical_query
+from notifier.origins import TraceRows
+from notifier.ports import CheckResult
+from notifier.sources.access import SourceAccess
 from notifier.sources.documents import is_error
+from notifier.sources.gaussdb_settings import GaussDBSettings
+from notifier.sources.lists import TRACE_LIST
 from notifier.sources.payloads import decode_json, line_of, mapping_of, parse_time
 
 TRACE_PAGE_SIZE = 200
 """Maximum number of rows of a page."""
-MAX_PAGES = 5
+MAX_TRACE_PAGES = 5
 """Maximum number of pages of one query. The rows of one instance within an hour fit on one."""
 MAX_PERSON_NAME = 128
 """Maximum length of the name of a person or an agency, in characters."""
@@ -36,13 +45,13 @@ _FIRST, _LAST = 946_656_000_000, 4_102_416_000_000
 """Bounds of the times that the log takes, in milliseconds."""
 
 
-def query_of(wanted: TraceQuery, marker: str = "") -> str:
+def query_of(wanted: TraceQuery, marker: str = "", *, limit: int = TRACE_PAGE_SIZE) -> str:
     """Return the query of a page, as it is signed and sent. `marker` is that of the page before."""
     given = {
         "trace_type": "system",
         "from": _milliseconds(wanted.start),
         "to": _milliseconds(wanted.end),
-        "limit": str(TRACE_PAGE_SIZE),
+        "limit": str(limit),
         "resource_id": wanted.resource_id,
         "trace_name": wanted.trace_name,
         "next": marker,
@@ -52,6 +61,58 @@ def query_of(wanted: TraceQuery, marker: str = "") -> str:
 
 def _milliseconds(moment: datetime) -> str:
     return str(min(max((moment - _EPOCH) // timedelta(milliseconds=1), _FIRST), _LAST))
+
+
+class TraceLog:
+    """Reads the audit log of the project of a source; implements `origins.TraceReader`."""
+
+    action = TRACE_LIST.action
+
+    def __init__(self, settings: GaussDBSettings, access: SourceAccess) -> None:
+        """`access` opens the lists of the source with these settings."""
+        self.name = settings.name
+        self.keeps_addresses = settings.started_by_address
+        self._where = access.where
+        self._now = access.clock.now
+        self._api = access.open_list(TRACE_LIST, settings.traces_url, f"/v3/{settings.project_id}/traces")
+
+    @property
+    def calls(self) -> int:
+        """Calls made so far, retries included."""
+        return self._api.calls
+
+    async def read(self, query: TraceQuery) -> TraceRows:
+        """Return the rows that answer a query; see `origins.TraceReader.read`."""
+        found: list[Trace] = []
+        marker = ""
+        for _ in range(MAX_TRACE_PAGES):
+            page = await self._page(query, marker)
+            found += page.traces
+            if not page.marker or page.marker == marker:
+                return TraceRows(traces=found)
+            marker = page.marker
+        return TraceRows(traces=found, whole=False)
+
+    async def check(self) -> CheckResult:
+        """Prove with one call that the log may be read."""
+        now = self._now()
+        what = f"{self._where}: started by"
+        try:
+            await self._page(TraceQuery(start=now - timedelta(hours=1), end=now), "", limit=1)
+        except SourceError as error:
+            detail = str(error).removeprefix(f"{self._where}: ")
+            remedy = TRACE_LIST.remedy if isinstance(error, PermissionDenied) and self.action not in detail else ""
+            return CheckResult(ok=False, what=what, detail=detail, remedy=remedy)
+        return CheckResult(ok=True, what=what, detail="may read the audit log of Cloud Trace")
+
+    async def _page(self, query: TraceQuery, marker: str, *, limit: int = TRACE_PAGE_SIZE) -> TracePage:
+        try:
+            return await self._api.get(query_of(query, marker, limit=limit), decode_trace_page)
+        except RequestRejected as error:
+            # An empty list is answered with 404; so is an unknown path, by the gateway.
+            if error.status != HTTPStatus.NOT_FOUND or (error.code or "").startswith("APIGW"):
+                raise
+            return TracePage(traces=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from notifier.core.failures import OpenFailure, order_of
 from notifier.core.health_facts import Backlog, HealthFacts
 from notifier.core.model import ChannelState, Event, SourceState, TaskStatus
 from notifier.core.mutes import MAX_NAMED_TASKS, HeldBack, Mute, MutesInForce, named_task
+from notifier.core.origins import OriginFigures, figures_of
 from notifier.core.people import Acknowledgement, Action, EventSubscription
 from notifier.core.projects import AccountState, FoundProjects
 from notifier.core.replays import RecordedHistory
@@ -29,6 +30,8 @@ from notifier.core.usual import MIN_RUNS, Runs
 from notifier.ports import ActionFilter, DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter, TaskStatistics
 from notifier.store import rows
 
+MAX_LAGS = 10_000
+"""Maximum number of rows of the audit log whose lag is counted, the latest ones."""
 MAX_NAMES = 50
 """Maximum number of instances whose tasks are searched for by their names, one after the other."""
 
@@ -229,6 +232,15 @@ class Lookups:
                 durations[of].append(seconds)
         known = [_statistics(of, count, durations.get(of, ())) for of, count in counts.items()]
         return sorted(known, key=lambda one: (-one.count, one.name))
+
+    def origin_figures(self, since: datetime | None = None) -> OriginFigures:
+        """Return how many starts were explained, and the lag of Cloud Trace, of searches that ended since a time.
+
+        Lags are of the latest `MAX_LAGS` rows.
+        """
+        (counts,) = self._reader.query("origin_counts", since=since)
+        lags = self._reader.query("origin_lags", since=since, limit=MAX_LAGS) if counts.explained else ()
+        return figures_of(counts.searched, counts.explained, [row.lag for row in lags])
 
     def _results_since(self, since: datetime, names: Iterable[str]) -> Iterator[Any]:
         """Yield how tasks of these names fared. One statement for all would read their rows instead of an index."""

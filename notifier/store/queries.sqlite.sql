@@ -360,6 +360,19 @@ FROM replicas ORDER BY replicas.started_at, replicas.owner;
 -- gives: name, fetched_at time, tried_at time, error
 SELECT calendars.name, calendars.fetched_at, calendars.tried_at, calendars.error
 FROM calendars ORDER BY calendars.name;
+-- name: origin_counts
+-- takes: since time
+-- gives: searched, explained
+SELECT count(*) AS searched, count(origins.trace_id) AS explained
+FROM origins
+WHERE origins.ended_at IS NOT NULL AND /*if since*/(origins.ended_at >= :since)/*end*/;
+-- name: origin_lags
+-- takes: since time, limit
+-- gives: lag
+SELECT origins.lag
+FROM origins
+WHERE origins.ended_at IS NOT NULL AND origins.lag IS NOT NULL AND /*if since*/(origins.ended_at >= :since)/*end*/ ORDER BY origins.ended_at DESC
+ LIMIT :limit OFFSET 0;
 -- name: missing_rights
 -- takes:
 -- gives: source, part, action, since time, retry_at time, refusals

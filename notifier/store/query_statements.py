@@ -57,6 +57,7 @@ from notifier.store.schema import (
     failures,
     missing_rights,
     mutes,
+    origins,
     projects,
     replicas,
     sources,
@@ -518,6 +519,13 @@ _HEALTH: Mapping[str, SelectBase] = {
     "calendars": select(calendars.c.name, calendars.c.fetched_at, calendars.c.tried_at, calendars.c.error).order_by(
         calendars.c.name
     ),
+    "origin_counts": select(func.count().label("searched"), func.count(origins.c.trace_id).label("explained")).where(
+        origins.c.ended_at.is_not(None), optional("since", origins.c.ended_at >= _since)
+    ),
+    "origin_lags": select(origins.c.lag)
+    .where(origins.c.ended_at.is_not(None), origins.c.lag.is_not(None), optional("since", origins.c.ended_at >= _since))
+    .order_by(origins.c.ended_at.desc())
+    .limit(_LIMIT),
     "missing_rights": select(missing_rights).order_by(missing_rights.c.source, missing_rights.c.part),
     "accounts": select(accounts).order_by(accounts.c.name),
     "projects": select(projects).where(projects.c.gone_at.is_(None)).order_by(projects.c.account, projects.c.source),

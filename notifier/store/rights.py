@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from notifier.core.rights import MissingRight, SourcePart, refused
 from notifier.store import rows
@@ -45,6 +45,10 @@ class MissingRights:
         """Return the sources whose part is not to be tried now."""
         ahead = (missing_rights.c.part == str(part), missing_rights.c.retry_at > now)
         return frozenset(self._session.execute(select(missing_rights.c.source).where(*ahead)).scalars())
+
+    def retry(self, part: SourcePart, now: datetime) -> None:
+        """End the pauses of a part: somebody may have granted what was missing."""
+        self._session.execute(update(missing_rights).where(missing_rights.c.part == str(part)).values(retry_at=now))
 
     def keep(self, part: SourcePart, sources: Collection[str]) -> None:
         """Delete what a part of sources lacks that are not among these: it is no longer configured there."""

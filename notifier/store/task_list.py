@@ -391,6 +391,7 @@ class RecordedTaskList:
                 newest=None if row.newest_id is None or _has_ended(row) else rows.event_of(row.newest_facts),
                 told=told.get(row.newest_id),
                 acknowledged=_acknowledgement(row),
+                started_by=rows.started_by_of(row.started_by),
             )
             for row in found
         )

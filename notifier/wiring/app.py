@@ -29,6 +29,7 @@ from notifier.http.heartbeat import send_heartbeat
 from notifier.maintenance import Maintenance, MaintenanceReader
 from notifier.monitor import MonitorRules
 from notifier.mutes import MuteRouting
+from notifier.origins import TraceReader
 from notifier.ports import Channel, ChatTransport, Clock, DatabaseFile, TaskSource
 from notifier.schedules import ScheduleRules
 from notifier.settings.base import settings_digest
@@ -40,7 +41,7 @@ from notifier.wiring.channels import build_channels, direct_channel, direct_plac
 from notifier.wiring.discovery import build_project_readers
 from notifier.wiring.maintenance import build_maintenance_lists, maintenance_watch
 from notifier.wiring.schedules import schedule_rules
-from notifier.wiring.sources import Runtimes, build_access, build_credentials, build_sources
+from notifier.wiring.sources import Runtimes, build_access, build_credentials, build_sources, build_trace_logs
 from notifier.wiring.stores import AppStore, source_places
 from notifier.wiring.telemetry import require_traces
 
@@ -71,6 +72,8 @@ class App:
     """What this process remembers of completed runs."""
     credentials: Mapping[str, Credential] = field(default_factory=dict)
     """The credential of each source and account, by its name."""
+    trace_logs: Mapping[str, TraceReader] = field(default_factory=dict)
+    """The audit logs in which it is searched for who started tasks, by the source's name."""
     calendars: Sequence[CalendarReader] = ()
     """The calendars to read; see `notifier.calendars`."""
     project_readers: Sequence[ProjectReader] = ()
@@ -110,7 +113,10 @@ class App:
         """How deliveries are claimed and repeated."""
         keeping = any(channel.tickets for channel in self.channels.values())
         return DeliveryRules(
-            schedule=tuple(self.config.delivery.retry), lease=self.config.delivery.lease, tickets=keeping
+            schedule=tuple(self.config.delivery.retry),
+            lease=self.config.delivery.lease,
+            tickets=keeping,
+            origins=bool(self.trace_logs),
         )
 
     @property
@@ -230,6 +236,7 @@ async def open_app(
             rng=random.Random(),  # noqa: S311 - it spreads retries, it is no secret
             http=http,
             credentials=build_credentials(config),
+            trace_logs=build_trace_logs(config, access),
             calendars=build_calendars(config, http),
             project_readers=build_project_readers(config, runtimes),
             maintenance_lists=build_maintenance_lists(config, access),

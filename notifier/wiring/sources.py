@@ -14,8 +14,10 @@ from notifier.ports import Clock, TaskSource
 from notifier.settings.base import settings_digest
 from notifier.sources.access import SourceAccess, SourceRuntime
 from notifier.sources.cloud_settings import CloudSettings
+from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.sources.kinds import source_class
 from notifier.sources.limiter import CredentialLimiter
+from notifier.sources.traces import TraceLog
 from notifier.telemetry.ports import SILENT, Telemetry
 
 
@@ -50,6 +52,15 @@ def build_access(config: Config, runtimes: Runtimes) -> dict[str, SourceAccess]:
 def build_sources(config: Config, access: Mapping[str, SourceAccess]) -> dict[str, TaskSource]:
     """Return the configured sources by name. `access` opens their lists."""
     return {settings.name: source_class(settings)(settings, access[settings.name]) for settings in config.sources}
+
+
+def build_trace_logs(config: Config, access: Mapping[str, SourceAccess]) -> dict[str, TraceLog]:
+    """Return the audit logs in which it is searched for who started tasks, by the source's name."""
+    return {
+        settings.name: TraceLog(settings, access[settings.name])
+        for settings in config.sources
+        if isinstance(settings, GaussDBSettings) and settings.started_by
+    }
 
 
 def build_credentials(config: Config) -> dict[str, Credential]:

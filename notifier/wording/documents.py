@@ -20,8 +20,10 @@ from notifier.core.identity import DirectChannel
 from notifier.core.maintenance_values import MaintenanceNotice, MaintenanceRecord, PlannedMaintenance
 from notifier.core.model import ChannelState, Event, SourceState, Task
 from notifier.core.mutes import Mute
+from notifier.core.origins import OriginFigures
 from notifier.core.people import Acknowledgement, Action, EventSubscription
 from notifier.core.routing import Otherwise, RoutedEvent, RouteVerdict
+from notifier.core.started_by import StartedBy
 from notifier.core.subscriptions import is_readable
 from notifier.core.tickets import Ticket, TicketFields
 from notifier.core.usual import Usual
@@ -62,6 +64,7 @@ def stored_task(value: StoredTask, explained: Explanation, language: str) -> Jso
         "changed_at": time(value.changed_at),
         "listed": value.listed,
         "usual": usual(value.usual) if value.usual else None,
+        "started_by": value.started_by and started_by(value.started_by),
         "acknowledged": value.acknowledged and acknowledgement(value.acknowledged),
         "muted": value.muted and mute(value.muted),
     }
@@ -197,6 +200,17 @@ def event(value: Event) -> JsonDocument:
         "overdue": asdict(value.overdue) if value.overdue else None,
         "expectation": expectation(value.expectation) if value.expectation else None,
         "maintenance": maintenance_notice(value.maintenance) if value.maintenance else None,
+        "started_by": value.started_by and started_by(value.started_by),
+    }
+
+
+def started_by(value: StartedBy) -> JsonDocument:
+    """Return who started a task; null for what is not known or not kept."""
+    return {
+        "name": value.name or None,
+        "via": value.via.value,
+        "agency": value.agency or None,
+        "address": value.address or None,
     }
 
 
@@ -259,6 +273,11 @@ def task_statistics(value: TaskStatistics, label: str) -> JsonDocument:
         "failure_rate": value.failed / ended if ended else None,
         "durations": asdict(value.durations) if value.durations else None,
     }
+
+
+def origin_figures(value: OriginFigures) -> JsonDocument:
+    """Return how many starts of tasks were explained, and how long rows of the log take to appear, in seconds."""
+    return asdict(value)
 
 
 def expectation(value: Expectation) -> JsonDocument:

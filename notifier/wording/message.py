@@ -43,6 +43,7 @@ from notifier.wording.operations import KNOWN_NAMES
 from notifier.wording.phrases import Language, phrases, text
 from notifier.wording.reports import MessageSection, ReportFormatter, hand_over_sections, hand_over_sentence
 from notifier.wording.sanitize import ID_LIMIT, one_line
+from notifier.wording.starters import started_by_condition, starter
 from notifier.wording.states import EventState, emoji_of, state_of
 
 if TYPE_CHECKING:
@@ -470,8 +471,14 @@ class Message:
         if task.instance_status and event.type is not EventType.TASK_PROGRESSED:
             yield localizer.text("condition.instance", status=self._instance_status(task.instance_status))
         yield localizer.text("condition.separator").join(filter(None, (self._length(task), self._stopped_at(task))))
+        yield from self._known_beyond()
+
+    def _known_beyond(self) -> Iterator[str]:
+        """Yield what is known beyond the list: how long such tasks take, and who started this one."""
         if usual := self._usual:
-            yield usual_phrase(usual, localizer)
+            yield usual_phrase(usual, self.localizer)
+        if by := self.event.started_by:
+            yield started_by_condition(by, self.localizer, marked=True)
 
     def _alarm_conditions(self, task: Task, alarm: AlarmFacts) -> Iterator[str]:
         localizer = self.localizer
@@ -631,6 +638,8 @@ class Message:
             name = self.state.progress_label
             shown = self.localizer.progress(task.progress)
             yield Fact(name=name, label=self.localizer.text(f"label.{name}"), value=shown, percent=task.progress)
+        if event.started_by:
+            yield self._fact("started_by", starter(event.started_by, self.localizer, address=True), is_quoted=True)
         yield from self._circumstances()
         status = task.instance_status or ""
         unknown = not self.localizer.knows_instance_status(status)
@@ -764,7 +773,9 @@ class Headline:
         about = (message.subject, message.operation) if message.operation else (self._clause,)
         if message.event.follow_up:
             about = (message.subject, without_marks(message.detail))
-        return " · ".join(filter(None, (*about, message.why)))
+        by = message.event.started_by
+        who = started_by_condition(by, self._localizer) if by else ""
+        return " · ".join(filter(None, (*about, message.why, who)))
 
     @property
     def preheader(self) -> str:

@@ -20,6 +20,7 @@ from notifier.core.health_facts import HealthFacts
 from notifier.core.matchers import Matcher
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus, event_id
 from notifier.core.mutes import HeldBack, Mute
+from notifier.core.origins import OriginFigures
 from notifier.core.people import Action, EventSubscription
 from notifier.core.routing import Route, RoutedEvent
 from notifier.core.tickets import Ticket
@@ -135,6 +136,9 @@ class Nothing:
     def statistics(
         self, since: datetime | None = None, *, name: str | None = None, instance: str | None = None
     ) -> Sequence[TaskStatistics]:
+        raise NotImplementedError
+
+    def origin_figures(self, since: datetime | None = None) -> OriginFigures:
         raise NotImplementedError
 
 

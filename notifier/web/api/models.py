@@ -22,6 +22,7 @@ from notifier.core.model import TaskStatus
 from notifier.core.mutes import MAX_MUTE, MAX_MUTE_REASON, MAX_SCOPE, MIN_MUTE
 from notifier.core.people import Verb
 from notifier.core.severity import Severity
+from notifier.core.started_by import StartedVia
 from notifier.core.tickets import ClosedBy, TicketState
 from notifier.core.usual import UsualBasis
 from notifier.web.api.moments import parse_moment
@@ -185,6 +186,18 @@ class TaskDocument(AnswerModel):
     """Set for an alarm: it was raised at `created_at` and is over since `ended_at`; null for a task."""
 
 
+class StartedByDocument(AnswerModel):
+    """Who started a task, as Cloud Trace names them."""
+
+    name: str | None
+    """Name of the user, or of the session of an agency; null where the cloud names nobody."""
+    via: Annotated[str, _open(StartedVia, "The way.")]
+    agency: str | None
+    """Name of the agency that the session acts for."""
+    address: str | None
+    """IP address of the request; null unless the source keeps it."""
+
+
 class StoredTaskDocument(TaskDocument):
     """A task with what is known about it."""
 
@@ -208,6 +221,8 @@ class StoredTaskDocument(TaskDocument):
     """Whether the cloud still lists it."""
     usual: UsualDocument | None
     """How long such tasks usually take; null for tasks that have ended and where too few runs are known."""
+    started_by: StartedByDocument | None
+    """Who started it; null where that is not known."""
     acknowledged: AcknowledgementDocument | None
     """Who acknowledged its newest event."""
     muted: MuteDocument | None
@@ -310,6 +325,8 @@ class EventDocument(AnswerModel):
     overdue: OverdueDocument | None
     expectation: ExpectationDocument | None
     maintenance: MaintenanceNoticeDocument | None
+    started_by: StartedByDocument | None
+    """Who started the task, as far as that was known when the event was detected."""
 
 
 class RoutedEventDocument(EventDocument):
@@ -833,10 +850,24 @@ class OperationStatistics(AnswerModel):
     durations: DurationsDocument | None
 
 
+class OriginFiguresDocument(AnswerModel):
+    """How many starts of tasks Cloud Trace explained, and how long its rows take to appear."""
+
+    searched: int
+    """Tasks whose search has ended."""
+    explained: int
+    """Those of whom it is known who started them."""
+    lag_p50: float | None
+    """Seconds from what happened to its row, of half of the rows; null where none is known."""
+    lag_p99: float | None
+
+
 class StatisticsDocument(AnswerModel):
     """How tasks ended and how long they took, by operation, the most frequent first."""
 
     operations: list[OperationStatistics]
+    origins: OriginFiguresDocument
+    """Of all operations and instances, whatever else is asked for."""
 
 
 class CallerDocument(AnswerModel):

@@ -237,4 +237,5 @@ def statistics(
     """Return how tasks ended and how long they took. `operation` is the cloud's name of one."""
     found = q.statistics(since, name=operation, instance=instance)
     label = rules.localizer.task_label
-    return {"operations": [documents.task_statistics(one, label(one.name)) for one in found]}
+    operations = [documents.task_statistics(one, label(one.name)) for one in found]
+    return {"operations": operations, "origins": documents.origin_figures(q.origin_figures(since))}

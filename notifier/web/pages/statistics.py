@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 from urllib.parse import urlencode
 
 from notifier.core.ended_tasks import AcknowledgedFigures, CauseResults, PeriodResults, ToldFigures, Totals, TypeResults
+from notifier.core.origins import OriginFigures
 from notifier.statistics import PERIODS, OngoingRun, TaskFigures
 from notifier.web.charts.measures import (
     BoxMarks,
@@ -111,6 +112,8 @@ class StatisticsView:
     last: datetime
     """Beginning of the last day."""
     totals: Totals
+    origins: OriginFigures
+    """How many starts were explained in the period, of all sources."""
     before: Totals | None
     in_storms: int
     told: ToldFigures
@@ -135,7 +138,9 @@ def read_statistics(request: PageRequest, q: WebReads) -> Page:
     length, source = period_of(request.query.get("days", "")), request.query.get("source") or None
     figures = request.rules.ended.figures(q, length, source)
     at = q.now().replace(second=0, microsecond=0)
-    return Page(template="statistics.html", view=statistics_view(figures, length, source, at, request.language))
+    origins = q.origin_figures(figures.days.begins(figures.days.first))
+    view = statistics_view(figures, length, source, at, language=request.language, origins=origins)
+    return Page(template="statistics.html", view=view)
 
 
 def period_of(days: str) -> int:
@@ -144,7 +149,13 @@ def period_of(days: str) -> int:
 
 
 def statistics_view(
-    figures: TaskFigures, length: int, source: str | None, at: datetime, language: Language
+    figures: TaskFigures,
+    length: int,
+    source: str | None,
+    at: datetime,
+    *,
+    language: Language,
+    origins: OriginFigures,
 ) -> StatisticsView:
     """Return what the page shows, at a time of which the seconds do not matter."""
     results, days = figures.results, figures.days
@@ -162,6 +173,7 @@ def statistics_view(
         first=days.begins(days.first),
         last=days.begins(days.last),
         totals=results.totals,
+        origins=origins,
         before=figures.before,
         in_storms=results.in_storms,
         told=results.told,

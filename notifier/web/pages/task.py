@@ -32,6 +32,7 @@ from notifier.wording.links import list_path, missing_path, task_path
 from notifier.wording.marks import without_marks
 from notifier.wording.message import Message
 from notifier.wording.sanitize import NAME_LIMIT, one_line
+from notifier.wording.starters import starter
 
 OTHERS: Final = 6
 """Maximum number of other tasks of the instance that are named."""
@@ -173,6 +174,8 @@ class TaskView:
     took: timedelta | None
     running: bool
     usual: Usual | None
+    started_by: str
+    """Who started it, and the way; empty where that is not known."""
     instance_status: str
     expected: Expectation | None
     """The run that is missing."""
@@ -281,6 +284,7 @@ def task_view(q: TasksReads, stored: StoredTask, request: PageRequest) -> TaskVi
         took=_took(task),
         running=not task.status.terminal,
         usual=newest.usual if newest else None,
+        started_by=starter(stored.started_by, request.localizer, address=True) if stored.started_by else "",
         instance_status=one_line(task.instance_status or ""),
         expected=None,
         why=_why(q, task, why, message, own) if why and _is_wrong(group, newest) else None,
@@ -514,6 +518,7 @@ def missing_view(q: TasksReads, found: EventRecord, missing: Expectation, reques
         took=None,
         running=False,
         usual=None,
+        started_by="",
         instance_status="",
         expected=missing,
         why=WhyView(

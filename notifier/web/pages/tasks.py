@@ -73,6 +73,8 @@ class TaskLine:
     told: ToldShare | None
     taken_by: str
     """Who has acknowledged its newest event."""
+    started_by: str
+    """Name of who started it; empty where nobody is named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +206,7 @@ def task_row(listed: TaskListEntry) -> TaskLine:
         took=_took(task),
         told=listed.told,
         taken_by=one_line(listed.acknowledged.name) if listed.acknowledged else "",
+        started_by=one_line(listed.started_by.name, NAME_LIMIT) if listed.started_by else "",
     )
 
 
