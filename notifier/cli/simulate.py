@@ -55,6 +55,10 @@ def simulate(
     disabled_project: Annotated[
         list[str], typer.Option("--disabled-project", metavar="NAME", help="One more project, which is disabled.")
     ] = [],  # noqa: B006 - typer copies it
+    ring: Annotated[
+        list[str],
+        typer.Option("--ring", metavar="URL", help="Address to which SMN pushes a message whenever a task changes."),
+    ] = [],  # noqa: B006 - typer copies it
     deny: Annotated[
         list[str],
         typer.Option("--deny", metavar="ACTION", help=f"Right that the credentials lack: {', '.join(RIGHTS)}."),
@@ -83,8 +87,9 @@ def simulate(
 
     It verifies signatures, issues IAM tokens, pages and filters the task list, and changes tasks as the seed
     determines. The same address serves the traces of CTS, the events of Cloud Eye, the alarm history and the
-    maintenance events of the same instances, and IAM's list of projects.
-    --json: {"url": "…", "source": {…}, "projects": {NAME: ID}}, printed when it listens.
+    maintenance events of the same instances, and IAM's list of projects. A topic of SMN rings the addresses
+    of --ring, once they confirm.
+    --json: {"url": "…", "source": {…}, "projects": {NAME: ID}, "topic": URN}, when it listens.
     """
     options = chosen_forms(
         form,
@@ -105,7 +110,7 @@ def simulate(
         calls_per_minute=calls_per_minute,
         faults=faults,
     )
-    run_until_signalled(partial(_serve, options, auth, as_json=as_json))
+    run_until_signalled(partial(_serve, options, auth, ring, as_json=as_json))
 
 
 def chosen_forms(forms: Sequence[str], **options: Any) -> Options:  # noqa: ANN401 - the fields of Options
@@ -122,11 +127,15 @@ def chosen_forms(forms: Sequence[str], **options: Any) -> Options:  # noqa: ANN4
     return Options(**options)
 
 
-async def _serve(options: Options, auth: AuthKind, stop: asyncio.Event, *, as_json: bool) -> None:
+async def _serve(options: Options, auth: AuthKind, ring: Sequence[str], stop: asyncio.Event, *, as_json: bool) -> None:
     async with Simulator(options) as simulator:
+        for url in ring:
+            simulator.ring(url)
         if as_json:
             projects = {one.name: one.id for one in simulator.cloud.account.projects}
-            print_json({"url": simulator.url, "source": simulator.source_config(auth), "projects": projects})
+            topic = simulator.cloud.publisher.topic.urn
+            source = simulator.source_config(auth)
+            print_json({"url": simulator.url, "source": source, "projects": projects, "topic": topic})
         else:
             print_text(source_yaml(simulator, auth))
             print_note(f"Simulating a task list on {simulator.url}; Ctrl-C ends it.")

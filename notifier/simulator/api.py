@@ -29,8 +29,11 @@ from notifier.simulator.projects import (
     parse_project_query,
     project_page,
 )
+from notifier.simulator.pushing import Publisher
 from notifier.simulator.replies import SimulatedError, SimulatedReply, json_reply, stale_token, unpublished
 from notifier.simulator.rights import LIST_PROJECTS, LIST_TASKS, RIGHTS, Service, foreign_project
+from notifier.simulator.smn import CONFIRM_PATH
+from notifier.simulator.smn_endpoints import SmnEndpoints
 from notifier.simulator.world import TaskRow, World
 
 METADATA_TOKEN = "simulated-metadata-token"  # noqa: S105 - guards nothing
@@ -51,6 +54,8 @@ class SimulatedCloud(Gateway):
         self.listing = self.project.listing
         self.shifts = options.random("shifts")
         self.lists = ListEndpoints(self.enter, self.now)
+        self.publisher = Publisher(options, clock, self.world)
+        self.smn = SmnEndpoints(self.publisher, self.enter, clock.now)
 
     def enter(self, exchange: SimulatedExchange, service: Service, action: str) -> SimulatedProject:
         """Return the project that a request is about, once it is admitted. Raises SimulatedError."""
@@ -195,6 +200,12 @@ class SimulatedCloud(Gateway):
             self.account.remove(str(name))
         return json_reply(self.state())
 
+    async def steer_smn(self, exchange: SimulatedExchange) -> SimulatedReply:
+        """POST /_sim/smn with any of `subscribe` (addresses), `publish` (messages) and `ring` (true)."""
+        command = steering(exchange.arrived.body, {"subscribe": list, "publish": list, "ring": bool})
+        self.smn.steer(command, exchange.origin, self.now)
+        return json_reply(self.state())
+
     async def steer_rows(self, exchange: SimulatedExchange) -> SimulatedReply:
         """POST /_sim/rows with any of `traces`, `events`, `alarms` and `maintenance`, each a list of rows to put."""
         command = steering(exchange.arrived.body, dict.fromkeys(("traces", "events", "alarms", "maintenance"), list))
@@ -234,6 +245,7 @@ class SimulatedCloud(Gateway):
             "faults_scripted": list(self.faults.pending),
             "denied": sorted(self.denied),
             "projects": {one.name: one.id for one in self.account.projects if one.enabled},
+            "smn": self.smn.state(),
             "faults_by_chance": {chance.fault.kind: chance.share for chance in self.faults.chances},
         }
 
@@ -284,6 +296,10 @@ def steering(body: bytes, fields: Mapping[str, type]) -> dict[str, Any]:
         raise SimulatedError(400, "SIM.0001", f"the body must be a JSON object with any of {known}")
     return command
 
+
+_TOPIC = "/v2/{project_id}/notifications/topics/{topic_urn}"
+_CONFIRM_API = "/notifications/subscription/confirm"
+_CERTIFICATE_API = "/v2/notifications/certifications/download/{certificate_id}"
 
 Abort = Callable[[Scope], None]
 """Resets the connection of a request."""
@@ -367,6 +383,11 @@ def build_app(cloud: SimulatedCloud, abort: Abort) -> Router:
             route("GET", "/v3/projects", cloud.list_projects),
             route("GET", "/v3/auth/projects", cloud.list_own_projects),
             route("GET", "/v3/auth/domains", cloud.list_own_domains),
+            *(route("GET", path, cloud.smn.confirm) for path in (CONFIRM_PATH, f"/rest/v2{_CONFIRM_API}")),
+            *(route("GET", path, cloud.smn.show_certificate) for path in ("/smn/{certificate_id}", _CERTIFICATE_API)),
+            route("POST", f"{_TOPIC}/subscriptions", cloud.smn.subscribe),
+            route("GET", f"{_TOPIC}/subscriptions", cloud.smn.list_subscriptions),
+            route("POST", f"{_TOPIC}/publish", cloud.smn.publish),
             route("PUT", "/meta-data/latest/api/token", cloud.create_metadata_token),
             route("GET", "/openstack/latest/securitykey", cloud.show_security_key),
             route("POST", "/_sim/faults", cloud.steer_faults),
@@ -374,6 +395,7 @@ def build_app(cloud: SimulatedCloud, abort: Abort) -> Router:
             route("POST", "/_sim/rights", cloud.steer_rights),
             route("POST", "/_sim/rows", cloud.steer_rows),
             route("POST", "/_sim/projects", cloud.steer_projects),
+            route("POST", "/_sim/smn", cloud.steer_smn),
             route("GET", "/_sim/state", cloud.show_state),
             Route("/{path:path}", endpoint(cloud.not_found), methods=list(METHODS)),
         ],

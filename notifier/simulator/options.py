@@ -111,6 +111,9 @@ class Options:
     missing_time: Missing = "empty"
     """A time of a maintenance event that is not known."""
 
+    smn_retry: timedelta = timedelta(seconds=2)
+    """Real time after which SMN sends a message again to a subscriber that answered 5xx."""
+
     deny: tuple[str, ...] = ()
     """Actions that the credentials lack: see `notifier.simulator.rights.RIGHTS`."""
 
@@ -154,7 +157,7 @@ class Options:
         for name in ("incident_every", "maintenance_every"):
             span: timedelta | None = getattr(self, name)
             _require(span is None or span > timedelta(0), f"{name} must be more than 0, or left out")
-        for name in ("trace_lag", "event_lag"):
+        for name in ("trace_lag", "event_lag", "smn_retry"):
             lag: timedelta = getattr(self, name)
             _require(lag >= timedelta(0), f"{name} must not be less than 0")
         unknown = sorted({*self.disabled_projects} - {*self.projects})

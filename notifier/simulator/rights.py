@@ -5,8 +5,8 @@ from typing import Literal
 
 from notifier.simulator.replies import CLOUD_EYE_STATUS, SimulatedError
 
-Service = Literal["gaussdb", "cts", "ces", "iam"]
-SERVICES: tuple[Service, ...] = ("gaussdb", "cts", "ces", "iam")
+Service = Literal["gaussdb", "cts", "ces", "iam", "smn"]
+SERVICES: tuple[Service, ...] = ("gaussdb", "cts", "ces", "iam", "smn")
 
 LIST_TASKS = "gaussdb:instance:list"
 LIST_TRACES = "cts:trace:list"
@@ -47,6 +47,8 @@ def foreign_project(service: Service) -> SimulatedError:
         return SimulatedError(403, "CTS.0012", "Invalid project ID. Check whether the project ID is correct.")
     if service == "ces":
         return SimulatedError(400, "ces.0003", "The tenant ID is left blank or incorrect.")
+    if service == "smn":
+        return SimulatedError(404, "SMN.0006", "The project does not exist.")
     return SimulatedError(400, "DBS.280408", "Invalid project ID.")
 
 
@@ -54,6 +56,7 @@ _FAILURES: Mapping[Service, tuple[str, str]] = {
     "gaussdb": ("DBS.200005", "Server failure. Try again later."),
     "cts": ("CTS.0005", "Data read exception."),
     "ces": ("ces.0007", "Internal service error."),
+    "smn": ("SMN.0005", "Internal error."),
     "iam": ("", "An unexpected error prevented the server from fulfilling your request."),
 }
 

@@ -18,6 +18,7 @@ from notifier.ports import Clock
 from notifier.simulator.api import SimulatedCloud, build_app
 from notifier.simulator.gateway import Call
 from notifier.simulator.options import Options
+from notifier.simulator.replies import SimulatedError
 
 AuthKind = Literal["aksk", "token", "ecs_agency"]
 
@@ -58,6 +59,7 @@ class Simulator:
                 f"simulator: cannot listen on {host}:{port}: {problem}; choose another port, or 0 for a free one"
             ) from error
         self.url = _url(*self._server.sockets[0].getsockname()[:2])
+        self.cloud.publisher.origin = self.url
         return self
 
     async def __aexit__(
@@ -66,6 +68,7 @@ class Simulator:
         """Stop at once: open connections are cut, and unfinished answers end."""
         if self._server:
             self._server.close()
+        await self.cloud.publisher.close()
         for connection in tuple(self._state.connections):
             connection.transport.abort()
         while self._state.connections:  # noqa: ASYNC110 - uvicorn keeps a set and tells nobody when one leaves
@@ -85,6 +88,17 @@ class Simulator:
     def script(self, *faults: str) -> None:
         """Apply these faults to the next calls, one each: `simulator.script("429=2", "pass", "truncate")`."""
         self.cloud.faults.script(*faults)
+
+    def ring(self, url: str) -> None:
+        """Let SMN push a message to an address whenever a task changes. It is asked until it confirms.
+
+        Raises ConfigurationError for an address that is not HTTP, and without the library that signs.
+        """
+        try:
+            self.cloud.publisher.subscribe(url)
+        except SimulatedError as error:
+            raise ConfigurationError(f"simulator: cannot ring {url!r}; write http:// or https:// before it") from error
+        self.cloud.publisher.ring(self.cloud.now)
 
     def source_config(self, auth: AuthKind = "aksk", name: str = "simulator") -> dict[str, Any]:
         """Return the entry of `sources` that reads this simulator. It holds the simulated credentials."""

@@ -125,6 +125,8 @@ class World:
         """Increases with every change of a row."""
         self.invented: dict[str, TaskTimeline] = {}
         """The timelines that `insert` has added."""
+        self.on_status: Callable[[AnyRow], None] | None = None
+        """Called with a row that has appeared or has a new status."""
         self._timelines = timelines
         self._next_timeline = next(timelines, None)
         self._invent = invent
@@ -157,10 +159,13 @@ class World:
 
     def _set(self, job_id: str, row: AnyRow | None) -> None:
         self.version += 1
+        before = self.rows.get(job_id)
         if row is None:
             self.rows.pop(job_id, None)
-        else:
-            self.rows[job_id] = row
+            return
+        self.rows[job_id] = row
+        if self.on_status and (before is None or before.status != row.status):
+            self.on_status(row)
 
     def put(self, row: AnyRow | Mapping[str, Any] | bytes) -> str:
         """Add or replace a row by hand and return its id. It no longer changes by itself."""

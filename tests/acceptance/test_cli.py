@@ -112,24 +112,30 @@ def test_a_bad_value_is_a_usage_error_with_an_example(tmp_path: Path) -> None:
 
 
 def test_the_simulator_prints_a_source_and_stops_on_ctrl_c(tmp_path: Path) -> None:
-    with running("simulate", "--json", cwd=tmp_path) as process:
+    with running("simulate", "--json", "--project", "cn-east-3", "--form", "no_trace=404", cwd=tmp_path) as process:
         assert process.stdout is not None
         document = ""
         while not document.endswith("\n}\n"):
             document += process.stdout.readline()
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=HANG_TIMEOUT)
-    source = json.loads(document)["source"]
-    assert source["endpoint"] == json.loads(document)["url"]
+    printed = json.loads(document)
+    source = printed["source"]
+    assert source["endpoint"] == printed["url"]
+    assert printed["projects"]["cn-north-4"] == source["project_id"] != printed["projects"]["cn-east-3"]
+    assert printed["topic"] == f"urn:smn:cn-north-4:{source['project_id']}:gaussdb"
     assert (process.returncode, rest) == (0, "")
     assert "Stopped after 0 calls" in errors
 
 
-def test_a_bad_option_of_the_simulator_names_what_would_be_right(tmp_path: Path) -> None:
-    shown = notifier("simulate", "--faults", "bogus", cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("option", "right"), [("--faults", "truncate"), ("--form", "trace_response"), ("--deny", "cts:trace:list")]
+)
+def test_a_bad_option_of_the_simulator_names_what_would_be_right(tmp_path: Path, option: str, right: str) -> None:
+    shown = notifier("simulate", option, "bogus", cwd=tmp_path)
     assert (shown.returncode, shown.stdout) == (2, "")
     assert "bogus" in shown.stderr
-    assert "truncate" in shown.stderr
+    assert right in shown.stderr
 
 
 def _broken(_ctx: typer.Context) -> None:

@@ -280,3 +280,28 @@ async def test_projects_of_the_account(of_service: OfService, open_client: Conne
     assert [project.id for project in mine.projects] == [project.id for project in listed.projects]
     domains = await asyncio.to_thread(client.keystone_list_auth_domains, models.KeystoneListAuthDomainsRequest())
     assert [domain.name for domain in domains.domains] == [known.domain]
+
+
+async def test_a_topic_of_smn(of_service: OfService, open_client: Connect, simulators: Start) -> None:
+    kind, models = of_service("smn.v2.smn")
+    simulator = await simulators(Options(static=1))
+    client, topic = open_client(simulator, kind), simulator.cloud.publisher.topic
+    body = models.AddSubscriptionRequestBody(protocol="http", endpoint="http://127.0.0.1:9/doorbell/prod")
+    added = await asyncio.to_thread(
+        client.add_subscription, models.AddSubscriptionRequest(topic_urn=topic.urn, body=body)
+    )
+    listing = models.ListSubscriptionsByTopicRequest(topic_urn=topic.urn, offset=0, limit=10)
+    (asked,) = (await asyncio.to_thread(client.list_subscriptions_by_topic, listing)).subscriptions
+    assert (asked.subscription_urn, asked.endpoint, asked.status) == (added.subscription_urn, body.endpoint, 0)
+    token = topic.subscriptions[body.endpoint].token
+    confirmation = models.ConfirmSubscriptionRequest(token=token, topic_urn=topic.urn, endpoint=body.endpoint)
+    confirmed = await asyncio.to_thread(client.confirm_subscription, confirmation)
+    assert confirmed.subscription_urn == added.subscription_urn
+    (asked,) = (await asyncio.to_thread(client.list_subscriptions_by_topic, listing)).subscriptions
+    assert asked.status == 1
+    message = models.PublishMessageRequestBody(subject="GaussDB", message="A task has changed.")
+    published = await asyncio.to_thread(
+        client.publish_message, models.PublishMessageRequest(topic_urn=topic.urn, body=message)
+    )
+    assert published.message_id
+    assert published.request_id

@@ -286,7 +286,7 @@ def test_options_do_not_show_secrets() -> None:
     [
         ("teapot:0.1", "there is no fault 'teapot'; there are 401, 403, 408, 429"),
         ("429=x:0.1", "cannot read '429=x:0.1'; write kind[=seconds][@service][:share], for example 429=30:0.1"),
-        ("500@dns", "there is no service 'dns'; there are gaussdb, cts, ces, iam"),
+        ("500@dns", "there is no service 'dns'; there are gaussdb, cts, ces, iam, smn"),
         ("500:0.6,502:0.6", "add up to 1.2"),
     ],
 )
