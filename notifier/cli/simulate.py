@@ -14,7 +14,7 @@ from notifier.cli.output import print_json, print_note, print_text
 from notifier.core.errors import ConfigurationError
 from notifier.simulator.faults import FAULT_KINDS
 from notifier.simulator.options import FORMS, Offset, Options, Order, ReasonLanguage
-from notifier.simulator.rights import RIGHTS, SERVICES
+from notifier.simulator.rights import CLOUD_SERVICES, RIGHTS
 from notifier.simulator.server import AuthKind, Simulator, source_yaml
 
 
@@ -44,7 +44,7 @@ def simulate(
             metavar="SPEC",
             help=(
                 "Faults and their probabilities, for example 429:0.1,slow=2:0.05,500@cts:0.2. "
-                f"Kinds: {', '.join(FAULT_KINDS)}. Services: {', '.join(SERVICES)}."
+                f"Kinds: {', '.join(FAULT_KINDS)}. Services: {', '.join(CLOUD_SERVICES)}."
             ),
         ),
     ] = "",
@@ -77,7 +77,7 @@ def simulate(
             "--form",
             metavar="NAME=FORM",
             help="Form in which the services answer: "
-            + "; ".join(f"{name}={'|'.join(choices)}" for name, choices in FORMS.items())
+            + "; ".join(f"{name}: {', '.join(choices)}" for name, choices in FORMS.items())
             + ".",
         ),
     ] = [],  # noqa: B006 - typer copies it

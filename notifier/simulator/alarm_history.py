@@ -13,7 +13,7 @@ from notifier.simulator.options import AlarmStart
 from notifier.simulator.parameters import MAX_OFFSET
 from notifier.simulator.traces import to_ms
 
-KEPT_FOR = timedelta(days=7)
+ALARMS_KEPT_FOR = timedelta(days=7)
 """Time that alarms can be queried."""
 MAX_RECORDS = 50
 LEVEL_NAMES = {1: "critical", 2: "major", 3: "minor", 4: "notice"}
@@ -111,7 +111,7 @@ def parse_alarm_query(query: Mapping[str, str], now: datetime) -> AlarmQuery:
     """Check the parameters of a request. Raises SimulatedError 400. Without a level only critical alarms are meant."""
     given = gaussdb_parameters(query)
     return AlarmQuery(
-        since=max(given.local_time("start_time") or now - KEPT_FOR, now - KEPT_FOR),
+        since=max(given.local_time("start_time") or now - ALARMS_KEPT_FOR, now - ALARMS_KEPT_FOR),
         level=given.integer("level", min(LEVEL_NAMES), max(LEVEL_NAMES), CRITICAL),
         offset=given.integer("offset", 0, MAX_OFFSET, 0),
         limit=given.integer("limit", 1, MAX_RECORDS, MAX_RECORDS),
@@ -136,7 +136,7 @@ def alarm_counts(
     """Return how many alarms there are, by level and for the instances with the most. Raises SimulatedError 400."""
     given = gaussdb_parameters(query)
     top = given.integer("top_num", 1, MAX_OFFSET, DEFAULT_TOP)
-    since = max(given.local_time("start_time") or now - KEPT_FOR, now - KEPT_FOR)
+    since = max(given.local_time("start_time") or now - ALARMS_KEPT_FOR, now - ALARMS_KEPT_FOR)
     found = _since(records, since, by)
     by_instance: dict[tuple[str, str], list[AlarmRecord]] = {}
     for record in found:

@@ -31,7 +31,7 @@ from notifier.simulator.projects import (
 )
 from notifier.simulator.pushing import Publisher
 from notifier.simulator.replies import SimulatedError, SimulatedReply, json_reply, stale_token, unpublished
-from notifier.simulator.rights import LIST_PROJECTS, LIST_TASKS, RIGHTS, Service, foreign_project
+from notifier.simulator.rights import LIST_PROJECTS, LIST_TASKS, RIGHTS, CloudService, foreign_project
 from notifier.simulator.smn import CONFIRM_PATH
 from notifier.simulator.smn_endpoints import SmnEndpoints
 from notifier.simulator.world import TaskRow, World
@@ -57,7 +57,7 @@ class SimulatedCloud(Gateway):
         self.publisher = Publisher(options, clock, self.world)
         self.smn = SmnEndpoints(self.publisher, self.enter, clock.now)
 
-    def enter(self, exchange: SimulatedExchange, service: Service, action: str) -> SimulatedProject:
+    def enter(self, exchange: SimulatedExchange, service: CloudService, action: str) -> SimulatedProject:
         """Return the project that a request is about, once it is admitted. Raises SimulatedError."""
         self.admit(exchange, service, action)
         project = self.account.find(exchange.request.path_params["project_id"])
@@ -142,7 +142,7 @@ class SimulatedCloud(Gateway):
         """GET /openstack/latest/securitykey."""
         token = exchange.arrived.headers.get("x-metadata-token")
         if self.options.metadata == "no_agency":
-            text = b"Please configure Cloud Service Agency first"
+            text = b"Please configure Cloud CloudService Agency first"
             return SimulatedReply(status=401, body=text, content_type="text/plain")
         if self.options.metadata == "v2" and token != METADATA_TOKEN:
             return SimulatedReply(status=401, body=b"401 Unauthorized", content_type="text/plain")

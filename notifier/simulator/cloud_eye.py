@@ -12,20 +12,20 @@ from typing import Any, Self
 from notifier.simulator import catalogue
 from notifier.simulator.incidents import Incident
 from notifier.simulator.options import Options
-from notifier.simulator.parameters import MAX_OFFSET, Parameters
+from notifier.simulator.parameters import MAX_OFFSET, QueryParameters
 from notifier.simulator.replies import SimulatedError
 from notifier.simulator.stories import TaskStory
 from notifier.simulator.traces import to_ms
 from notifier.simulator.world import LISTED_FOR, RowInstance
 
-SOURCE = "SYS.GAUSSDBV5"
-MAX_EVENTS = 100
+GAUSSDB_NAMESPACE = "SYS.GAUSSDBV5"
+MAX_CLOUD_EYE_ROWS = 100
 EARLIEST_MS, LATEST_MS = 1_111_111_111_111, 9_999_999_999_999
 """Bounds of `from` and `to`, in milliseconds."""
 EVENT_TYPES = ("EVENT.SYS", "EVENT.CUSTOM")
 SUB_EVENT_TYPES = ("SUB_EVENT.OPS", "SUB_EVENT.PLAN", "SUB_EVENT.CUSTOM")
-LEVELS = ("Critical", "Major", "Minor", "Info")
-STATES = ("normal", "warning", "incident")
+EVENT_LEVELS = ("Critical", "Major", "Minor", "Info")
+EVENT_STATES = ("normal", "warning", "incident")
 
 FAILURES: Mapping[str, str] = {
     catalogue.CREATE.name: "GaussDBV5CreateInstanceFailed",
@@ -80,7 +80,7 @@ def raw_event(wire: Mapping[str, Any], now: datetime) -> CloudEyeEvent:
     return CloudEyeEvent(
         event_id=str(wire.get("event_id") or f"ev{to_ms(time)}{unique[:11]}"),
         name=str(wire["event_name"]),
-        source=str(wire.get("event_source", SOURCE)),
+        source=str(wire.get("event_source", GAUSSDB_NAMESPACE)),
         time=time,
         listed_at=time,
         detail=detail,
@@ -127,7 +127,7 @@ class EventWriter:
                 listed_at = at + incident.notice
                 event_id = _event_id(rng, listed_at)
                 yield CloudEyeEvent(
-                    event_id=event_id, name=name, source=SOURCE, time=at, listed_at=listed_at, detail=detail
+                    event_id=event_id, name=name, source=GAUSSDB_NAMESPACE, time=at, listed_at=listed_at, detail=detail
                 )
 
     def of_task(self, story: TaskStory, pace: float) -> Iterator[CloudEyeEvent]:
@@ -142,7 +142,7 @@ class EventWriter:
             detail = _detail(story.instance, None, content, recovered=False, user="")
             event_id = _event_id(rng, listed_at)
             yield CloudEyeEvent(
-                event_id=event_id, name=name, source=SOURCE, time=end.at, listed_at=listed_at, detail=detail
+                event_id=event_id, name=name, source=GAUSSDB_NAMESPACE, time=end.at, listed_at=listed_at, detail=detail
             )
 
 
@@ -210,10 +210,10 @@ class EventQuery:
     """Fields of the detail and their values."""
 
 
-def event_parameters(query: Mapping[str, str]) -> Parameters:
+def event_parameters(query: Mapping[str, str]) -> QueryParameters:
     """Return the parameters of a request to Cloud Eye, with its errors."""
     problem = "The URL parameter is invalid or does not exist."
-    return Parameters(query, refuse=lambda name: SimulatedError(400, "ces.0013", f"{problem} ({name})"))
+    return QueryParameters(query, refuse=lambda name: SimulatedError(400, "ces.0013", f"{problem} ({name})"))
 
 
 def parse_event_list(query: Mapping[str, str]) -> EventQuery:
@@ -229,13 +229,13 @@ def parse_event_detail(query: Mapping[str, str], name: str) -> EventQuery:
     given = event_parameters(query)
     if given.text("event_type") is None:
         raise given.refused("event_type")
-    given.choice("event_level", LEVELS)
-    given.choice("event_state", STATES)
+    given.choice("event_level", EVENT_LEVELS)
+    given.choice("event_state", EVENT_STATES)
     fields = ("event_type", "sub_event_type", "event_level", "event_user", "event_state")
     return _parsed(given, query, name, fields)
 
 
-def _parsed(given: Parameters, query: Mapping[str, str], name: str | None, fields: tuple[str, ...]) -> EventQuery:
+def _parsed(given: QueryParameters, query: Mapping[str, str], name: str | None, fields: tuple[str, ...]) -> EventQuery:
     given.choice("event_type", EVENT_TYPES)
     given.choice("sub_event_type", SUB_EVENT_TYPES)
     since, until = given.period("from", "to")
@@ -243,7 +243,7 @@ def _parsed(given: Parameters, query: Mapping[str, str], name: str | None, field
         since=since,
         until=until,
         start=given.integer("start", 0, MAX_OFFSET, 0),
-        limit=given.integer("limit", 1, MAX_EVENTS, MAX_EVENTS),
+        limit=given.integer("limit", 1, MAX_CLOUD_EYE_ROWS, MAX_CLOUD_EYE_ROWS),
         name=name,
         source=given.text("event_source"),
         exact={field: query[field] for field in fields if query.get(field)},

@@ -8,7 +8,7 @@ from random import Random
 
 from notifier.core.errors import ConfigurationError
 from notifier.simulator.replies import SimulatedError, SimulatedReply, stale_token, throttled, unauthenticated
-from notifier.simulator.rights import SERVICES, Service, failure
+from notifier.simulator.rights import CLOUD_SERVICES, CloudService, failure
 
 FAULT_KINDS: dict[str, str] = {
     "401": "the credentials are refused",
@@ -46,10 +46,10 @@ class Fault:
 
     kind: str
     amount: float = 0.0
-    service: Service | None = None
+    service: CloudService | None = None
     """The service whose calls it is for; None: those of any."""
 
-    def concerns(self, service: Service) -> bool:
+    def concerns(self, service: CloudService) -> bool:
         """Return whether a call of this service can have the fault."""
         return self.service in (None, service)
 
@@ -100,10 +100,10 @@ def _parse_item(item: str) -> Chance:
     )
 
 
-def _service(name: str | None) -> Service | None:
-    found = next((service for service in SERVICES if service == name), None)
+def _service(name: str | None) -> CloudService | None:
+    found = next((service for service in CLOUD_SERVICES if service == name), None)
     if name and found is None:
-        raise ConfigurationError(f"faults: there is no service {name!r}; there are {', '.join(SERVICES)}")
+        raise ConfigurationError(f"faults: there is no service {name!r}; there are {', '.join(CLOUD_SERVICES)}")
     return found
 
 
@@ -129,7 +129,7 @@ class Faults:
         """Kinds of the scripted faults that are left."""
         return tuple(fault.kind for fault in self._script)
 
-    def next(self, service: Service = "gaussdb") -> Fault:
+    def next(self, service: CloudService = "gaussdb") -> Fault:
         """Return the fault of one call of a service: the first scripted one for it, else a random one."""
         for fault in self._script:
             if fault.concerns(service):
@@ -143,7 +143,7 @@ class Faults:
         return NO_FAULT
 
 
-def error_for(fault: Fault, *, by_token: bool, service: Service = "gaussdb") -> SimulatedError | None:
+def error_for(fault: Fault, *, by_token: bool, service: CloudService = "gaussdb") -> SimulatedError | None:
     """Return the error reply of a fault; None for a fault of another kind."""
     if fault.kind == "401":
         return stale_token() if by_token else unauthenticated("verify aksk signature fail, canonicalRequest:GET|/|||")

@@ -13,7 +13,7 @@ from notifier.simulator.auth import Key, SignatureVerifier, SignedRequest
 from notifier.simulator.faults import NO_FAULT, Fault, Faults, error_for, parse_faults
 from notifier.simulator.options import Options
 from notifier.simulator.replies import throttled, unauthenticated
-from notifier.simulator.rights import Service, denied
+from notifier.simulator.rights import CloudService, denied
 
 MAX_LOGGED_CALLS = 10_000
 WINDOW = timedelta(minutes=1)
@@ -104,7 +104,7 @@ class Gateway:
         """Return the next request id: 32 hexadecimal digits."""
         return f"{self._request_ids.getrandbits(128):032x}"
 
-    def admit(self, exchange: SimulatedExchange, service: Service, action: str) -> None:
+    def admit(self, exchange: SimulatedExchange, service: CloudService, action: str) -> None:
         """Check credentials, throttling, the fault of a request and the right to it.
 
         Raises SimulatedError for a refused request.

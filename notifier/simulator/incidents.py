@@ -8,7 +8,7 @@ from random import Random
 from notifier.simulator.options import Options
 from notifier.simulator.world import LISTED_FOR, RowInstance
 
-HISTORY = timedelta(days=7)
+INCIDENTS_SINCE = timedelta(days=7)
 """Age of the oldest fault at the start."""
 CRITICAL, MAJOR, MINOR, NOTICE = 1, 2, 3, 4
 """Levels of alarms, as the alarm history writes them."""
@@ -86,7 +86,7 @@ PROCESS = IncidentKind(
 COMPONENT = IncidentKind(
     weight=3, minutes=(2, 10), event="ComponentStatusAlarm", of_node=True, contents=("ETCD does not respond.",)
 )
-READ_ONLY = IncidentKind(
+READ_ONLY_CLUSTER = IncidentKind(
     weight=3,
     minutes=(20, 180),
     event="ClusterStatusAlarm",
@@ -96,7 +96,7 @@ READ_ONLY = IncidentKind(
 HARDWARE = IncidentKind(
     weight=1, minutes=(30, 240), event="HardwareResourceAlarm", of_node=True, contents=("A data disk is damaged.",)
 )
-OTHER = IncidentKind(
+KERNEL_ALARM = IncidentKind(
     weight=5,
     minutes=(10, 90),
     event="OtherAbnormalAlarm",
@@ -116,9 +116,9 @@ KINDS = (
     SWITCHOVER,
     PROCESS,
     COMPONENT,
-    READ_ONLY,
+    READ_ONLY_CLUSTER,
     HARDWARE,
-    OTHER,
+    KERNEL_ALARM,
     DISK,
     CPU,
     CONNECTIONS,
@@ -182,7 +182,7 @@ class Incidents:
         if every is None:
             return
         opening = [(start - timedelta(minutes=4), NODE_DOWN), (start + timedelta(minutes=2), DISK)]
-        at = start - HISTORY
+        at = start - INCIDENTS_SINCE
         while True:
             at += every * self._rng.uniform(0.5, 1.5)
             while opening and opening[0][0] <= at:

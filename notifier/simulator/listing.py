@@ -9,7 +9,7 @@ from typing import Any
 
 from notifier.simulator import catalogue
 from notifier.simulator.options import Options
-from notifier.simulator.parameters import MAX_OFFSET, Parameters
+from notifier.simulator.parameters import MAX_OFFSET, QueryParameters
 from notifier.simulator.replies import SimulatedError
 from notifier.simulator.world import AnyRow, RawRow, TaskRow, World
 
@@ -60,9 +60,9 @@ def parse_query(query: Mapping[str, str], language: str) -> ListQuery:
     )
 
 
-def gaussdb_parameters(query: Mapping[str, str]) -> Parameters:
+def gaussdb_parameters(query: Mapping[str, str]) -> QueryParameters:
     """Return the parameters of a request to GaussDB, with its errors."""
-    return Parameters(
+    return QueryParameters(
         query,
         refuse=lambda name: SimulatedError(400, "DBS.280001", f"Parameter error. Invalid {name}."),
         refuse_choice=lambda name: SimulatedError(400, "DBS.200001", f"Parameter error. Invalid {name}."),

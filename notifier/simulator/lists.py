@@ -17,11 +17,11 @@ from notifier.simulator.rights import (
     LIST_MAINTENANCE,
     LIST_TRACES,
     SHOW_EVENT,
-    Service,
+    CloudService,
 )
 from notifier.simulator.traces import no_trace_found, operations
 
-Enter = Callable[[SimulatedExchange, Service, str], SimulatedProject]
+Enter = Callable[[SimulatedExchange, CloudService, str], SimulatedProject]
 """Returns the project that an admitted request is about. Raises SimulatedError."""
 
 

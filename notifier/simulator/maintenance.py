@@ -12,13 +12,13 @@ from notifier.simulator.options import Options
 from notifier.simulator.parameters import MAX_OFFSET
 from notifier.simulator.world import LISTED_FOR, RowInstance
 
-HISTORY = timedelta(days=10)
+ANNOUNCED_SINCE = timedelta(days=10)
 """Age of the oldest announcement at the start."""
-MAX_EVENTS = 100
-DEFAULT_EVENTS = 10
-STATUSES = ("WAITING", "INQUIRING", "SCHEDULED", "EXECUTING", "COMPLETED", "FAILED", "CANCELED")
+MAX_MAINTENANCE_PAGE = 100
+DEFAULT_MAINTENANCE_ROWS = 10
+MAINTENANCE_STATUSES = ("WAITING", "INQUIRING", "SCHEDULED", "EXECUTING", "COMPLETED", "FAILED", "CANCELED")
 TYPES = ("RESTAT_NODE", "RESTART_NODE")
-LEVELS = ("CRITICAL", "MAJOR", "MINOR", "INFO")
+MAINTENANCE_LEVELS = ("CRITICAL", "MAJOR", "MINOR", "INFO")
 SORT_FIELDS = (
     "planned_execution_time",
     "created_time",
@@ -29,7 +29,7 @@ SORT_FIELDS = (
 """Those of the SDK and those of the page."""
 _WITHOUT_CASE = {"status", "type", "level", "order"}
 ORDERS = ("DESC", "ASC")
-COUNTED = {
+_COUNTED = {
     "inquiring_count": "INQUIRING",
     "schedule_count": "SCHEDULED",
     "executing_count": "EXECUTING",
@@ -44,7 +44,7 @@ Stamp = Callable[[datetime], datetime]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Maintenance:
+class AnnouncedMaintenance:
     """The planned course of one event, in virtual time."""
 
     id: str
@@ -70,13 +70,13 @@ class Maintenance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedMaintenance:
+class PlannedAnnouncement:
     """An event of an instance that is chosen when it is announced."""
 
     at: datetime
     chance: int
     """A random number that chooses the instance."""
-    of: Callable[[RowInstance], Maintenance]
+    of: Callable[[RowInstance], AnnouncedMaintenance]
 
 
 class MaintenancePlan:
@@ -88,9 +88,9 @@ class MaintenancePlan:
         self._residents = residents
         self._planned = self._plan(start)
         self._next = next(self._planned, None)
-        self._known: list[Maintenance] = []
+        self._known: list[AnnouncedMaintenance] = []
 
-    def until(self, now: datetime) -> list[Maintenance]:
+    def until(self, now: datetime) -> list[AnnouncedMaintenance]:
         """Return the events announced up to a moment, oldest first, as long as they are listed."""
         while self._next and self._next.at <= now:
             instances = self._residents(self._next.at)
@@ -100,11 +100,11 @@ class MaintenancePlan:
         self._known = [event for event in self._known if event.created_at > now - LISTED_FOR]
         return self._known
 
-    def _plan(self, start: datetime) -> Iterator[PlannedMaintenance]:
+    def _plan(self, start: datetime) -> Iterator[PlannedAnnouncement]:
         every = self._options.maintenance_every
         if every is None:
             return
-        at = start - HISTORY
+        at = start - ANNOUNCED_SINCE
         opening = [(start - timedelta(hours=1), True), (start + timedelta(minutes=3), False)]
         while True:
             at += every * self._rng.uniform(0.5, 1.5)
@@ -113,15 +113,15 @@ class MaintenancePlan:
                 yield self._event(began, inquiring=inquiring, calm=True)
             yield self._event(at, inquiring=self._rng.random() < 0.4)  # noqa: PLR2004 - some wait for an agreement
 
-    def _event(self, at: datetime, *, inquiring: bool, calm: bool = False) -> PlannedMaintenance:
+    def _event(self, at: datetime, *, inquiring: bool, calm: bool = False) -> PlannedAnnouncement:
         chance = self._rng.getrandbits(32)
         of = plan_maintenance(self._rng, self._options, at, inquiring=inquiring, calm=calm)
-        return PlannedMaintenance(at=at, chance=chance, of=of)
+        return PlannedAnnouncement(at=at, chance=chance, of=of)
 
 
 def plan_maintenance(
     rng: Random, options: Options, at: datetime, *, inquiring: bool, calm: bool
-) -> Callable[[RowInstance], Maintenance]:
+) -> Callable[[RowInstance], AnnouncedMaintenance]:
     """Return an event for an instance to be named, `calm` for one that is neither cancelled nor fails.
 
     It draws as many numbers for each course.
@@ -144,7 +144,7 @@ def plan_maintenance(
         if inquiring:
             steps.append((agreed_at, "SCHEDULED"))
         steps += [(planned_at, "EXECUTING"), (planned_at + takes, "FAILED" if failed else "COMPLETED")]
-    return lambda instance: Maintenance(
+    return lambda instance: AnnouncedMaintenance(
         id=f"{number:032x}",
         instance=instance,
         level=level,
@@ -165,7 +165,7 @@ _REASONS = ("ECS_RESTART", "HOST_MAINTENANCE", "OS_UPGRADE")
 # ---- rows ----
 
 
-def maintenance_row(event: Maintenance, now: datetime, options: Options, stamp: Stamp) -> dict[str, Any]:
+def maintenance_row(event: AnnouncedMaintenance, now: datetime, options: Options, stamp: Stamp) -> dict[str, Any]:
     """Return an event as GaussDB shows it at a virtual moment."""
     status, updated_at = event.status(now)
     begun_at = event.begins_at if event.begins_at and event.begins_at <= now else None
@@ -230,14 +230,14 @@ def parse_maintenance_query(query: Mapping[str, str]) -> MaintenanceQuery:
     """Check the parameters of a request. Raises SimulatedError 400. Case does not matter."""
     upper = {name: value.upper() if name in _WITHOUT_CASE else value for name, value in query.items()}
     given = gaussdb_parameters(upper)
-    for name, allowed in (("status", STATUSES), ("type", TYPES), ("level", LEVELS)):
+    for name, allowed in (("status", MAINTENANCE_STATUSES), ("type", TYPES), ("level", MAINTENANCE_LEVELS)):
         given.choice(name, allowed)
     return MaintenanceQuery(
         exact={name: upper[name] for name in ("id", "instance_id", "status", "type", "level") if upper.get(name)},
         sort_field=given.choice("sort_field", SORT_FIELDS) or "created_time",
         descending=given.choice("order", ORDERS) != "ASC",
         offset=given.integer("offset", 0, MAX_OFFSET, 0),
-        limit=given.integer("limit", 1, MAX_EVENTS, DEFAULT_EVENTS),
+        limit=given.integer("limit", 1, MAX_MAINTENANCE_PAGE, DEFAULT_MAINTENANCE_ROWS),
     )
 
 
@@ -245,7 +245,7 @@ def maintenance_page(rows: Iterable[Mapping[str, Any]], query: MaintenanceQuery)
     """Return one page of the events, and how many there are in each status that waits for something."""
     found = [row for row in rows if all(_same(row.get(name), value) for name, value in query.exact.items())]
     found.sort(key=lambda row: (_sort_key(row, query.sort_field), str(row.get("id"))), reverse=query.descending)
-    counts = {name: sum(str(row.get("status")).upper() == status for row in found) for name, status in COUNTED.items()}
+    counts = {name: sum(str(row.get("status")).upper() == status for row in found) for name, status in _COUNTED.items()}
     page = found[query.offset : query.offset + query.limit]
     return {"total_count": len(found), **counts, "events": [dict(row) for row in page]}
 

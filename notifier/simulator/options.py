@@ -18,7 +18,7 @@ Process = Literal["plain", "percent", "number", "null", "empty", "absent"]
 Metadata = Literal["v2", "v1", "no_agency"]
 Response = Literal["text", "object", "null"]
 TraceJob = Literal["plain", "dashed", "upper", "absent"]
-TraceUser = Literal["full", "short"]
+TraceUserForm = Literal["full", "short"]
 NoTrace = Literal["empty", "404"]
 Case = Literal["upper", "lower"]
 RestartType = Literal["RESTAT_NODE", "RESTART_NODE"]
@@ -80,7 +80,7 @@ class Options:
     """`request` and `response` of a trace: a string with JSON in it, an object, or null."""
     trace_job: TraceJob = "plain"
     """The job id in `response`: without dashes, with dashes, in capitals, or left out."""
-    trace_user: TraceUser = "full"
+    trace_user: TraceUserForm = "full"
     """`user` of a trace: with its principal, or only id, name and domain as in older rows."""
     trace_service: str = "GaussDB"
     """`service_type` of the traces. The documents do not print GaussDB's."""
@@ -177,7 +177,7 @@ FORMS: dict[str, tuple[str, ...]] = {
     "running_process": get_args(Process),
     "trace_response": get_args(Response),
     "trace_job": get_args(TraceJob),
-    "trace_user": get_args(TraceUser),
+    "trace_user": get_args(TraceUserForm),
     "no_trace": get_args(NoTrace),
     "alarm_start": get_args(AlarmStart),
     "maintenance_case": get_args(Case),

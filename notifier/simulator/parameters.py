@@ -12,7 +12,7 @@ Refuse = Callable[[str], SimulatedError]
 """Returns the error of a service for a parameter that it refuses, by the parameter's name."""
 
 
-class Parameters:
+class QueryParameters:
     """The query of a request. Every method raises the error of the service for a value that it does not take."""
 
     def __init__(self, query: Mapping[str, str], refuse: Refuse, refuse_choice: Refuse | None = None) -> None:

@@ -13,7 +13,7 @@ from notifier.simulator.listing import TaskListing
 from notifier.simulator.maintenance import MaintenancePlan
 from notifier.simulator.options import Options
 from notifier.simulator.stories import residents, stories
-from notifier.simulator.traces import Trace, TraceWriter
+from notifier.simulator.traces import TraceRow, TraceWriter
 from notifier.simulator.world import LISTED_FOR, RowInstance
 
 
@@ -31,7 +31,7 @@ class SimulatedProject:
             evolving_world(options, start) if options.static is None else static_world(options, start, options.static)
         )
         self.listing = TaskListing(options, self.world)
-        self.put_traces: dict[str, Trace] = {}
+        self.put_traces: dict[str, TraceRow] = {}
         self.put_events: dict[str, CloudEyeEvent] = {}
         self.put_alarms: dict[tuple[str, str, datetime], AlarmRecord] = {}
         self.put_maintenance: dict[str, Mapping[str, Any]] = {}
@@ -68,7 +68,7 @@ class SimulatedProject:
         shown_now = self.stamp(now)
         parsed = traces.parse_trace_query(query, shown_now)
         self.world.advance(now)
-        oldest = shown_now - traces.KEPT_FOR - timedelta(hours=1)
+        oldest = shown_now - traces.TRACES_KEPT_FOR - timedelta(hours=1)
         self._traces.forget_before(oldest - LISTED_FOR)
         found = [*self._traces.traces(stories(self.world), oldest), *self.put_traces.values()]
         return traces.trace_page(found, parsed, shown_now)

@@ -9,16 +9,16 @@ from urllib.parse import urlencode
 
 from notifier.simulator.iam import DOMAIN_ID
 from notifier.simulator.options import Options
-from notifier.simulator.parameters import Parameters
+from notifier.simulator.parameters import QueryParameters
 from notifier.simulator.project import SimulatedProject
 from notifier.simulator.replies import SimulatedError
 
-MAX_PROJECTS = 5000
+MAX_PROJECT_PAGE = 5000
 """Largest page of the project list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListedProject:
+class AccountProject:
     """One project of the account."""
 
     id: str
@@ -54,11 +54,11 @@ def project_id(options: Options, name: str) -> str:
 _NAMESPACE = uuid.UUID("6b1d5b0e-6a32-4d8e-9f6f-2a1f0c8f1f7a")
 
 
-def listed_projects(options: Options) -> list[ListedProject]:
+def listed_projects(options: Options) -> list[AccountProject]:
     """Return the projects of the account: that of the credentials first, then the others as they were chosen."""
     names = dict.fromkeys((options.region, *options.projects))
     return [
-        ListedProject(
+        AccountProject(
             id=project_id(options, name),
             name=name,
             parent_id=project_id(options, name.partition("_")[0]) if "_" in name else DOMAIN_ID,
@@ -86,7 +86,7 @@ class Account:
             self._open[wanted_id] = SimulatedProject(self._of(listed), self._start)
         return self._open.get(wanted_id) if listed else None
 
-    def _of(self, listed: ListedProject) -> Options:
+    def _of(self, listed: AccountProject) -> Options:
         seed = uuid.uuid5(_NAMESPACE, f"{self._options.seed}/{listed.id}").int % 2**63
         return replace(
             self._options, seed=seed, region=listed.region, project_id=listed.id, projects=(), disabled_projects=()
@@ -119,7 +119,9 @@ class ProjectQuery:
 
 def parse_project_query(query: Mapping[str, str]) -> ProjectQuery:
     """Check the parameters of a request. Raises SimulatedError 400."""
-    given = Parameters(query, refuse=lambda name: SimulatedError(400, "", f"Invalid value of the parameter {name}."))
+    given = QueryParameters(
+        query, refuse=lambda name: SimulatedError(400, "", f"Invalid value of the parameter {name}.")
+    )
     paged = [name for name in ("page", "per_page") if given.text(name) is not None]
     if len(paged) == 1:
         raise given.refused("per_page" if paged == ["page"] else "page")
@@ -127,12 +129,12 @@ def parse_project_query(query: Mapping[str, str]) -> ProjectQuery:
     return ProjectQuery(
         exact={name: query[name] for name in ("name", "domain_id", "parent_id") if query.get(name)},
         enabled=None if enabled is None else enabled == "true",
-        page=given.integer("page", 1, MAX_PROJECTS, 1),
-        per_page=given.integer("per_page", 1, MAX_PROJECTS, 1) if paged else None,
+        page=given.integer("page", 1, MAX_PROJECT_PAGE, 1),
+        per_page=given.integer("per_page", 1, MAX_PROJECT_PAGE, 1) if paged else None,
     )
 
 
-def project_page(projects: Sequence[ListedProject], query: ProjectQuery, url: str) -> dict[str, Any]:
+def project_page(projects: Sequence[AccountProject], query: ProjectQuery, url: str) -> dict[str, Any]:
     """Return one page of the projects, with links to the pages before and after it."""
     rows = [row for row in (one.wire(url) for one in projects) if _matches(row, query)]
     size = query.per_page or len(rows) or 1
@@ -168,7 +170,7 @@ class _PageLinks:
         return f"{self._url}?{urlencode(fields)}" if fields else self._url
 
 
-def auth_project_list(projects: Sequence[ListedProject], url: str) -> dict[str, Any]:
+def auth_project_list(projects: Sequence[AccountProject], url: str) -> dict[str, Any]:
     """Return the projects that the credentials may use, without pages."""
     return {"links": {"self": f"{url}/v3/auth/projects"}, "projects": [one.wire(url) for one in projects]}
 

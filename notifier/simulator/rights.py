@@ -5,8 +5,8 @@ from typing import Literal
 
 from notifier.simulator.replies import CLOUD_EYE_STATUS, SimulatedError
 
-Service = Literal["gaussdb", "cts", "ces", "iam", "smn"]
-SERVICES: tuple[Service, ...] = ("gaussdb", "cts", "ces", "iam", "smn")
+CloudService = Literal["gaussdb", "cts", "ces", "iam", "smn"]
+CLOUD_SERVICES: tuple[CloudService, ...] = ("gaussdb", "cts", "ces", "iam", "smn")
 
 LIST_TASKS = "gaussdb:instance:list"
 LIST_TRACES = "cts:trace:list"
@@ -29,7 +29,7 @@ RIGHTS: Mapping[str, str] = {
 """What each action lets a client read."""
 
 
-def denied(service: Service, action: str) -> SimulatedError:
+def denied(service: CloudService, action: str) -> SimulatedError:
     """Return the 403 of a service for a missing right."""
     if service == "cts":
         problem = "The user fails the authentication or does not have permission to this operation."
@@ -41,7 +41,7 @@ def denied(service: Service, action: str) -> SimulatedError:
     return SimulatedError(403, "DBS.280015", "Resource not found or permission denied.")
 
 
-def foreign_project(service: Service) -> SimulatedError:
+def foreign_project(service: CloudService) -> SimulatedError:
     """Return the error of a service for a project that does not exist."""
     if service == "cts":
         return SimulatedError(403, "CTS.0012", "Invalid project ID. Check whether the project ID is correct.")
@@ -52,7 +52,7 @@ def foreign_project(service: Service) -> SimulatedError:
     return SimulatedError(400, "DBS.280408", "Invalid project ID.")
 
 
-_FAILURES: Mapping[Service, tuple[str, str]] = {
+_FAILURES: Mapping[CloudService, tuple[str, str]] = {
     "gaussdb": ("DBS.200005", "Server failure. Try again later."),
     "cts": ("CTS.0005", "Data read exception."),
     "ces": ("ces.0007", "Internal service error."),
@@ -61,7 +61,7 @@ _FAILURES: Mapping[Service, tuple[str, str]] = {
 }
 
 
-def failure(service: Service, status: int) -> SimulatedError:
+def failure(service: CloudService, status: int) -> SimulatedError:
     """Return the error of a service that fails by itself."""
     code, text = _FAILURES[service]
     return SimulatedError(status, code, text)

@@ -10,12 +10,12 @@ from typing import Any
 
 from notifier.simulator import catalogue
 from notifier.simulator.options import Options
-from notifier.simulator.parameters import Parameters
+from notifier.simulator.parameters import QueryParameters
 from notifier.simulator.replies import SimulatedError
 from notifier.simulator.stories import TaskEnd, TaskStory
 from notifier.simulator.world import EARLIEST, RowInstance
 
-KEPT_FOR = timedelta(days=7)
+TRACES_KEPT_FOR = timedelta(days=7)
 """Time that traces can be queried."""
 MAX_TRACES = 200
 DEFAULT_TRACES = 10
@@ -28,7 +28,7 @@ _EXACT = ("resource_id", "resource_name", "resource_type", "service_type", "trac
 _ACCOUNT = "05b2f1c0ab7d4e6f8a3c9d1e2f405162"
 _ACCOUNT_NAME = "acme"
 
-TRACE_NAMES: Mapping[str, tuple[tuple[str, str], ...]] = {
+TASK_OPERATIONS: Mapping[str, tuple[tuple[str, str], ...]] = {
     catalogue.CREATE.name: (("createInstance", "instance"),),
     catalogue.CLONE.name: (("createInstance", "instance"),),
     catalogue.BACKUP_NOW.name: (("createManualSnapshot", "backup"),),
@@ -54,7 +54,7 @@ BUSY = ("DBS.200019", "Another operation is being performed on the DB instance o
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
+class TraceRow:
     """One row: its fields as the service shows them, and the times by which rows are selected."""
 
     wire: Mapping[str, Any]
@@ -67,10 +67,10 @@ class Trace:
         return str(self.wire.get("trace_id"))
 
 
-def raw_trace(wire: Mapping[str, Any]) -> Trace:
+def raw_trace(wire: Mapping[str, Any]) -> TraceRow:
     """Build a row in the form of the service."""
     time = _from_ms(wire.get("time"))
-    return Trace(wire=wire, time=time, record_time=_from_ms(wire.get("record_time"), time))
+    return TraceRow(wire=wire, time=time, record_time=_from_ms(wire.get("record_time"), time))
 
 
 def _from_ms(value: object, default: datetime = EARLIEST) -> datetime:
@@ -163,9 +163,9 @@ class TraceWriter:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._pace = options.speed if options.stamps == "real" else 1.0
-        self._written: dict[str, tuple[TaskStory, tuple[Trace, ...]]] = {}
+        self._written: dict[str, tuple[TaskStory, tuple[TraceRow, ...]]] = {}
 
-    def traces(self, told: Iterable[TaskStory], since: datetime) -> Iterator[Trace]:
+    def traces(self, told: Iterable[TaskStory], since: datetime) -> Iterator[TraceRow]:
         """Return the traces of the tasks that were created after a time or ended after it."""
         for story in told:
             last = max((story.created_at, *(end.at for end in story.ends), story.deleted_at or story.created_at))
@@ -176,16 +176,16 @@ class TraceWriter:
         """Drop the traces of old tasks from the cache."""
         self._written = {key: known for key, known in self._written.items() if known[0].created_at >= since}
 
-    def _of(self, story: TaskStory) -> tuple[Trace, ...]:
+    def _of(self, story: TaskStory) -> tuple[TraceRow, ...]:
         known = self._written.get(story.job_id)
         if known is None or known[0] != story:
             known = (story, tuple(self._write(story)))
             self._written[story.job_id] = known
         return known[1]
 
-    def _write(self, story: TaskStory) -> Iterator[Trace]:
+    def _write(self, story: TaskStory) -> Iterator[TraceRow]:
         rng = self._options.random(f"traces/{story.job_id}")
-        operations = TRACE_NAMES.get(story.name, (("instanceAction", "instance"),))
+        operations = TASK_OPERATIONS.get(story.name, (("instanceAction", "instance"),))
         operation = rng.choice(operations)
         actor = _actor(rng, story.name)
         asked_at = story.created_at - self._seconds(rng, 0.3, 3)
@@ -203,7 +203,9 @@ class TraceWriter:
     def _seconds(self, rng: Random, least: float, most: float) -> timedelta:
         return timedelta(seconds=rng.uniform(least, most)) / self._pace
 
-    def _request(self, rng: Random, story: TaskStory, operation: tuple[str, str], actor: _Actor, at: datetime) -> Trace:
+    def _request(
+        self, rng: Random, story: TaskStory, operation: tuple[str, str], actor: _Actor, at: datetime
+    ) -> TraceRow:
         name, kind = operation
         return self._trace(
             rng,
@@ -218,7 +220,7 @@ class TraceWriter:
 
     def _refusal(
         self, rng: Random, story: TaskStory, operation: tuple[str, str], actor: _Actor, asked_at: datetime
-    ) -> Trace:
+    ) -> TraceRow:
         code, text = BUSY
         return self._trace(
             rng,
@@ -232,7 +234,7 @@ class TraceWriter:
             response=self._body({"error_code": code, "error_msg": text}),
         )
 
-    def _result(self, rng: Random, story: TaskStory, operation: tuple[str, str], end: TaskEnd) -> Trace:
+    def _result(self, rng: Random, story: TaskStory, operation: tuple[str, str], end: TaskEnd) -> TraceRow:
         """Return the second row of an asynchronous operation, which names no user."""
         name, kind = operation
         resource = _resource(story, kind)
@@ -251,14 +253,14 @@ class TraceWriter:
             response=self._body(self._job(story) | outcome),
         )
 
-    def _other(self, rng: Random, story: TaskStory, actor: _Actor, asked_at: datetime) -> Trace:
+    def _other(self, rng: Random, story: TaskStory, actor: _Actor, asked_at: datetime) -> TraceRow:
         at = asked_at - self._seconds(rng, 100, 500)
         name = rng.choice(OTHER_OPERATIONS)
         return self._trace(
             rng, actor, at, _resource(story, "instance"), trace_name=name, code="200", request=None, response=None
         )
 
-    def _deletion(self, rng: Random, story: TaskStory) -> Trace:
+    def _deletion(self, rng: Random, story: TaskStory) -> TraceRow:
         person = _person(rng, rng.choice(PEOPLE), "ConsoleAction")
         resource = {"resource_type": "workflowTask", "resource_id": story.job_id, "resource_name": story.name}
         at = story.deleted_at or story.created_at
@@ -266,7 +268,9 @@ class TraceWriter:
             rng, person, at, resource, trace_name="deleteTaskRecord", code="200", request=None, response=None
         )
 
-    def _trace(self, rng: Random, actor: _Actor, at: datetime, resource: Mapping[str, Any], **fields: object) -> Trace:
+    def _trace(
+        self, rng: Random, actor: _Actor, at: datetime, resource: Mapping[str, Any], **fields: object
+    ) -> TraceRow:
         lag = self._options.trace_lag * rng.uniform(0.5, 1.5) / self._pace
         wire = {
             "trace_id": str(uuid.UUID(int=rng.getrandbits(128), version=4)),
@@ -284,7 +288,7 @@ class TraceWriter:
         }
         if actor.user is not None:
             wire["user"] = self._user(actor.user)
-        return Trace(wire=wire, time=at, record_time=at + lag)
+        return TraceRow(wire=wire, time=at, record_time=at + lag)
 
     def _user(self, user: Mapping[str, Any]) -> Mapping[str, Any]:
         return {name: user[name] for name in ("id", "name", "domain")} if self._options.trace_user == "short" else user
@@ -313,7 +317,7 @@ def _resource(story: TaskStory, kind: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TraceQuery:
+class TracePageQuery:
     """A checked request for one page."""
 
     trace_type: str
@@ -326,12 +330,12 @@ class TraceQuery:
     user: str | None
 
 
-def trace_parameters(query: Mapping[str, str]) -> Parameters:
+def trace_parameters(query: Mapping[str, str]) -> QueryParameters:
     """Return the parameters of a request to CTS, with its errors."""
-    return Parameters(query, refuse=lambda name: SimulatedError(400, "CTS.0003", f"Invalid parameter: {name}."))
+    return QueryParameters(query, refuse=lambda name: SimulatedError(400, "CTS.0003", f"Invalid parameter: {name}."))
 
 
-def parse_trace_query(query: Mapping[str, str], now: datetime) -> TraceQuery:
+def parse_trace_query(query: Mapping[str, str], now: datetime) -> TracePageQuery:
     """Check the parameters of a request. Raises SimulatedError 400."""
     given = trace_parameters(query)
     kind = given.choice("trace_type", TRACE_TYPES)
@@ -343,7 +347,7 @@ def parse_trace_query(query: Mapping[str, str], now: datetime) -> TraceQuery:
     if (since is None) != (until is None):
         raise given.refused("from" if since is None else "to")
     given.choice("trace_rating", RATINGS)
-    return TraceQuery(
+    return TracePageQuery(
         trace_type=kind,
         since=since or now - DEFAULT_PERIOD,
         until=until or now,
@@ -355,7 +359,7 @@ def parse_trace_query(query: Mapping[str, str], now: datetime) -> TraceQuery:
     )
 
 
-def matches_trace(trace: Trace, query: TraceQuery) -> bool:
+def matches_trace(trace: TraceRow, query: TracePageQuery) -> bool:
     """Return whether a row passes the filters; an id makes all others idle."""
     if query.trace_id:
         return trace.trace_id == query.trace_id
@@ -367,9 +371,9 @@ def matches_trace(trace: Trace, query: TraceQuery) -> bool:
     return query.since <= trace.time <= query.until
 
 
-def trace_page(found: Iterable[Trace], query: TraceQuery, now: datetime) -> dict[str, Any]:
+def trace_page(found: Iterable[TraceRow], query: TracePageQuery, now: datetime) -> dict[str, Any]:
     """Return one page of the traces that the list shows now, newest first. An unknown marker gives an empty page."""
-    shown = [trace for trace in found if trace.record_time <= now and trace.time >= now - KEPT_FOR]
+    shown = [trace for trace in found if trace.record_time <= now and trace.time >= now - TRACES_KEPT_FOR]
     if query.trace_type != "system":
         shown = []
     rows = sorted((trace for trace in shown if matches_trace(trace, query)), key=_newest_first)
@@ -381,7 +385,7 @@ def trace_page(found: Iterable[Trace], query: TraceQuery, now: datetime) -> dict
     return {"traces": [trace.wire for trace in page], "meta_data": {"count": len(page), "marker": marker}}
 
 
-def _newest_first(trace: Trace) -> tuple[float, str]:
+def _newest_first(trace: TraceRow) -> tuple[float, str]:
     return -trace.time.timestamp(), trace.trace_id
 
 
@@ -397,7 +401,7 @@ def operations(service: str, query: Mapping[str, str]) -> dict[str, Any]:
     if kind and not wanted:
         raise given.refused("service_type")
     by_kind: dict[str, set[str]] = {"instance": set(OTHER_OPERATIONS), "workflowTask": {"deleteTaskRecord"}}
-    for choices in TRACE_NAMES.values():
+    for choices in TASK_OPERATIONS.values():
         for name, resource in choices:
             by_kind.setdefault(resource, set()).add(name)
     listed = [

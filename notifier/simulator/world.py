@@ -14,7 +14,7 @@ from notifier.simulator.catalogue import Reason
 
 LISTED_FOR = timedelta(days=30)
 """Time that the API lists a task."""
-REMEMBERED_FOR = LISTED_FOR + timedelta(days=1)
+TIMELINES_KEPT_FOR = LISTED_FOR + timedelta(days=1)
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
@@ -151,7 +151,7 @@ class World:
         self.timelines[timeline.job_id] = timeline
 
     def _outdated(self, now: datetime) -> Iterator[TaskTimeline]:
-        return takewhile(lambda known: known.begins_at < now - REMEMBERED_FOR, self.timelines.values())
+        return takewhile(lambda known: known.begins_at < now - TIMELINES_KEPT_FOR, self.timelines.values())
 
     def _schedule(self, timeline: TaskTimeline) -> None:
         for at, row in timeline.steps:
