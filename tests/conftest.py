@@ -23,6 +23,7 @@ from servers.postgres import Databases, postgres_server
 from servers.roundup import Roundup, roundup_server
 from servers.synapse import Synapse, synapse_server
 from servers.tls import Certificate, make_certificate
+from shared_statements import shared_statements
 
 from notifier import logs
 from notifier.http import HttpClient
@@ -58,6 +59,13 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> Iterator[None]:
+    """Compile each statement once in a session: every test that opens a store would compile all that it runs."""
+    with shared_statements():
+        yield
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -121,7 +122,13 @@ def settings_digest(settings: BaseModel) -> str:
     """
     shown = json.dumps(to_jsonable_python(settings, fallback=str), sort_keys=True).encode()
     secrets = json.dumps(list(secrets_in(settings.model_dump()))).encode()
-    return hashlib.pbkdf2_hmac("sha256", secrets, hashlib.sha256(shown).digest(), _STRETCHING).hex()
+    return _stretched(secrets, hashlib.sha256(shown).digest())
+
+
+@lru_cache(maxsize=256)
+def _stretched(secrets: bytes, salt: bytes) -> str:
+    """Return the digest of secrets. A reload asks again for every channel, of which few have changed."""
+    return hashlib.pbkdf2_hmac("sha256", secrets, salt, _STRETCHING).hex()
 
 
 _STRETCHING = 20_000
