@@ -14,7 +14,7 @@ from typing import Protocol
 from notifier.call_budget import BudgetTx, Postponed, spend
 from notifier.core.credentials import Credential
 from notifier.core.errors import PermissionDenied, SourceError
-from notifier.core.projects import FoundProject, ListedProject, ProjectChanges, compare_projects
+from notifier.core.projects import FoundProject, ProjectChanges, ProjectListing, compare_projects
 from notifier.core.rights import MissingRight, SourcePart
 from notifier.ports import Store
 
@@ -43,7 +43,7 @@ class ProjectReader(Protocol):
     def calls(self) -> int:
         """Calls made so far, retries included."""
 
-    async def read(self) -> Sequence[ListedProject]:
+    async def read(self) -> Sequence[ProjectListing]:
         """Return all projects of the account. Raises SourceError."""
 
 
@@ -153,7 +153,7 @@ async def _ask(
 
 
 def _record(
-    tx: DiscoveryTx, *, reader: ProjectReader, listed: Sequence[ListedProject], configured: Collection[str]
+    tx: DiscoveryTx, *, reader: ProjectReader, listed: Sequence[ProjectListing], configured: Collection[str]
 ) -> ProjectChanges | None:
     """Record what a complete read changes; None where it lists nothing although something is known."""
     now, known = tx.now(), tx.projects.known(reader.name)

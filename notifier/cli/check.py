@@ -11,7 +11,7 @@ from notifier.cli.common import JsonOption, localizer, now
 from notifier.cli.configured import lines_of, load_config
 from notifier.cli.output import Column, TableRow, TextTable, block, cell, indented, print_json, show
 from notifier.config.advice import warnings
-from notifier.config.config import Config
+from notifier.config.config import AccountSettings, Config
 from notifier.config.reach import FailureReach, reached_by_failure
 from notifier.core.durations import format_duration
 from notifier.core.events import EventType
@@ -31,10 +31,10 @@ def check(
     """Check the configuration and show how it was understood; --online tests every service without sending a message.
 
     Exits with 1 when a check fails.
-    --json: {"ok", "sources": [{name, kind, environment, labels}], "channels": [{name, kind}],
+    --json: {"ok", "sources": [{name, kind, environment, labels}], "accounts": [{name, sources}],
+    "channels": [{name, kind}],
     "routes": [{name, match, channels, stop, severity, mention, template, active, otherwise}],
-    "causes": {known, files: [{path, entries}]},
-    "warnings": […], "findings": [{ok, proven, what, detail, remedy}]}.
+    "causes": {known, files: [{path, entries}]}, "warnings": […], "findings": [{ok, proven, what, detail, remedy}]}.
     """
     config = load_config(ctx)
     missing = _check_libraries(config)
@@ -71,6 +71,10 @@ def _document(config: Config, findings: Sequence[CheckResult]) -> dict[str, Any]
     return {
         "ok": all(finding.ok for finding in findings),
         "sources": [_source_document(source) for source in config.sources],
+        "accounts": [
+            {"name": account.name, "sources": list(config.found_sources.get(account.name, ()))}
+            for account in config.accounts
+        ],
         "channels": [{"name": channel.name, "kind": channel.kind} for channel in config.channels],
         "routes": [_route(route) for route in config.routes],
         "causes": {
@@ -111,7 +115,7 @@ def _summary(config: Config) -> RenderableType:
     return Group(
         cell("✓ the configuration is valid", "green"),
         _listing(config),
-        *(cell(line, "bold") for found in reached_by_failure(config, at) if (line := _reach(found))),
+        *(cell(line, "bold") for found in reached_by_failure(config.with_stand_ins(), at) if (line := _reach(found))),
         *(cell(f"! {warning}", "yellow") for warning in warnings(config, at)),
     )
 
@@ -128,9 +132,10 @@ def _reach(found: FailureReach) -> str | None:
 
 def _listing(config: Config) -> RenderableType:
     sources = (("source", source.name, _source(source)) for source in config.sources)
+    accounts = (("account", account.name, _account(account, config)) for account in config.accounts)
     channels = (("channel", channel.name, channel.kind) for channel in config.channels)
     routes = (("route", route.name, _route_settings(route)) for route in config.routes)
-    rows = (*sources, *channels, *routes, ("causes", "known", _known_causes(config)))
+    rows = (*accounts, *sources, *channels, *routes, ("causes", "known", _known_causes(config)))
     columns = [Column("Kind", rigid=True), Column("Name"), Column("Settings")]
     return TextTable(columns, [TableRow([cell(text) for text in row]) for row in rows])
 
@@ -146,6 +151,14 @@ def _source(source: SourceSettings) -> str:
 
 def _busy(source: SourceSettings) -> str:
     return f", while busy every {format_duration(source.poll_busy_every)}" if source.poll_busy_every else ""
+
+
+def _account(account: AccountSettings, config: Config) -> str:
+    """Return where projects are looked for, and how many there are."""
+    found = len(config.found_sources.get(account.name, ()))
+    chosen = ", ".join(f"{word} {', '.join(globs)}" for word, globs in account.choice)
+    known = f"{found} sources found" if found else "none found yet: notifier poll or notifier run looks for them"
+    return f"projects{' ' if chosen else ''}{chosen}, asked every {format_duration(account.discover_every)}; {known}"
 
 
 def _environment(name: str) -> str:

@@ -32,8 +32,8 @@ def health(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     "channels": [{name, ok, parked_since, waiting_since, failing_since, open_until, paused_until, waiting, dead,
     reason}], "open_failures": {unacknowledged, commands}}. Open failures are no problems. A kind is stable:
     database.unavailable, role.not_served, source.not_polled, source.not_whole, source.polled_in_future,
-    source.rows_refused, source.removed, source.right_missing, channel.parked, channel.failing, channel.waiting,
-    channel.dead, channel.removed, chat.disconnected, calendar.stale.
+    source.rows_refused, source.removed, source.right_missing, source.projects_unread, channel.parked, channel.failing,
+    channel.waiting, channel.dead, channel.removed, chat.disconnected, calendar.stale.
     """
     config = load_outline(ctx)
     found = _judge(ctx, config)

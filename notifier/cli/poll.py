@@ -1,8 +1,9 @@
 """`notifier poll`: one poll of every source and one delivery of all that is due."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from notifier.cli.configured import load_written_config
 from notifier.cli.output import counted, print_json, print_text
 from notifier.config.config import Config
 from notifier.core.delivery import DeliveryState
+from notifier.core.errors import NotifierError
 from notifier.ports import DeliveryFilter
 from notifier.service.discovering import Discovering
 from notifier.service.service import poll_and_deliver
@@ -61,18 +63,20 @@ def poll(
 
 
 async def _poll(config: Config, *, deliver: bool) -> tuple[Summary, Mapping[str, int]]:
+    refused: Sequence[NotifierError] = ()
     if config.accounts:
-        await _discover(config)
+        refused = await _discover(config)
         config = await with_recorded_projects(config)
     async with open_telemetry(config, ()) as telemetry, open_app(config, exclusive=True, telemetry=telemetry) as app:
         summary = await poll_and_deliver(app, deliver=deliver)
+        summary = replace(summary, failures=summary.failures + len(refused), errors=(*summary.errors, *refused))
         return summary, await app.store.read(_count_waiting)
 
 
-async def _discover(config: Config) -> None:
-    """Find the projects of the accounts that are due, before the sources that they become are opened."""
+async def _discover(config: Config) -> Sequence[NotifierError]:
+    """Find the projects of the accounts that are due, before their sources are opened; return why some were not."""
     async with open_app(await with_recorded_projects(config), exclusive=True) as app:
-        await Discovering(app, asks=True).run()
+        return [one.error for one in await Discovering(app, asks=True).run() if one.error]
 
 
 def _count_waiting(q: Queries) -> Mapping[str, int]:

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
-from notifier.core.projects import FoundProject, ListedProject, present, source_name
+from notifier.core.projects import MAX_SOURCE_NAME, FoundProject, ProjectListing, present, source_name
 from notifier.sources.account_settings import GaussDBAccountSettings
-from notifier.sources.base import SourceSettings
+from notifier.sources.cloud_settings import CloudSettings
 
 
 def found_sources(
-    accounts: Sequence[GaussDBAccountSettings], configured: Sequence[SourceSettings], projects: Iterable[FoundProject]
-) -> Mapping[str, Sequence[SourceSettings]]:
+    accounts: Sequence[GaussDBAccountSettings], configured: Sequence[CloudSettings], projects: Iterable[FoundProject]
+) -> Mapping[str, Sequence[CloudSettings]]:
     """Return the sources of each account, by its name.
 
     A configured source of the same kind and project takes the place of one that would be found, and so does that of an
@@ -19,7 +20,7 @@ def found_sources(
     taken = {source.name for source in configured}
     read = {(source.kind, source.project_id) for source in configured}
     by_account = present(projects)
-    found: dict[str, list[SourceSettings]] = {account.name: [] for account in accounts}
+    found: dict[str, list[CloudSettings]] = {account.name: [] for account in accounts}
     for account in accounts:
         for project in filter(account.reads, by_account.get(account.name, ())):
             for source in account.sources(_renamed(project, taken)):
@@ -30,9 +31,23 @@ def found_sources(
     return found
 
 
+def stand_in(account: GaussDBAccountSettings) -> CloudSettings:
+    """Return a source such as an account may become, to judge routes by before anything is found."""
+    region = account.some_region
+    project = FoundProject(
+        account=account.name,
+        project_id="0" * 32,
+        region=region,
+        name=region,
+        source=f"{account.name}-{region}"[:MAX_SOURCE_NAME],
+        found_at=datetime.min.replace(tzinfo=UTC),
+    )
+    return next(account.sources(project))
+
+
 def _renamed(project: FoundProject, taken: set[str]) -> FoundProject:
     """Return a project whose source has a name that nobody else has."""
     if project.source not in taken:
         return project
-    listing = ListedProject(id=project.project_id, name=project.name)
+    listing = ProjectListing(id=project.project_id, name=project.name)
     return replace(project, source=source_name(project.account, listing, taken))

@@ -36,6 +36,7 @@ from notifier.web.access.passwords import is_hashed
 
 def warnings(config: Config, at: datetime) -> Iterable[str]:
     """Return remarks about settings that are valid and probably not intended. Hours are those of the week of a time."""
+    config = config.with_stand_ins()
     scopes = route_scopes(config)
     for reach in reached_by_failure(config, at, scopes):
         for gap in reach.gaps:
@@ -322,8 +323,8 @@ def suspicious_values(config: Config) -> Iterable[str]:
     """Return remarks about values that look like mistakes: `check` shows them, and `run` logs them when it starts."""
     if config.web:
         yield from _open_to_listeners(config.web)
-    for source in config.sources:
-        if not _USUAL_PROJECT.fullmatch(source.project_id):
+    for source in config.as_written.sources:
+        if source.project_id and not _USUAL_PROJECT.fullmatch(source.project_id):
             yield (
                 f"The project_id of {source.name} is {source.project_id!r}; a project id usually is 32 hexadecimal"
                 " digits. The console shows it under My Credentials."

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import Literal, Self
+from typing import Literal, Self, TypeAlias
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from notifier.channels.settings import ChannelSettings
 from notifier.channels.templates import named_key
-from notifier.config.accounts import found_sources
+from notifier.config.accounts import found_sources, stand_in
 from notifier.config.calendars import CalendarSettings, RotaSettings
 from notifier.config.causes import CauseFileSetting, repeated_ids
 from notifier.config.chat import ChatSettings
@@ -102,6 +102,10 @@ class CallBudget:
     def share(self) -> float:
         """Calls per minute for each of the sources."""
         return self.calls_per_minute / self.sources
+
+
+AccountSettings: TypeAlias = GaussDBAccountSettings
+"""The settings of an account whose projects are found."""
 
 
 class Config(Settings):
@@ -337,6 +341,25 @@ class Config(Settings):
         """The revision of the projects of each account that were recorded when this was made."""
         return self._revisions
 
+    def with_stand_ins(self) -> "Config":
+        """Return the configuration with a source for each account that has none yet, for remarks about routes."""
+        alone = [account for account in self.accounts if not self._found.get(account.name)]
+        if not alone:
+            return self
+        return self._with_sources((*self.sources, *map(stand_in, alone)))
+
+    def with_fewer_found(self, most: int) -> "Config":
+        """Return the configuration with at most so many of the sources that each account has become."""
+        left_out = {name for names in self._found.values() for name in names[most:]}
+        return self._with_sources(tuple(one for one in self.sources if one.name not in left_out)) if left_out else self
+
+    def _with_sources(self, sources: tuple[Source, ...]) -> "Config":
+        fields = {name: getattr(self, name) for name in Config.model_fields}
+        made = Config.model_construct(**fields | {"sources": sources})
+        made._written, made._as_written = self._written, self.as_written  # noqa: SLF001 - of the same class
+        made._found, made._revisions = self._found, self._revisions  # noqa: SLF001 - as above
+        return made
+
     def with_found(self, projects: Iterable[FoundProject], revisions: Mapping[str, int]) -> "Config":
         """Return the configuration with the sources that recorded projects become in the place of their accounts.
 
@@ -348,9 +371,7 @@ class Config(Settings):
         configured = [one for one in written.sources if not isinstance(one, GaussDBAccountSettings)]
         found = found_sources(self.accounts, configured, projects)
         sources = tuple(source for one in written.sources for source in found.get(one.name, [one]))
-        fields = {name: getattr(written, name) for name in Config.model_fields}
-        expanded = Config.model_construct(**fields | {"sources": sources})
-        expanded._written, expanded._as_written = written._written, written  # noqa: SLF001 - of the same class
+        expanded = written._with_sources(sources)  # noqa: SLF001 - of the same class
         expanded._found = {name: tuple(one.name for one in those) for name, those in found.items()}  # noqa: SLF001 - as above
         expanded._revisions = revisions  # noqa: SLF001 - as above
         return expanded

@@ -59,6 +59,7 @@ class FindingKind(StrEnum):
     CALENDAR_STALE = "calendar.stale"
     SOURCE_REMOVED = "source.removed"
     SOURCE_RIGHT_MISSING = "source.right_missing"
+    SOURCE_PROJECTS_UNREAD = "source.projects_unread"
 
 
 FINDING_COMMANDS: Mapping[FindingKind, Sequence[str]] = {
@@ -81,11 +82,12 @@ FINDING_COMMANDS: Mapping[FindingKind, Sequence[str]] = {
     FindingKind.CALENDAR_STALE: ("notifier check --online",),
     FindingKind.SOURCE_REMOVED: (),
     FindingKind.SOURCE_RIGHT_MISSING: ("notifier check --online",),
+    FindingKind.SOURCE_PROJECTS_UNREAD: ("notifier check --online",),
 }
 """Commands that help, in the order in which to try them."""
 
 
-REMARKS = frozenset({FindingKind.SOURCE_REMOVED, FindingKind.SOURCE_RIGHT_MISSING})
+REMARKS = frozenset({FindingKind.SOURCE_REMOVED, FindingKind.SOURCE_RIGHT_MISSING, FindingKind.SOURCE_PROJECTS_UNREAD})
 """Findings that are no failures: tasks are polled and messages delivered all the same."""
 
 LIST_OPEN = "notifier open"
@@ -205,6 +207,7 @@ def judge(expected: Expected, facts: HealthFacts, polling_since: datetime | None
         *about_channels,
         *_judge_calendars(facts),
         *_judge_rights(expected, facts),
+        *_judge_accounts(expected, facts),
         *_judge_removed_sources(expected, facts),
     )
     bad = {(found.kind.partition(".")[0], found.about) for found in findings if found.red}
@@ -324,6 +327,27 @@ def _judge_calendars(facts: HealthFacts) -> Iterator[HealthFinding]:
         stale = facts.at - one.fetched_at >= CALENDAR_STALE_AFTER if one.fetched_at else one.error is not None
         if stale:
             yield HealthFinding(kind=FindingKind.CALENDAR_STALE, about=one.name, since=one.fetched_at, reason=one.error)
+
+
+def _judge_accounts(expected: Expected, facts: HealthFacts) -> Iterator[HealthFinding]:
+    """Find the accounts whose projects could not be listed.
+
+    One that never was has no source. For want of a right, that is a finding of its own.
+    """
+    lacking = {one.source for one in facts.missing_rights}
+    for one in facts.accounts:
+        if one.error is None or one.name not in expected.accounts:
+            continue
+        if one.read_at is None:
+            yield HealthFinding(kind=FindingKind.SOURCE_NOT_POLLED, about=one.name, reason=one.error)
+        elif one.name not in lacking:
+            yield HealthFinding(
+                kind=FindingKind.SOURCE_PROJECTS_UNREAD,
+                about=one.name,
+                since=one.read_at,
+                reason=one.error,
+                part=SourcePart.PROJECTS,
+            )
 
 
 def _judge_rights(expected: Expected, facts: HealthFacts) -> Iterator[HealthFinding]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from notifier.core.calendars import CalendarAge
 from notifier.core.identity import DirectChannel
 from notifier.core.model import ChannelState, SourceOrigin, SourceState
+from notifier.core.projects import AccountState
 from notifier.core.rights import MissingRight
 
 FAILING_AFTER = timedelta(minutes=5)
@@ -132,6 +133,7 @@ class HealthFacts:
     calendars: Sequence[CalendarAge] = ()
     """Those that are read from a file or an address."""
     missing_rights: Sequence[MissingRight] = ()
+    accounts: Sequence[AccountState] = ()
 
 
 def sources_to_judge(expected: Expected, facts: HealthFacts) -> Sequence[tuple[ConfiguredSource, SourceState]]:

@@ -28,7 +28,7 @@ _ID_LENGTH = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListedProject:
+class ProjectListing:
     """A project as IAM lists it."""
 
     id: str
@@ -115,7 +115,7 @@ def region_of(project: str) -> str | None:
     return found[1] if found else None
 
 
-def source_name(account: str, project: ListedProject, taken: Collection[str]) -> str:
+def source_name(account: str, project: ProjectListing, taken: Collection[str]) -> str:
     """Return a name for the source of a project: `ACCOUNT-REGION`, and with the rest of the project's name if any.
 
     Where such a name is taken, or nothing of the rest can be part of a name, it ends with the beginning of the id.
@@ -146,7 +146,7 @@ def _plain(text: str) -> str:
 def compare_projects(
     account: str,
     known: Iterable[FoundProject],
-    listed: Iterable[ListedProject],
+    listed: Iterable[ProjectListing],
     *,
     taken: Collection[str],
     now: datetime,
@@ -192,7 +192,7 @@ def compare_projects(
     return ProjectChanges(saved=saved, found=found, missing=missing, gone=gone, left_out=max(len(new) - room, 0))
 
 
-def _listed_again(known: FoundProject, listing: ListedProject) -> FoundProject:
+def _listed_again(known: FoundProject, listing: ProjectListing) -> FoundProject:
     return replace(known, name=listing.name, missed=0, missing_since=None, gone_at=None)
 
 

@@ -43,15 +43,18 @@ class Discovering:
         """Delete what is recorded of rights of accounts that are no longer configured. Raises StoreError."""
         await self._app.store.transact(partial(_keep, accounts=[one.name for one in self._app.config.accounts]))
 
-    async def run(self) -> None:
-        """Ask the accounts that are due. Where other sources are recorded than this process has, say so to the app."""
+    async def run(self) -> Sequence[DiscoveryReport]:
+        """Ask the accounts that are due, and return what came of it.
+
+        Where other sources are recorded than this process has, the app learns it.
+        """
         app = self._app
         try:
             reports = await discover_projects(app.store, self._readers, app.credentials, self._configured)
             recorded = await app.store.read(lambda q: q.accounts())
         except StoreError as error:
             self._errors.failed(error, app.clock.monotonic())
-            return
+            return ()
         self._errors.recovered()
         for report in reports:
             self._log(report)
@@ -61,6 +64,7 @@ class Discovering:
         ):
             log.info("sources.changed", msg="the projects of an account have changed: the service opens its sources")
             app.sources_changed.set()
+        return reports
 
     def _log(self, report: DiscoveryReport) -> None:
         account, changes = report.account, report.changes

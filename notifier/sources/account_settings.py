@@ -1,6 +1,6 @@
 """The settings of an account whose projects are found. Light: no network library is imported here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
@@ -46,6 +46,12 @@ class GaussDBAccountSettings(GaussDBSettings):
         return self.endpoint or ""
 
     @property
+    def choice(self) -> Sequence[tuple[str, Sequence[str]]]:
+        """What limits the projects, in words: `in` regions, `called` names, `except` names."""
+        limits = (("in", self.regions, ("*",)), ("called", self.projects, ("*",)), ("except", self.exclude, ()))
+        return [(word, globs) for word, globs, all_of_them in limits if globs != all_of_them]
+
+    @property
     def iam_url(self) -> str:
         """URL of the IAM that lists the projects."""
         own = self.auth.iam_endpoint if isinstance(self.auth, Token) else None
@@ -63,6 +69,12 @@ class GaussDBAccountSettings(GaussDBSettings):
         """The same with a login for calls about the whole account."""
         own = self.auth.model_copy(update={"iam_endpoint": self.iam_url}) if isinstance(self.auth, Token) else self.auth
         return self.model_copy(update={"auth": own})
+
+    @property
+    def some_region(self) -> str:
+        """A region in which projects may be read."""
+        regions = sorted(ENDPOINTS)
+        return next((region for region in regions if _any_fits(self.regions, region)), regions[0])
 
     def reads(self, project: FoundProject) -> bool:
         """Return whether a project is to be read."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from notifier.core.errors import PermissionDenied, RequestRejected, SourceError
-from notifier.core.projects import MAX_PROJECTS, ListedProject, region_of
+from notifier.core.projects import MAX_PROJECTS, ProjectListing, region_of
 from notifier.ports import CheckResult
 from notifier.settings.words import PROJECT_ID_PATTERN
 from notifier.sources.access import SourceAccess, SourceRuntime
@@ -56,7 +56,7 @@ class AccountReader:
         """Calls made so far, retries included."""
         return self._mine.calls + self._all.calls
 
-    async def read(self) -> Sequence[ListedProject]:
+    async def read(self) -> Sequence[ProjectListing]:
         """Return the projects of the account, all of them. Raises SourceError."""
         try:
             found, complete = await self._mine.get("", read_projects)
@@ -64,8 +64,8 @@ class AccountReader:
             return await self._read_pages()
         return found if complete else await self._read_pages()
 
-    async def _read_pages(self) -> Sequence[ListedProject]:
-        found: dict[str, ListedProject] = {}
+    async def _read_pages(self) -> Sequence[ProjectListing]:
+        found: dict[str, ProjectListing] = {}
         for page in range(1, MAX_PROJECT_PAGES + 1):
             listed, _ = await self._all.get(f"page={page}&per_page={PROJECTS_PER_PAGE}", read_projects)
             before = len(found)
@@ -79,12 +79,12 @@ class AccountReader:
         try:
             found = [one for one in await self.read() if one.enabled and region_of(one.name)]
         except SourceError as error:
-            return [CheckResult(ok=False, what=self._where, detail=str(error))]
+            return [CheckResult(ok=False, what=self._where, detail=str(error).removeprefix(f"{self._where}: "))]
         regions = {region_of(one.name) for one in found}
         return [CheckResult(ok=True, what=self._where, detail=f"{len(found)} projects in {len(regions)} regions")]
 
 
-def read_projects(body: bytes) -> tuple[Sequence[ListedProject], bool]:
+def read_projects(body: bytes) -> tuple[Sequence[ProjectListing], bool]:
     """Return the projects of a reply, and whether there is no further page. Raises ValueError for anything else.
 
     A row that cannot be one of a project is passed over.
@@ -101,12 +101,12 @@ def read_projects(body: bytes) -> tuple[Sequence[ListedProject], bool]:
     return [found for row in rows if (found := _project(row))], not following
 
 
-def _project(row: object) -> ListedProject | None:
+def _project(row: object) -> ProjectListing | None:
     if not isinstance(row, dict):
         return None
     identity, name = row.get("id"), row.get("name")
     if not isinstance(identity, str) or not re.fullmatch(PROJECT_ID_PATTERN, identity) or not isinstance(name, str):
         return None
-    return ListedProject(
+    return ProjectListing(
         id=identity, name=sanitize_text(name, MAX_PROJECT_NAME), enabled=row.get("enabled") is not False
     )

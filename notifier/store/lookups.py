@@ -91,6 +91,7 @@ class Lookups:
             replicas=[rows.replica_of(row) for row in self._reader.query("replicas")],
             calendars=[rows.calendar_age_of(row) for row in self._reader.query("calendars")],
             missing_rights=[rows.right_of(row) for row in self._reader.query("missing_rights")],
+            accounts=list(self.accounts().values()),
         )
 
     def calendar_entries(self, names: Collection[str]) -> Mapping[str, Sequence[CalendarEntry]]:

@@ -18,10 +18,14 @@ from notifier.lookup import unfitting_rules
 from notifier.ports import Channel, CheckResult, Clock, RenderRequest, TaskSource
 from notifier.wiring.calendars import check_calendars
 from notifier.wiring.channels import build_channels, http_client, open_channel
+from notifier.wiring.discovery import build_project_readers
 from notifier.wiring.maintenance import build_maintenance_lists
 from notifier.wiring.sources import Runtimes, build_access, build_sources
 from notifier.wiring.stores import open_existing_store, source_places
 from notifier.wiring.telemetry import check_traces
+
+MAX_CHECKED_PROJECTS = 20
+"""Maximum number of sources of one account that a check asks: each takes a call of the key's budget."""
 
 
 async def check_online(config: Config, line_of: Callable[[Path], int] | None = None) -> Sequence[CheckResult]:
@@ -33,23 +37,44 @@ async def check_online(config: Config, line_of: Callable[[Path], int] | None = N
     async with AsyncExitStack() as stack:
         http = http_client(config)
         stack.push_async_callback(http.aclose)
-        access = build_access(config, Runtimes(config, http, clock))
+        asked, runtimes = config.with_fewer_found(MAX_CHECKED_PROJECTS), Runtimes(config, http, clock)
+        access = build_access(asked, runtimes)
         parts: list[TaskSource | Channel] = [
-            *build_sources(config, access).values(),
+            *build_sources(asked, access).values(),
             *build_channels(config, http, clock).values(),
         ]
         for part in parts:
             stack.push_async_callback(part.aclose)
         results = await asyncio.gather(
+            *(reader.check() for reader in build_project_readers(config, runtimes)),
             *map(_check_part, parts),
-            *(one.check() for one in build_maintenance_lists(config, access)),
+            *(one.check() for one in build_maintenance_lists(asked, access)),
             check_calendars(config, http, clock),
             _check_chat(config, http),
             check_traces(config),
             _check_access(config, http, clock),
         )
     expectations = await check_expectations(config, line_of)
-    return [await _check_store(config), *expectations, *(result for some in results for result in some)]
+    return [
+        await _check_store(config),
+        *expectations,
+        *_left_out(config),
+        *(result for some in results for result in some),
+    ]
+
+
+def _left_out(config: Config) -> Sequence[CheckResult]:
+    """Return a remark about each account of which not all sources are asked."""
+    return [
+        CheckResult(
+            ok=True,
+            proven=False,
+            what=f"source {account}",
+            detail=f"{len(names) - MAX_CHECKED_PROJECTS} more of its sources were not asked",
+        )
+        for account, names in config.found_sources.items()
+        if len(names) > MAX_CHECKED_PROJECTS
+    ]
 
 
 async def _check_access(config: Config, http: HttpClient, clock: Clock) -> Sequence[CheckResult]:

@@ -11,7 +11,7 @@ from fakes import FakeClock
 from servers.http import Answer, HttpServer, reply
 
 from notifier.core.errors import CredentialsRejected, PermissionDenied, SourceError
-from notifier.core.projects import ListedProject
+from notifier.core.projects import ProjectListing
 from notifier.http import HttpClient
 from notifier.sources.access import SourceRuntime
 from notifier.sources.account_settings import GaussDBAccountSettings
@@ -48,9 +48,9 @@ async def test_the_projects_of_the_user_are_listed_by_one_signed_call(http: Http
     async with HttpServer(listing(row(1), row(2, enabled=False), row(3, name="MOS"))) as server:
         reader = open_reader(server, http)
         assert await reader.read() == [
-            ListedProject(id=f"{1:032x}", name="cn-north-4_1"),
-            ListedProject(id=f"{2:032x}", name="cn-north-4_2", enabled=False),
-            ListedProject(id=f"{3:032x}", name="MOS"),
+            ProjectListing(id=f"{1:032x}", name="cn-north-4_1"),
+            ProjectListing(id=f"{2:032x}", name="cn-north-4_2", enabled=False),
+            ProjectListing(id=f"{3:032x}", name="MOS"),
         ]
         assert (asked(server), reader.calls) == (["/v3/auth/projects"], 1)
         headers = server.requests[0].headers

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from notifier.config.advice import suspicious_values, warnings
 from notifier.config.config import Config
 from notifier.config.effective import effective_configuration
 from notifier.config.loading import InvalidConfiguration, loads
 from notifier.config.outline import read_outline
-from notifier.core.projects import FoundProject, ListedProject, compare_projects
+from notifier.core.projects import FoundProject, ProjectListing, compare_projects
 from notifier.sources.cloud_settings import Token
 from notifier.sources.gaussdb_settings import GaussDBSettings
 
@@ -27,7 +28,7 @@ sources:
 """
 PROD = "  - {name: prod, kind: gaussdb, region: cn-north-4, project_id: p1, auth: {kind: ecs_agency}}\n"
 LISTED = [
-    ListedProject(id=f"p{number}", name=name)
+    ProjectListing(id=f"p{number}", name=name)
     for number, name in enumerate(["cn-north-4", "cn-north-4_orders", "cn-east-3", "cn-north-1", "ap-southeast-1_x"])
 ]
 FOUND = compare_projects("acme", (), LISTED, taken=(), now=NOW).saved
@@ -188,7 +189,7 @@ def test_sources_and_accounts_of_one_key_share_its_budget() -> None:
 
 
 def test_ten_thousand_projects_are_expanded_from_one_validation(monkeypatch: pytest.MonkeyPatch) -> None:
-    listed = [ListedProject(id=f"p{number}", name=f"cn-north-4_{number}") for number in range(10_000)]
+    listed = [ProjectListing(id=f"p{number}", name=f"cn-north-4_{number}") for number in range(10_000)]
     found = compare_projects("acme", (), listed, taken=(), now=NOW).saved
     config = loads(ACCOUNT, {})
     validated: list[object] = []
@@ -196,3 +197,22 @@ def test_ten_thousand_projects_are_expanded_from_one_validation(monkeypatch: pyt
     expanded = config.with_found(found, {})
     assert (len(expanded.sources), validated) == (10_000, [])
     assert len({id(source.auth) for source in expanded.sources}) == 1
+
+
+def test_routes_are_judged_before_anything_is_found() -> None:
+    text = ACCOUNT + ROUTE.replace("MATCHER", "'source=acme-*'")
+    remarks = list(warnings(loads(text, {}), NOW))
+    assert not [one for one in remarks if "takes no event" in one or "reach no channel" in one]
+    assert loads(text, {}).with_stand_ins().source_names == ("acme-af-north-1",)
+    assert with_found(text).with_stand_ins() == with_found(text)
+
+
+def test_ids_that_iam_lists_are_not_suspicious() -> None:
+    assert not [one for one in suspicious_values(with_found(ACCOUNT)) if "project_id" in one]
+    assert [one for one in suspicious_values(with_found(ACCOUNT + PROD)) if "The project_id of prod" in one]
+
+
+def test_a_check_asks_some_sources_of_an_account() -> None:
+    config = with_found(ACCOUNT + PROD)
+    assert config.with_fewer_found(9) is config
+    assert config.with_fewer_found(1).source_names == ("acme-ap-southeast-1-x", "prod")

@@ -17,6 +17,7 @@ from notifier.core.health import FINDING_COMMANDS, FindingKind, HealthFinding, H
 from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, HealthFacts, Replica, Role
 from notifier.core.model import ChannelState, SourceState
 from notifier.core.pacing import ChannelHealth as Pacing
+from notifier.core.projects import AccountState
 from notifier.core.rights import MissingRight, SourcePart, refused
 from notifier.wording.findings import HealthFormatter
 from notifier.wording.localizer import Localizer
@@ -410,3 +411,39 @@ def test_a_right_that_stays_missing_is_tried_ever_more_slowly() -> None:
     assert waits == [5, 10, 20, 40, 60, 60]
     assert known is not None
     assert (known.since, known.refusals) == (T0, 6)
+
+
+# ---- accounts ----
+
+
+def account_verdict(read_at: datetime | None, error: str | None, *rights: MissingRight) -> HealthReport:
+    state = AccountState(name="acme", read_at=read_at, error=error)
+    others = replace(state, name="removed")
+    facts = HealthFacts(at=T0, accounts=[state, others], missing_rights=rights)
+    return judge(Expected(accounts=("acme",)), facts)
+
+
+def test_an_account_whose_list_was_read_is_well() -> None:
+    assert account_verdict(T0, None).findings == ()
+
+
+def test_an_account_that_was_never_listed_is_not_polled() -> None:
+    found = account_verdict(None, "source acme: credentials rejected")
+    assert (found.ok, only(found).kind, only(found).about) == (False, FindingKind.SOURCE_NOT_POLLED, "acme")
+    assert only(found).reason == "source acme: credentials rejected"
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_list_that_fails_later_is_a_remark_with_its_last_time(language: Language) -> None:
+    found = account_verdict(T0 - MINUTE, "source acme: no connection")
+    assert (found.ok, only(found).kind, only(found).since) == (True, FindingKind.SOURCE_PROJECTS_UNREAD, T0 - MINUTE)
+    localizer = Localizer(language=language, timezone=ZoneInfo("UTC"))
+    assert "acme" in HealthFormatter(health=found, localizer=localizer).finding(only(found))
+
+
+def test_a_right_that_an_account_lacks_is_one_finding() -> None:
+    right = MissingRight(
+        source="acme", part=SourcePart.PROJECTS, action="iam:projects:listProjects", since=T0, retry_at=T0
+    )
+    found = account_verdict(T0 - MINUTE, "source acme: not allowed to list projects", right)
+    assert (only(found).kind, only(found).reason) == (FindingKind.SOURCE_RIGHT_MISSING, "iam:projects:listProjects")

@@ -17,8 +17,8 @@ from notifier.core.projects import (
     MISSING_FOR,
     MISSING_READS,
     FoundProject,
-    ListedProject,
     ProjectChanges,
+    ProjectListing,
     compare_projects,
     present,
     region_of,
@@ -29,12 +29,12 @@ from notifier.sources.regions import ENDPOINTS
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 ID = "0611f1bd8b00d5d32f17c017f15b599f"
-ORDERS = ListedProject(id="1" * 32, name="cn-north-4_orders")
-PLAIN = ListedProject(id="2" * 32, name="cn-north-4")
+ORDERS = ProjectListing(id="1" * 32, name="cn-north-4_orders")
+PLAIN = ProjectListing(id="2" * 32, name="cn-north-4")
 
 
 def compare(
-    known: Sequence[FoundProject], *listed: ListedProject, now: datetime = NOW, taken: Sequence[str] = ()
+    known: Sequence[FoundProject], *listed: ProjectListing, now: datetime = NOW, taken: Sequence[str] = ()
 ) -> ProjectChanges:
     return compare_projects("acme", known, listed, taken=taken, now=now)
 
@@ -66,11 +66,11 @@ def test_a_project_of_no_region_has_none(name: str) -> None:
     ],
 )
 def test_a_source_is_named_after_its_account_region_and_project(project: str, expected: str) -> None:
-    assert source_name("acme", ListedProject(id=ID, name=project), ()) == expected
+    assert source_name("acme", ProjectListing(id=ID, name=project), ()) == expected
 
 
 def test_a_name_that_is_taken_ends_with_the_id() -> None:
-    project = ListedProject(id=ID, name="cn-north-4")
+    project = ProjectListing(id=ID, name="cn-north-4")
     first = source_name("acme", project, {"acme-cn-north-4"})
     second = source_name("acme", project, {"acme-cn-north-4", first})
     assert (first, second) == ("acme-cn-north-4-0611f1bd", f"acme-cn-north-4-{ID}")
@@ -89,7 +89,7 @@ names = st.from_regex(re.compile(NAME_PATTERN.replace("*$", "{0,63}$")), fullmat
 def test_names_are_valid_unique_and_leave_room_for_more(
     account: str, projects: list[tuple[str, str]], taken: set[str]
 ) -> None:
-    listed = [ListedProject(id=f"{n:032x}", name=f"{region}_{rest}") for n, (region, rest) in enumerate(projects)]
+    listed = [ProjectListing(id=f"{n:032x}", name=f"{region}_{rest}") for n, (region, rest) in enumerate(projects)]
     found = [one.source for one in compare_projects(account, (), listed, taken=taken, now=NOW).found]
     assert len({*found, *taken}) == len(found) + len(taken)
     longest = max(map(len, COMPANION_SUFFIXES)) + 1
@@ -98,7 +98,7 @@ def test_names_are_valid_unique_and_leave_room_for_more(
 
 def test_new_projects_are_found_in_the_order_of_their_names() -> None:
     changes = compare(
-        (), ORDERS, PLAIN, ListedProject(id="3", name="MOS"), ListedProject(id="4", name="x", enabled=False)
+        (), ORDERS, PLAIN, ProjectListing(id="3", name="MOS"), ProjectListing(id="4", name="x", enabled=False)
     )
     assert [one.source for one in changes.found] == ["acme-cn-north-4", "acme-cn-north-4-orders"]
     assert changes.saved == changes.found
@@ -139,7 +139,7 @@ def test_a_project_that_is_listed_again_was_never_missing() -> None:
 
 def test_a_disabled_project_is_missing() -> None:
     known = compare((), ORDERS).saved
-    off = ListedProject(id=ORDERS.id, name=ORDERS.name, enabled=False)
+    off = ProjectListing(id=ORDERS.id, name=ORDERS.name, enabled=False)
     assert [one.source for one in compare(known, off).missing] == ["acme-cn-north-4-orders"]
 
 
@@ -153,12 +153,12 @@ def test_a_project_that_returns_keeps_its_name() -> None:
 
 def test_a_renamed_project_keeps_the_name_of_its_source() -> None:
     known = compare((), ORDERS).saved
-    renamed = compare(known, ListedProject(id=ORDERS.id, name="cn-north-4_sales"))
+    renamed = compare(known, ProjectListing(id=ORDERS.id, name="cn-north-4_sales"))
     assert [(one.name, one.source) for one in renamed.saved] == [("cn-north-4_sales", "acme-cn-north-4-orders")]
     assert not renamed.alters_sources
 
 
 def test_too_many_projects_are_left_out() -> None:
-    listed = [ListedProject(id=f"p{n}", name=f"cn-north-4_{n}") for n in range(MAX_PROJECTS + 2)]
+    listed = [ProjectListing(id=f"p{n}", name=f"cn-north-4_{n}") for n in range(MAX_PROJECTS + 2)]
     changes = compare((), *listed)
     assert (len(changes.saved), changes.left_out) == (MAX_PROJECTS, 2)

@@ -13,22 +13,22 @@ from notifier import discovery
 from notifier.call_budget import begin
 from notifier.core.credentials import BURST, Credential, Urgency
 from notifier.core.errors import CredentialsRejected, PermissionDenied, SourceError, SourceUnreachable
-from notifier.core.projects import MISSING_FOR, FoundProjects, ListedProject
+from notifier.core.projects import MISSING_FOR, FoundProjects, ProjectListing
 from notifier.core.rights import RIGHT_PAUSES
 from notifier.discovery import DISCOVERY_RETRY, DiscoveryReport, discover_projects
 from notifier.store.engine import SqlStore, open_store
 
 HOUR = timedelta(hours=1)
 KEY = Credential(key="k", calls_per_minute=20, version=lambda: "one")
-ORDERS = ListedProject(id="1" * 32, name="cn-north-4_orders")
-PLAIN = ListedProject(id="2" * 32, name="cn-north-4")
+ORDERS = ProjectListing(id="1" * 32, name="cn-north-4_orders")
+PLAIN = ProjectListing(id="2" * 32, name="cn-north-4")
 
 
 @dataclass
 class Reader:
     """IAM with these projects."""
 
-    projects: Sequence[ListedProject] = (PLAIN, ORDERS)
+    projects: Sequence[ProjectListing] = (PLAIN, ORDERS)
     error: SourceError | None = None
     name: str = "acme"
     origin: str = "one"
@@ -36,7 +36,7 @@ class Reader:
     action: str = "iam:projects:listProjects"
     calls: int = 0
 
-    async def read(self) -> Sequence[ListedProject]:
+    async def read(self) -> Sequence[ProjectListing]:
         self.calls += 1
         if self.error:
             raise self.error
@@ -97,7 +97,7 @@ async def test_only_a_change_of_the_set_is_a_new_revision(replicas: Pair, clock:
     clock.advance(HOUR)
     await one.discover()
     assert await other.revision() == 1
-    one.reader.projects = [PLAIN, ORDERS, ListedProject(id="3" * 32, name="cn-east-3")]
+    one.reader.projects = [PLAIN, ORDERS, ProjectListing(id="3" * 32, name="cn-east-3")]
     clock.advance(HOUR)
     (report,) = await one.discover()
     assert [project.source for project in report.changes.found] == ["acme-cn-east-3"]
@@ -214,7 +214,7 @@ async def test_a_kill_before_the_record_changes_nothing(replicas: Pair, clock: F
     class Killed(BaseException):
         pass
 
-    async def killed() -> Sequence[ListedProject]:
+    async def killed() -> Sequence[ProjectListing]:
         raise Killed
 
     read, one.reader.read = one.reader.read, killed  # type: ignore[method-assign]  # the process ends while it reads
@@ -233,7 +233,7 @@ async def test_names_that_are_configured_or_recorded_are_not_taken(replicas: Pai
     one.configured = frozenset({"acme-cn-north-4"})
     await one.discover()
     assert await one.sources() == ["acme-cn-north-4-22222222", "acme-cn-north-4-orders"]
-    other.reader = Reader(name="acme-cn-north-4", projects=[ListedProject(id="9" * 32, name="cn-north-4_x")])
+    other.reader = Reader(name="acme-cn-north-4", projects=[ProjectListing(id="9" * 32, name="cn-north-4_x")])
     other.credentials = {}
     await other.discover()
     assert "acme-cn-north-4-cn-north-4-x" in await one.sources()

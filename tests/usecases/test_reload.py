@@ -16,7 +16,7 @@ from notifier.config.config import Config
 from notifier.config.loading import loads
 from notifier.core.errors import ConfigurationError, StoreError, StoreUnreachable
 from notifier.core.health_facts import Role
-from notifier.core.projects import ListedProject, compare_projects
+from notifier.core.projects import ProjectListing, compare_projects
 from notifier.service.stats import Summary
 from notifier.wiring.app import App, open_app
 from notifier.wiring.stores import Transaction
@@ -161,7 +161,7 @@ async def test_other_projects_of_an_account_open_the_service_again(
 
 
 def record(tx: Transaction, *names: str) -> None:
-    projects = [ListedProject(id=name, name=name) for name in names]
+    projects = [ProjectListing(id=name, name=name) for name in names]
     now = tx.now()
     tx.projects.save(compare_projects("acme", tx.projects.known("acme"), projects, taken=(), now=now).saved)
     tx.projects.save_read("acme", now, now, altered=True)
