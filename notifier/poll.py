@@ -105,8 +105,12 @@ class PollRecords(Protocol):
         refused: int = 0,
         *,
         plan: PollPlan,
+        rung_poll_at: datetime | None = None,
     ) -> None:
-        """Note a poll that worked and release the claim. The first complete full one is the baseline."""
+        """Note a poll that worked and release the claim. The first complete full one is the baseline.
+
+        `rung_poll_at` is when the next poll is due if the doorbell was rung for the source since the claim.
+        """
 
     def record_failure(self, claim: PollClaim, error: str, next_poll_at: datetime) -> None:
         """Note a poll that failed and release the claim."""
@@ -550,7 +554,8 @@ class _Recorder:
         if due < latest:
             due = _early_poll(tx, self.claim, due, latest, rules)
         plan = PollPlan(promised_at=latest, active_at=next_poll.active_at)
-        tx.polls.record(self.claim, snapshot, now, due, len(set(progress.refused)), plan=plan)
+        rung = min(due, now + rules.ring_interval)
+        tx.polls.record(self.claim, snapshot, now, due, len(set(progress.refused)), plan=plan, rung_poll_at=rung)
 
     def _report(self, progress: _Progress | None) -> PollReport:
         if progress is None:

@@ -11,6 +11,7 @@ branch_labels = None
 depends_on = None
 
 MOMENT = sa.DateTime(timezone=True)
+SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
@@ -20,6 +21,7 @@ def upgrade() -> None:
     _add_adaptive_polling()
     _add_projects()
     _add_maintenance()
+    _add_doorbell()
 
 
 def _add_origins() -> None:
@@ -127,7 +129,25 @@ def _add_maintenance() -> None:
     )
 
 
+def _add_doorbell() -> None:
+    """Add when a source was rung for, and the state of subscriptions to topics that ring."""
+    op.add_column("sources", sa.Column("rung_at", MOMENT, nullable=True))
+    op.add_column("sources", sa.Column("rung_epoch", SEQUENCE, nullable=True))
+    op.create_table(
+        "doorbell_topics",
+        sa.Column("urn", sa.String(), nullable=False),
+        sa.Column("confirmed_at", MOMENT, nullable=True),
+        sa.Column("ended_at", MOMENT, nullable=True),
+        sa.Column("failed_at", MOMENT, nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("urn", name="pk_doorbell_topics"),
+    )
+
+
 def downgrade() -> None:
+    op.drop_table("doorbell_topics")
+    op.drop_column("sources", "rung_epoch")
+    op.drop_column("sources", "rung_at")
     op.drop_table("maintenance_lists")
     op.drop_table("maintenances")
     op.drop_table("projects")

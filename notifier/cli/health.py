@@ -70,7 +70,7 @@ def health_report(view: View, found: HealthReport) -> RenderableType:
         *_open_failures(view, words),
         *(_marked(view, words.source(source), ok=True) for source in found.sources if source.ok),
         *(_marked(view, "; ".join([words.channel(one), *words.held(one)]), ok=True) for one in delivering),
-        *(_remark(view, words.finding(remark), warns=remark.part is not None) for remark in remarks),
+        *(_remark(view, words.finding(remark), warns=remark.warns) for remark in remarks),
     )
 
 

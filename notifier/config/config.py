@@ -15,6 +15,7 @@ from notifier.config.accounts import found_sources, stand_in
 from notifier.config.calendars import CalendarSettings, RotaSettings
 from notifier.config.causes import CauseFileSetting, repeated_ids
 from notifier.config.chat import ChatSettings
+from notifier.config.doorbell import DoorbellSettings
 from notifier.config.entries import ChannelEntry, Source, SourceDefaults
 from notifier.config.escalations import EscalationSettings, EscalationStepSettings
 from notifier.config.foresight import ExpectEntry, ForesightSettings
@@ -149,6 +150,8 @@ class Config(Settings):
     chat: ChatSettings = ChatSettings()
     web: WebSettings | None = None
     """The HTTP server; absent: none."""
+    doorbell: DoorbellSettings | None = None
+    """Requests that mean "poll this source now"; absent: none are taken."""
     console_url: ConsoleUrl | None = None
     """URL behind Open console; {region}, {project_id} and {instance_id} are replaced. null: no link. Default: GaussDB's
     list of instances. Huawei does not document the parameter region of that page; if the list opens in another region,
@@ -287,6 +290,8 @@ class Config(Settings):
             raise _needs_web(("chat", "slack", "mode"), "http ", "Slack", ", or choose socket")
         if self.web is None and self.chat.mattermost:
             raise _needs_web(("chat", "mattermost"), "", "Mattermost", "")
+        if self.web is None and self.doorbell:
+            raise _needs_web(("doorbell",), "", "whoever rings", "")
         return self
 
     @model_validator(mode="after")
@@ -447,6 +452,7 @@ class Config(Settings):
             channels=self.channel_names,
             direct=self.slack_token is not None or self.mattermost_bot is not None,
             chat=bool(self.chat.slack or self.chat.mattermost),
+            topics=self.doorbell.topics if self.doorbell else (),
             failing_after=self.alerts.failing_after,
         )
 

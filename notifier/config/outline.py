@@ -26,7 +26,7 @@ from notifier.core.routing import Otherwise, Route
 from notifier.core.severity import Severity
 from notifier.core.wall_time import is_zone
 from notifier.core.windows import parse_window
-from notifier.settings.words import LABEL_PATTERN, NAME_PATTERN, PROJECT_ID_PATTERN, REGION_PATTERN
+from notifier.settings.words import LABEL_PATTERN, NAME_PATTERN, PROJECT_ID_PATTERN, REGION_PATTERN, TOPIC_URN_PATTERN
 from notifier.wording.causes import builtin_catalogue
 
 if TYPE_CHECKING:  # what this module does without
@@ -38,7 +38,7 @@ T = TypeVar("T")
 SECTIONS = frozenset((
     "language", "timezone", "store", "sources", "channels", "routes", "delivery", "alerts", "retention", "chat", "web",
     "source_defaults", "calendars", "rotas", "quiet", "reports", "escalations", "mutes", "foresight", "expect",
-    "maintenance",
+    "maintenance", "doorbell",
     "console_url", "runbook_url", "causes", "network", "log", "telemetry", "heartbeat_url", "heartbeat_fail_url",
 ))
 # fmt: on
@@ -222,11 +222,13 @@ class Outline:
             budgets.setdefault(_identity(entry), []).append(_calls_per_minute(entry))
         sources = (_source(entry, budgets[_identity(entry)]) for entry in entries)
         chat, alerts = _mapping(self._data.get("chat")), _mapping(self._data.get("alerts"))
+        smn = _mapping(_mapping(self._data.get("doorbell")).get("smn"))
         return Expected(
             sources=tuple(sources),
             channels=self.channel_names,
             direct=self._has_slack_token(chat) or self._has_mattermost_bot(chat),
             chat=bool(chat.get("slack") or chat.get("mattermost")),
+            topics=tuple(_text(urn, TOPIC_URN_PATTERN) for urn in _texts(smn.get("topics", []))),
             failing_after=_duration(alerts.get("failing_after"), FAILING_AFTER, timedelta(seconds=10)),
         )
 

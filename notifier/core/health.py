@@ -60,6 +60,8 @@ class FindingKind(StrEnum):
     SOURCE_REMOVED = "source.removed"
     SOURCE_RIGHT_MISSING = "source.right_missing"
     SOURCE_PROJECTS_UNREAD = "source.projects_unread"
+    DOORBELL_UNSUBSCRIBED = "doorbell.unsubscribed"
+    DOORBELL_UNCONFIRMED = "doorbell.unconfirmed"
 
 
 FINDING_COMMANDS: Mapping[FindingKind, Sequence[str]] = {
@@ -83,11 +85,21 @@ FINDING_COMMANDS: Mapping[FindingKind, Sequence[str]] = {
     FindingKind.SOURCE_REMOVED: (),
     FindingKind.SOURCE_RIGHT_MISSING: ("notifier check --online",),
     FindingKind.SOURCE_PROJECTS_UNREAD: ("notifier check --online",),
+    FindingKind.DOORBELL_UNSUBSCRIBED: (),
+    FindingKind.DOORBELL_UNCONFIRMED: (),
 }
 """Commands that help, in the order in which to try them."""
 
 
-REMARKS = frozenset({FindingKind.SOURCE_REMOVED, FindingKind.SOURCE_RIGHT_MISSING, FindingKind.SOURCE_PROJECTS_UNREAD})
+REMARKS = frozenset(
+    {
+        FindingKind.SOURCE_REMOVED,
+        FindingKind.SOURCE_RIGHT_MISSING,
+        FindingKind.SOURCE_PROJECTS_UNREAD,
+        FindingKind.DOORBELL_UNSUBSCRIBED,
+        FindingKind.DOORBELL_UNCONFIRMED,
+    }
+)
 """Findings that are no failures: tasks are polled and messages delivered all the same."""
 
 LIST_OPEN = "notifier open"
@@ -115,6 +127,11 @@ class HealthFinding:
     def red(self) -> bool:
         """True for a failure, False for a remark."""
         return self.kind not in REMARKS
+
+    @property
+    def warns(self) -> bool:
+        """True for a remark that somebody has to do something about."""
+        return not self.red and self.kind is not FindingKind.SOURCE_REMOVED
 
     @property
     def commands(self) -> tuple[str, ...]:
@@ -209,6 +226,7 @@ def judge(expected: Expected, facts: HealthFacts, polling_since: datetime | None
         *_judge_rights(expected, facts),
         *_judge_accounts(expected, facts),
         *_judge_removed_sources(expected, facts),
+        *_judge_topics(expected, facts),
     )
     bad = {(found.kind.partition(".")[0], found.about) for found in findings if found.red}
     return HealthReport(
@@ -363,6 +381,19 @@ def _judge_rights(expected: Expected, facts: HealthFacts) -> Iterator[HealthFind
                 since=one.since,
                 reason=one.action,
                 part=one.part,
+            )
+
+
+def _judge_topics(expected: Expected, facts: HealthFacts) -> Iterator[HealthFinding]:
+    """Find the topics that ring the doorbell no longer, or do not yet. Sources are polled at their times anyway."""
+    for one in facts.topics:
+        if one.urn not in expected.topics:
+            continue
+        if one.ended_at:
+            yield HealthFinding(kind=FindingKind.DOORBELL_UNSUBSCRIBED, about=one.urn, since=one.ended_at)
+        elif one.failed_at:
+            yield HealthFinding(
+                kind=FindingKind.DOORBELL_UNCONFIRMED, about=one.urn, since=one.failed_at, reason=one.error
             )
 
 

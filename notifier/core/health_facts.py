@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from notifier.core.calendars import CalendarAge
+from notifier.core.doorbell import TopicSubscription
 from notifier.core.identity import DirectChannel
 from notifier.core.model import ChannelState, SourceOrigin, SourceState
 from notifier.core.projects import AccountState
@@ -70,6 +71,8 @@ class Expected:
     """True where a bot can send direct messages, so that channels to one person are served."""
     chat: bool = False
     """True where a chat is configured, so that some process must have the role web."""
+    topics: Sequence[str] = ()
+    """URNs of the topics of SMN that may ring the doorbell."""
     failing_after: timedelta = FAILING_AFTER
 
 
@@ -134,6 +137,8 @@ class HealthFacts:
     """Those that are read from a file or an address."""
     missing_rights: Sequence[MissingRight] = ()
     accounts: Sequence[AccountState] = ()
+    topics: Sequence[TopicSubscription] = ()
+    """What is recorded of topics that ring the doorbell."""
 
 
 def sources_to_judge(expected: Expected, facts: HealthFacts) -> Sequence[tuple[ConfiguredSource, SourceState]]:

@@ -473,6 +473,8 @@ class SourceState:
     """Time at which people were notified that it is monitored from its baseline on. None before."""
     retired_at: datetime | None = None
     """Time a service started whose configuration did not name it any more. None again from its next poll on."""
+    rung_at: datetime | None = None
+    """Time of the latest ring of the doorbell for it; see `notifier.core.doorbell`."""
     clock_skew: float | None = None
     """Seconds that the time of the last good poll was ahead of the cloud's. None where the cloud sent no time."""
     active_at: datetime | None = None

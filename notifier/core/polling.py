@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from notifier.core import outbox, retry
+from notifier.core import doorbell, outbox, retry
 from notifier.core.credentials import Credential
 from notifier.core.delivery import Delivery
 from notifier.core.diff import (
@@ -80,6 +80,8 @@ class PollRules:
     environment: str = ""
     """See `Event.environment`; likewise the next one."""
     labels: tuple[tuple[str, str], ...] = ()
+    ring_interval: timedelta = doorbell.MIN_INTERVAL
+    """Time from the end of a poll to the next one that a ring of the doorbell may cause."""
 
     @property
     def due_check_interval(self) -> timedelta:
@@ -170,7 +172,9 @@ def plan_next_poll(
         promised_at = min(promised_at, due_after(full_at, rules.poll_every, rules))
     changed = news > 0 and state.baseline_at is not None
     active_at = last_activity(state.active_at, claimed_at, changed=changed)
-    quiet_for = None if active_at is None else claimed_at - active_at
+    # Who rang knows of something that is about to be listed.
+    busy_since = [min(at, claimed_at) for at in (active_at, state.rung_at) if at is not None]
+    quiet_for = claimed_at - max(busy_since) if busy_since else None
     interval = poll_interval(rules.poll_busy_every, rules.poll_every, running=running, quiet_for=quiet_for)
     return NextPoll(
         due_at=min(due_after(claimed_at, interval, rules), promised_at),

@@ -1,5 +1,7 @@
 """The types that settings are declared with: durations, names, secrets, URLs and files."""
 
+import base64
+import binascii
 import re
 import ssl
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from notifier.settings.base import Origin
 from notifier.settings.explain import find_hidden, find_invisible, find_non_ascii
 from notifier.settings.secrets import is_blank
 from notifier.settings.unreadable import read_problem
-from notifier.settings.words import LABEL_PATTERN, NAME_PATTERN, FixedMessageError
+from notifier.settings.words import LABEL_PATTERN, NAME_PATTERN, TOPIC_URN_PATTERN, FixedMessageError
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
 """The name of a source, a channel or a route."""
@@ -137,6 +139,37 @@ MentionText = Annotated[
 
 KeyId = Annotated[str, Field(min_length=1), BeforeValidator(strip_line_end), _require(find_non_ascii)]
 """The public part of a key: visible ASCII, as in `AsciiSecret`, and not a secret."""
+
+
+def _check_urn(urn: str) -> str:
+    if not re.fullmatch(TOPIC_URN_PATTERN, urn):
+        raise FixedMessageError("must be the URN of a topic, such as urn:smn:cn-north-4:PROJECT_ID:dba")
+    return urn
+
+
+TopicUrn = Annotated[str, AfterValidator(_check_urn)]
+"""The URN of a topic of SMN (`urn:smn:REGION:PROJECT_ID:NAME`), which its page in the console shows."""
+
+SIGNING_KEY_SIZES = range(24, 65)
+"""Sizes of the key of a signing secret of Standard Webhooks, in bytes."""
+
+
+def _signing_secret_problem(secret: str) -> str | None:
+    prefix, _, encoded = secret.partition("_")
+    try:
+        size = len(base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True))
+    except binascii.Error:
+        size = 0
+    if prefix == "whsec" and size in SIGNING_KEY_SIZES:
+        return None
+    return (
+        "a signing secret is whsec_ and 24 to 64 random bytes in base64;"
+        ' make one with: echo "whsec_$(openssl rand -base64 32)"'
+    )
+
+
+SigningSecret = Annotated[Secret, _require(_signing_secret_problem)]
+"""A secret of Standard Webhooks: `whsec_` and its key in base64."""
 
 
 # ---- URLs ----

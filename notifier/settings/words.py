@@ -13,6 +13,7 @@ PROJECT_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 HEADER_PATTERN: Final = r"^[A-Za-z0-9-]{1,100}$"
 HOST_PATTERN: Final = r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,250}[A-Za-z0-9])?$"
 REGION_PATTERN: Final = r"^[a-z0-9][a-z0-9-]*$"
+TOPIC_URN_PATTERN: Final = r"^urn:smn:[a-z0-9][a-z0-9-]{1,62}:[A-Za-z0-9_-]{1,64}:[A-Za-z0-9_-]{1,255}$"
 
 
 class FixedMessageError(ValueError):

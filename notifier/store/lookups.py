@@ -92,6 +92,7 @@ class Lookups:
             calendars=[rows.calendar_age_of(row) for row in self._reader.query("calendars")],
             missing_rights=[rows.right_of(row) for row in self._reader.query("missing_rights")],
             accounts=list(self.accounts().values()),
+            topics=[rows.topic_of(row) for row in self._reader.query("doorbell_topics")],
         )
 
     def calendar_entries(self, names: Collection[str]) -> Mapping[str, Sequence[CalendarEntry]]:

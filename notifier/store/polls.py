@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from sqlalchemy import delete, exists, func, literal, select, update
+from sqlalchemy import case, delete, exists, func, literal, select, update
 
 from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.errors import SourceConflict
@@ -313,8 +313,12 @@ class Polls:
         refused: int = 0,
         *,
         plan: PollPlan = PollPlan(),  # noqa: B008 - frozen
+        rung_poll_at: datetime | None = None,
     ) -> None:
-        """Record a good poll and its refused rows; release the claim. The first complete full one is the baseline."""
+        """Record a good poll and its refused rows; release the claim. The first complete full one is the baseline.
+
+        `rung_poll_at` is when the next poll is due if the doorbell was rung for the source since the claim.
+        """
         state, full = claim.state, snapshot.scope is Scope.FULL
         complete = full and snapshot.complete
         lately_refused = (refused, (state.refused_since or now) if refused else None)
@@ -324,6 +328,7 @@ class Polls:
         polled = {
             "last_poll_at": now,
             "next_poll_at": next_poll_at,
+            "rung_poll_at": rung_poll_at or next_poll_at,
             "clock_skew": None if snapshot.skew is None else snapshot.skew.total_seconds(),
             "refused_rows": lately_refused[0],
             "refused_since": lately_refused[1],
@@ -349,8 +354,9 @@ class Polls:
         )
 
     def postpone(self, claim: PollClaim, next_poll_at: datetime) -> None:
-        """Release a claim under which nothing was done, until a later time."""
-        self._release(claim, next_poll_at)
+        """Release a claim under which nothing was done, until a later time. A ring that led to it waits with it."""
+        still_rung = case((sources.c.rung_epoch == claim.epoch - 1, claim.epoch), else_=sources.c.rung_epoch)
+        self._release(claim, next_poll_at, rung_epoch=still_rung)
 
     def _release(self, claim: PollClaim, next_poll_at: datetime, **values: object) -> None:
         mine = (sources.c.name == claim.state.name, sources.c.epoch == claim.epoch)

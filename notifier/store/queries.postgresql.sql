@@ -6,8 +6,8 @@
 SELECT clock_timestamp() AS at;
 -- name: sources
 -- takes:
--- gives: name, region, project_id, baseline_at time, last_poll_at time, last_full_at time, last_full_calls, pruned_to time, last_error, failing_since time, failures, announced_since time, next_poll_at time, claimed_by, claimed_until time, epoch, refused_since time, refused_rows, empty_since time, clock_skew, polled_by, retired_at time, introduced_at time, active_at time, promised_at time, scanned_by, scanned_at time, tasks, running
-SELECT sources.name, sources.region, sources.project_id, sources.baseline_at, sources.last_poll_at, sources.last_full_at, sources.last_full_calls, sources.pruned_to, sources.last_error, sources.failing_since, sources.failures, sources.announced_since, sources.next_poll_at, sources.claimed_by, sources.claimed_until, sources.epoch, sources.refused_since, sources.refused_rows, sources.empty_since, sources.clock_skew, sources.polled_by, sources.retired_at, sources.introduced_at, sources.active_at, sources.promised_at, sources.scanned_by, sources.scanned_at, (SELECT count(*) AS count_1
+-- gives: name, region, project_id, baseline_at time, last_poll_at time, last_full_at time, last_full_calls, pruned_to time, last_error, failing_since time, failures, announced_since time, next_poll_at time, claimed_by, claimed_until time, epoch, refused_since time, refused_rows, empty_since time, clock_skew, polled_by, retired_at time, introduced_at time, active_at time, promised_at time, scanned_by, scanned_at time, rung_at time, rung_epoch, tasks, running
+SELECT sources.name, sources.region, sources.project_id, sources.baseline_at, sources.last_poll_at, sources.last_full_at, sources.last_full_calls, sources.pruned_to, sources.last_error, sources.failing_since, sources.failures, sources.announced_since, sources.next_poll_at, sources.claimed_by, sources.claimed_until, sources.epoch, sources.refused_since, sources.refused_rows, sources.empty_since, sources.clock_skew, sources.polled_by, sources.retired_at, sources.introduced_at, sources.active_at, sources.promised_at, sources.scanned_by, sources.scanned_at, sources.rung_at, sources.rung_epoch, (SELECT count(*) AS count_1
 FROM tasks
 WHERE tasks.source = sources.name) AS tasks, CASE WHEN (sources.retired_at IS NULL) THEN (SELECT count(*) AS count_1
 FROM tasks
@@ -15,8 +15,8 @@ WHERE tasks.source = sources.name AND tasks.status = 'running') ELSE 0 END AS ru
 FROM sources ORDER BY sources.name;
 -- name: source_states
 -- takes:
--- gives: name, region, project_id, baseline_at time, last_poll_at time, last_full_at time, last_full_calls, pruned_to time, last_error, failing_since time, failures, announced_since time, next_poll_at time, claimed_by, claimed_until time, epoch, refused_since time, refused_rows, empty_since time, clock_skew, polled_by, retired_at time, introduced_at time, active_at time, promised_at time, scanned_by, scanned_at time
-SELECT sources.name, sources.region, sources.project_id, sources.baseline_at, sources.last_poll_at, sources.last_full_at, sources.last_full_calls, sources.pruned_to, sources.last_error, sources.failing_since, sources.failures, sources.announced_since, sources.next_poll_at, sources.claimed_by, sources.claimed_until, sources.epoch, sources.refused_since, sources.refused_rows, sources.empty_since, sources.clock_skew, sources.polled_by, sources.retired_at, sources.introduced_at, sources.active_at, sources.promised_at, sources.scanned_by, sources.scanned_at
+-- gives: name, region, project_id, baseline_at time, last_poll_at time, last_full_at time, last_full_calls, pruned_to time, last_error, failing_since time, failures, announced_since time, next_poll_at time, claimed_by, claimed_until time, epoch, refused_since time, refused_rows, empty_since time, clock_skew, polled_by, retired_at time, introduced_at time, active_at time, promised_at time, scanned_by, scanned_at time, rung_at time, rung_epoch
+SELECT sources.name, sources.region, sources.project_id, sources.baseline_at, sources.last_poll_at, sources.last_full_at, sources.last_full_calls, sources.pruned_to, sources.last_error, sources.failing_since, sources.failures, sources.announced_since, sources.next_poll_at, sources.claimed_by, sources.claimed_until, sources.epoch, sources.refused_since, sources.refused_rows, sources.empty_since, sources.clock_skew, sources.polled_by, sources.retired_at, sources.introduced_at, sources.active_at, sources.promised_at, sources.scanned_by, sources.scanned_at, sources.rung_at, sources.rung_epoch
 FROM sources ORDER BY sources.name;
 -- name: tasks
 -- takes: status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, whole_job_id, job_id, after_changed_at time, after_key, limit, offset
@@ -388,6 +388,11 @@ FROM accounts ORDER BY accounts.name;
 SELECT projects.account, projects.project_id, projects.region, projects.name, projects.source, projects.found_at, projects.missed, projects.missing_since, projects.gone_at
 FROM projects
 WHERE projects.gone_at IS NULL ORDER BY projects.account, projects.source;
+-- name: doorbell_topics
+-- takes:
+-- gives: urn, confirmed_at time, ended_at time, failed_at time, error
+SELECT doorbell_topics.urn, doorbell_topics.confirmed_at, doorbell_topics.ended_at, doorbell_topics.failed_at, doorbell_topics.error
+FROM doorbell_topics ORDER BY doorbell_topics.urn;
 -- name: calendar_entries
 -- takes: names list
 -- gives: name, entries

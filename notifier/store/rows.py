@@ -16,6 +16,7 @@ from notifier.core.calendars import CalendarAge, CalendarEntry, StoredCalendar
 from notifier.core.credentials import CredentialState
 from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState, Recipient, Resolution
 from notifier.core.diff import RecordedTask, TaskWrite
+from notifier.core.doorbell import TopicSubscription
 from notifier.core.expectations import SeenRun
 from notifier.core.failures import OpenFailure
 from notifier.core.health_facts import Replica, Role
@@ -86,6 +87,7 @@ _HEALTH = _Fields(field.name for field in fields(ChannelHealth))
 _CREDENTIAL = _Fields(field.name for field in fields(CredentialState))
 _RIGHT = _Fields(field.name for field in fields(MissingRight) if field.name != "part")
 _MAINTENANCE_LIST = _Fields(field.name for field in fields(MaintenanceListState))
+_TOPIC = _Fields(field.name for field in fields(TopicSubscription))
 _STORM = _Fields(("id", "channel", "source", "started_at", "updated_at", "ended_at"))
 _FAILURE = _Fields(("id", "operation", "job_id", "opened_at", "due_at", "changed_at"))
 _TICKET = _Fields(field.name for field in fields(Ticket) if field.name not in {"state", "closed_by"})
@@ -524,6 +526,11 @@ def entries_text(entries: Sequence[CalendarEntry]) -> bytes:
 def entries_of(encoded: bytes | None) -> tuple[CalendarEntry, ...]:
     """Read the entries of a calendar."""
     return _decode_entries(encoded) if encoded else ()
+
+
+def topic_of(row: NamedRow) -> TopicSubscription:
+    """Read what is recorded of the subscription of the doorbell to a topic."""
+    return TopicSubscription(**_TOPIC.of(row))
 
 
 def calendar_age_of(row: NamedRow) -> CalendarAge:

@@ -76,6 +76,8 @@ sources = sa.Table(
     sa.Column("promised_at", UtcDateTime),
     sa.Column("scanned_by", sa.String),
     sa.Column("scanned_at", UtcDateTime),
+    sa.Column("rung_at", UtcDateTime),
+    sa.Column("rung_epoch", Sequence),
 )
 
 tasks = sa.Table(
@@ -547,6 +549,16 @@ projects = sa.Table(
     sa.Column("missed", sa.Integer, nullable=False, server_default=text("0")),
     sa.Column("missing_since", UtcDateTime),
     sa.Column("gone_at", UtcDateTime),
+)
+
+doorbell_topics = sa.Table(
+    "doorbell_topics",
+    metadata,
+    sa.Column("urn", sa.String, primary_key=True),
+    sa.Column("confirmed_at", UtcDateTime),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Column("failed_at", UtcDateTime),
+    sa.Column("error", sa.Text),
 )
 
 schedules = sa.Table(

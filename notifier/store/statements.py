@@ -203,9 +203,32 @@ RECORD_POLL = compiled(
     .where(sources.c.name == bindparam("source"))
     .values(
         {name: bindparam(f"new_{name}") for name in POLLED}
+        # Rung for since the claim: this poll may have read the list before what the caller knows of was in it.
+        | {
+            "next_poll_at": case(
+                (sources.c.rung_epoch == sources.c.epoch, bindparam("new_rung_poll_at", type_=UtcDateTime())),
+                else_=bindparam("new_next_poll_at", type_=UtcDateTime()),
+            )
+        }
         | {"last_error": None, "failing_since": None, "failures": 0}
         | {"polled_by": sources.c.claimed_by, "claimed_by": None, "claimed_until": None}
     )
+)
+
+RUNG_SOURCES = compiled(
+    select(
+        *(sources.c.name, sources.c.last_poll_at, sources.c.next_poll_at, sources.c.failures),
+        *(sources.c.claimed_until, sources.c.epoch, sources.c.rung_epoch),
+    )
+    .where(is_in(sources.c.name, "names"))
+    # In one order, so that two rings wait for one another and do not block each other.
+    .order_by(sources.c.name)
+    .with_for_update()
+)
+RING = compiled(
+    update(sources)
+    .where(sources.c.name == bindparam("of_source"))
+    .values(rung_at=bindparam("new_rung_at"), rung_epoch=sources.c.epoch, next_poll_at=bindparam("new_next_poll_at"))
 )
 
 # ---- tasks ----

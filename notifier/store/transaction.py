@@ -10,6 +10,7 @@ from notifier.store.calendars import Calendars
 from notifier.store.channels import Channels
 from notifier.store.credentials import CredentialStates
 from notifier.store.deliveries import Deliveries
+from notifier.store.doorbell import Doorbell
 from notifier.store.events import Events
 from notifier.store.histories import Histories
 from notifier.store.holds import Holds
@@ -68,6 +69,7 @@ class Transaction:
         self.idempotency = IdempotencyKeys(session)
         self.calendars = Calendars(session)
         self.projects = Projects(session)
+        self.doorbell = Doorbell(session)
         self.schedules = Schedules(session)
         self.rights = MissingRights(session)
         self.origins = Origins(session)

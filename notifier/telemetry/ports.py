@@ -46,6 +46,9 @@ class Meters(Protocol):
     def served(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request of the web server, by the template of its route."""
 
+    def rang(self, caller: str, outcome: str) -> None:
+        """Count a request to the doorbell by how it proved who sends it, and by what came of it."""
+
     def lagged(self, seconds: float) -> None:
         """Take in how late the event loop called something."""
 
@@ -97,6 +100,9 @@ class NoMeters:
         """Do nothing."""
 
     def served(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Do nothing."""
+
+    def rang(self, caller: str, outcome: str) -> None:
         """Do nothing."""
 
     def lagged(self, seconds: float) -> None:

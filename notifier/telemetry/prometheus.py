@@ -105,6 +105,9 @@ class PrometheusMeters:
         self._request_seconds = histogram(
             "http_request_duration_seconds", "Time of requests to the web server.", _ANSWERING, "route"
         )
+        self._rings = counter(
+            "doorbell_requests", "Requests to the doorbell, by what came of them.", "caller", "outcome"
+        )
         self._lag = histogram("event_loop_lag_seconds", "How late the event loop called what was due.", _LAGGING)
         self._begin_at_zero(sources)
 
@@ -179,6 +182,10 @@ class PrometheusMeters:
         """Count a request of the web server, by the template of its route."""
         self._requests.labels(method if method in COUNTED_METHODS else "other", route, str(status)).inc()
         self._request_seconds.labels(route).observe(seconds)
+
+    def rang(self, caller: str, outcome: str) -> None:
+        """Count a request to the doorbell by how it proved who sends it, and by what came of it."""
+        self._rings.labels(caller, outcome).inc()
 
     def lagged(self, seconds: float) -> None:
         """Take in how late the event loop called something."""

@@ -49,9 +49,14 @@ async def check_access(config: Config, http: HttpClient, clock: Clock) -> Sequen
     return [CheckResult(ok=True, what=what)]
 
 
+def trusted_proxies(web: WebSettings) -> TrustedProxies:
+    """Return the proxies whose headers are believed."""
+    return TrustedProxies(web.proxy.trusted if web.proxy else ())
+
+
 def access_rules(web: WebSettings) -> AccessRules:
     """Return what is configured about access."""
-    trusted = TrustedProxies(web.proxy.trusted if web.proxy else ())
+    trusted = trusted_proxies(web)
     users = (
         PageUser(name=one.name, password=one.password_hash.get_secret_value(), role=role_of(one.role))
         for one in web.users

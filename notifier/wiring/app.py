@@ -17,6 +17,7 @@ from notifier.config.config import Config
 from notifier.config.foresight import missing_rules
 from notifier.config.sections import FlappingSettings
 from notifier.core.credentials import Credential
+from notifier.core.doorbell import MIN_INTERVAL
 from notifier.core.polling import PollRules
 from notifier.core.rota import Rotas
 from notifier.core.routing import ChannelPolicy, FlappingLimit, RoutingConfig
@@ -129,6 +130,7 @@ class App:
         """How each source is polled."""
         lease, budgets = min(self.config.delivery.lease, POLL_LEASE), self.config.call_budgets
         configured = frozenset(source_places(self.config))
+        ring_interval = self.config.doorbell.min_interval if self.config.doorbell else MIN_INTERVAL
         return {
             settings.name: replace(
                 settings.poll_rules(
@@ -138,6 +140,7 @@ class App:
                     configured=configured,
                 ),
                 overdue=self.config.foresight.overdue.rules,
+                ring_interval=ring_interval,
             )
             for settings in self.config.sources
         }

@@ -24,6 +24,7 @@ from notifier.web.observed import Observed
 from notifier.web.server import Server
 from notifier.wiring import chat
 from notifier.wiring.app import App
+from notifier.wiring.doorbell import doorbell_routes
 from notifier.wiring.web import build_web, task_memory
 
 log = structlog.get_logger("notifier")
@@ -48,7 +49,7 @@ async def open_all(
         telemetry=app.telemetry,
     )
     if config.web:
-        beside: Sequence[BaseRoute] = opened.routes
+        beside: Sequence[BaseRoute] = [*opened.routes, *doorbell_routes(app, config.web)]
         ended = task_memory(config)
         page = build_web(app, config.web, wake=wake, beside=beside, process=process, ended=ended)
         served = Observed(page, app.telemetry)

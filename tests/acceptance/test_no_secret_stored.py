@@ -71,6 +71,8 @@ chat:
 web: {listen: "127.0.0.1:0", url: "http://127.0.0.1:8080", password: CANARY-web,
   users: [{name: Chen Jing, password_hash: "HASH"}], kiosk_token: CANARY-kiosk-token,
   oidc: {issuer: "BASE/CANARY-issuer", client_id: notifier, client_secret: CANARY-oidc, roles: {act: ["*"]}}}
+doorbell: {token: CANARY-doorbell-token-of-some-length, tokens: [CANARY-doorbell-old-of-some-length],
+  secret: SIGNING, secrets: [OLD_SIGNING], smn: {topics: ["urn:smn:cn-north-4:p:t"]}}
 telemetry: {traces: {url: "BASE/CANARY-traces", headers: {Authorization: Bearer CANARY-otel}}}
 heartbeat_url: "BASE/ping/CANARY-beat"
 heartbeat_fail_url: "BASE/ping/CANARY-beat/fail"

@@ -91,6 +91,8 @@ def test_a_poll_that_found_a_change_is_followed_soon_and_a_baseline_is_no_change
     assert (soon.due_at, soon.promised_at, soon.active_at) == (T0 + 4.5 * SECOND, T0 + LONGEST - SECOND / 2, T0)
     quiet = plan_next_poll(replace(KNOWN, baseline_at=None), T0, RULES, full_at=T0, running=False, news=1000)
     assert (quiet.due_at, quiet.active_at) == (quiet.promised_at, None)
+    rung = plan_next_poll(replace(KNOWN, rung_at=T0 - SECOND), T0, RULES, full_at=T0, running=False, news=0)
+    assert (rung.due_at, rung.active_at) == (soon.due_at, None), "who rang knows of something"
     fixed = plan_next_poll(KNOWN, T0, FIXED, full_at=T0, running=True, news=5)
     assert fixed.due_at == fixed.promised_at == T0 + LONGEST - SECOND / 2
 

@@ -1,22 +1,13 @@
 """Settings of a topic of SMN."""
 
-import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from notifier.channels.settings import ChannelSettings
-from notifier.settings.types import AsciiSecret, Duration, EndpointUrl, KeyId
-from notifier.settings.words import PROJECT_ID_PATTERN, FixedMessageError
-
-_URN = re.compile(r"urn:smn:([a-z0-9][a-z0-9-]{1,62}):([A-Za-z0-9_-]{1,64}):([A-Za-z0-9_-]{1,255})")
-
-
-def _check_urn(urn: str) -> str:
-    if not _URN.fullmatch(urn):
-        raise FixedMessageError("must be the URN of a topic, such as urn:smn:cn-north-4:PROJECT_ID:dba")
-    return urn
+from notifier.settings.types import AsciiSecret, Duration, EndpointUrl, KeyId, TopicUrn
+from notifier.settings.words import PROJECT_ID_PATTERN
 
 
 class SmnSettings(ChannelSettings):
@@ -26,7 +17,7 @@ class SmnSettings(ChannelSettings):
     takes_templates = True
 
     kind: Literal["smn"] = "smn"
-    topic_urn: Annotated[str, AfterValidator(_check_urn)]
+    topic_urn: TopicUrn
     """URN of the topic (`urn:smn:REGION:PROJECT_ID:NAME`), which its page in the console shows."""
     access_key: KeyId
     secret_key: AsciiSecret

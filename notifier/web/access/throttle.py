@@ -74,6 +74,25 @@ class LoginThrottle:
         return bucket
 
 
+class CallThrottle:
+    """Decides whether a caller that has proved who it is may call now. Times are seconds of a monotonic clock."""
+
+    def __init__(self, calls: Tries) -> None:
+        self._calls = calls
+        self._callers: dict[str, _Bucket] = {}
+
+    def wait_of(self, caller: str, now: float) -> float:
+        """Take a call from the caller's bucket and return 0; or take nothing, and return the seconds until one is left.
+
+        `caller` is one of few names that the configuration knows.
+        """
+        bucket = self._callers.setdefault(caller, _Bucket(self._calls.burst, now))
+        wait = _wait(bucket, self._calls, now)
+        if not wait:
+            bucket.left -= 1
+        return wait
+
+
 def network_of(address: str) -> str:
     """Return what counts as one address: one of IPv4, or the 64 bits of IPv6 that a household or a server has."""
     try:
