@@ -24,6 +24,8 @@ from notifier.core.expectations import (
 from notifier.core.failures import MIN_ID_PREFIX, OpenFailure, episodes_of
 from notifier.core.health import HealthReport, judge
 from notifier.core.health_facts import ConfiguredSource, Expected, HealthFacts
+from notifier.core.maintenance import KEPT
+from notifier.core.maintenance_values import MaintenanceRecord
 from notifier.core.matchers import Matcher
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus
 from notifier.core.mutes import HeldBack, Mute
@@ -109,6 +111,9 @@ class Lookup(CalendarReads, RunReads, Protocol):
 
     def mutes(self, now: datetime) -> Sequence[Mute]:
         """Return the mutes that are in force, those that end first first."""
+
+    def maintenances(self, since: datetime) -> Sequence[MaintenanceRecord]:
+        """Return the maintenance that is not over, and what has been over since a time; what begins first first."""
 
     def known_mutes(self) -> Sequence[Mute]:
         """Return the mutes that are in force or planned, those that begin first first."""
@@ -385,6 +390,23 @@ def missing_run(q: Lookup, wanted: str, source: str | None = None) -> Event | No
     missing = [one.latest for one in q.open_failures() if one.latest.expectation]
     found = [event for event in missing if event.id.startswith(wanted) and source in (None, event.source)]
     return found[0] if len(found) == 1 else None
+
+
+def planned_maintenance(
+    q: Lookup, source: str | None = None, instance: str = "", *, over: bool = False
+) -> Sequence[MaintenanceRecord]:
+    """Return what the cloud plans, what begins first first; with `over` also what is over.
+
+    `instance` is the id or a part of the name of an instance; empty for all.
+    """
+    now, part = q.now(), instance.casefold()
+    return [
+        one
+        for one in q.maintenances(now - KEPT if over else now)
+        if (over or not one.over)
+        and source in (None, one.source)
+        and (not part or part in (one.planned.instance_name or "").casefold() or instance == one.planned.instance_id)
+    ]
 
 
 def people_on_duty(q: CalendarReads, rotas: Mapping[str, Rota], at: datetime) -> Sequence[tuple[Rota, Duty]]:

@@ -12,6 +12,7 @@ from notifier.core.events import EventType
 from notifier.core.failures import FailureState, OpenFailure
 from notifier.core.health import HealthFinding, HealthReport
 from notifier.core.identity import Subject
+from notifier.core.maintenance_values import MaintenanceRecord
 from notifier.core.model import Event, SourceState, Task, TaskStatus
 from notifier.core.mutes import Mute
 from notifier.core.people import Acknowledgement, EventSubscription
@@ -26,8 +27,15 @@ from notifier.ports import StoredTask, TaskStatistics
 from notifier.wording.causes import builtin_catalogue
 from notifier.wording.events import EventFormatter
 from notifier.wording.findings import HealthFormatter
-from notifier.wording.links import LinkTemplates, PageLink
+from notifier.wording.links import MAINTENANCE_PATH, LinkTemplates, PageLink
 from notifier.wording.localizer import Localizer
+from notifier.wording.maintenance import (
+    impact_words,
+    is_known,
+    maintenance_label,
+    maintenance_status,
+    window_words,
+)
 from notifier.wording.marks import dated, quoted, strong
 from notifier.wording.message import foretold, usual_span
 from notifier.wording.open_failures import FailureFormatter
@@ -579,6 +587,30 @@ def mute_line(mute: Mute, now: datetime, fmt: ReplyFormatter) -> str:
         line = localizer.text("mutes.but", line=line)
     line = localizer.text("mutes.identified", id=quoted(mute.id), line=line)
     return localizer.text("mutes.reason", line=line, why=quoted(one_line(mute.reason))) if mute.reason else line
+
+
+def maintenance(found: Sequence[MaintenanceRecord], now: datetime, fmt: ReplyFormatter) -> ChatReply:
+    """List what the cloud plans to do to instances, what begins first first."""
+    if not found:
+        return fmt.reply("maintenance.none")
+    lines = [_maintenance_line(one, now, fmt) for one in found[:PAGE_ROWS]]
+    page = page_buttons(fmt.links.list_page("maintenance", MAINTENANCE_PATH), fmt)
+    return ChatReply(title=fmt.text("maintenance.some", n=len(found)), lines=lines, buttons=page)
+
+
+def _maintenance_line(one: MaintenanceRecord, now: datetime, fmt: ReplyFormatter) -> str:
+    planned, localizer = one.planned, fmt.localizer
+    label = maintenance_label(planned, localizer)
+    latest = fmt.events.dated(planned.latest_at, now) if planned.latest_at else ""
+    parts = (
+        quoted(one_line(planned.instance_name or planned.instance_id or "")),
+        label if is_known(planned) else quoted(label),
+        maintenance_status(one, localizer),
+        window_words(planned.begins_at, planned.ends_at, fmt.events, now),
+        localizer.text("condition.latest", at=latest) if latest else "",
+        impact_words(planned, localizer),
+    )
+    return " · ".join(filter(None, parts))
 
 
 def on_call(found: Sequence[tuple[Rota, Duty]], asked: str, fmt: ReplyFormatter) -> ChatReply:

@@ -21,6 +21,7 @@ from notifier.core.errors import StoreError
 from notifier.core.health_facts import Expected
 from notifier.core.identity import DirectChannel, Subject
 from notifier.core.listings import fits_no_source
+from notifier.core.maintenance_values import MaintenanceRecord
 from notifier.core.model import TaskStatus
 from notifier.core.rota import Duty, Rota
 from notifier.core.usual_memory import UsualMemory
@@ -219,6 +220,8 @@ class ChatResponder:
                 reply = replies.with_ignored(ignored, replies.statistics(q.statistics(now - within), within, fmt), fmt)
             case commands.Mutes(ignored=ignored):
                 reply = replies.with_ignored(ignored, replies.mutes(q.known_mutes(), now, fmt), fmt)
+            case commands.ListMaintenance(about=about):
+                reply = replies.maintenance(self._maintenance(q, about), now, fmt)
             case commands.OnCall(rota=name):
                 reply = replies.on_call(self._people_on_duty(q, name), name, fmt)
             case commands.Status(ignored=ignored):
@@ -289,6 +292,12 @@ class ChatResponder:
             catalogue=fmt.causes if selected.match else None,
         )
         return replies.narrowed(selected, replies.open_failures(found, self._clock.now(), fmt, offset), fmt)
+
+    def _maintenance(self, q: ChatReads, about: str) -> Sequence[MaintenanceRecord]:
+        """Return the maintenance of the source with the name `about`, else of instances with that name."""
+        if about.lower() in {source.name for source in self._rules.expected.sources}:
+            return lookup.planned_maintenance(q, source=about.lower())
+        return lookup.planned_maintenance(q, instance=about)
 
     def _subscriptions(
         self, q: ChatReads, command: commands.Subscriptions, request: CommandRequest, fmt: ReplyFormatter

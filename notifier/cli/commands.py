@@ -68,6 +68,7 @@ COMMANDS: tuple[CommandEntry, ...] = (
     CommandEntry(_QUERY, "events", "List recorded events.", "tasks:events"),
     CommandEntry(_QUERY, "stats", "Show how tasks ended and how long they took."),
     CommandEntry(_QUERY, "oncall", "Show who is on duty."),
+    CommandEntry(_QUERY, "maintenance", "List what the cloud plans to do to instances."),
     CommandEntry(_QUERY, "report", "Print a report of a period, or send it."),
     CommandEntry(_QUERY, "explain", "Explain why each channel was notified or not."),
     CommandEntry(_OUTBOX, "deliveries", "List deliveries."),

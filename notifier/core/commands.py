@@ -119,6 +119,14 @@ class ListOpen(Query):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListMaintenance(Query):
+    """List what the cloud plans to do to instances."""
+
+    about: str = ""
+    """Name of a source, or an instance's id, name or part of its name; empty for all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OnCall(Query):
     """Show who is on duty."""
 
@@ -487,6 +495,7 @@ _SYNTAX: Mapping[str, _Syntax] = MappingProxyType(
         "stats": _Syntax(
             _QUERIES, "stats 7d", lambda words: Stats(within=words.period(DEFAULT_STATS_PERIOD), ignored=words.rest())
         ),
+        "maintenance": _Syntax(_QUERIES, "maintenance", lambda words: ListMaintenance(about=words.rest())),
         "oncall": _Syntax(_QUERIES, "oncall", lambda words: OnCall(rota=words.rest())),
         "watch": _Syntax(_FOLLOWING, "watch 31b8ae23", lambda words: SubscribeTask(job_id=words.name())),
         "subscribe": _Syntax(_FOLLOWING, "subscribe prod-* failed", _Arguments.subscribe),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -191,6 +191,17 @@ class MaintenanceRecord:
     def is_open(self, now: datetime) -> bool:
         """Return whether it is being done, or may be at any moment."""
         return not self.vanished and self.planned.is_open(now)
+
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+def order_of_maintenance(record: MaintenanceRecord) -> tuple[bool, float, str, str]:
+    """Return a key that sorts what is not over by when it begins, and then what is over, the latest change first."""
+    if record.over:
+        return True, -record.changed_at.timestamp(), record.source, record.planned.id
+    begins = record.planned.begins_at or record.planned.latest_at or _NEVER
+    return False, begins.timestamp(), record.source, record.planned.id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

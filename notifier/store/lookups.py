@@ -17,6 +17,7 @@ from notifier.core.events import EventType
 from notifier.core.expectations import MAX_SEEN_RUNS, SeenRun
 from notifier.core.failures import OpenFailure, order_of
 from notifier.core.health_facts import Backlog, HealthFacts
+from notifier.core.maintenance_values import MaintenanceRecord, order_of_maintenance
 from notifier.core.model import ChannelState, Event, SourceState, TaskStatus
 from notifier.core.mutes import MAX_NAMED_TASKS, HeldBack, Mute, MutesInForce, named_task
 from notifier.core.origins import OriginFigures, figures_of
@@ -295,6 +296,11 @@ class Lookups:
     def open_failures(self) -> Sequence[OpenFailure]:
         """Return the failures that are not resolved, the worst first, then the oldest."""
         return sorted((rows.failure_of(row.facts) for row in self._reader.query("open_failures")), key=order_of)
+
+    def maintenances(self, since: datetime) -> Sequence[MaintenanceRecord]:
+        """Return the maintenance that is not over, and what has been over since a time; what begins first first."""
+        found = self._reader.query("maintenances", since=since)
+        return sorted((rows.maintenance_of(row.facts) for row in found), key=order_of_maintenance)
 
     def count_unacknowledged(self) -> int:
         """Count the open failures that nobody has acknowledged."""

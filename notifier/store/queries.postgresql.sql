@@ -372,6 +372,12 @@ SELECT origins.lag
 FROM origins
 WHERE origins.ended_at IS NOT NULL AND origins.lag IS NOT NULL AND /*if since*/(origins.ended_at >= %(since)s::TIMESTAMP WITH TIME ZONE)/*end*/ ORDER BY origins.ended_at DESC
  LIMIT %(limit)s::INTEGER;
+-- name: maintenances
+-- takes: since time
+-- gives: facts
+SELECT maintenances.facts
+FROM maintenances
+WHERE maintenances."over" IS false OR maintenances.changed_at >= %(since)s::TIMESTAMP WITH TIME ZONE;
 -- name: missing_rights
 -- takes:
 -- gives: source, part, action, since time, retry_at time, refusals

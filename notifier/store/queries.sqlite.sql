@@ -373,6 +373,12 @@ SELECT origins.lag
 FROM origins
 WHERE origins.ended_at IS NOT NULL AND origins.lag IS NOT NULL AND /*if since*/(origins.ended_at >= :since)/*end*/ ORDER BY origins.ended_at DESC
  LIMIT :limit OFFSET 0;
+-- name: maintenances
+-- takes: since time
+-- gives: facts
+SELECT maintenances.facts
+FROM maintenances
+WHERE maintenances.over IS 0 OR maintenances.changed_at >= :since;
 -- name: missing_rights
 -- takes:
 -- gives: source, part, action, since time, retry_at time, refusals

@@ -56,6 +56,7 @@ from notifier.store.schema import (
     doorbell_topics,
     events,
     failures,
+    maintenances,
     missing_rights,
     mutes,
     origins,
@@ -527,6 +528,9 @@ _HEALTH: Mapping[str, SelectBase] = {
     .where(origins.c.ended_at.is_not(None), origins.c.lag.is_not(None), optional("since", origins.c.ended_at >= _since))
     .order_by(origins.c.ended_at.desc())
     .limit(_LIMIT),
+    "maintenances": select(maintenances.c.facts).where(
+        or_(maintenances.c.over.is_(False), maintenances.c.changed_at >= _since)
+    ),
     "missing_rights": select(missing_rights).order_by(missing_rights.c.source, missing_rights.c.part),
     "accounts": select(accounts).order_by(accounts.c.name),
     "projects": select(projects).where(projects.c.gone_at.is_(None)).order_by(projects.c.account, projects.c.source),

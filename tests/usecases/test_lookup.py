@@ -17,6 +17,7 @@ from notifier.core.events import EventType
 from notifier.core.expectations import SeenRun
 from notifier.core.failures import OpenFailure
 from notifier.core.health_facts import HealthFacts
+from notifier.core.maintenance_values import MaintenanceRecord
 from notifier.core.matchers import Matcher
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus, event_id
 from notifier.core.mutes import HeldBack, Mute
@@ -88,6 +89,9 @@ class Nothing:
         raise NotImplementedError
 
     def mutes(self, _now: datetime) -> Sequence[Mute]:
+        raise NotImplementedError
+
+    def maintenances(self, _since: datetime) -> Sequence[MaintenanceRecord]:
         raise NotImplementedError
 
     def known_mutes(self) -> Sequence[Mute]:

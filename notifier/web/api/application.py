@@ -73,6 +73,7 @@ def build_paths(parts: WebParts, streams: StreamLimits | None = None) -> FastAPI
         paths.stream_paths,
         paths.failure_paths,
         paths.delivery_paths,
+        paths.maintenance_paths,
         paths.mute_paths,
         paths.own_paths,
     ):

@@ -22,6 +22,7 @@ _TAGS: Final[Mapping[str, str]] = {
     "failures": "What failed and is not over.",
     "deliveries": "Messages, and what became of them.",
     "channels": "Where messages go.",
+    "maintenance": "What the cloud plans.",
     "mutes": "What suppresses notifications.",
     "notifier": "The notifier itself.",
 }

@@ -1,4 +1,4 @@
-"""Feeds: failures for feed readers (Atom), mutes for calendars (iCalendar).
+"""Feeds: failures for feed readers (Atom), mutes and planned maintenance for calendars (iCalendar).
 
 Such programs send no headers, so that a token may be in the address: one of the scope `feed` alone, because addresses
 are kept in logs and histories.
@@ -27,6 +27,7 @@ from notifier.web.api.ports import ApiReads
 from notifier.web.api.problems import ApiProblem, unreachable
 from notifier.web.parts import WebParts
 from notifier.wording.events import EventFormatter
+from notifier.wording.links import MAINTENANCE_PATH
 from notifier.wording.localizer import Localizer
 
 FEED_FAILURES: Final = 50
@@ -97,4 +98,15 @@ def _failures(parts: WebParts, localizer: Localizer, base: str) -> Callable[[Api
 
 
 def _mutes(_parts: WebParts, localizer: Localizer, base: str) -> Callable[[ApiReads], str]:
-    return lambda q: mute_calendar(q.known_mutes(), localizer, q.now(), f"{base}/mutes")
+    def make(q: ApiReads) -> str:
+        now = q.now()
+        return mute_calendar(
+            q.known_mutes(),
+            localizer,
+            now,
+            f"{base}/mutes",
+            maintenance=q.maintenances(now),
+            maintenance_page=f"{base}{MAINTENANCE_PATH}",
+        )
+
+    return make

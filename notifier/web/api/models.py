@@ -262,8 +262,8 @@ class ExpectationDocument(AnswerModel):
     """Whether only a run that succeeds is enough."""
 
 
-class MaintenanceNoticeDocument(AnswerModel):
-    """A maintenance that the cloud plans."""
+class PlannedMaintenanceDocument(AnswerModel):
+    """A maintenance that the cloud plans, as it is listed."""
 
     id: str
     name: str
@@ -291,6 +291,25 @@ class MaintenanceNoticeDocument(AnswerModel):
     """The task that does it; empty where it is not known."""
     vanished: bool
     """Whether the cloud no longer lists it, so that how it ended is not known."""
+
+
+class MaintenanceNoticeDocument(PlannedMaintenanceDocument):
+    """A maintenance as it was when an event about it was recorded."""
+
+
+class MaintenanceDocument(PlannedMaintenanceDocument):
+    """A maintenance as it was last listed."""
+
+    source: str
+    open: bool
+    """Whether it is under way, or is scheduled and its window is open."""
+    over: bool
+    """Whether it has ended, failed, been cancelled, or is no longer listed."""
+    first_seen_at: Rfc3339 | None
+    changed_at: Rfc3339 | None
+    """When its last change was seen."""
+    reminder_at: Rfc3339 | None
+    """When the next reminder is sent; null where none follows."""
 
 
 class EventDocument(AnswerModel):

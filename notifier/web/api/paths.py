@@ -468,6 +468,39 @@ def _resolve(tx: ApiTx, by: Person, *, rules: ReadRules, failure_id: str, reason
     return reads.failure_document(rules, over)
 
 
+# ---- maintenance ----
+
+
+def maintenance_paths(api: ApiContext) -> APIRouter:
+    """Return the path of planned maintenance."""
+    router = APIRouter(tags=["maintenance"])
+
+    @router.get(
+        "/maintenances",
+        operation_id="listMaintenances",
+        response_model=models.PageOf[models.MaintenanceDocument],
+        responses=_UNCHANGED,
+    )
+    async def list_maintenances(
+        *,
+        request: Request,
+        source: Annotated[str | None, Query(description="Only that of this source.")] = None,
+        instance: Annotated[
+            str, Query(max_length=200, description="Only that of an instance: its id, or a part of its name.")
+        ] = "",
+        over: Annotated[bool, Query(description="Also that which is over, for 30 days.")] = False,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+        _known: IfNoneMatch = None,
+    ) -> Response:
+        """List the maintenance that the cloud plans, what begins first first."""
+        page = PageSlice.of_list("maintenances", source, instance, over, cursor=cursor, limit=limit)
+        read = partial(reads.page_of_maintenances, source=source, instance=instance, page=page, over=over)
+        return await api.read(request, models.PageOf[models.MaintenanceDocument], read)
+
+    return router
+
+
 # ---- mutes ----
 
 

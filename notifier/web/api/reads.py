@@ -17,6 +17,7 @@ from notifier.core.causes import CauseCatalogue, Explanation
 from notifier.core.failures import OpenFailure, chosen, order_of
 from notifier.core.health import ChannelStatus
 from notifier.core.health_facts import Expected
+from notifier.core.maintenance_values import order_of_maintenance
 from notifier.core.matchers import Matcher, parse_matchers
 from notifier.core.model import SourceState
 from notifier.core.mutes import Mute
@@ -185,6 +186,17 @@ def page_of_mutes(q: Lookup, page: PageSlice) -> JsonDocument:
 
 def _place_of_mute(one: Mute) -> tuple[datetime, datetime, str]:
     return one.since, one.until, one.id
+
+
+# ---- maintenance ----
+
+
+def page_of_maintenances(q: Lookup, source: str | None, instance: str, page: PageSlice, *, over: bool) -> JsonDocument:
+    """Return a page of the maintenance that the cloud plans, what begins first first. Raises WrongCursor."""
+    found = lookup.planned_maintenance(q, source, instance, over=over)
+    shown, following = page.among(found, order_of_maintenance, tuple[bool, float, str, str])
+    now = q.now()
+    return {"items": [documents.maintenance(one, now) for one in shown], "next": following}
 
 
 # ---- the notifier itself ----
