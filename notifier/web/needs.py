@@ -21,7 +21,7 @@ from notifier.ports import HeldMessages, NeedingFailure, RunningTask, ToldChanne
 from notifier.web.periods import StormReads
 from notifier.wording.events import EventFormatter
 from notifier.wording.findings import HealthFormatter
-from notifier.wording.links import list_path, missing_path, task_path
+from notifier.wording.links import MAINTENANCE_PATH, list_path, missing_path, task_path
 from notifier.wording.localizer import capitalised
 from notifier.wording.marks import without_marks
 from notifier.wording.sanitize import one_line, plain
@@ -133,11 +133,20 @@ class NeedKind(StrEnum):
     MISSING = "missing"
     STUCK = "stuck"
     OVERDUE = "overdue"
+    AWAITING = "awaiting"
+    """A maintenance waits for authorisation."""
+    WENT_WRONG = "went_wrong"
+    """A maintenance failed."""
 
     @property
     def is_failure(self) -> bool:
         """Whether something did not succeed; else it may still do so."""
-        return self in (NeedKind.FAILED, NeedKind.UNLISTED, NeedKind.MISSING)
+        return self not in (NeedKind.STUCK, NeedKind.OVERDUE, NeedKind.AWAITING)
+
+    @property
+    def of_maintenance(self) -> bool:
+        """Whether it is about a maintenance."""
+        return self in (NeedKind.AWAITING, NeedKind.WENT_WRONG)
 
 
 def _kind_of(event: Event) -> NeedKind:
@@ -242,6 +251,8 @@ def failure_need(
     runs = kind in (NeedKind.STUCK, NeedKind.OVERDUE)
     judged = message.notes if kind in (NeedKind.OVERDUE, NeedKind.MISSING) else ()
     known = message.conditions[:1] if kind is NeedKind.MISSING else ()
+    if kind.of_maintenance:
+        known, judged = tuple(f"{part}." for part in message.conditions), message.notes
     about = event.matter
     instance = (about.instance_name or about.instance_id) if about else None
     return FailureNeed(
@@ -281,11 +292,14 @@ def names_of(event: Event, formatter: EventFormatter) -> FailureNames:
     """Return which task or run an event is about."""
     message = formatter.describe(event)
     url = task_path(event.source, event.job_id) if event.task is not None else missing_path(event.id)
+    url = MAINTENANCE_PATH if event.maintenance else url
     return FailureNames(operation=message.operation, instance=message.subject, url=url)
 
 
 def _history_url(event: Event) -> str:
     about = event.matter
+    if event.maintenance:
+        return MAINTENANCE_PATH
     return list_path(
         "/tasks",
         source=event.source,
@@ -507,6 +521,8 @@ class Needs:
     stuck: int
     """Number of tasks that have stalled or are overdue, and of runs that are missing."""
     missing: int
+    awaiting: int
+    """Number of maintenances that wait for authorisation."""
     taken: tuple[TakenFailure, ...]
 
     @property
@@ -528,7 +544,7 @@ class Needs:
     def hidden(self) -> int:
         """Number of open failures that are not shown."""
         shown = len(self.failures) + sum(storm.open for storm in self.storms)
-        return max(self.failed + self.stuck + self.missing - shown, 0)
+        return max(self.failed + self.stuck + self.missing + self.awaiting - shown, 0)
 
     @property
     def is_red(self) -> bool:
@@ -556,6 +572,7 @@ def read_needs(
     shown = _described(reads, reads.failures(single[:SHOWN_FAILURES]), report.at, formatter)
     stuck = sum(bool(one.job_id) for one in needing)
     missing = sum(one.kind is NeedKind.MISSING for one in shown)
+    awaiting = sum(one.kind is NeedKind.AWAITING for one in shown)
     # In whole minutes, as all ages, so that the page stays the same for as long.
     minute = replace(report, at=report.at.replace(second=0, microsecond=0))
     health = HealthFormatter(health=minute, localizer=formatter.localizer, when=formatter.localizer.day_and_time)
@@ -566,9 +583,10 @@ def read_needs(
         findings=tuple(finding_need(one, health, expected) for one in needing_findings(report)),
         storms=tuple(storm_need(storm, stormy[storm.id], formatter) for storm in by_age),
         failures=shown,
-        failed=unacknowledged - stuck - missing,
+        failed=unacknowledged - stuck - missing - awaiting,
         stuck=stuck,
         missing=missing,
+        awaiting=awaiting,
         taken=tuple(one for one in taken if one is not None),
     )
 

@@ -9,7 +9,8 @@ from urllib.parse import quote, urlencode
 
 from notifier.core.causes import Explanation
 from notifier.core.events import EventType
-from notifier.core.model import Event
+from notifier.core.maintenance_values import PlannedMaintenance
+from notifier.core.model import Event, SourceOrigin
 from notifier.core.report_values import Report
 
 URL_LIMIT = 2_700
@@ -108,6 +109,20 @@ class LinkTemplates:
         if event.matter is None or self.console_url is None:
             return ""
         return _bounded(_filled(self.console_url, _values(event)))
+
+    def instance_console(self, origin: SourceOrigin, planned: PlannedMaintenance) -> str:
+        """Return the link to the instance of a maintenance; the empty string for none."""
+        if self.console_url is None:
+            return ""
+        values = {
+            "region": origin.region,
+            "project_id": origin.project_id,
+            "source": origin.source,
+            "environment": origin.environment,
+            "instance_id": planned.instance_id or "",
+            "operation": planned.name,
+        }
+        return _bounded(_filled(self.console_url, values))
 
     def region_console(self, region: str) -> str:
         """Return the link to the console for a region as a whole; the empty string where the template needs more."""

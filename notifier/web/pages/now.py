@@ -9,7 +9,9 @@ from typing import Literal
 
 from notifier import people
 from notifier.core.health import FindingKind, HealthReport, judge
-from notifier.core.model import Event, TaskStatus
+from notifier.core.health_facts import Expected
+from notifier.core.maintenance_values import MaintenanceRecord, Phase
+from notifier.core.model import Event, SourceOrigin, TaskStatus
 from notifier.core.mutes import Mute
 from notifier.core.people import Acknowledgement
 from notifier.core.storms import Storm
@@ -32,10 +34,13 @@ from notifier.web.requests import ActionRoute, Page, PageRequest, PageRoute, Red
 from notifier.wording.events import EventFormatter
 from notifier.wording.links import list_path, task_path
 from notifier.wording.localizer import Localizer
+from notifier.wording.maintenance import impact_words, maintenance_label, maintenance_reason
+from notifier.wording.marks import without_marks
 from notifier.wording.message import time_left
 from notifier.wording.sanitize import one_line
 
 SHOWN_RUNNING = 8
+SHOWN_MAINTENANCE = 10
 SHOWN_QUIET = 5
 """Maximum number of mutes that are shown; likewise of rules that hold messages, and of storms."""
 SHOWN_COMPLETED = 5
@@ -107,6 +112,7 @@ _FINDING_KINDS: Mapping[FindingKind, str] = {
 
 def _kinds(needs: Needs) -> Mapping[str, int]:
     found = {"source": 0, "failed": needs.failed, "missing": needs.missing, "stuck": needs.stuck}
+    found["awaiting"] = needs.awaiting
     found |= dict.fromkeys(("parked", "channel", "dead", "other"), 0)
     for one in needs.findings:
         found[_FINDING_KINDS.get(one.kind, "other")] += 1
@@ -245,6 +251,63 @@ def _channel_state(report: HealthReport, name: str) -> tuple[str, datetime | Non
     return (_CHANNEL_STATES[found.kind], found.since) if found else ("retrying", None)
 
 
+# ---- what the cloud plans ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaintenanceRow:
+    """A maintenance that is under way or lies ahead."""
+
+    id: str
+    state: str
+    """One of the states of `macros.html`."""
+    what: str
+    instance: str
+    source: str
+    begins_at: datetime | None
+    ends_at: datetime | None
+    latest_at: datetime | None
+    about: tuple[str, ...]
+    """Why it is done, and what it does to the instance."""
+    console_url: str
+
+
+_PHASE_STATES: Mapping[Phase, str] = {
+    Phase.AHEAD: "planned",
+    Phase.ASKING: "awaiting",
+    Phase.RUNNING: "under_way",
+}
+
+
+def maintenance_rows(
+    found: Sequence[MaintenanceRecord], expected: Expected, formatter: EventFormatter
+) -> tuple[MaintenanceRow, ...]:
+    """Return what is under way or lies ahead, what begins first first."""
+    origins = {source.name: source.origin for source in expected.sources}
+    return tuple(
+        _maintenance_row(one, origins.get(one.source), formatter)
+        for one in found[:SHOWN_MAINTENANCE]
+        if one.phase in _PHASE_STATES
+    )
+
+
+def _maintenance_row(one: MaintenanceRecord, origin: SourceOrigin | None, formatter: EventFormatter) -> MaintenanceRow:
+    planned, localizer = one.planned, formatter.localizer
+    about = (maintenance_reason(planned, localizer), without_marks(impact_words(planned, localizer)))
+    return MaintenanceRow(
+        id=planned.id,
+        state=_PHASE_STATES[one.phase],
+        what=maintenance_label(planned, localizer),
+        instance=one_line(planned.instance_name or planned.instance_id or ""),
+        source=one_line(one.source),
+        begins_at=planned.begins_at,
+        ends_at=planned.ends_at,
+        latest_at=planned.latest_at,
+        about=tuple(filter(None, about)),
+        console_url=formatter.links.instance_console(origin, planned) if origin else "",
+    )
+
+
 # ---- what was kept quiet ----
 
 
@@ -355,6 +418,8 @@ class NowView:
     seen: tuple[tuple[str, datetime], ...]
     """The blind sources of running tasks, and when each was last seen."""
     health: tuple[HealthLine, ...]
+    maintenance: tuple[MaintenanceRow, ...]
+    more_maintenance: int
     quiet: Quiet
     chart: PeriodChart
     resolved: ResolvedFailure | None
@@ -379,6 +444,7 @@ def read_now(request: PageRequest, q: WebReads) -> Page:
     rows = running_rows(running, blind, minute, localizer)[:SHOWN_RUNNING]
     concerned = {one.task.source for one in running} & blind
     calm = not needs.total
+    planned = [one for one in q.maintenances(now) if not one.over]
     resolved = q.now_page.last_resolved() if calm else None
     view = NowView(
         verdict=verdict,
@@ -390,6 +456,8 @@ def read_now(request: PageRequest, q: WebReads) -> Page:
             if source.name in concerned and source.last_poll_at is not None
         ),
         health=health_lines(report, {channel.name: channel.health.good_at for channel in facts.channels}),
+        maintenance=maintenance_rows(planned, rules.expected, formatter),
+        more_maintenance=max(len(planned) - SHOWN_MAINTENANCE, 0),
         quiet=quiet_of(
             q.mutes(now), q.now_page.count_held_back(now), q.now_page.held(), q.now_page.storms(now - STORMS_FOR, now)
         ),

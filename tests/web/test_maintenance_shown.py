@@ -1,0 +1,146 @@
+"""Planned maintenance on the page, in the API and in the calendar feed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from fakes import START
+from web_site import Site, open_site
+
+from notifier.core.health_facts import ConfiguredSource, Expected
+from notifier.core.maintenance import ListReading
+from notifier.core.maintenance_values import (
+    MaintenanceList,
+    MaintenanceListState,
+    MaintenanceRules,
+    MaintenanceStatus,
+    PlannedMaintenance,
+)
+from notifier.core.model import SourceOrigin
+from notifier.core.routing import ChannelPolicy, Route, RoutingConfig, route_events
+from notifier.planning import announce
+from notifier.store.engine import SqlStore
+from notifier.store.transaction import Transaction
+from notifier.wording.links import LinkTemplates
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+ORIGIN = SourceOrigin(source="prod", region="cn-north-4", project_id="p")
+SOURCE = ConfiguredSource(name="prod", region="cn-north-4", project_id="p", poll_every=HOUR)
+ROUTING = RoutingConfig(
+    routes=(Route(name="all", match=(), channels=("dba",)),), policies={"dba": ChannelPolicy(name="dba")}
+)
+AHEAD = PlannedMaintenance(
+    id="m-1",
+    name="RESTART_NODE",
+    status=MaintenanceStatus.SCHEDULED,
+    raw_status="SCHEDULED",
+    level="major",
+    instance_id="in14",
+    instance_name="orders-<prod>",
+    impact="Instance Intermittent Disconnection",
+    reason="ECS_RESTART",
+    starts_at=START + 2 * DAY,
+    ends_at=START + 2 * DAY + 4 * HOUR,
+    latest_at=START + 5 * DAY,
+)
+ASKING = replace(AHEAD, id="m-2", status=MaintenanceStatus.INQUIRING, instance_name="billing")
+UNNAMED = replace(
+    AHEAD,
+    id="m-3",
+    name="NEW;KIND",
+    instance_id=None,
+    instance_name="crm",
+    starts_at=None,
+    ends_at=None,
+    latest_at=None,
+)
+OVER = replace(AHEAD, id="m-4", status=MaintenanceStatus.COMPLETED, instance_name="old", updated_at=START)
+
+
+def write(tx: Transaction) -> None:
+    decision = ListReading(
+        origin=ORIGIN,
+        listed=MaintenanceList(planned=(AHEAD, ASKING, UNNAMED, OVER), complete=True),
+        known={},
+        state=MaintenanceListState(name="prod"),
+        rules=MaintenanceRules(),
+        now=tx.now(),
+    ).decide()
+    announce(tx, route_events(decision.events, ROUTING.routes), ROUTING, tx.now())
+    tx.maintenance.save(decision.saved)
+
+
+@pytest.fixture
+async def site(store: SqlStore) -> AsyncIterator[Site]:
+    await store.transact(write)
+    links = LinkTemplates(console_url="https://console.example.com/#{instance_id}")
+    async with open_site(store, expected=Expected(sources=(SOURCE,)), links=links) as site:
+        yield site
+
+
+@pytest.fixture
+def store_url(sqlite_url: str) -> str:
+    """Return a database of one kind: what is read is tested on both with the use case."""
+    return sqlite_url
+
+
+async def test_now_lists_what_lies_ahead_and_what_waits_for_somebody(site: Site) -> None:
+    page = (await site.get("/")).text
+    card = page.partition('id="maintenance"')[2].partition("</section>")[0]
+    assert [name in card for name in ("orders-&lt;prod&gt;", "billing", "crm", "old")] == [True, True, True, False]
+    assert "https://console.example.com/#in14" in card
+    assert "no time is set" in card
+    needs = page.partition('id="needs"')[2].partition("</section>")[0]
+    assert "To authorise" in needs
+    assert "billing" in needs
+    assert "Authorise it in the console" in needs
+    assert "whether or not somebody authorises it" in needs
+
+
+async def test_now_in_chinese(site: Site) -> None:
+    page = (await site.get("/", headers={"Accept-Language": "zh"})).text
+    assert "维护（重启节点）" in page
+    assert "无论是否授权" in page
+
+
+async def test_the_verdict_counts_what_waits_for_authorisation(store: SqlStore) -> None:
+    await store.transact(write)
+    async with open_site(store) as site:
+        assert "1 maintenance to authorise" in (await site.get("/")).text
+        assert "1 项维护待授权" in (await site.get("/", headers={"Accept-Language": "zh"})).text
+
+
+async def test_what_waits_is_acknowledged_on_the_page(site: Site, store: SqlStore) -> None:
+    (failure,) = await store.read(lambda q: q.open_failures())
+    answer = await site.post("/now/acknowledge", event=failure.latest.id)
+    assert answer.status_code == 303
+    (failure,) = await store.read(lambda q: q.open_failures())
+    assert failure.acknowledged is not None
+
+
+async def test_the_api_lists_it_page_by_page(site: Site) -> None:
+    first = (await site.program.get("/api/v1/maintenances?limit=2")).json()
+    assert [one["id"] for one in first["items"]] == ["m-1", "m-2"]
+    assert (first["items"][0]["status"], first["items"][0]["open"], first["items"][0]["over"]) == (
+        "scheduled",
+        False,
+        False,
+    )
+    rest = (await site.program.get(f"/api/v1/maintenances?limit=2&cursor={first['next']}")).json()
+    assert [one["id"] for one in rest["items"]] == ["m-3"]
+    every = (await site.program.get("/api/v1/maintenances?over=true&source=prod")).json()
+    assert [one["id"] for one in every["items"]] == ["m-1", "m-2", "m-3", "m-4"]
+    some = (await site.program.get("/api/v1/maintenances?instance=BILL")).json()
+    assert [one["id"] for one in some["items"]] == ["m-2"]
+    assert (await site.program.get("/api/v1/maintenances?source=other")).json()["items"] == []
+
+
+async def test_the_calendar_has_what_has_a_time(site: Site) -> None:
+    calendar = (await site.program.get("/feeds/mutes.ics")).text.replace("\r\n ", "")
+    assert calendar.count("BEGIN:VEVENT") == 2
+    assert "SUMMARY:Maintenance: Maintenance (node restart) (orders-<prod>)" in calendar
+    assert f"DTSTART:{START + 2 * DAY:%Y%m%dT%H%M%SZ}" in calendar
+    assert "waits for authorisation · The host restarts · short disconnections" in calendar
