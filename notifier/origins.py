@@ -26,8 +26,8 @@ from notifier.core.origins import (
     FoundOrigin,
     OriginLookup,
     StartedTask,
-    Trace,
-    TraceQuery,
+    TraceRow,
+    TraceSearch,
     find_origin,
     is_last_try,
     next_try_at,
@@ -48,10 +48,10 @@ UNREACHABLE_WAIT = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TraceRows:
+class FoundTraces:
     """Rows of the log that answer a query."""
 
-    traces: Sequence[Trace]
+    traces: Sequence[TraceRow]
     whole: bool = True
     """False where there are more than were read."""
 
@@ -71,7 +71,7 @@ class TraceReader(Protocol):
     def calls(self) -> int:
         """Calls made so far, retries included."""
 
-    async def read(self, query: TraceQuery) -> TraceRows:
+    async def read(self, query: TraceSearch) -> FoundTraces:
         """Return the rows that answer a query. Raises SourceError."""
 
 
@@ -91,7 +91,7 @@ class OriginSearches(Protocol):
         """Let searches wait that could not be made."""
 
 
-class RightRecords(Protocol):
+class OriginRights(Protocol):
     """Rights that parts of sources lack."""
 
     def lack(self, source: str, part: SourcePart, action: str, now: datetime) -> MissingRight:
@@ -122,7 +122,7 @@ class OriginTx(BudgetTx, Protocol):
         """The searches."""
 
     @property
-    def rights(self) -> RightRecords:
+    def rights(self) -> OriginRights:
         """Rights that parts of sources lack."""
 
     @property
@@ -209,10 +209,10 @@ def _claim(tx: OriginTx, sources: Collection[str]) -> Sequence[_SourceClaim]:
 class _Rows:
     """The rows that may explain a task."""
 
-    traces: dict[str, Trace] = field(default_factory=dict)
+    traces: dict[str, TraceRow] = field(default_factory=dict)
     whole: bool = True
 
-    def add(self, found: TraceRows) -> None:
+    def add(self, found: FoundTraces) -> None:
         for number, trace in enumerate(found.traces):
             self.traces[trace.trace_id or f"{len(self.traces)} {number}"] = trace
         self.whole = self.whole and found.whole
@@ -267,10 +267,10 @@ class _Search:
             stage += 1
         return found
 
-    def _wanted(self, pending: Sequence[OriginLookup], stage: int) -> Sequence[tuple[StartedTask, TraceQuery]]:
+    def _wanted(self, pending: Sequence[OriginLookup], stage: int) -> Sequence[tuple[StartedTask, TraceSearch]]:
         return list(self._queries(pending, stage))
 
-    def _queries(self, pending: Sequence[OriginLookup], stage: int) -> Iterator[tuple[StartedTask, TraceQuery]]:
+    def _queries(self, pending: Sequence[OriginLookup], stage: int) -> Iterator[tuple[StartedTask, TraceSearch]]:
         for one in pending:
             stages = query_stages(one.task, last=self._claim.is_last(one))
             if stage < len(stages):

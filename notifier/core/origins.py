@@ -39,7 +39,7 @@ REFUSED_FROM = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TraceUser:
+class TraceCaller:
     """Who made a request, as a row names them. Texts are the empty string where the row has none."""
 
     name: str = ""
@@ -50,7 +50,7 @@ class TraceUser:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
+class TraceRow:
     """One row of the log: what matching and naming need of it. Nothing else of a request is ever kept."""
 
     trace_id: str
@@ -70,7 +70,7 @@ class Trace:
     """Ids of jobs in the answer, as `plain_id` writes them."""
     instance_ids: frozenset[str] = frozenset()
     """Ids of instances in the request, as `plain_id` writes them."""
-    user: TraceUser | None = None
+    user: TraceCaller | None = None
     """None where the row names nobody."""
     address: str = ""
     """IP address of the request; the empty string where the row has none."""
@@ -90,41 +90,42 @@ def plain_id(value: str) -> str:
 
 _SESSION = re.compile(r"sts::[^:]*:(?P<kind>[^:]+):(?P<holder>[^/]*)/(?P<session>.+)")
 _USER = re.compile(r"iam::[^:]*:user:(?P<name>.+)")
-_SERVICE_NAME = re.compile(r"(?:.*/)?op_[a-z0-9_]+", re.IGNORECASE)
-"""`account/op_service`: a service of the cloud that acts for the account."""
+_SERVICE_NAME = re.compile(r"op_[a-z0-9_]+", re.IGNORECASE)
+"""The agency of a service of the cloud that acts for the account: `account/op_service`."""
 _CONSOLE = "service.console"
 
 
-def is_person(trace: Trace) -> bool:
+def is_person(trace: TraceRow) -> bool:
     """Return whether the row names somebody other than the cloud: a user, or the session of an agency."""
     return started_by(trace).via is not StartedVia.SYSTEM
 
 
-def started_by(trace: Trace, *, with_address: bool = False) -> StartedBy:
+def started_by(trace: TraceRow, *, with_address: bool = False) -> StartedBy:
     """Return whom a row names, and the way."""
     user = trace.user
     if user is None:
         return StartedBy(name="", via=StartedVia.SYSTEM)
     session, own = _SESSION.fullmatch(user.principal_urn), _USER.fullmatch(user.principal_urn)
     principal = session["session"].rpartition("/")[2] if session else own["name"] if own else ""
-    name = principal or user.user_name or user.name
-    if not name or _SERVICE_NAME.fullmatch(user.user_name or user.name or name):
-        return StartedBy(name=name.rpartition("/")[2], via=StartedVia.SYSTEM)
-    agency = session["holder"] if session and session["kind"] == "assumed-agency" else ""
+    account, _, plain = (user.user_name or user.name).rpartition("/")  # `account/agency` where an agency acts
+    name = principal or plain
+    if not name or _SERVICE_NAME.fullmatch(plain or name):
+        return StartedBy(name=name, via=StartedVia.SYSTEM)
+    acts_for_agency = session["kind"] == "assumed-agency" if session else bool(account and not own)
     return StartedBy(
         name=name,
-        via=_way_of(trace, user, agency),
-        agency=agency,
+        via=_way_of(trace, user, acts_for_agency=acts_for_agency),
+        agency=session["holder"] if session and acts_for_agency else "",
         address=trace.address if with_address else "",
     )
 
 
-def _way_of(trace: Trace, user: TraceUser, agency: str) -> StartedVia:
+def _way_of(trace: TraceRow, user: TraceCaller, *, acts_for_agency: bool) -> StartedVia:
     if trace.kind == "ConsoleAction" or user.invoked_by == (_CONSOLE,):
         return StartedVia.CONSOLE
     if trace.kind == "SystemAction":
         return StartedVia.SYSTEM
-    return StartedVia.AGENCY if agency else StartedVia.API
+    return StartedVia.AGENCY if acts_for_agency else StartedVia.API
 
 
 # ---- which row started a task ----
@@ -135,7 +136,7 @@ _ACTION = ("instanceAction",)
 _BACKUP = ("createManualSnapshot",)
 _UPGRADE = ("upgradeVersion",)
 
-TRACE_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+STARTING_TRACES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "CreateGaussDBV5Instance": _CREATE,
         "CloneGaussDBV5NewInstance": (*_CREATE, *_RESTORE),
@@ -157,7 +158,7 @@ _UPGRADES = re.compile(r"upgrade|hot_?patch|hot_?fix", re.IGNORECASE)
 
 def trace_names(operation: str) -> tuple[str, ...]:
     """Return the names in the log of what can start an operation; none where that is not known."""
-    return TRACE_NAMES.get(operation) or (_UPGRADE if _UPGRADES.search(operation) else ())
+    return STARTING_TRACES.get(operation) or (_UPGRADE if _UPGRADES.search(operation) else ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +194,7 @@ class FoundOrigin:
 
 def find_origin(
     task: StartedTask,
-    traces: Collection[Trace],
+    traces: Collection[TraceRow],
     others: Iterable[StartedTask] = (),
     *,
     last: bool,
@@ -223,7 +224,7 @@ def find_origin(
     )
 
 
-def _only_fit(task: StartedTask, traces: Collection[Trace], others: Iterable[StartedTask]) -> Sequence[Trace]:
+def _only_fit(task: StartedTask, traces: Collection[TraceRow], others: Iterable[StartedTask]) -> Sequence[TraceRow]:
     """Return the only row without a job that fits the task; none where two do, or where it fits another task too."""
     fitting = list({trace.trace_id: trace for trace in traces if _fits(task, trace)}.values())
     people = [trace for trace in fitting if is_person(trace)]
@@ -235,7 +236,7 @@ def _only_fit(task: StartedTask, traces: Collection[Trace], others: Iterable[Sta
     return () if any(_fits(rival, candidates[0]) for rival in rivals) else candidates
 
 
-def _fits(task: StartedTask, trace: Trace) -> bool:
+def _fits(task: StartedTask, trace: TraceRow) -> bool:
     """Return whether a row that names no job can have started a task."""
     if task.created_at is None or trace.job_ids or trace.name not in trace_names(task.name):
         return False
@@ -244,7 +245,7 @@ def _fits(task: StartedTask, trace: Trace) -> bool:
     return abs(trace.at - task.created_at) < NEAR and _concerns(task, trace)
 
 
-def _concerns(task: StartedTask, trace: Trace) -> bool:
+def _concerns(task: StartedTask, trace: TraceRow) -> bool:
     """Return whether a row is about the instance of a task."""
     instance = plain_id(task.instance_id)
     if instance and instance in {plain_id(trace.resource_id), *trace.instance_ids}:
@@ -258,7 +259,7 @@ def _concerns(task: StartedTask, trace: Trace) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TraceQuery:
+class TraceSearch:
     """One query of the log: all rows of an instance, or all rows with a name, in a time."""
 
     start: datetime
@@ -271,11 +272,11 @@ class TraceQuery:
 class PlannedQuery:
     """A query, and the tasks whose rows it may find."""
 
-    query: TraceQuery
+    query: TraceSearch
     tasks: tuple[StartedTask, ...]
 
 
-def query_stages(task: StartedTask, *, last: bool) -> tuple[tuple[TraceQuery, ...], ...]:
+def query_stages(task: StartedTask, *, last: bool) -> tuple[tuple[TraceSearch, ...], ...]:
     """Return what to ask for a task, stage by stage: a stage is needed only where the ones before it found nothing.
 
     The resource of a backup may be the backup, and that of a failed creation is missing: these are asked for by the
@@ -292,17 +293,17 @@ def query_stages(task: StartedTask, *, last: bool) -> tuple[tuple[TraceQuery, ..
     return (by_instance, by_name) if seldom_by_instance else (by_instance,)
 
 
-def _around(task: StartedTask, *, resource_id: str = "", trace_name: str = "") -> TraceQuery:
+def _around(task: StartedTask, *, resource_id: str = "", trace_name: str = "") -> TraceSearch:
     start, end = task.began_at - SEARCH_WINDOW, task.began_at + SEARCH_WINDOW
-    return TraceQuery(start=start, end=end, resource_id=resource_id, trace_name=trace_name)
+    return TraceSearch(start=start, end=end, resource_id=resource_id, trace_name=trace_name)
 
 
-def plan_queries(wanted: Iterable[tuple[StartedTask, TraceQuery]]) -> Sequence[PlannedQuery]:
+def plan_queries(wanted: Iterable[tuple[StartedTask, TraceSearch]]) -> Sequence[PlannedQuery]:
     """Return as few queries as ask for the same: those of one instance, or of one name, share one where they are near.
 
     A shared query covers at most `LONGEST_WINDOW` more than each of them.
     """
-    apart: defaultdict[tuple[str, str], list[tuple[StartedTask, TraceQuery]]] = defaultdict(list)
+    apart: defaultdict[tuple[str, str], list[tuple[StartedTask, TraceSearch]]] = defaultdict(list)
     for task, query in wanted:
         apart[query.resource_id, query.trace_name].append((task, query))
     planned: list[PlannedQuery] = []

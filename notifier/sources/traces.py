@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 
 from notifier.core.errors import PermissionDenied, RequestRejected, SourceError
-from notifier.core.origins import Trace, TraceQuery, TraceUser, plain_id
+from notifier.core.origins import TraceRow, TraceSearch, TraceCaller, plain_id
 from notifier.http.huawei_signature import canonical_query
-from notifier.origins import TraceRows
+from notifier.origins import FoundTraces
 from notifier.ports import CheckResult
 from notifier.sources.access import SourceAccess
 from notifier.sources.documents import is_error
@@ -45,7 +45,7 @@ _FIRST, _LAST = 946_656_000_000, 4_102_416_000_000
 """Bounds of the times that the log takes, in milliseconds."""
 
 
-def query_of(wanted: TraceQuery, marker: str = "", *, limit: int = TRACE_PAGE_SIZE) -> str:
+def query_of(wanted: TraceSearch, marker: str = "", *, limit: int = TRACE_PAGE_SIZE) -> str:
     """Return the query of a page, as it is signed and sent. `marker` is that of the page before."""
     given = {
         "trace_type": "system",
@@ -81,31 +81,31 @@ class TraceLog:
         """Calls made so far, retries included."""
         return self._api.calls
 
-    async def read(self, query: TraceQuery) -> TraceRows:
+    async def read(self, query: TraceSearch) -> FoundTraces:
         """Return the rows that answer a query; see `origins.TraceReader.read`."""
-        found: list[Trace] = []
+        found: list[TraceRow] = []
         marker = ""
         for _ in range(MAX_TRACE_PAGES):
             page = await self._page(query, marker)
             found += page.traces
             if not page.marker or page.marker == marker:
-                return TraceRows(traces=found)
+                return FoundTraces(traces=found)
             marker = page.marker
-        return TraceRows(traces=found, whole=False)
+        return FoundTraces(traces=found, whole=False)
 
-    async def check(self) -> CheckResult:
+    async def check(self) -> Sequence[CheckResult]:
         """Prove with one call that the log may be read."""
         now = self._now()
         what = f"{self._where}: started by"
         try:
-            await self._page(TraceQuery(start=now - timedelta(hours=1), end=now), "", limit=1)
+            await self._page(TraceSearch(start=now - timedelta(hours=1), end=now), "", limit=1)
         except SourceError as error:
             detail = str(error).removeprefix(f"{self._where}: ")
             remedy = TRACE_LIST.remedy if isinstance(error, PermissionDenied) and self.action not in detail else ""
-            return CheckResult(ok=False, what=what, detail=detail, remedy=remedy)
-        return CheckResult(ok=True, what=what, detail="may read the audit log of Cloud Trace")
+            return [CheckResult(ok=False, what=what, detail=detail, remedy=remedy)]
+        return [CheckResult(ok=True, what=what, detail="may read the audit log of Cloud Trace")]
 
-    async def _page(self, query: TraceQuery, marker: str, *, limit: int = TRACE_PAGE_SIZE) -> TracePage:
+    async def _page(self, query: TraceSearch, marker: str, *, limit: int = TRACE_PAGE_SIZE) -> TracePage:
         try:
             return await self._api.get(query_of(query, marker, limit=limit), decode_trace_page)
         except RequestRejected as error:
@@ -119,7 +119,7 @@ class TraceLog:
 class TracePage:
     """One page of the log."""
 
-    traces: tuple[Trace, ...]
+    traces: tuple[TraceRow, ...]
     """Its readable rows."""
     marker: str = ""
     """Where the next page begins; the empty string on the last page."""
@@ -142,13 +142,13 @@ def decode_trace_page(body: bytes) -> TracePage:
     return TracePage(traces=tuple(filter(None, map(parse_trace, rows[:TRACE_PAGE_SIZE]))), marker=marker)
 
 
-def parse_trace(row: object) -> Trace | None:
+def parse_trace(row: object) -> TraceRow | None:
     """Decode a row. None for one without a name or a time: it can start nothing."""
     values = mapping_of(row)
     name, at = line_of(values.get("trace_name")), parse_time(values.get("time"))
     if not name or at is None:
         return None
-    return Trace(
+    return TraceRow(
         trace_id=line_of(values.get("trace_id")) or "",
         name=name,
         kind=line_of(values.get("trace_type")) or "",
@@ -170,7 +170,7 @@ def _status(value: object) -> int | None:
     return int(text) if len(text) == 3 and text.isascii() and text.isdigit() else None  # noqa: PLR2004 - of HTTP
 
 
-def _user(value: object) -> TraceUser | None:
+def _user(value: object) -> TraceCaller | None:
     """Read who made a request: an object, or a text with one."""
     values = mapping_of(_document(value))
     name, user_name = _name(values.get("name")), _name(values.get("user_name"))
@@ -179,7 +179,7 @@ def _user(value: object) -> TraceUser | None:
         return None
     invoked_by = values.get("invoked_by")
     services = invoked_by if isinstance(invoked_by, list) else [invoked_by]
-    return TraceUser(
+    return TraceCaller(
         name=name,
         user_name=user_name,
         principal_urn=urn,

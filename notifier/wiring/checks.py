@@ -20,7 +20,7 @@ from notifier.wiring.calendars import check_calendars
 from notifier.wiring.channels import build_channels, http_client, open_channel
 from notifier.wiring.discovery import build_project_readers
 from notifier.wiring.maintenance import build_maintenance_lists
-from notifier.wiring.sources import Runtimes, build_access, build_sources
+from notifier.wiring.sources import Runtimes, build_access, build_sources, build_trace_logs
 from notifier.wiring.stores import open_existing_store, source_places
 from notifier.wiring.telemetry import check_traces
 
@@ -49,6 +49,7 @@ async def check_online(config: Config, line_of: Callable[[Path], int] | None = N
             *(reader.check() for reader in build_project_readers(config, runtimes)),
             *map(_check_part, parts),
             *(one.check() for one in build_maintenance_lists(asked, access)),
+            *(one.check() for one in build_trace_logs(asked, access).values()),
             check_calendars(config, http, clock),
             _check_chat(config, http),
             check_traces(config),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from notifier.core.origins import Trace, TraceQuery
+from notifier.core.origins import TraceRow, TraceSearch
 from notifier.sources.traces import MAX_IDS, MAX_PERSON_NAME, TRACE_PAGE_SIZE, decode_trace_page, parse_trace, query_of
 
 T0 = datetime(2026, 11, 27, 10, 15, 4, tzinfo=UTC)
@@ -40,7 +40,7 @@ ROW: dict[str, Any] = {
 }
 
 
-def read(**changes: object) -> Trace:
+def read(**changes: object) -> TraceRow:
     found = parse_trace(ROW | changes)
     assert found is not None
     return found
@@ -178,15 +178,15 @@ def test_an_error_in_the_place_of_rows_is_no_empty_page() -> None:
 
 
 def test_a_query_has_both_times_in_milliseconds_and_sorted_names() -> None:
-    wanted = TraceQuery(start=T0, end=T0 + timedelta(minutes=1), resource_id=INSTANCE)
+    wanted = TraceSearch(start=T0, end=T0 + timedelta(minutes=1), resource_id=INSTANCE)
     assert query_of(wanted, "a/b") == (
         f"from=1795774504000&limit=200&next=a%2Fb&resource_id={INSTANCE}&to=1795774564000&trace_type=system"
     )
-    named = query_of(TraceQuery(start=T0, end=T0, trace_name="createManualSnapshot"))
+    named = query_of(TraceSearch(start=T0, end=T0, trace_name="createManualSnapshot"))
     assert "trace_name=createManualSnapshot" in named
     assert "resource_id" not in named
 
 
 def test_a_query_keeps_within_the_times_that_the_log_takes() -> None:
-    ancient = TraceQuery(start=datetime(1970, 1, 2, tzinfo=UTC), end=datetime(2190, 1, 1, tzinfo=UTC))
+    ancient = TraceSearch(start=datetime(1970, 1, 2, tzinfo=UTC), end=datetime(2190, 1, 1, tzinfo=UTC))
     assert query_of(ancient).startswith("from=946656000000&limit=200&to=4102416000000")

@@ -12,9 +12,9 @@ from notifier.core.origins import (
     SEARCH_WINDOW,
     FoundOrigin,
     StartedTask,
-    Trace,
-    TraceQuery,
-    TraceUser,
+    TraceRow,
+    TraceSearch,
+    TraceCaller,
     figures_of,
     find_origin,
     first_try_at,
@@ -34,7 +34,7 @@ JOB = "2b414788-a600-4883-a023-90e2eb0ea227"
 PLAIN_JOB = "2b414788a6004883a02390e2eb0ea227"
 OTHER_JOB = "04efe8e2925543fb8a6e8dd1aa3ba5dd"
 INSTANCE = "ce2dce50f365430abe161bab79495a6ein14"
-LI = TraceUser(
+LI = TraceCaller(
     name="li.wei", user_name="li.wei", principal_urn="iam::05b2:user:li.wei", invoked_by=("service.console",)
 )
 TASK = StartedTask(
@@ -46,7 +46,7 @@ TASK = StartedTask(
     created_at=T0,
     seen_at=T0 + 20 * SECOND,
 )
-ROW = Trace(
+ROW = TraceRow(
     trace_id="6f1e",
     name="resizeFlavor",
     kind="ConsoleAction",
@@ -68,7 +68,7 @@ def whom(found: FoundOrigin | None) -> str | None:
     return found.started_by.name if found else None
 
 
-def find(*traces: Trace, task: StartedTask = TASK, last: bool = False, whole: bool = True) -> FoundOrigin | None:
+def find(*traces: TraceRow, task: StartedTask = TASK, last: bool = False, whole: bool = True) -> FoundOrigin | None:
     return find_origin(task, traces, last=last, whole=whole)
 
 
@@ -90,13 +90,13 @@ def test_a_job_id_proves_what_neither_name_nor_time_would() -> None:
 
 
 def test_a_job_id_decides_between_rows_that_fit_alike() -> None:
-    chen = replace(NAMELESS, trace_id="1", at=T0, user=TraceUser(name="chen"))
+    chen = replace(NAMELESS, trace_id="1", at=T0, user=TraceCaller(name="chen"))
     assert whom(find(chen, ROW)) == "li.wei"
 
 
 def test_of_two_rows_of_an_operation_the_earliest_with_a_user_counts() -> None:
     result = replace(RESULT, job_ids=ROW.job_ids, at=T0 - MINUTE)
-    later = replace(ROW, trace_id="later", at=T0 + 3 * MINUTE, user=TraceUser(name="op"))
+    later = replace(ROW, trace_id="later", at=T0 + 3 * MINUTE, user=TraceCaller(name="op"))
     assert whom(find(result, later, ROW)) == "li.wei"
 
 
@@ -127,13 +127,13 @@ def test_the_only_row_that_fits_by_name_instance_and_time_counts() -> None:
         replace(NAMELESS, status=409),
     ],
 )
-def test_a_row_of_something_else_does_not_fit(other: Trace) -> None:
+def test_a_row_of_something_else_does_not_fit(other: TraceRow) -> None:
     assert find(other, last=True) is None
     assert whom(find(replace(other, trace_id="0"), NAMELESS)) == "li.wei"
 
 
 def test_two_candidates_name_nobody() -> None:
-    chen = replace(NAMELESS, trace_id="1", at=T0 + SECOND, user=TraceUser(name="chen"))
+    chen = replace(NAMELESS, trace_id="1", at=T0 + SECOND, user=TraceCaller(name="chen"))
     assert find(NAMELESS, chen, last=True) is None
 
 
@@ -210,25 +210,26 @@ def test_every_documented_operation_has_its_names_in_the_log(operation: str, nam
         (LI, "ConsoleAction", "li.wei", StartedVia.CONSOLE, ""),
         (replace(LI, invoked_by=()), "ApiCall", "li.wei", StartedVia.API, ""),
         (LI, "ApiCall", "li.wei", StartedVia.CONSOLE, ""),
-        (TraceUser(name="old"), "ApiCall", "old", StartedVia.API, ""),
-        (TraceUser(name="id", user_name="shown"), "ApiCall", "shown", StartedVia.API, ""),
-        (TraceUser(principal_urn="sts::1:assumed-agency:ops/li.wei"), "ApiCall", "li.wei", StartedVia.AGENCY, "ops"),
+        (TraceCaller(name="old"), "ApiCall", "old", StartedVia.API, ""),
+        (TraceCaller(name="id", user_name="shown"), "ApiCall", "shown", StartedVia.API, ""),
+        (TraceCaller(principal_urn="sts::1:assumed-agency:ops/li.wei"), "ApiCall", "li.wei", StartedVia.AGENCY, "ops"),
         (
-            TraceUser(principal_urn="sts::1:assumed-agency:ops/a/li.wei"),
+            TraceCaller(principal_urn="sts::1:assumed-agency:ops/a/li.wei"),
             "ConsoleAction",
             "li.wei",
             StartedVia.CONSOLE,
             "ops",
         ),
-        (TraceUser(principal_urn="sts::1:external-user:okta/li.wei"), "ApiCall", "li.wei", StartedVia.API, ""),
-        (TraceUser(name="acme/op_service"), "ApiCall", "op_service", StartedVia.SYSTEM, ""),
-        (TraceUser(name="li.wei"), "SystemAction", "li.wei", StartedVia.SYSTEM, ""),
-        (TraceUser(invoked_by=("service.console",)), "ApiCall", "", StartedVia.SYSTEM, ""),
+        (TraceCaller(principal_urn="sts::1:external-user:okta/li.wei"), "ApiCall", "li.wei", StartedVia.API, ""),
+        (TraceCaller(name="acme/terraform"), "ApiCall", "terraform", StartedVia.AGENCY, ""),
+        (TraceCaller(name="acme/op_service"), "ApiCall", "op_service", StartedVia.SYSTEM, ""),
+        (TraceCaller(name="li.wei"), "SystemAction", "li.wei", StartedVia.SYSTEM, ""),
+        (TraceCaller(invoked_by=("service.console",)), "ApiCall", "", StartedVia.SYSTEM, ""),
         (None, "SystemAction", "", StartedVia.SYSTEM, ""),
     ],
 )
 def test_a_row_names_a_person_and_the_way(
-    user: TraceUser | None, kind: str, name: str, via: StartedVia, agency: str
+    user: TraceCaller | None, kind: str, name: str, via: StartedVia, agency: str
 ) -> None:
     assert started_by(replace(ROW, user=user, kind=kind)) == StartedBy(name=name, via=via, agency=agency)
 
@@ -248,7 +249,7 @@ def test_the_lag_of_a_row_is_never_negative() -> None:
 
 def test_an_instance_is_asked_for_ten_minutes_around_the_creation() -> None:
     assert query_stages(TASK, last=False) == (
-        (TraceQuery(start=T0 - SEARCH_WINDOW, end=T0 + SEARCH_WINDOW, resource_id=INSTANCE),),
+        (TraceSearch(start=T0 - SEARCH_WINDOW, end=T0 + SEARCH_WINDOW, resource_id=INSTANCE),),
     )
 
 
@@ -271,7 +272,7 @@ def test_stages_ask_by_instance_or_by_name(name: str, instance: str, *, last: bo
 
 
 def test_near_tasks_of_one_instance_share_a_query_and_others_do_not() -> None:
-    def asked(*after: timedelta, instance: str = INSTANCE) -> list[tuple[StartedTask, TraceQuery]]:
+    def asked(*after: timedelta, instance: str = INSTANCE) -> list[tuple[StartedTask, TraceSearch]]:
         tasks = [replace(TASK, job_id=f"{instance}{n}", created_at=T0 + one) for n, one in enumerate(after)]
         tasks = [replace(task, instance_id=instance) for task in tasks]
         return [(task, query_stages(task, last=False)[0][0]) for task in tasks]

@@ -20,7 +20,7 @@ from notifier.core.errors import CredentialsRejected, PermissionDenied, SourceEr
 from notifier.core.events import EventType
 from notifier.core.matchers import parse_matcher
 from notifier.core.model import Task
-from notifier.core.origins import OriginFigures, Trace, TraceQuery, TraceUser
+from notifier.core.origins import OriginFigures, TraceRow, TraceSearch, TraceCaller
 from notifier.core.pacing import Pace
 from notifier.core.polling import PollRules
 from notifier.core.rights import SourcePart
@@ -28,7 +28,7 @@ from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
 from notifier.core.started_by import StartedBy, StartedVia
 from notifier.deliver import DeliveryRules, DeliveryWorker
 from notifier.live_messages import MessageEditor
-from notifier.origins import SEARCH_LEASE, UNREACHABLE_WAIT, SourceSearch, TraceRows, search_origins
+from notifier.origins import SEARCH_LEASE, UNREACHABLE_WAIT, SourceSearch, FoundTraces, search_origins
 from notifier.poll import PollReport, poll_once
 from notifier.ports import EventFilter, StoredTask, TaskFilter
 from notifier.store.engine import SqlStore
@@ -41,7 +41,7 @@ RULES = PollRules(
     poll_every=timedelta(seconds=30), lease=timedelta(seconds=60), quiet_baseline=False, finds_origins=True
 )
 ROUTING = RoutingConfig(routes=(Route(name="all", channels=("dba",)),), policies={"dba": ChannelPolicy(name="dba")})
-LI = TraceUser(name="li.wei", invoked_by=("service.console",))
+LI = TraceCaller(name="li.wei", invoked_by=("service.console",))
 STARTED = StartedBy(name="li.wei", via=StartedVia.CONSOLE)
 
 
@@ -50,19 +50,19 @@ class FakeLog:
 
     action = "cts:trace:list"
 
-    def __init__(self, *traces: Trace, keeps_addresses: bool = False) -> None:
+    def __init__(self, *traces: TraceRow, keeps_addresses: bool = False) -> None:
         self.traces = list(traces)
         self.keeps_addresses = keeps_addresses
         self.calls = 0
         self.error: SourceError | None = None
-        self.asked: list[TraceQuery] = []
+        self.asked: list[TraceSearch] = []
 
-    async def read(self, query: TraceQuery) -> TraceRows:
+    async def read(self, query: TraceSearch) -> FoundTraces:
         self.calls += 1
         self.asked.append(query)
         if self.error:
             raise self.error
-        return TraceRows(
+        return FoundTraces(
             traces=[
                 trace
                 for trace in self.traces
@@ -73,7 +73,7 @@ class FakeLog:
         )
 
 
-def row_of(task: Task, **changes: Any) -> Trace:
+def row_of(task: Task, **changes: Any) -> TraceRow:
     assert task.created_at is not None
     values: dict[str, Any] = {
         "trace_id": f"trace of {task.job_id}",
@@ -87,7 +87,7 @@ def row_of(task: Task, **changes: Any) -> Trace:
         "user": LI,
         "address": "198.51.100.7",
     }
-    return Trace(**values | changes)
+    return TraceRow(**values | changes)
 
 
 def running(job_id: str = "job-1", **changes: Any) -> Task:
