@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 
 from notifier.core.errors import PermissionDenied, RequestRejected, SourceError
-from notifier.core.origins import TraceRow, TraceSearch, TraceCaller, plain_id
+from notifier.core.origins import TraceCaller, TraceRow, TraceSearch, plain_id
 from notifier.http.huawei_signature import canonical_query
 from notifier.origins import FoundTraces
 from notifier.ports import CheckResult

@@ -20,7 +20,7 @@ from notifier.core.errors import CredentialsRejected, PermissionDenied, SourceEr
 from notifier.core.events import EventType
 from notifier.core.matchers import parse_matcher
 from notifier.core.model import Task
-from notifier.core.origins import OriginFigures, TraceRow, TraceSearch, TraceCaller
+from notifier.core.origins import OriginFigures, TraceCaller, TraceRow, TraceSearch
 from notifier.core.pacing import Pace
 from notifier.core.polling import PollRules
 from notifier.core.rights import SourcePart
@@ -28,7 +28,7 @@ from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
 from notifier.core.started_by import StartedBy, StartedVia
 from notifier.deliver import DeliveryRules, DeliveryWorker
 from notifier.live_messages import MessageEditor
-from notifier.origins import SEARCH_LEASE, UNREACHABLE_WAIT, SourceSearch, FoundTraces, search_origins
+from notifier.origins import SEARCH_LEASE, UNREACHABLE_WAIT, FoundTraces, SourceSearch, search_origins
 from notifier.poll import PollReport, poll_once
 from notifier.ports import EventFilter, StoredTask, TaskFilter
 from notifier.store.engine import SqlStore
