@@ -14,7 +14,7 @@ from typing import Protocol
 
 from notifier.core import failures, reminders
 from notifier.core.diff import RecordedTask
-from notifier.core.failures import HistoryEntry, HistoryKind, OpenFailure
+from notifier.core.failures import FailureState, HistoryEntry, HistoryKind, OpenFailure
 from notifier.core.model import Event
 from notifier.core.mutes import MutesInForce
 from notifier.core.routing import RoutingConfig
@@ -84,11 +84,12 @@ def remind_once(tx: FailureTx, routing: RoutingConfig) -> Announced | None:
     found = tx.failures.due(now + reminders.MAX_AHEAD, DUE_TOGETHER)
     if not any(one.due_at is not None and one.due_at <= now for one in found):
         return None
-    over = _going_on(tx, found, now)
+    over = [*_going_on(tx, found, now), *(_lapsed(one, now) for one in found if failures.lapses(one, now))]
     if over:
         tx.failures.save(over)
         ended = {one.id for one in over}
         found = [one for one in found if one.id not in ended]
+    found = [one for one in found if one.state is FailureState.OPEN]
     current = routing_at(tx, routing, now)
     in_force = MutesInForce(tx.queries.mutes(now), now, routing.catalogue)
 
@@ -101,6 +102,10 @@ def remind_once(tx: FailureTx, routing: RoutingConfig) -> Announced | None:
     if decision.changed:
         tx.failures.save(decision.changed)
     return announced
+
+
+def _lapsed(one: OpenFailure, now: datetime) -> OpenFailure:
+    return failures.resolved(one, HistoryEntry(at=now, kind=HistoryKind.RESOLVED))
 
 
 def _going_on(tx: FailureTx, found: Sequence[OpenFailure], now: datetime) -> Sequence[OpenFailure]:

@@ -16,6 +16,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeAlias
 
+from notifier.core.alarms import has_end
 from notifier.core.causes import CauseCatalogue
 from notifier.core.delivery import Delivery, DeliveryState
 from notifier.core.events import EventType
@@ -33,6 +34,10 @@ from notifier.core.windows import Window
 
 MAX_FAILURE_ENTRIES = 100
 """Maximum number of entries in the recorded history of an open failure, the latest ones."""
+
+MOMENT_OPEN_FOR = timedelta(days=1)
+"""Time for which an alarm is open after which nothing follows: a switchover, a failed backup. Each repeat begins it
+again."""
 
 MAX_CHANGES = 4_000
 """Maximum number of openings and closings of a window that are examined for one due time: several years of days."""
@@ -140,6 +145,8 @@ class OpenFailure:
     """The oldest entry first."""
     changed_at: datetime
     """Time of the last change of the record."""
+    ends_at: datetime | None = None
+    """When it ends by itself, whether or not somebody takes care of it; None where an event has to end it."""
 
     @property
     def shown_id(self) -> str:
@@ -148,10 +155,11 @@ class OpenFailure:
 
     @property
     def due_at(self) -> datetime | None:
-        """When its clocks are to be looked at next; None where none is running."""
-        if self.state is not FailureState.OPEN:
+        """When its clocks are to be asked next, or it ends by itself; None where neither will be."""
+        if self.over:
             return None
-        return min((clock.due_at for clock in self.clocks if clock.due_at is not None), default=None)
+        clocks = [clock.due_at for clock in self.clocks if self.state is FailureState.OPEN]
+        return min((at for at in (*clocks, self.ends_at) if at is not None), default=None)
 
     @property
     def next_at(self) -> datetime | None:
@@ -188,9 +196,25 @@ _OF_ONE_TASK = frozenset({EventType.TASK_STALLED, EventType.TASK_OVERDUE})
 def key_opened_by(event: Event) -> FailureKey | None:
     """Return which failure an event opens, or counts on if it is open; None for an event that needs no care."""
     operation = operation_of(event)
-    if operation is None or not event.type.traits.needs_care:
+    if operation is None or not event.type.traits.needs_care or _is_past(event):
         return None
     return operation, event.job_id if event.type in _OF_ONE_TASK else ""
+
+
+def _is_past(event: Event) -> bool:
+    """Return whether an event reports an alarm that was over when it was found."""
+    if event.type is not EventType.ALARM_RAISED or event.task is None:
+        return False
+    ends_at = ends_by_itself_at(event)
+    return event.task.ended_at is not None or (ends_at is not None and ends_at <= event.observed_at)
+
+
+def ends_by_itself_at(event: Event) -> datetime | None:
+    """Return when a failure that ends by itself does so after an event; None for one that an event has to end."""
+    task = event.task
+    if event.type is not EventType.ALARM_RAISED or task is None or task.alarm is None:
+        return None
+    return None if has_end(task.name, task.alarm) else happened(event) + MOMENT_OPEN_FOR
 
 
 def keys_closed_by(event: Event) -> Sequence[FailureKey]:
@@ -297,7 +321,8 @@ def _reopened(before: _Closable | None, item: RoutedEvent) -> _Closable:
 
 def _failed_at(event: Event) -> datetime:
     """Return the time that a success must not precede: when a task ended, or when it was last seen otherwise."""
-    return happened(event) if event.type.traits.ends_task else event.since or event.observed_at
+    known = event.type.traits.ends_task or event.type is EventType.ALARM_RAISED
+    return happened(event) if known else event.since or event.observed_at
 
 
 def _closing(item: RoutedEvent, solved: Sequence[_Closable], keeping: Collection[str]) -> RoutedEvent:
@@ -418,6 +443,7 @@ def _opened(key: FailureKey, item: RoutedEvent, now: datetime) -> OpenFailure:
         opened_at=happened(item.event),
         severity=item.event.severity,
         changed_at=now,
+        ends_at=ends_by_itself_at(item.event),
     )
 
 
@@ -430,6 +456,7 @@ def _counted(one: OpenFailure, item: RoutedEvent, now: datetime) -> OpenFailure:
         count=one.count + 1,
         severity=item.event.severity if later else one.severity,
         changed_at=now,
+        ends_at=ends_by_itself_at(item.event) if later else one.ends_at,
     )
 
 
@@ -502,6 +529,18 @@ def goes_on(one: OpenFailure, task: Task | None) -> bool:
         return False
     progressed = one.latest.type is EventType.TASK_STALLED and task.progress != was.progress
     return task.status is not was.status or progressed
+
+
+def lapses(one: OpenFailure, now: datetime) -> bool:
+    """Return whether a failure has ended by itself."""
+    return one.ends_at is not None and one.ends_at <= now
+
+
+def how_resolved(one: OpenFailure, entry: HistoryEntry) -> str:
+    """Return how a failure was resolved that no person has resolved: `succeeded`, `went_on`, `cleared` or `lapsed`."""
+    if one.latest.type is EventType.ALARM_RAISED:
+        return "cleared" if entry.event_id else "lapsed"
+    return "succeeded" if entry.event_id else "went_on"
 
 
 def renamed(one: OpenFailure, source: str) -> OpenFailure:

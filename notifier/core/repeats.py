@@ -23,6 +23,8 @@ REPEAT_RULE = "repeat"
 """Name of the rule."""
 
 _FIRST_MILESTONE = 10
+_COUNTED = (EventType.TASK_FAILED, EventType.ALARM_RAISED)
+"""Events whose repeats are counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +78,11 @@ def repeats_of(routed: Sequence[RoutedEvent], known: OpenFailures) -> Mapping[st
 
 
 def with_repeats(routed: Sequence[RoutedEvent], known: OpenFailures) -> tuple[RoutedEvent, ...]:
-    """Add to each failed task that fails again what is open, since when and how often that has failed."""
+    """Add to each failed task or alarm that repeats what is open, since when and how often that has happened."""
     found = repeats_of(routed, known)
     return tuple(
         replace(item, event=replace(item.event, repeats=counted(found[item.event.id])))
-        if item.event.id in found and item.event.type is EventType.TASK_FAILED
+        if item.event.id in found and item.event.type in _COUNTED
         else item
         for item in routed
     )
@@ -115,7 +117,7 @@ def repeat_rule(found: Mapping[str, Repeat], routing: RoutingConfig, now: dateti
 
     def rule(item: RoutedEvent, channel: str) -> Ruling | None:
         repeat = found.get(item.event.id)
-        if repeat is None or item.event.type is not EventType.TASK_FAILED or channel not in repeat.told:
+        if repeat is None or item.event.type not in _COUNTED or channel not in repeat.told:
             return None
         within = _counting_period(item, channel, routing)
         policy = routing.policies.get(channel)

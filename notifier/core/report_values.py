@@ -17,6 +17,8 @@ class ReportCounts:
     failed: int = 0
     unlisted: int = 0
     """Tasks that vanished from the list before they ended."""
+    alarms: int = 0
+    """Alarms that were raised. They count as no task."""
 
     @property
     def ended(self) -> int:

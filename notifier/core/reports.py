@@ -36,7 +36,11 @@ HOURLY_UP_TO = timedelta(hours=36)
 PART_OF_DAY = timedelta(hours=3)
 MAX_BARS = 14
 """Maximum number of bars of a chart. Longer periods are counted by weeks, or by longer times."""
-COUNTED_TYPES = (*(kind for kind in EventType if kind.traits.ends_task), EventType.TASK_UNLISTED)
+COUNTED_TYPES = (
+    *(kind for kind in EventType if kind.traits.ends_task and kind is not EventType.ALARM_CLEARED),
+    EventType.TASK_UNLISTED,
+    EventType.ALARM_RAISED,
+)
 """Types of the events that a report counts."""
 _CLONE = "CloneGaussDBV5NewInstance"
 NOTABLY_SLOW = 1.25
@@ -137,7 +141,7 @@ def make_report(
 ) -> Report:
     """Return the report of a period, from its beginning up to but without its end. `origins` are by source."""
     wanted = [event for event in facts.events if rules.scope.covers_own(event)]
-    mine = [event for event in wanted if since <= event.observed_at < until]
+    mine = [event for event in wanted if since <= event.observed_at < until and not _is_older(event, since)]
     earlier = [event for event in wanted if since - (until - since) <= event.observed_at < since]
     known_before = facts.first_at is not None and facts.first_at <= since - (until - since)
     operations = _operations(mine)
@@ -167,18 +171,25 @@ def make_report(
     )
 
 
+def _is_older(event: Event, since: datetime) -> bool:
+    """Return whether an alarm was raised before the period: a source that is new finds the alarms of a week."""
+    return event.type is EventType.ALARM_RAISED and event.occurred_at is not None and event.occurred_at < since
+
+
 def count(events: Iterable[Event]) -> ReportCounts:
-    """Count how tasks ended."""
+    """Count how tasks ended, and alarms."""
     by_type = Counter(event.type for event in events)
     return ReportCounts(
         completed=by_type[EventType.TASK_COMPLETED],
         failed=by_type[EventType.TASK_FAILED],
         unlisted=by_type[EventType.TASK_UNLISTED],
+        alarms=by_type[EventType.ALARM_RAISED],
     )
 
 
 def _operations(events: Iterable[Event]) -> list[OperationCount]:
-    ended = Counter((event.task.name, event.type) for event in events if event.task and event.type.traits.ends_task)
+    counted = (event for event in events if event.type is not EventType.ALARM_CLEARED)
+    ended = Counter((event.task.name, event.type) for event in counted if event.task and event.type.traits.ends_task)
     names = {name for name, _ in ended}
     found = (
         OperationCount(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from notifier.core.delivery import Delivery
+from notifier.core.events import EventType
 from notifier.core.identity import Subject
 from notifier.core.model import Event
 from notifier.core.routing import RoutedEvent
@@ -74,6 +75,8 @@ def _with_tickets(item: RoutedEvent, channels: Iterable[str], open_on: Unsolved)
 
 def refusal(item: RoutedEvent, channel: str) -> str | None:
     """Return why an event is not sent to a channel that keeps tickets; None where it is."""
+    if item.event.type is EventType.ALARM_RAISED and item.event.task and item.event.task.ended_at:
+        return "the alarm was over before it was found"
     if opens_ticket(item.event) or channel in item.solves:
         return None
     if solves_ticket(item.event):

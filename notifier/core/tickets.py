@@ -36,12 +36,13 @@ def operation_of(event: Event) -> str | None:
 
 
 def operation_of_task(task: Task) -> str:
-    """Return the id of the operation that a task is of."""
-    return _operation(task.source, task.instance_id or task.instance_name or "", task.name)
+    """Return the id of the operation that a task is of; of an alarm about a node, the node is a part of it."""
+    node = task.alarm.node_id if task.alarm else None
+    return _operation(task.source, task.instance_id or task.instance_name or "", task.name, node or "")
 
 
-def _operation(source: str, instance: str, name: str) -> str:
-    parts = f"operation\x1f{source}\x1f{instance}\x1f{name}"
+def _operation(source: str, instance: str, name: str, node: str = "") -> str:
+    parts = "\x1f".join(("operation", source, instance, name, *((node,) if node else ())))
     return id_of(parts.encode(errors="replace").decode())  # no database holds a lone surrogate
 
 
@@ -271,10 +272,12 @@ def succeeded_since(ticket: Ticket, event: Event) -> bool:
     """Return whether the operation has succeeded after the failure of an event: it may be sent late, or again by hand.
 
     Trouble with a task that has not ended is still there, whatever another task of the operation did. A run that was
-    missing is no longer missing, and a maintenance that is settled needs nobody.
+    missing is no longer missing, a maintenance that is settled needs nobody, and an alarm that was cleared later is
+    over.
     """
     planned = event.expectation or event.maintenance
     ended = planned is not None or (event.task is not None and event.type.traits.ends_task)
+    ended = ended or event.type is EventType.ALARM_RAISED
     return ended and ticket.solved_at is not None and happened(event) <= ticket.solved_at
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, Recipient, RecipientState, is_held
 from notifier.core.events import EventType
-from notifier.core.failures import HistoryEntry, HistoryKind, OpenFailure
+from notifier.core.failures import HistoryEntry, HistoryKind, OpenFailure, how_resolved
 from notifier.core.model import ChannelState, Event
 from notifier.core.routing import RouteVerdict
 from notifier.lookup import ChannelRecord, EventRecord
@@ -320,14 +320,14 @@ def _misses(channel: str, verdicts: Iterable[RouteVerdict]) -> Iterator[RouteMis
 
 def _entries(failure: OpenFailure) -> Iterator[TaskMoment]:
     for entry in failure.history:
-        yield _entry(entry)
+        yield _entry(failure, entry)
 
 
-def _entry(entry: HistoryEntry) -> TaskMoment:
+def _entry(failure: OpenFailure, entry: HistoryEntry) -> TaskMoment:
     by_person = entry.kind not in {HistoryKind.REMINDED, HistoryKind.ESCALATED}
     kind = str(entry.kind)
     if entry.kind is HistoryKind.RESOLVED and not entry.name:
-        kind = "succeeded" if entry.event_id else "went_on"
+        kind = how_resolved(failure, entry)
     return TaskMoment(
         kind=kind,
         anchor="" if by_person or not entry.event_id else event_anchor(entry.event_id),

@@ -402,8 +402,9 @@ class Message:
         """Return since when and how often the operation has failed."""
         since, localizer = self._dated(repeats.since), self.localizer
         if repeats.last is None:
-            return localizer.counted("open_failure.since.task.failed", repeats.failures, since=since)
-        return localizer.text("open_failure.repeated", n=repeats.failures, since=since, last=self._dated(repeats.last))
+            return localizer.counted(self._open_key("since", self._kind), repeats.failures, since=since)
+        key = "repeated_alarm" if self._kind is EventType.ALARM_RAISED else "repeated"
+        return localizer.text(f"open_failure.{key}", n=repeats.failures, since=since, last=self._dated(repeats.last))
 
     def _open_failure(self) -> Iterator[str]:
         """Yield how often and since when it fails, who was notified, and who has reacted; or what a success closes."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from notifier.core.failures import ClockKind, FailureState, HistoryEntry, HistoryKind, OpenFailure
+from notifier.core.failures import ClockKind, FailureState, HistoryEntry, HistoryKind, OpenFailure, how_resolved
 from notifier.wording.events import EventFormatter
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import dated, quoted
@@ -61,11 +61,11 @@ class FailureFormatter:
             "failure_history.opened", at=self._when(one.opened_at), what=self.message(one).sentence, n=one.count
         )
         for entry in one.history:
-            yield self._entry(entry)
+            yield self._entry(one, entry)
         if one.state is not FailureState.RESOLVED:
             yield self._text("failure_history.still", care=self.care(one))
 
-    def _entry(self, entry: HistoryEntry) -> str:
+    def _entry(self, one: OpenFailure, entry: HistoryEntry) -> str:
         name = quoted(one_line(entry.name))
         values: dict[str, object] = {
             "at": self._when(entry.at),
@@ -75,7 +75,7 @@ class FailureFormatter:
         }
         kind: str = entry.kind
         if entry.kind is HistoryKind.RESOLVED and not entry.name:
-            kind = "succeeded" if entry.event_id else "went_on"
+            kind = how_resolved(one, entry)
         line = self._text(f"failure_history.{kind}", **values)
         if entry.together > 1:
             line = self._text("failure_history.together", line=line, n=entry.together)

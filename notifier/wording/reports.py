@@ -102,6 +102,8 @@ class ReportFormatter:
             yield self._text("counts_before", counts=self.counts(), before=self._counts(report.before))
         if report.counts.unlisted:
             yield self.localizer.counted("report.unlisted", report.counts.unlisted)
+        if report.counts.alarms:
+            yield self.localizer.counted("report.alarms", report.counts.alarms)
 
     def _counts(self, counts: ReportCounts) -> str:
         if not counts.ended:
