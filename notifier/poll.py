@@ -41,6 +41,7 @@ from notifier.core.polling import (
     PolledSource,
     PollRules,
 )
+from notifier.core.rights import MissingRight, SourcePart
 from notifier.core.routing import RoutedEvent, RoutingConfig
 from notifier.core.usual import Runs
 from notifier.core.usual_memory import UsualMemory
@@ -74,7 +75,14 @@ class PollRecords(Protocol):
         """Take the right to poll, or None while another owner holds it or, unless forced, the source is not due."""
 
     def bind_source(
-        self, claim: PollClaim, region: str, project_id: str, *, configured: Collection[str], in_use_since: datetime
+        self,
+        claim: PollClaim,
+        region: str,
+        project_id: str,
+        *,
+        feeds: str,
+        configured: Collection[str],
+        in_use_since: datetime,
     ) -> PollClaim:
         """Note what the source reads, and return the claim with what is recorded of that."""
 
@@ -140,6 +148,19 @@ class NewSearches(Protocol):
         """Begin the search for new tasks, by job id, each with the time of its first try."""
 
 
+class RightRecords(Protocol):
+    """Rights that parts of sources lack."""
+
+    def lack(self, source: str, part: SourcePart, action: str, now: datetime) -> MissingRight:
+        """Record that a right is missing."""
+
+    def have(self, source: str, part: SourcePart) -> None:
+        """Record that a part of a source works."""
+
+    def lacking(self, part: SourcePart) -> Collection[str]:
+        """Return the sources of which a part lacks a right."""
+
+
 class PollPeople(PlanPeople, Protocol):
     """The people who subscribed to tasks."""
 
@@ -175,6 +196,10 @@ class PollTx(PlanTx, ChargeTx, Protocol):
     @property
     def origins(self) -> NewSearches:
         """The search for who started tasks."""
+
+    @property
+    def rights(self) -> RightRecords:
+        """Rights that parts of sources lack."""
 
     @property
     def people(self) -> PollPeople:
@@ -261,6 +286,7 @@ async def poll_once(
         state=claim.state,
         snapshot=replace(seen, taken_at=claim.at, skew=skew),
         rules=rules,
+        lacked=started.lacked,
     )
     recorder = _Recorder(
         claim=claim, charge=started.charge, source=polled, routing=routing, usual=usual or UsualMemory()
@@ -274,6 +300,8 @@ class _StartedPoll:
 
     claim: PollClaim
     charge: Charge
+    lacked: bool = False
+    """Whether it lacked the right to read a part of its list."""
 
 
 def _start(tx: PollTx, source: TaskSource, owner: str, rules: PollRules, *, force: bool) -> _StartedPoll | PollReport:
@@ -285,6 +313,7 @@ def _start(tx: PollTx, source: TaskSource, owner: str, rules: PollRules, *, forc
         claim,
         source.region,
         source.project_id,
+        feeds=" ".join(rules.feeds),
         configured=rules.configured,
         in_use_since=claim.at - rules.taken_over_after,
     )
@@ -293,7 +322,8 @@ def _start(tx: PollTx, source: TaskSource, owner: str, rules: PollRules, *, forc
     urgency = Urgency.FORCED if force else Urgency.EARLY if early else Urgency.DUE
     charge = call_budget.begin(tx, rules.credential, claim.at, calls, urgency=urgency)
     if isinstance(charge, Charge):
-        return _StartedPoll(claim=claim, charge=charge)
+        lacked = bool(rules.feeds) and source.name in tx.rights.lacking(SourcePart.ALARMS)
+        return _StartedPoll(claim=claim, charge=charge, lacked=lacked)
     return _postpone(tx, source, claim, charge, rules, early=early)
 
 
@@ -440,7 +470,7 @@ class _Recorder:
         """
         known = lock_failures(tx, decision.events, stalled)
         events = with_receivers(tx, decision.events, self.routing, known)
-        if tasks := [item.event.task for item in events if item.event.task]:
+        if tasks := [item.event.task for item in events if item.event.task and not item.event.task.alarm]:
             self._learn(tx, tasks)
             events = self.usual.with_usual(events)
         decision = replace(decision, events=events, failures=known)
@@ -544,6 +574,10 @@ class _Recorder:
         """Record absences, the calls, and the poll itself."""
         rules, snapshot = self.source.rules, self.source.snapshot
         tx.polls.record_missing(self.source.name, decision.missing, decision.unlisted)
+        if snapshot.lacking:
+            tx.rights.lack(self.source.name, SourcePart.ALARMS, ", ".join(snapshot.lacking), now)
+        elif self.source.lacked:
+            tx.rights.have(self.source.name, SourcePart.ALARMS)
         call_budget.accept(tx, self.charge, now, snapshot.calls)
         state, full = self.claim.state, snapshot.complete and snapshot.scope is Scope.FULL
         full_at = snapshot.taken_at if full else state.last_full_at

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from notifier.channels.kinds import channel_class, settings_class
 from notifier.cli.samples import sample_event
 from notifier.core.delivery import Body, Delivery, DeliveryState, Outcome, delivery_id
+from notifier.core.diff import TYPES_BY_STATUS
 from notifier.core.events import EventType
 from notifier.core.failures import failure_id
 from notifier.core.foreseen import Expectation
@@ -30,13 +31,6 @@ USUAL = Usual(low=420.0, middle=480.0, high=600.0, runs=14, basis=UsualBasis.INS
 """What is usual in tests: 7 to 10 minutes."""
 REGION = "cn-north-4"
 PROJECT_ID = "0611f1bd8b00d5d32f17c017f15b599f"
-
-_TYPES = {
-    TaskStatus.RUNNING: EventType.TASK_STARTED,
-    TaskStatus.COMPLETED: EventType.TASK_COMPLETED,
-    TaskStatus.FAILED: EventType.TASK_FAILED,
-    TaskStatus.UNKNOWN: EventType.TASK_CHANGED,
-}
 
 
 def make_task(job_id: str = "31b8ae23-c687-4d80-b7b4-42a66c9bb886", **changes: Any) -> Task:
@@ -65,7 +59,7 @@ def make_event(task: Task | None = None, **changes: Any) -> Event:
     occurrence = changes.pop("occurrence", f"{task.status}|{task.ended_at or task.progress}")
     values: dict[str, Any] = {
         "id": event_id(task.source, task.job_id, occurrence),
-        "type": _TYPES[task.status],
+        "type": TYPES_BY_STATUS[task.status],
         "source": task.source,
         "region": REGION,
         "project_id": PROJECT_ID,

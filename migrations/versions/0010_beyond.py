@@ -60,7 +60,8 @@ def _add_missing_rights() -> None:
 
 
 def _add_alarms() -> None:
-    """Add what an alarm has that no task has."""
+    """Add what an alarm has that no task has, and which sources list alarms."""
+    op.add_column("sources", sa.Column("feeds", sa.String(), nullable=False, server_default=sa.text("''")))
     op.add_column("tasks", sa.Column("alarm", sa.Text(), nullable=True))
 
 
@@ -156,6 +157,7 @@ def downgrade() -> None:
     for name in ("scanned_by", "scanned_at", "promised_at", "active_at"):
         op.drop_column("sources", name)
     op.drop_column("tasks", "alarm")
+    op.drop_column("sources", "feeds")
     op.drop_table("missing_rights")
     op.drop_table("origins")
     op.drop_column("tasks", "started_by")

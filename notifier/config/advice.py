@@ -227,7 +227,9 @@ def _unacknowledged(config: Config, scopes: Sequence[RouteScope]) -> Iterable[st
 def _foreseen_for_nobody(config: Config, scopes: Sequence[RouteScope]) -> Iterable[str]:
     """Return warnings about judgements that are made and that no route takes."""
     foresight = config.foresight
+    alarms = next((source for source in config.sources if source.lists_alarms), None)
     settings = {
+        EventType.ALARM_RAISED: f"The source {alarms.name}" if alarms else "",
         EventType.TASK_OVERDUE: "foresight.overdue" if foresight.overdue.enabled else "",
         EventType.TASK_MISSING: "expect" if config.expect else "foresight.missing" if foresight.missing.enabled else "",
     }

@@ -68,6 +68,8 @@ class RouteScope:
     """Those of the sources."""
     severities: frozenset[Severity]
     """Severities that events have by default."""
+    lists: frozenset[bool]
+    """Whether sources of its list alarms; both where some do and others list tasks."""
     about_task: tuple[Matcher, ...]
     """Matchers that neither the type nor the source decides."""
 
@@ -76,16 +78,26 @@ class RouteScope:
         of = source if kind.about_source else None
         return (
             kind in self.kinds
+            and (of is None or _lists(kind) in (None, of.lists_alarms))
             and (of.name if of else "") in self.sources
             and kind.traits.severity_in(of.environment if of else "") in self.severities
         )
 
     def severities_of(self, kind: EventType) -> Collection[Severity]:
         """Return the default severities that events of this type have which it takes; none where it takes none."""
-        if kind not in self.kinds:
+        if kind not in self.kinds or not (self.lists >= {_lists(kind)} - {None}):
             return ()
+        if kind is EventType.ALARM_RAISED:
+            return self.severities  # the level of the alarm decides
         environments = self.environments if kind.about_source else [""] if "" in self.sources else []
         return self.severities.intersection(map(kind.traits.severity_in, environments))
+
+
+def _lists(kind: EventType) -> bool | None:
+    """Return whether events of a type are of sources that list alarms, or of those that list tasks; None for both."""
+    if kind.startswith("alarm."):
+        return True
+    return False if kind.about_task and not kind.traits.follows_up else None
 
 
 def route_scopes(config: Config, type_fields: Collection[str] = _TYPE_FIELDS) -> Sequence[RouteScope]:
@@ -106,6 +118,7 @@ def _scope(route: Route, sources: Sequence[SourceSettings], type_fields: frozens
         sources=taken,
         environments=frozenset(source.environment for source in sources if source.name in taken),
         severities=frozenset(one for one in Severity if first_misfit(by_severity, {"severity": one}) is None),
+        lists=frozenset(source.lists_alarms for source in sources if source.name in taken),
         about_task=tuple(one for one in rest if not fits_everything(one)),
     )
 
@@ -223,7 +236,7 @@ def reached_by_failure(
     scopes = route_scopes(config) if scopes is None else scopes
     week = _Week(config.routes, at, config.timezone)
     found: dict[tuple[int, ...], list[str]] = {}
-    for source in config.sources:
+    for source in (one for one in config.sources if not one.lists_alarms):
         taking = tuple(n for n, scope in enumerate(scopes) if scope.takes(EventType.TASK_FAILED, source))
         found.setdefault(taking, []).append(source.name)
     reaches: dict[FailureReach, list[str]] = {}

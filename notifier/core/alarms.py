@@ -69,6 +69,18 @@ FAULT_OF_RECOVERY: Mapping[str, str] = MappingProxyType(
 )
 """The fault that each event of Cloud Eye reports as over. No other event of GaussDB is ever reported as over."""
 
+KERNEL_ALARMS = frozenset(
+    {
+        "ProcessStatusAlarm",
+        "ComponentStatusAlarm",
+        "ClusterStatusAlarm",
+        "HardwareResourceAlarm",
+        "StateTransitionAlarm",
+        "OtherAbnormalAlarm",
+    }
+)
+"""Alarms of the engine whose names other services of the cloud may use too."""
+
 _ENDING_FAULTS = frozenset(FAULT_OF_RECOVERY.values())
 
 

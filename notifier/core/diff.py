@@ -96,6 +96,8 @@ class DiffRules:
     """When the list was first found empty; None where the last full and complete snapshot had rows."""
     skew: timedelta | None = None
     """How far the time of polls is ahead of the cloud's; None where that is not known."""
+    quiet_until: datetime | None = None
+    """Alarms that were raised by then make quiet transitions: their list could not be read before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,15 +173,31 @@ def compare(
     after = RecordedTask(task=task, occurrence=occurrence)
     if _is_quiet(before, task, rules) and not known:
         return after, ()
+    if known is None and _was_raised_before(task, rules):
+        return after, _quiet_alarm(task, occurrence, rules)
     previous = known.task if known else None
     found = _transition(_type_of(previous, task), previous, task, occurrence, rules)
     return after, (replace(found, recurs=known is not None),)
 
 
+def _was_raised_before(task: Task, rules: DiffRules) -> bool:
+    """Return whether an alarm that is listed for the first time is no news."""
+    if task.status is TaskStatus.RAISED and rules.quiet_until and task.created_at:
+        return rules.quiet_new or task.created_at <= rules.quiet_until
+    return task.status.of_alarm and rules.quiet_new
+
+
+def _quiet_alarm(task: Task, occurrence: str, rules: DiffRules) -> tuple[Transition, ...]:
+    """Return the transition of an alarm that may still be there: it is open, though nobody hears of it."""
+    if task.status is not TaskStatus.RAISED or task.ended_at is not None:
+        return ()
+    return (replace(_transition(EventType.ALARM_RAISED, None, task, occurrence, rules), quiet=True, late=False),)
+
+
 def _is_quiet(before: RecordedTask | None, task: Task, rules: DiffRules) -> bool:
     """Return whether the first state that is read of a task is recorded without a transition."""
     if before is None:
-        return rules.quiet_new or _maybe_pruned(task, rules)
+        return (rules.quiet_new and task.alarm is None) or _maybe_pruned(task, rules)
     # The baseline listed it, and could not read it: only an end that came later is news.
     if task.ended_at is None:
         return not task.status.terminal

@@ -131,6 +131,8 @@ class Snapshot:
     """Number of rows that were left out because they have no usable job_id."""
     skew: timedelta | None = None
     """How far `taken_at` is ahead of the service's time; None where that is not known."""
+    lacking: tuple[str, ...] = ()
+    """Actions that are not granted, so that a part of the list was not read. The rest may be complete all the same."""
     earlier: tuple[Snapshot, ...] = ()
     """Earlier scans of the same poll, in order, with only the rows that differ here or are missing here."""
 
@@ -175,6 +177,8 @@ class Transition:
     """The limit that an overdue task has exceeded."""
     recurs: bool = False
     """True where the task was in another state before, so that the same facts are news again."""
+    quiet: bool = False
+    """True for an alarm that was raised before its list was first read: it is shown as open, and nobody is notified."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -446,6 +450,8 @@ class SourceState:
     region: str | None = None
     """Region of the list that it reads, followed by its project. None before its first poll."""
     project_id: str | None = None
+    feeds: str = ""
+    """Names of the lists of alarms that it reads; the empty string for a task list."""
     baseline_at: datetime | None = None
     """Time of its first complete poll; until then new tasks are recorded without events."""
     last_poll_at: datetime | None = None

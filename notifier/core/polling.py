@@ -28,7 +28,7 @@ from notifier.core.diff import (
     stalled,
 )
 from notifier.core.errors import CredentialsRejected, PermissionDenied, RequestRejected, SourceError
-from notifier.core.failures import OpenFailures
+from notifier.core.failures import OpenFailures, key_opened_by
 from notifier.core.foreseen import OverdueLimit
 from notifier.core.model import Event, Scope, Snapshot, SourceOrigin, SourceState, TaskStatus, Transition
 from notifier.core.origins import StartedTask, first_try_at, worth_asking
@@ -73,6 +73,10 @@ class PollRules:
     """The source's share of what its credential may use."""
     credential: Credential | None = None
     """What it is polled with; None where nothing limits the calls."""
+    feeds: tuple[str, ...] = ()
+    """Names of the lists of alarms that it reads, in order; empty for a task list."""
+    list_window: timedelta = LIST_WINDOW
+    """How far back its list reaches."""
     finds_origins: bool = False
     """Whether it is searched for who started its tasks."""
     configured: frozenset[str] = frozenset()
@@ -128,8 +132,8 @@ def next_scope(state: SourceState, now: datetime, rules: PollRules) -> Scope:
 
     Active scans take few calls each; what they leave of the budget decides how often a full one fits in.
     """
-    if state.baseline_at is None or state.last_full_at is None:
-        return Scope.FULL
+    if state.baseline_at is None or state.last_full_at is None or rules.feeds:
+        return Scope.FULL  # alarms have no part that can be read alone
     if state.last_full_calls * rules.polls_per_minute <= rules.calls_for_full_scans:
         early = rules.adaptive and state.last_full_calls > ACTIVE_SCAN_CALLS
         return Scope.ACTIVE if early and now < due_after(state.last_full_at, rules.poll_every, rules) else Scope.FULL
@@ -238,6 +242,8 @@ class PolledSource:
     """As recorded when the poll was claimed."""
     snapshot: Snapshot
     rules: PollRules
+    lacked: bool = False
+    """Whether a right was missing before this poll, so that a part of its list had not been read."""
 
     @property
     def origin(self) -> SourceOrigin:
@@ -253,7 +259,9 @@ class PolledSource:
     @property
     def reading(self) -> DiffRules:
         """How its rows are compared with what is recorded."""
-        return diff_rules(self.state, self.snapshot, self.rules)
+        rules = diff_rules(self.state, self.snapshot, self.rules)
+        regained = self.lacked and not self.snapshot.lacking
+        return replace(rules, quiet_until=self.state.last_poll_at) if regained else rules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -444,13 +452,20 @@ def decide_poll(batch: PollBatch, known: KnownTasks, source: PolledSource, routi
     late = _overdue(batch, known, source, apart_from=news)
     transitions = new_transitions([*changes.transitions, *unchanging, *late], known.occurrences)
     changed_tasks = (
-        outbox.task_event(each, source.origin, known.started_by(each.after.job_id)) for each in transitions
+        outbox.task_event(each, source.origin, known.started_by(each.after.job_id))
+        for each in transitions
+        if not each.quiet
     )
     away_since = source.state.last_poll_at
     events = [*_gap(source), *(replace(one, away_since=away_since) if one.late else one for one in changed_tasks)]
+    noted = (outbox.task_event(each, source.origin) for each in transitions if each.quiet)
+    quiet = [RoutedEvent(event=one, routes=(), channels=(), quiet=True) for one in noted if key_opened_by(one)]
     repeated = {each.after.job_id: each.occurrence for each in transitions if each.recurs}
     return PollDecision(
-        events=outbox.with_subscribers(route_events(events, routing.routes, routing.catalogue), known.subscribers),
+        events=(
+            *quiet,
+            *outbox.with_subscribers(route_events(events, routing.routes, routing.catalogue), known.subscribers),
+        ),
         updates={
             job_id: TaskWrite(
                 recorded=replace(row, occurrence=repeated[job_id]) if job_id in repeated else row,
@@ -490,7 +505,7 @@ def _overdue(
 
 def _gap(source: PolledSource) -> Iterator[Event]:
     last, now = source.state.last_poll_at, source.snapshot.taken_at
-    if last is not None and now - last > LIST_WINDOW:
+    if last is not None and now - last > source.rules.list_window:
         yield outbox.gap_event(source.origin, last, now)
 
 

@@ -77,6 +77,9 @@ def with_subscriptions(
     filters = [(_Filter(matchers), channels) for matchers, channels in wanted.items()]
     added: list[RoutedEvent] = []
     for item in routed:
+        if item.quiet:
+            added.append(item)
+            continue
         fields, matters = fields_of(item.event, named, routing.catalogue), _matters(item.event)
         wanting = (channels for one, channels in filters if one.wants(fields, matters=matters))
         places = dict.fromkeys(channel for channels in wanting for channel in channels)

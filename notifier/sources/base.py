@@ -1,6 +1,7 @@
 """The settings that every kind of source has. Light: reading a configuration imports this, and no network library."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -19,6 +20,8 @@ class SourceSettings(Settings):
 
     source_class: ClassVar[str] = ""
     """Where the source class of the kind is, as `package.module:Class`. It is imported when a source is opened."""
+    lists_alarms: ClassVar[bool] = False
+    """True for the kinds that list alarms instead of tasks."""
 
     kind: str
     name: Name
@@ -40,12 +43,6 @@ class SourceSettings(Settings):
     poll_busy_every: Annotated[Duration, Field(ge=timedelta(milliseconds=100))] | None = None
     """Time from one poll to the next while a task runs or something has changed in the last minutes, such as `5s`, as
     far as `calls_per_minute` allows. Then it grows step by step to `poll_every`. Null: always `poll_every`."""
-    first_poll: Literal["baseline", "notify"] = "baseline"
-    """Whether tasks found by the first poll are recorded quietly or notified."""
-    progress_step: int = Field(default=25, ge=0, le=100)
-    """Percent between two progress events; 0 makes none."""
-    stalled_after: Annotated[Duration, Field(ge=timedelta(minutes=1))] | None = timedelta(hours=1)
-    """Time without progress after which a running task counts as stalled; null never."""
     calls_per_minute: int = Field(default=20, ge=1)
     """API calls in the long run; 40 more after a rest. Sources with the same credential share one budget, the largest
     of theirs: the cloud counts calls by user."""
@@ -96,13 +93,35 @@ class SourceSettings(Settings):
             poll_every=self.poll_every,
             poll_busy_every=self.poll_busy_every,
             lease=lease,
-            quiet_baseline=self.first_poll == "baseline",
-            progress_step=self.progress_step,
-            stalled_after=self.stalled_after,
             calls_per_minute=calls_per_minute,
             credential=credential,
             finds_origins=self.finds_origins,
             configured=configured,
             environment=self.environment,
             labels=self.sorted_labels,
+        )
+
+
+class TaskListSettings(SourceSettings):
+    """Settings of the kinds that list tasks."""
+
+    first_poll: Literal["baseline", "notify"] = "baseline"
+    """Whether tasks found by the first poll are recorded quietly or notified."""
+    progress_step: int = Field(default=25, ge=0, le=100)
+    """Percent between two progress events; 0 makes none."""
+    stalled_after: Annotated[Duration, Field(ge=timedelta(minutes=1))] | None = timedelta(hours=1)
+    """Time without progress after which a running task counts as stalled; null never."""
+
+    def poll_rules(
+        self, *, lease: timedelta, calls_per_minute: float, credential: Credential | None, configured: frozenset[str]
+    ) -> PollRules:
+        """Return how this source is polled; see `SourceSettings.poll_rules`."""
+        rules = super().poll_rules(
+            lease=lease, calls_per_minute=calls_per_minute, credential=credential, configured=configured
+        )
+        return replace(
+            rules,
+            quiet_baseline=self.first_poll == "baseline",
+            progress_step=self.progress_step,
+            stalled_after=self.stalled_after,
         )

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from notifier.core.errors import ConfigurationError
 from notifier.settings.explain import setting_error
 from notifier.settings.types import EndpointUrl
+from notifier.sources.base import TaskListSettings
 from notifier.sources.cloud_settings import CloudSettings
 from notifier.sources.regions import cts_endpoint, gaussdb_endpoint
 
@@ -14,7 +15,7 @@ Paging = Literal["auto", "record", "page"]
 """What `offset` counts, as configured; auto detects it."""
 
 
-class GaussDBSettings(CloudSettings):
+class GaussDBSettings(CloudSettings, TaskListSettings):
     """The task list of one project."""
 
     source_class = "notifier.sources.gaussdb:GaussDBSource"

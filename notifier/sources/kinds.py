@@ -12,6 +12,7 @@ from notifier.sources.cloud_settings import CloudSettings
 SOURCES: Mapping[str, str] = {
     "gaussdb": "notifier.sources.gaussdb_settings:GaussDBSettings",
     "gaussdb_account": "notifier.sources.account_settings:GaussDBAccountSettings",
+    "gaussdb_events": "notifier.sources.gaussdb_events_settings:GaussDBEventsSettings",
 }
 """Settings class of each kind, as `package.module:Class`. Its `source_class` implements `ports.TaskSource`."""
 

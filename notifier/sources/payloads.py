@@ -126,9 +126,9 @@ def decode_page(body: bytes) -> TaskPage:
     if page := split and split.decode():
         return page
     try:
-        return _build_page(*_decode_fast(body))
+        return page_of_rows(*_decode_fast(body))
     except _UNDECODABLE:
-        return _build_page(*_decode_tolerantly(body))
+        return page_of_rows(*_decode_tolerantly(body))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class SplitPage:
             rows, ids = _decode_rows(self.encoded), [key.job_id for key in _decode_row_keys(self.encoded)]
         except _UNDECODABLE:
             return None
-        return _build_page(rows, ids, self.total_count) if rows else None
+        return page_of_rows(rows, ids, self.total_count) if rows else None
 
     def with_keys(self, row_keys: RowKeys) -> TaskPage:
         """Return the page, of which it is known what `decode` finds in its rows."""
@@ -262,7 +262,8 @@ def _integer(text: str) -> int | None:
     return int(text) if len(text) <= _MAX_INTEGER_DIGITS else None
 
 
-def _build_page(raws: Sequence[RowBytes], ids: Sequence[object], total_count: object) -> TaskPage:
+def page_of_rows(raws: Sequence[RowBytes], ids: Sequence[object], total_count: object) -> TaskPage:
+    """Return a page of rows with their ids, and the size that it states. Ids and size are unchecked."""
     digests = [sha256(raw).digest()[:_DIGEST_SIZE] for raw in raws]
     usable = ids if _are_plain(ids) else [_usable_id(value) for value in ids]
     rows = {job_id: raw for job_id, raw in zip(usable, raws, strict=True) if job_id}

@@ -141,6 +141,7 @@ class Polls:
         region: str,
         project_id: str,
         *,
+        feeds: str = "",
         configured: Collection[str] | None = None,
         in_use_since: datetime | None = None,
     ) -> PollClaim:
@@ -154,16 +155,17 @@ class Polls:
             claim: on the source.
             region: where it reads, with `project_id`.
             project_id: what it reads.
+            feeds: see `SourceState.feeds`.
             configured: the names of all configured sources; None where they are not known.
             in_use_since: None where there is no other replica.
         """
         state = claim.state
-        if (state.region, state.project_id) == (region, project_id):
+        if (state.region, state.project_id, state.feeds) == (region, project_id, feeds):
             return claim
         renamed_from: str | None = None
         if state.region is None and state.project_id is None:
             new = state.last_poll_at is None and state.failures == 0
-            former = self._former(state.name, region, project_id, configured or ()) if new else None
+            former = self._former(state.name, (region, project_id, feeds), configured or ()) if new else None
             if former is not None:
                 self._rename(former.name, state.name)
                 state, renamed_from = replace(former, name=state.name), former.name
@@ -175,11 +177,11 @@ class Polls:
             Maintenances(self._session).drop(state.name)
             TaskChanges(self._session).mark_whole(state.name)
             state = SourceState(name=state.name)
-        state = replace(state, region=region, project_id=project_id)
+        state = replace(state, region=region, project_id=project_id, feeds=feeds)
         kept = {
             name: getattr(state, name) for name in (*_RESET_BY_NEW_LIST, *(_KEPT_BY_RENAMED if renamed_from else ()))
         }
-        fresh = kept | {"region": region, "project_id": project_id}
+        fresh = kept | {"region": region, "project_id": project_id, "feeds": feeds}
         self._session.execute(update(sources).where(sources.c.name == state.name).values(fresh))
         return replace(
             claim,
@@ -209,11 +211,12 @@ class Polls:
                 "Give this one another name, or stop the other replica: it is taken over a while after its last poll."
             )
 
-    def _former(self, name: str, region: str, project_id: str, configured: Collection[str]) -> SourceState | None:
+    def _former(self, name: str, what: tuple[str, str, str], configured: Collection[str]) -> SourceState | None:
         """Return what is recorded of the same list under a name that is no longer configured, the latest one."""
-        same = (sources.c.region == region, sources.c.project_id == project_id, sources.c.name != name)
+        region, project_id, feeds = what
+        same = (sources.c.region == region, sources.c.project_id == project_id, sources.c.feeds == feeds)
         # Names alone: thousands of sources may read the same project, and each asks this at its first poll.
-        names = self._session.execute(select(sources.c.name).where(*same)).scalars()
+        names = self._session.execute(select(sources.c.name).where(*same, sources.c.name != name)).scalars()
         left = [other for other in names if other not in configured]
         if not left:
             return None

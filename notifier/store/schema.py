@@ -52,6 +52,7 @@ sources = sa.Table(
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("region", sa.String),
     sa.Column("project_id", sa.String),
+    sa.Column("feeds", sa.String, nullable=False, server_default=text("''")),
     sa.Column("baseline_at", UtcDateTime),
     sa.Column("last_poll_at", UtcDateTime),
     sa.Column("last_full_at", UtcDateTime),

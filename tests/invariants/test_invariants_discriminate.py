@@ -170,8 +170,8 @@ def guess_what_an_unknown_status_means(patch: pytest.MonkeyPatch) -> None:
 
 
 def let_the_earlier_row_count(patch: pytest.MonkeyPatch) -> None:
-    page = payloads._build_page
-    patch.setattr(payloads, "_build_page", lambda raws, ids, total: page(raws[::-1], list(ids)[::-1], total))
+    page = payloads.page_of_rows
+    patch.setattr(payloads, "page_of_rows", lambda raws, ids, total: page(raws[::-1], list(ids)[::-1], total))
 
 
 def count_every_scan(patch: pytest.MonkeyPatch) -> None:
