@@ -123,14 +123,14 @@ def test_an_alarm_is_cleared_once_whenever_its_row_is_written_again() -> None:
 
 
 def test_the_baseline_takes_what_is_raised_quietly_and_what_is_over_without_a_trace() -> None:
-    baseline = {"quiet_new": True, "baseline_at": None}
+    baseline: dict[str, Any] = {"quiet_new": True, "baseline_at": None}
     assert [one.quiet for one in found(make_alarm(), **baseline)] == [True]
     assert found(make_alarm(ended_at=T0), **baseline) == ()
     assert found(make_alarm(status="cleared"), **baseline) == ()
 
 
 def test_alarms_that_a_missing_right_had_hidden_are_quiet() -> None:
-    regained = {"quiet_until": T0 - timedelta(minutes=30)}
+    regained: dict[str, Any] = {"quiet_until": T0 - timedelta(minutes=30)}
     assert [one.quiet for one in found(make_alarm(), **regained)] == [True]
     assert [one.quiet for one in found(make_alarm(created_at=T0), **regained)] == [False]
     assert [one.quiet for one in found(make_alarm(status="cleared"), **regained)] == [False]
