@@ -40,6 +40,7 @@ from notifier.core.polling import (
     PollDecision,
     PolledSource,
     PollRules,
+    ScanPlan,
 )
 from notifier.core.rights import MissingRight, SourcePart
 from notifier.core.routing import RoutedEvent, RoutingConfig
@@ -60,6 +61,7 @@ from notifier.ports import (
     EventRecords,
     PollClaim,
     PollPlan,
+    SlicedSource,
     Store,
     TaskSource,
     Transact,
@@ -270,9 +272,32 @@ async def poll_once(
         return PollReport(source=source.name, polled=True, error=error)
     if isinstance(started, PollReport):
         return started
+    recorded = False
+    try:
+        report = await _poll_claimed(
+            source, store, started, rules=rules, routing=routing, recording=recording, usual=usual
+        )
+        recorded = report.succeeded
+    finally:
+        if not recorded and isinstance(source, SlicedSource):
+            source.drop_scan()  # rows that were read are not recorded: the scan would not show them again
+    return report
+
+
+async def _poll_claimed(
+    source: TaskSource,
+    store: Store[PollTx, PollReads],
+    started: _StartedPoll,
+    *,
+    rules: PollRules,
+    routing: RoutingConfig,
+    recording: Transact[PollTx] | None,
+    usual: UsualMemory | None,
+) -> PollReport:
+    """Scan the list and record what has changed."""
     claim = started.claim
     try:
-        seen = await _holding(store, claim, rules.lease, _scan(source, store, claim, rules))
+        seen = await _holding(store, claim, rules.lease, _scan(source, store, claim, started.plan))
     except SourceError as error:
         return await _record_failure(store, started, error, rules)
     if seen is None:
@@ -289,7 +314,11 @@ async def poll_once(
         lacked=started.lacked,
     )
     recorder = _Recorder(
-        claim=claim, charge=started.charge, source=polled, routing=routing, usual=usual or UsualMemory()
+        started=started,
+        source=polled,
+        routing=routing,
+        usual=usual or UsualMemory(),
+        scanning=isinstance(source, SlicedSource) and source.scanning,
     )
     return await recorder.run(store, recording or store.transact)
 
@@ -300,6 +329,8 @@ class _StartedPoll:
 
     claim: PollClaim
     charge: Charge
+    plan: ScanPlan
+    owner: str
     lacked: bool = False
     """Whether it lacked the right to read a part of its list."""
 
@@ -317,13 +348,14 @@ def _start(tx: PollTx, source: TaskSource, owner: str, rules: PollRules, *, forc
         configured=rules.configured,
         in_use_since=claim.at - rules.taken_over_after,
     )
-    calls = polling.expected_calls(claim.state, claim.at, rules)
+    scanning = source.scanning if isinstance(source, SlicedSource) else None
+    plan = polling.plan_scan(claim.state, claim.at, rules, owner=owner, scanning=scanning)
     early = polling.is_early(claim.state, claim.at, rules)
     urgency = Urgency.FORCED if force else Urgency.EARLY if early else Urgency.DUE
-    charge = call_budget.begin(tx, rules.credential, claim.at, calls, urgency=urgency)
+    charge = call_budget.begin(tx, rules.credential, claim.at, plan.calls, urgency=urgency)
     if isinstance(charge, Charge):
         lacked = bool(rules.feeds) and source.name in tx.rights.lacking(SourcePart.ALARMS)
-        return _StartedPoll(claim=claim, charge=charge, lacked=lacked)
+        return _StartedPoll(claim=claim, charge=charge, plan=plan, owner=owner, lacked=lacked)
     return _postpone(tx, source, claim, charge, rules, early=early)
 
 
@@ -370,13 +402,44 @@ async def _holding(
         scanning.cancel()
 
 
-async def _scan(source: TaskSource, store: Store[PollTx, PollReads], claim: PollClaim, rules: PollRules) -> Snapshot:
-    scope = polling.next_scope(claim.state, claim.at, rules)
-    snapshot = await source.fetch(scope)
-    if scope is Scope.ACTIVE and await store.read(lambda q: _any_ended_unseen(q, snapshot)):
+async def _scan(source: TaskSource, store: Store[PollTx, PollReads], claim: PollClaim, plan: ScanPlan) -> Snapshot:
+    if isinstance(source, SlicedSource):
+        return await _scan_in_parts(source, store, claim, plan)
+    snapshot = await source.fetch(plan.scope)
+    if plan.scope is Scope.ACTIVE and await store.read(lambda q: _any_ended_unseen(q, snapshot)):
         # A task that ran is neither running nor failed now: only the whole list shows what became of it.
-        return (await source.fetch(Scope.FULL)).after(snapshot)
+        return _whole_after(await source.fetch(Scope.FULL), snapshot)
     return snapshot
+
+
+async def _scan_in_parts(
+    source: SlicedSource, store: Store[PollTx, PollReads], claim: PollClaim, plan: ScanPlan
+) -> Snapshot:
+    """Scan the active tasks, and go on with a full scan or begin one, where that is planned or needed.
+
+    Of two rows of one task the one that was read later counts. A list that is read in full at once shows everything.
+    """
+    if source.scanning and not plan.goes_on:
+        source.drop_scan()  # another replica has polled, and may have taken the scan over
+    if plan.scope is Scope.FULL:
+        shown = await source.fetch_part(plan.part)
+        return shown if shown.scope is Scope.FULL else (await source.fetch(Scope.ACTIVE)).joined_to(shown)
+    active = await source.fetch(Scope.ACTIVE)
+    unseen = await store.read(lambda q: _any_ended_unseen(q, active))
+    if unseen and claim.state.last_full_calls > polling.ACTIVE_SCAN_CALLS:
+        # A task that ran is neither running nor failed now. Nearly always it is one of the latest that completed.
+        active = (await source.fetch_ended()).joined_to(active)
+        unseen = await store.read(lambda q: _any_ended_unseen(q, active))
+    if not (plan.part if plan.goes_on else unseen and plan.may_begin):
+        return active
+    shown = await source.fetch_part(plan.part)
+    return shown.joined_to(active) if plan.goes_on or shown.scope is Scope.ACTIVE else _whole_after(shown, active)
+
+
+def _whole_after(whole: Snapshot, active: Snapshot) -> Snapshot:
+    """Return a full scan after an active one that showed that it was needed, with the calls of both."""
+    calls = active.calls + whole.calls
+    return replace(whole.after(active), calls=calls, scan_calls=whole.scan_calls or whole.calls)
 
 
 def _any_ended_unseen(queries: PollReads, snapshot: Snapshot) -> bool:
@@ -410,11 +473,17 @@ class _Progress:
 class _Recorder:
     """Records one snapshot: for each batch it reads what is known, asks for a decision, and applies that."""
 
-    claim: PollClaim
-    charge: Charge
+    started: _StartedPoll
     source: PolledSource
     routing: RoutingConfig
     usual: UsualMemory
+    scanning: bool = False
+    """Whether a full scan goes on with the next poll."""
+
+    @property
+    def claim(self) -> PollClaim:
+        """The right to poll."""
+        return self.started.claim
 
     async def run(self, store: Store[PollTx, PollReads], last: Transact[PollTx]) -> PollReport:
         """Record it in as few transactions as its size allows. Raises StoreError; what is written then stays.
@@ -578,7 +647,7 @@ class _Recorder:
             tx.rights.lack(self.source.name, SourcePart.ALARMS, ", ".join(snapshot.lacking), now)
         elif self.source.lacked:
             tx.rights.have(self.source.name, SourcePart.ALARMS)
-        call_budget.accept(tx, self.charge, now, snapshot.calls)
+        call_budget.accept(tx, self.started.charge, now, snapshot.calls)
         state, full = self.claim.state, snapshot.complete and snapshot.scope is Scope.FULL
         full_at = snapshot.taken_at if full else state.last_full_at
         next_poll = polling.plan_next_poll(
@@ -587,9 +656,17 @@ class _Recorder:
         latest, due = next_poll.promised_at, next_poll.due_at
         if due < latest:
             due = _early_poll(tx, self.claim, due, latest, rules)
-        plan = PollPlan(promised_at=latest, active_at=next_poll.active_at)
+        scanned_by, scanned_at = self._scan_after()
+        plan = PollPlan(promised_at=latest, active_at=next_poll.active_at, scanned_by=scanned_by, scanned_at=scanned_at)
         rung = min(due, now + rules.ring_interval)
         tx.polls.record(self.claim, snapshot, now, due, len(set(progress.refused)), plan=plan, rung_poll_at=rung)
+
+    def _scan_after(self) -> tuple[str | None, datetime | None]:
+        """Return who is in the middle of a full scan after this poll, and when that went on."""
+        plan, state = self.started.plan, self.claim.state
+        if not self.scanning:
+            return (None, None) if plan.may_begin else (state.scanned_by, state.scanned_at)
+        return self.started.owner, state.scanned_at if plan.goes_on and not plan.part else self.claim.at
 
     def _report(self, progress: _Progress | None) -> PollReport:
         if progress is None:
@@ -599,7 +676,7 @@ class _Recorder:
             source=self.source.name,
             polled=True,
             scope=snapshot.scope,
-            listed=len(snapshot.fingerprints),
+            listed=snapshot.listed,
             total=snapshot.total_count,
             changed=progress.changed,
             calls=snapshot.calls,

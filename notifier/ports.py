@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar
+from typing import ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 from notifier.core.delivery import Body, Delivery, DeliveryState, Outcome, ResendPolicy, Thread
 from notifier.core.distribution import DurationSpread
@@ -68,6 +68,28 @@ class TaskSource(Protocol):
 
     async def aclose(self) -> None:
         """Release connections."""
+
+
+@runtime_checkable
+class SlicedSource(TaskSource, Protocol):
+    """A task list that can be too long to be read in full by one poll: a full scan of it goes on over several."""
+
+    @property
+    def scanning(self) -> bool:
+        """Whether a full scan has begun and not ended."""
+
+    async def fetch_part(self, calls: int) -> Snapshot:
+        """Go on with the full scan, or begin one, and make at most so many calls.
+
+        Returns the rows that they show: as an active scan while the full one goes on, and as the full one when it has
+        ended. Raises SourceError, which ends it too.
+        """
+
+    async def fetch_ended(self) -> Snapshot:
+        """Read the latest tasks that have completed, in one call. Raises SourceError."""
+
+    def drop_scan(self) -> None:
+        """End the full scan where it is. The next one begins with the beginning of the list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,8 +275,9 @@ class PollPlan:
     promised_at: datetime | None = None
     """Time by which the next poll is promised; None where that is when it is due."""
     active_at: datetime | None = None
-    """See `SourceState.active_at`; likewise the next one."""
+    """See `SourceState.active_at`; likewise the next two."""
     scanned_by: str | None = None
+    scanned_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

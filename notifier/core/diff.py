@@ -373,10 +373,10 @@ def _late(type_: EventType, task: Task, rules: DiffRules) -> bool:
 
 def _count_missing(snapshot: Snapshot, running: Mapping[str, RecordedTask], rules: DiffRules) -> dict[str, int]:
     """Return the new counts of those whose count changes: one more when absent, zero when back."""
-    back = {job_id: 0 for job_id, row in running.items() if row.missing and job_id in snapshot.fingerprints}
+    back = {job_id: 0 for job_id, row in running.items() if row.missing and snapshot.lists(job_id)}
     if not _proves_absence(snapshot, rules):
         return back
-    gone = {job_id: row.missing + 1 for job_id, row in running.items() if job_id not in snapshot.fingerprints}
+    gone = {job_id: row.missing + 1 for job_id, row in running.items() if not snapshot.lists(job_id)}
     return back | {job_id: count for job_id, count in gone.items() if not running[job_id].unlisted}
 
 
@@ -385,7 +385,7 @@ def _proves_absence(snapshot: Snapshot, rules: DiffRules) -> bool:
         return False
     if rules.last_complete_at is not None and rules.observed_at <= rules.last_complete_at:
         return False
-    if not snapshot.fingerprints:
+    if not snapshot.listed:
         return rules.empty_since is not None and rules.observed_at - rules.empty_since >= EMPTY_BEFORE_UNLISTED
     # Any of the rows without an id may be the one that seems to be absent.
     return not snapshot.unreadable

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -124,6 +125,9 @@ class Snapshot:
     scope: Scope = Scope.FULL
     calls: int = 1
     """Number of API calls that it took, retries included."""
+    listed_before: AbstractSet[str] = frozenset()
+    """Ids that the full scan has shown in earlier polls, which have recorded their rows, or another scan in this one.
+    They are listed."""
     scan_calls: int | None = None
     """Number of calls of the whole full scan; None where that took this poll alone."""
     total_count: int | None = None
@@ -135,6 +139,15 @@ class Snapshot:
     """Actions that are not granted, so that a part of the list was not read. The rest may be complete all the same."""
     earlier: tuple[Snapshot, ...] = ()
     """Earlier scans of the same poll, in order, with only the rows that differ here or are missing here."""
+
+    @property
+    def listed(self) -> int:
+        """Number of tasks that are listed."""
+        return len(self.fingerprints) + len(self.listed_before)
+
+    def lists(self, job_id: str) -> bool:
+        """Return whether a task is listed."""
+        return job_id in self.fingerprints or job_id in self.listed_before
 
     def after(self, before: Snapshot) -> Snapshot:
         """Return this snapshot as the later one of two that were taken in one poll."""
@@ -155,8 +168,15 @@ class Snapshot:
             parse=parse,
             calls=first.calls + self.calls,
             unreadable=first.unreadable + self.unreadable,
+            listed_before=(first.listed_before | self.listed_before)
+            - first.fingerprints.keys()
+            - self.fingerprints.keys(),
         )
         return both.after(first)
+
+
+def _without(ids: AbstractSet[str], *others: Mapping[str, object]) -> AbstractSet[str]:
+    return ids - {id_ for other in others for id_ in other} if ids else ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

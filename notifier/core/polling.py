@@ -52,6 +52,9 @@ SHORT_BATCH_ROWS = 20
 
 ACTIVE_SCAN_CALLS = 2
 """Calls that a scan of the active tasks takes."""
+ONE_POLL_CALLS = 20
+"""Calls that one poll may make for a full scan at once: half of the burst of a credential. A list that takes more is
+scanned over several polls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +117,16 @@ class PollRules:
         return max(left, self.calls_per_minute / 4)
 
     @property
+    def part_calls(self) -> int:
+        """Calls that one poll may make for a full scan: a few at once, or what its pace leaves for each poll."""
+        return max(ONE_POLL_CALLS, int(self.full_scan_pace / self.polls_per_minute))
+
+    @property
+    def scan_given_up_after(self) -> timedelta:
+        """How long after its last part the full scan of another replica counts as given up."""
+        return max(self.away_after, timedelta(minutes=2 / self.full_scan_pace))
+
+    @property
     def taken_over_after(self) -> timedelta:
         """How long after its last poll another replica that reads something else under this name counts as gone."""
         return max(2 * self.poll_every, timedelta(minutes=5))
@@ -127,8 +140,10 @@ class PollRules:
 # ---- before the list is read, and after it could not be ----
 
 
-def next_scope(state: SourceState, now: datetime, rules: PollRules) -> Scope:
+def next_scope(state: SourceState, now: datetime, rules: PollRules, *, in_parts: bool = False) -> Scope:
     """Choose between a full and an active scan, so that the calls stay within the budget.
+
+    A full scan in parts makes the calls of its first part at once, and the others later at the same pace.
 
     Active scans take few calls each; what they leave of the budget decides how often a full one fits in.
     """
@@ -137,13 +152,66 @@ def next_scope(state: SourceState, now: datetime, rules: PollRules) -> Scope:
     if state.last_full_calls * rules.polls_per_minute <= rules.calls_for_full_scans:
         early = rules.adaptive and state.last_full_calls > ACTIVE_SCAN_CALLS
         return Scope.ACTIVE if early and now < due_after(state.last_full_at, rules.poll_every, rules) else Scope.FULL
-    due = state.last_full_at + timedelta(minutes=state.last_full_calls / rules.full_scan_pace)
+    calls = min(state.last_full_calls, rules.part_calls) if in_parts else state.last_full_calls
+    due = state.last_full_at + timedelta(minutes=calls / rules.full_scan_pace)
     return Scope.FULL if now >= due else Scope.ACTIVE
 
 
-def expected_calls(state: SourceState, now: datetime, rules: PollRules) -> int:
-    """Return the calls that a poll is charged with before it makes any."""
-    return max(1, state.last_full_calls) if next_scope(state, now, rules) is Scope.FULL else ACTIVE_SCAN_CALLS
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanPlan:
+    """What one poll reads of the list."""
+
+    scope: Scope
+    """FULL begins a full scan; ACTIVE may go on with one."""
+    calls: int
+    """Calls that the poll is charged with before it makes any."""
+    part: int = 0
+    """Calls for the full scan, where that can go on over several polls."""
+    goes_on: bool = False
+    """Whether this process is in the middle of a full scan."""
+    may_begin: bool = True
+    """Whether a full scan may begin where the active one shows that it is needed."""
+
+
+def plan_scan(state: SourceState, now: datetime, rules: PollRules, *, owner: str, scanning: bool | None) -> ScanPlan:
+    """Plan what a poll reads.
+
+    A full scan that does not fit into one poll goes on in parts, as the budget allows, while each poll scans the active
+    tasks. One of several replicas makes it; the others leave it alone until it is given up.
+
+    Args:
+        state: as recorded.
+        now: when the poll begins.
+        rules: of the source.
+        owner: the process that polls.
+        scanning: whether it is in the middle of a full scan; None where the source reads its list as a whole.
+    """
+    known = max(1, state.last_full_calls)
+    if scanning is None:
+        full = next_scope(state, now, rules) is Scope.FULL
+        return ScanPlan(scope=Scope.FULL if full else Scope.ACTIVE, calls=known if full else ACTIVE_SCAN_CALLS)
+    if scanning and state.scanned_by == owner:
+        part = _part_due(state, now, rules)
+        return ScanPlan(scope=Scope.ACTIVE, calls=ACTIVE_SCAN_CALLS + part, part=part, goes_on=True)
+    if _is_scanned_elsewhere(state, now, rules, owner):
+        return ScanPlan(scope=Scope.ACTIVE, calls=ACTIVE_SCAN_CALLS, may_begin=False)
+    part = rules.part_calls
+    if next_scope(state, now, rules, in_parts=True) is Scope.ACTIVE:
+        return ScanPlan(scope=Scope.ACTIVE, calls=ACTIVE_SCAN_CALLS, part=part)
+    calls = known if known <= part else part + ACTIVE_SCAN_CALLS
+    return ScanPlan(scope=Scope.FULL, calls=calls, part=part)
+
+
+def _part_due(state: SourceState, now: datetime, rules: PollRules) -> int:
+    """Return by how many calls a full scan may go on now, at its pace since its last part."""
+    since = timedelta() if state.scanned_at is None else max(now - state.scanned_at, timedelta())
+    return min(int(since / timedelta(minutes=1) * rules.full_scan_pace), rules.part_calls)
+
+
+def _is_scanned_elsewhere(state: SourceState, now: datetime, rules: PollRules, owner: str) -> bool:
+    if state.scanned_by in (None, owner) or state.scanned_at is None:
+        return False
+    return timedelta() <= now - state.scanned_at <= rules.scan_given_up_after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

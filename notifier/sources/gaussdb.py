@@ -22,7 +22,9 @@ from notifier.sources.failures import describe_skew
 from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.sources.lists import TASK_LIST
 from notifier.sources.page_cache import PageCache
+from notifier.sources.paging import WalkResult
 from notifier.sources.payloads import Decode, TaskPage, decode_page, parse_task
+from notifier.sources.slices import InSlices, SlicedWalk
 from notifier.sources.walker import Walker
 
 MAX_WALKS = 4
@@ -70,6 +72,14 @@ def _milliseconds(time: datetime | None) -> str | None:
     return None if time is None else str((time - _EPOCH) // timedelta(milliseconds=1))
 
 
+@dataclass(slots=True)
+class _FullScan:
+    """A full scan that goes on over several polls."""
+
+    walk: SlicedWalk
+    calls: int = 0
+
+
 class GaussDBSource:
     """Reads the task list of one project; implements `ports.TaskSource`.
 
@@ -88,6 +98,7 @@ class GaussDBSource:
         self._query = TaskQuery(limit=settings.page_size)
         self._walker = Walker(limit=settings.page_size, paging=settings.paging)
         self._pages = {scope: PageCache() for scope in Scope}
+        self._scan: _FullScan | None = None
 
     async def fetch(self, scope: Scope) -> Snapshot:
         """Read the list; see `ports.TaskSource.fetch`."""
@@ -98,6 +109,67 @@ class GaussDBSource:
             running = await self._read(replace(self._query, status="Running"), scope, decode)
             failed = await self._read(replace(self._query, status="Failed"), scope, decode)
             return failed.joined_to(running)
+
+    @property
+    def scanning(self) -> bool:
+        """Whether a full scan has begun and not ended."""
+        return self._scan is not None
+
+    async def fetch_part(self, calls: int) -> Snapshot:
+        """Go on with a full scan, or begin one; see `ports.SlicedSource.fetch_part`."""
+        taken_at, before = self._clock.now(), self._api.calls
+        scan = self._scan = self._scan or _FullScan(SlicedWalk(self._walk))
+        try:
+            part = await scan.walk.advance(calls)
+        except BaseException:
+            self.drop_scan()
+            raise
+        made = self._api.calls - before
+        scan.calls += made
+        shown = build_snapshot(
+            self.name,
+            part.pages,
+            taken_at=taken_at,
+            scope=Scope.ACTIVE,
+            complete=False,
+            total_count=None,
+            calls=made,
+            skew=self._api.skew,
+        )
+        if part.result is None:
+            return shown
+        self._scan = None
+        return replace(
+            shown,
+            scope=Scope.FULL,
+            complete=part.result.complete,
+            total_count=part.result.total,
+            unreadable=len({row for page in part.result.pages() for row in page.unreadable}),
+            listed_before={id_ for page in part.result.pages() for id_ in page.fingerprints}
+            - shown.fingerprints.keys(),
+            scan_calls=scan.calls,
+        )
+
+    async def fetch_ended(self) -> Snapshot:
+        """Read the latest tasks that have completed; see `ports.SlicedSource.fetch_ended`."""
+        taken_at, before = self._clock.now(), self._api.calls
+        page = await self.list_page(replace(self._query, status="Completed"))
+        return build_snapshot(
+            self.name,
+            [page],
+            taken_at=taken_at,
+            scope=Scope.ACTIVE,
+            complete=False,
+            total_count=None,
+            calls=self._api.calls - before,
+            skew=self._api.skew,
+        )
+
+    def drop_scan(self) -> None:
+        """End the full scan where it is; see `ports.SlicedSource.drop_scan`."""
+        if self._scan is not None:
+            self._scan.walk.cancel()
+            self._scan = None
 
     async def list_page(self, query: TaskQuery, offset: int = 0, decode: Decode = decode_page) -> TaskPage:
         """Return one page of the list. Raises SourceError, after retries if they could help."""
@@ -119,7 +191,13 @@ class GaussDBSource:
         return [*findings, *clock_check_results(self._where, self._api.skew)]
 
     async def aclose(self) -> None:
-        """Release nothing: the connections belong to the shared client."""
+        """End the full scan. The connections belong to the shared client."""
+        self.drop_scan()
+
+    async def _walk(self, in_slices: InSlices) -> WalkResult:
+        with self._pages[Scope.FULL].scan() as decode:
+            read_page = in_slices(partial(self.list_page, self._query, decode=decode))
+            return await self._walker.read(read_page, MAX_WALKS)
 
     async def _read(self, query: TaskQuery, scope: Scope, decode: Decode) -> Snapshot:
         taken_at, calls, full = self._clock.now(), self._api.calls, scope is Scope.FULL

@@ -327,7 +327,7 @@ class Polls:
         lately_refused = (refused, (state.refused_since or now) if refused else None)
         if not refused and not full:  # an active scan leaves out rows that may still be refused
             lately_refused = (state.refused_rows, state.refused_since)
-        empty_since = None if snapshot.fingerprints else state.empty_since or snapshot.taken_at
+        empty_since = None if snapshot.listed else state.empty_since or snapshot.taken_at
         polled = {
             "last_poll_at": now,
             "next_poll_at": next_poll_at,
@@ -342,7 +342,7 @@ class Polls:
             "active_at": plan.active_at,
             "promised_at": plan.promised_at or next_poll_at,
             "scanned_by": plan.scanned_by,
-            "scanned_at": now if plan.scanned_by else None,
+            "scanned_at": plan.scanned_at,
         }
         self._session.execute(statements.RECORD_POLL, new_values(polled) | {"source": state.name})
 
