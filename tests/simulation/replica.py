@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
 from typing import ClassVar, Literal, TypeVar
@@ -14,9 +14,10 @@ from fakes import snapshot_of
 
 from notifier.config.config import Config
 from notifier.core import dispatch
+from notifier.core.credentials import Credential
 from notifier.core.delivery import Body, Delivered, Delivery, Outcome, ResendPolicy, Thread
 from notifier.core.errors import SourceUnreachable, StoreUnreachable
-from notifier.core.model import Scope, Snapshot
+from notifier.core.model import Scope, Snapshot, Task, TaskStatus
 from notifier.core.pacing import Pace
 from notifier.ports import CheckResult, RenderRequest
 from notifier.service.service import Service
@@ -29,6 +30,8 @@ from simulation.world import COMMITTED_UNANSWERED, REFUSED, START, Posted, Recei
 T = TypeVar("T")
 
 HOUSEKEEPING = 2.0
+BUDGET = Credential(key="key", calls_per_minute=600, promised_per_minute=30, version=lambda: "one")
+"""What a long list is polled with: enough for a poll each second, too little for the shortest interval."""
 
 
 class Killed(BaseException):
@@ -116,27 +119,68 @@ class SimulatedSource:
     name: str = "prod"
     region: str = "cn-north-4"
     project_id: str = "0611f1bd8b00d5d32f17c017f15b599f"
-    seen: Snapshot | None = None
-    looked_at: float = 0.0
+    shown: list[tuple[float, Snapshot]] = field(default_factory=list)
+    """Time and rows of what this poll has read so far."""
 
     async def fetch(self, scope: Scope) -> Snapshot:
+        tasks = self.world.cloud.tasks.values()
+        active = [task for task in tasks if task.status in (TaskStatus.RUNNING, TaskStatus.FAILED)]
+        return await self._read(lambda: tasks if scope is Scope.FULL else active, scope=scope)
+
+    async def _read(self, rows: Callable[[], Iterable[Task]], *, scope: Scope = Scope.ACTIVE) -> Snapshot:
         await self.process.step()
         if self.world.cloud_down or self.world.happens(0.1):
             raise SourceUnreachable("HTTP 503")
-        self.looked_at = asyncio.get_running_loop().time()
-        self.seen = snapshot_of(
-            self.world.cloud.tasks.values(), self.clock.now(), complete=not self.world.happens(0.1), scope=scope
-        )
+        complete = scope is Scope.FULL and not self.world.happens(0.1)
+        seen = snapshot_of(rows(), self.clock.now(), complete=complete, scope=scope)
+        self.shown.append((asyncio.get_running_loop().time(), seen))
         if self.world.happens(0.05):
             await asyncio.sleep(self.world.rng.uniform(0, 15))  # longer than a lease
         await self.process.step()
-        return self.seen
+        return seen
 
     async def check(self) -> Sequence[CheckResult]:
         return ()
 
     async def aclose(self) -> None:
         pass
+
+
+@dataclass(slots=True, kw_only=True)
+class SimulatedLongSource(SimulatedSource):
+    """The same list, of which each part of a full scan shows two tasks."""
+
+    listed: set[str] | None = None
+    """Ids that the full scan has shown; None where none goes on."""
+
+    @property
+    def scanning(self) -> bool:
+        return self.listed is not None
+
+    async def fetch_part(self, calls: int) -> Snapshot:
+        assert calls > 0
+        before = self.listed or set()
+        try:
+            part = await self._read(lambda: self._unlisted(before)[:2])
+        except BaseException:
+            self.drop_scan()
+            raise
+        self.listed = before | part.fingerprints.keys()
+        if self._unlisted(self.listed):
+            return part
+        self.drop_scan()
+        complete = not self.world.happens(0.1)
+        return replace(part, scope=Scope.FULL, complete=complete, listed_before=before, scan_calls=20)
+
+    def _unlisted(self, listed: Collection[str]) -> Sequence[Task]:
+        return [task for task in self.world.cloud.tasks.values() if task.job_id not in listed]
+
+    async def fetch_ended(self) -> Snapshot:
+        ended = [task for task in self.world.cloud.tasks.values() if task.status is TaskStatus.COMPLETED]
+        return await self._read(lambda: ended[-2:])
+
+    def drop_scan(self) -> None:
+        self.listed = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -250,14 +294,23 @@ class Replica:
     """A process, from its start until it is killed."""
 
     def __init__(
-        self, number: int, config: Config, world: World, store: SqlStore, paces: Mapping[str, tuple[int, Pace]]
+        self,
+        number: int,
+        config: Config,
+        world: World,
+        store: SqlStore,
+        paces: Mapping[str, tuple[int, Pace]],
+        *,
+        long: bool = False,
     ) -> None:
+        """`long` has the list scanned in parts, within a budget of calls."""
         rng = Random(world.rng.random())
         self.process = ProcessState(number=number, rng=rng)
         self.process.running.set()
         self.clock = SimulatedClock(process=self.process)
         self.world = world
-        self.source = SimulatedSource(world=world, process=self.process, clock=self.clock)
+        kind = SimulatedLongSource if long else SimulatedSource
+        self.source = kind(world=world, process=self.process, clock=self.clock)
         self.app = App(
             config=config,
             store=SimulatedStore(store=store, world=world, process=self.process),
@@ -281,6 +334,7 @@ class Replica:
             },
             clock=self.clock,
             rng=rng,
+            credentials={self.source.name: BUDGET} if long else {},
         )
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -305,11 +359,12 @@ class Replica:
 
     async def _poll(self, service: Service) -> None:
         while True:
+            self.source.shown.clear()
             report = await service.polling.poll(self.source, force=self.world.healed)
-            if report and report.polled and not report.error and not report.fenced and self.source.seen:
-                seen = self.source.seen
-                states = [state_of(seen.parse(job_id)) for job_id in seen.fingerprints]
-                self.world.recorded.append((self.source.looked_at, states))
+            if report and report.succeeded:
+                for at, seen in self.source.shown:
+                    states = [state_of(seen.parse(job_id)) for job_id in seen.fingerprints]
+                    self.world.recorded.append((at, states))
             await self.clock.sleep(self.process.rng.uniform(0.2, 1.5))
 
     async def _run_housekeeping(self, service: Service) -> None:

@@ -64,6 +64,8 @@ QUIET: Sequence[Mapping[str, str]] = (
     {"BUDGET": ", budget: 5/m", "PEOPLE": ", wait: 2s, repeats: 1m"},
 )
 """What the configuration of a run keeps back, by the remainder of its seed: it runs from 08:30 on."""
+LONG_EVERY = 5
+"""One in so many lists is long: it is scanned in parts, polled at two intervals, and limited by a budget."""
 PACES = {
     "hook": (2, Pace(opens_after=5, probes=(timedelta(seconds=2), timedelta(seconds=5)))),
     "chat": (1, Pace(per_second=5, burst=3, opens_after=3, probes=(timedelta(seconds=1), timedelta(seconds=4)))),
@@ -73,14 +75,18 @@ DIGEST_ABOVE = {"hook": None, "chat": 2, "mail": 1}
 RESEND_POLICIES = {"hook": ResendPolicy.IDEMPOTENT, "chat": ResendPolicy.RECONCILABLE, "mail": ResendPolicy.UNSAFE}
 
 
-def configuration(replicas: int, quiet: Mapping[str, str]) -> Config:
-    """Return the configuration of all processes: short leases, and a shared database for several processes."""
+def configuration(replicas: int, quiet: Mapping[str, str], *, long: bool = False) -> Config:
+    """Return the configuration of all processes: short leases, and a shared database for several processes.
+
+    A `long` list is polled more often while something happens.
+    """
     text = CONFIGURATION.replace("STORE", "sqlite:///x.db" if replicas == 1 else "postgresql://u:p@h/d")
     for place in ("BUDGET", "EVERYTHING", "PEOPLE"):
         text = text.replace(f" {place}", quiet.get(place, ""))
     config = loads(text, {})
     (source,) = config.sources
-    quick = source.model_copy(update={"poll_every": timedelta(seconds=1)})
+    adaptive = {"poll_every": timedelta(seconds=4), "poll_busy_every": timedelta(seconds=0.5), "calls_per_minute": 600}
+    quick = source.model_copy(update=adaptive if long else {"poll_every": timedelta(seconds=1)})
     lease = config.delivery.model_copy(update={"lease": timedelta(seconds=LEASE)})
     return config.model_copy(update={"sources": (quick,), "delivery": lease})
 
@@ -125,7 +131,8 @@ async def _simulate(seed: int, path: Path) -> tuple[World, Sequence[str]]:
     world = World(rng=rng, cloud=Cloud(Random(rng.random())), receivers=receivers)
     store = open_store(f"sqlite:///{path}", now=lambda: START + timedelta(seconds=loop.time()))
     try:
-        processes = Processes(world, store, rng.choice([1, 1, 2, 2, 3]), QUIET[seed % len(QUIET)])
+        replicas, long = rng.choice([1, 1, 2, 2, 3]), seed % LONG_EVERY == 0
+        processes = Processes(world, store, replicas, QUIET[seed % len(QUIET)], long=long)
         await processes.run_disasters()
         world.heal()
         await processes.drain_outbox()
@@ -139,17 +146,18 @@ async def _simulate(seed: int, path: Path) -> tuple[World, Sequence[str]]:
 class Processes:
     """The running processes and their successors."""
 
-    def __init__(self, world: World, store: SqlStore, replicas: int, quiet: Mapping[str, str]) -> None:
+    def __init__(self, world: World, store: SqlStore, replicas: int, quiet: Mapping[str, str], *, long: bool) -> None:
+        self.long = long
         self.world = world
         self.store = store
-        self.config = configuration(replicas, quiet)
+        self.config = configuration(replicas, quiet, long=long)
         self.started = 0
         self.replicas = [self._start() for _ in range(replicas)]
         self.killed: list[Replica] = []
 
     def _start(self) -> Replica:
         self.started += 1
-        replica = Replica(self.started, self.config, self.world, self.store, PACES)
+        replica = Replica(self.started, self.config, self.world, self.store, PACES, long=self.long)
         replica.start()
         self._add_to_trace(replica, "starts")
         return replica
