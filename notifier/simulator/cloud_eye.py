@@ -114,6 +114,14 @@ class EventWriter:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._written: dict[TaskStory, tuple[CloudEyeEvent, ...]] = {}
+
+    def of_tasks(self, stories: Iterable[TaskStory], pace: float) -> Iterator[CloudEyeEvent]:
+        """Return the events of failed tasks, in the time of their rows. Each is derived once."""
+        failed = [story for story in stories if any(end.failed for end in story.ends)]
+        self._written = {story: self._written.get(story) or tuple(self.of_task(story, pace)) for story in failed}
+        for events in self._written.values():
+            yield from events
 
     def of_incident(self, incident: Incident) -> Iterator[CloudEyeEvent]:
         """Return the event of a fault and that of its end, in virtual time."""
@@ -132,11 +140,11 @@ class EventWriter:
 
     def of_task(self, story: TaskStory, pace: float) -> Iterator[CloudEyeEvent]:
         """Return an event for each failure of a task, in the time of the task's row."""
-        name, failed = FAILURES.get(story.name), [end for end in story.ends if end.failed]
-        if name is None or not failed or not self._options.failure_events or story.instance is None:
+        name = FAILURES.get(story.name)
+        if name is None or not self._options.failure_events or story.instance is None:
             return
         rng = self._options.random(f"events/{story.job_id}")
-        for end in failed:
+        for end in (end for end in story.ends if end.failed):
             listed_at = end.at + self._options.event_lag * rng.uniform(0.5, 1.5) / pace
             content = json.dumps({"enterpriseProjectId": "0", "reason": end.reason.en if end.reason else ""})
             detail = _detail(story.instance, None, content, recovered=False, user="")

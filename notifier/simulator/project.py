@@ -12,7 +12,7 @@ from notifier.simulator.incidents import Incident, Incidents
 from notifier.simulator.listing import TaskListing
 from notifier.simulator.maintenance import MaintenancePlan
 from notifier.simulator.options import Options
-from notifier.simulator.stories import residents, stories
+from notifier.simulator.stories import StoryBook, residents
 from notifier.simulator.traces import TraceRow, TraceWriter
 from notifier.simulator.world import LISTED_FOR, RowInstance
 
@@ -35,6 +35,7 @@ class SimulatedProject:
         self.put_events: dict[str, CloudEyeEvent] = {}
         self.put_alarms: dict[tuple[str, str, datetime], AlarmRecord] = {}
         self.put_maintenance: dict[str, Mapping[str, Any]] = {}
+        self._book = StoryBook(self.world)
         self._traces = TraceWriter(options)
         self._events = EventWriter(options)
         self._incidents = Incidents(options, start, self._residents)
@@ -70,7 +71,7 @@ class SimulatedProject:
         self.world.advance(now)
         oldest = shown_now - traces.TRACES_KEPT_FOR - timedelta(hours=1)
         self._traces.forget_before(oldest - LISTED_FOR)
-        found = [*self._traces.traces(stories(self.world), oldest), *self.put_traces.values()]
+        found = [*self._traces.traces(self._book.stories(), oldest), *self.put_traces.values()]
         return traces.trace_page(found, parsed, shown_now)
 
     def events(self, now: datetime) -> Iterator[CloudEyeEvent]:
@@ -82,8 +83,7 @@ class SimulatedProject:
                 yield event
 
     def _all_events(self, now: datetime) -> Iterator[CloudEyeEvent]:
-        for story in stories(self.world):
-            yield from self._events.of_task(story, self._pace)
+        yield from self._events.of_tasks(self._book.stories(), self._pace)
         for incident in self.incidents(now):
             yield from (self._stamped(event) for event in self._events.of_incident(incident))
         yield from (self._stamped(event) for event in self._others.until(self._story_time(now)))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 from notifier.simulator.catalogue import DELETE, Reason
 from notifier.simulator.history import CREATING_KINDS
@@ -36,14 +37,21 @@ class TaskStory:
     """Time at which a user deletes its row."""
 
 
-def stories(world: World) -> Iterator[TaskStory]:
-    """Return the story of every task that has begun, also those that are no longer listed."""
-    for timeline in (*world.timelines.values(), *world.invented.values()):
-        if timeline.job_id not in world.placed:
-            yield timeline_story(timeline)
-    for row in world.placed.values():
-        if row.created_at != EARLIEST:
-            yield row_story(row)
+class StoryBook:
+    """The stories of a world. Each is derived once, for a timeline never changes."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._known: dict[str, TaskStory] = {}
+
+    def stories(self) -> list[TaskStory]:
+        """Return the story of every task that has begun, also those that are no longer listed."""
+        world = self._world
+        timelines = {**world.timelines, **world.invented}
+        known = {job_id: self._known.get(job_id) or timeline_story(timelines[job_id]) for job_id in timelines}
+        self._known = known
+        by_hand = (row_story(row) for row in world.placed.values() if row.created_at != EARLIEST)
+        return [*(story for job_id, story in known.items() if job_id not in world.placed), *by_hand]
 
 
 def timeline_story(timeline: TaskTimeline) -> TaskStory:
@@ -71,6 +79,10 @@ def _instance(row: AnyRow) -> RowInstance | None:
     return row.instance_of() if isinstance(row, RawRow) else row.instance
 
 
+RECENT_TASKS = 400
+"""Number of tasks, the latest at a moment, that show which instances exist: ten for each of the largest fleet."""
+
+
 def residents(world: World, at: datetime) -> list[RowInstance]:
     """Return the instances that existed at a moment, in the order in which their last tasks began."""
     found: dict[str, RowInstance] = {}
@@ -86,10 +98,9 @@ def _appearances(world: World, at: datetime) -> Iterator[tuple[RowInstance, bool
     for row in rows:
         if isinstance(row, TaskRow) and row.instance:
             yield row.instance, _gone(row)
-    for timeline in world.timelines.values():
-        if timeline.begins_at > at:
-            return
-        last = [row for moment, row in timeline.steps if row is not None and moment <= at][-1]
+    begun = (timeline for timeline in reversed(world.timelines.values()) if timeline.begins_at <= at)
+    for timeline in reversed(list(islice(begun, RECENT_TASKS))):
+        last = next(row for moment, row in reversed(timeline.steps) if row is not None and moment <= at)
         if last.instance:
             yield last.instance, _gone(last)
 

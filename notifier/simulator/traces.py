@@ -165,9 +165,9 @@ class TraceWriter:
         self._pace = options.speed if options.stamps == "real" else 1.0
         self._written: dict[str, tuple[TaskStory, tuple[TraceRow, ...]]] = {}
 
-    def traces(self, told: Iterable[TaskStory], since: datetime) -> Iterator[TraceRow]:
+    def traces(self, stories: Iterable[TaskStory], since: datetime) -> Iterator[TraceRow]:
         """Return the traces of the tasks that were created after a time or ended after it."""
-        for story in told:
+        for story in stories:
             last = max((story.created_at, *(end.at for end in story.ends), story.deleted_at or story.created_at))
             if last >= since:
                 yield from self._of(story)

@@ -180,6 +180,35 @@ async def test_what_the_documents_exclude_is_refused(read: Open, path: str, quer
     assert code == (body["message"]["code"] if "message" in body else body["error_code"])
 
 
+@pytest.mark.parametrize(
+    ("path", "name", "count"),
+    [
+        ("/V1.0/{project}/events?limit=4", "events", lambda body: body["meta_data"]["total"]),
+        ("/v3/{project}/schedule-events?limit=4", "events", lambda body: body["total_count"]),
+        ("/v3/{project}/alarm-history-record?limit=4&level=2", "history_records", lambda body: body["total_count"]),
+    ],
+)
+async def test_a_list_loses_rows_by_a_fault(read: Open, path: str, name: str, count: Callable[[Any], int]) -> None:
+    reader = await read()
+    reader.simulator.script("empty", "blank", "short", "pass")
+    address = path.format(project=reader.simulator.options.project_id)
+    pages = [(await reader.follow(address)).json() for _ in range(4)]
+    assert [(len(page[name]), count(page) > 0) for page in pages] == [(0, True), (0, False), (2, True), (4, True)]
+
+
+@pytest.mark.parametrize("action", LISTS)
+async def test_each_list_can_come_in_no_form_at_all(read: Open, action: str) -> None:
+    reader = await read(static=3)
+    reader.simulator.script("truncate", "html", "pass")
+    path, query = LISTS[action]
+    replies = [await reader.get(path, **query) for _ in range(3)]
+    assert [reply.status_code for reply in replies] == [200, 200, 200]
+    with pytest.raises(json.JSONDecodeError):
+        replies[0].json()
+    assert replies[1].headers["content-type"].startswith("text/html")
+    assert isinstance(replies[2].json(), dict)
+
+
 # ---- traces ----
 
 
@@ -366,7 +395,7 @@ async def test_an_alarm_ends_in_its_own_row(read: Open) -> None:
 
 def test_maintenance_goes_from_the_question_to_its_end() -> None:
     start = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
-    project = SimulatedProject(Options(maintenance_every=timedelta(days=300)), start)
+    project = SimulatedProject(Options(maintenance_every=timedelta(days=300), every=timedelta(days=1)), start)
     seen: dict[str, list[str]] = {}
     for minutes in range(0, 5 * 24 * 60, 3):
         for row in project.maintenance(start + timedelta(minutes=minutes)):
@@ -441,7 +470,7 @@ def everything(project: SimulatedProject, now: datetime) -> dict[str, Any]:
 @pytest.mark.parametrize("stamps", ["virtual", "real"])
 def test_a_seed_gives_the_same_lists_however_often_they_are_read(stamps: Any) -> None:
     start = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
-    options = Options(seed=7, speed=60, stamps=stamps)
+    options = Options(seed=7, speed=60, stamps=stamps, every=timedelta(minutes=10))
     often, once = SimulatedProject(options, start), SimulatedProject(options, start)
     for minutes in range(0, 600, 20):
         everything(often, start + timedelta(minutes=minutes))
