@@ -1,10 +1,10 @@
-"""`notifier simulate`: a task list to develop and demonstrate against."""
+"""`notifier simulate`: a cloud to develop and demonstrate against."""
 
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -15,7 +15,7 @@ from notifier.core.errors import ConfigurationError
 from notifier.simulator.faults import FAULT_KINDS
 from notifier.simulator.options import FORMS, Offset, Options, Order, ReasonLanguage
 from notifier.simulator.rights import CLOUD_SERVICES, RIGHTS
-from notifier.simulator.server import AuthKind, Simulator, source_yaml
+from notifier.simulator.server import AuthKind, Simulator, SourceKind, source_yaml
 
 
 def simulate(
@@ -34,6 +34,7 @@ def simulate(
         ReasonLanguage, typer.Option("--language", help="Language of `fail_reason`; header follows the request.")
     ] = "header",
     auth: Annotated[AuthKind, typer.Option("--auth", help="Authentication method of the printed source.")] = "aksk",
+    kind: Annotated[SourceKind, typer.Option("--kind", help="Kind of the printed source.")] = "gaussdb",
     calls_per_minute: Annotated[
         int | None, typer.Option("--calls-per-minute", metavar="N", help="Number of calls allowed per minute.")
     ] = None,
@@ -110,7 +111,14 @@ def simulate(
         calls_per_minute=calls_per_minute,
         faults=faults,
     )
-    run_until_signalled(partial(_serve, options, auth, ring, as_json=as_json))
+    run_until_signalled(partial(_serve, options, PrintedSource(auth, kind), ring, as_json=as_json))
+
+
+class PrintedSource(NamedTuple):
+    """Which source to print."""
+
+    auth: AuthKind
+    kind: SourceKind
 
 
 def chosen_forms(forms: Sequence[str], **options: Any) -> Options:  # noqa: ANN401 - the fields of Options
@@ -127,17 +135,19 @@ def chosen_forms(forms: Sequence[str], **options: Any) -> Options:  # noqa: ANN4
     return Options(**options)
 
 
-async def _serve(options: Options, auth: AuthKind, ring: Sequence[str], stop: asyncio.Event, *, as_json: bool) -> None:
+async def _serve(
+    options: Options, printed: PrintedSource, ring: Sequence[str], stop: asyncio.Event, *, as_json: bool
+) -> None:
     async with Simulator(options) as simulator:
         for url in ring:
             simulator.ring(url)
         if as_json:
             projects = {one.name: one.id for one in simulator.cloud.account.projects}
             topic = simulator.cloud.publisher.topic.urn
-            source = simulator.source_config(auth)
+            source = simulator.source_config(printed.auth, kind=printed.kind)
             print_json({"url": simulator.url, "source": source, "projects": projects, "topic": topic})
         else:
-            print_text(source_yaml(simulator, auth))
-            print_note(f"Simulating a task list on {simulator.url}; Ctrl-C ends it.")
+            print_text(source_yaml(simulator, printed.auth, printed.kind))
+            print_note(f"Simulating a cloud on {simulator.url}; Ctrl-C ends it.")
         await stop.wait()
         print_note(f"\nStopped after {len(simulator.request_log):,} calls.")

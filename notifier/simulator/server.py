@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -21,6 +22,13 @@ from notifier.simulator.options import Options
 from notifier.simulator.replies import SimulatedError
 
 AuthKind = Literal["aksk", "token", "ecs_agency"]
+SourceKind = Literal["gaussdb", "gaussdb_events", "gaussdb_account"]
+_ENDPOINTS: Mapping[SourceKind, tuple[str, ...]] = {
+    "gaussdb": ("endpoint", "cts_endpoint"),
+    "gaussdb_events": ("endpoint", "ces_endpoint"),
+    "gaussdb_account": ("endpoint", "cts_endpoint", "iam_endpoint"),
+}
+"""The settings of each kind of source that name an address of the cloud."""
 
 
 class Simulator:
@@ -100,14 +108,18 @@ class Simulator:
             raise ConfigurationError(f"simulator: cannot ring {url!r}; write http:// or https:// before it") from error
         self.cloud.publisher.ring(self.cloud.now)
 
-    def source_config(self, auth: AuthKind = "aksk", name: str = "simulator") -> dict[str, Any]:
+    def source_config(
+        self, auth: AuthKind = "aksk", name: str = "simulator", kind: SourceKind = "gaussdb"
+    ) -> dict[str, Any]:
         """Return the entry of `sources` that reads this simulator. It holds the simulated credentials."""
+        chosen = self.options
+        project = {} if kind == "gaussdb_account" else {"region": chosen.region, "project_id": chosen.project_id}
+        endpoints = dict.fromkeys(_ENDPOINTS[kind], self.url)
         return {
             "name": name,
-            "kind": "gaussdb",
-            "region": self.options.region,
-            "endpoint": self.url,
-            "project_id": self.options.project_id,
+            "kind": kind,
+            **project,
+            **endpoints,
             "auth": self._auth_config(auth),
             "poll_every": "5s",
         }
@@ -140,6 +152,6 @@ def _reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-def source_yaml(simulator: Simulator, auth: AuthKind = "aksk") -> str:
+def source_yaml(simulator: Simulator, auth: AuthKind = "aksk", kind: SourceKind = "gaussdb") -> str:
     """Return the `sources` section of a configuration that reads this simulator, as YAML."""
-    return yaml.safe_dump({"sources": [simulator.source_config(auth)]}, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump({"sources": [simulator.source_config(auth, kind=kind)]}, sort_keys=False, allow_unicode=True)

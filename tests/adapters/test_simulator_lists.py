@@ -15,6 +15,7 @@ from fakes import FakeClock
 
 from notifier.simulator import Options, Simulator
 from notifier.simulator.project import SimulatedProject
+from notifier.sources.kinds import SOURCES, settings_class
 
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 WEEK = timedelta(days=7)
@@ -556,3 +557,14 @@ async def test_projects_come_and_go(read: Open) -> None:
     assert list(state.json()["projects"]) == ["cn-north-4", "cn-north-4_payments", "cn-east-3_old", "cn-south-1"]
     projects = (await reader.get("/v3/projects", enabled="false")).json()["projects"]
     assert [project["name"] for project in projects] == ["cn-east-3"]
+
+
+@pytest.mark.parametrize("auth", ["aksk", "token", "ecs_agency"])
+@pytest.mark.parametrize("kind", SOURCES)
+async def test_the_source_of_each_kind_names_every_address(kind: Any, auth: Any) -> None:
+    """No call of a source that was printed may leave this machine."""
+    async with Simulator(Options(static=0)) as simulator:
+        config = simulator.source_config(auth, kind=kind)
+        settings = settings_class(kind)(**config)
+        named = {name for name in type(settings).model_fields if name.endswith("endpoint")}
+        assert {name: config.get(name) for name in named} == dict.fromkeys(named, simulator.url)
