@@ -54,6 +54,11 @@ class StoryBook:
         return [*(story for job_id, story in known.items() if job_id not in world.placed), *by_hand]
 
 
+def stories(world: World) -> list[TaskStory]:
+    """Return the story of every task of a world that has begun."""
+    return StoryBook(world).stories()
+
+
 def timeline_story(timeline: TaskTimeline) -> TaskStory:
     """Return the story of a generated task."""
     rows = [(at, row) for at, row in timeline.steps if row is not None]
