@@ -142,7 +142,7 @@ class SimulatedCloud(Gateway):
         """GET /openstack/latest/securitykey."""
         token = exchange.arrived.headers.get("x-metadata-token")
         if self.options.metadata == "no_agency":
-            text = b"Please configure Cloud CloudService Agency first"
+            text = b"Please configure Cloud Service Agency first"
             return SimulatedReply(status=401, body=text, content_type="text/plain")
         if self.options.metadata == "v2" and token != METADATA_TOKEN:
             return SimulatedReply(status=401, body=b"401 Unauthorized", content_type="text/plain")
