@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -17,6 +15,7 @@ import yaml
 from factories import make_event, make_task, open_channel
 from servers.brokers import find_program
 from servers.processes import free_port, server_process
+from servers.program import completed
 from servers.tls import Certificate
 from streams import send, stream_context
 
@@ -70,13 +69,12 @@ def example_of(variable: str) -> str:
     return {"TELEGRAM_BOT_TOKEN": "123456789:obviously-fake"}.get(variable, "obviously-fake")
 
 
-def run(folder: Path, config: dict[str, Any], *command: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, config: dict[str, Any], *command: str) -> CompletedProcess[str]:
     text = json.dumps(config, ensure_ascii=False, default=str)  # a date, which YAML has a type for
     secrets = {name: example_of(name) for name in re.findall(r"\$\{(\w+)\}", text)}
     path = folder / "notifier.yaml"
     path.write_text(text, encoding="utf-8")
-    program = [sys.executable, "-c", "from notifier.cli import main; main()", "--config", str(path), *command]
-    return subprocess.run(program, capture_output=True, text=True, check=False, env={**os.environ, **secrets})  # noqa: S603 - ours
+    return completed("--config", str(path), *command, cwd=folder, env=secrets)
 
 
 @pytest.mark.parametrize(
