@@ -207,10 +207,11 @@ class SqlStore:
         """Run functions in one transaction. Raises StoreError, and WouldWait `here` on the event loop's thread."""
         after_commit: list[Callable[[], None]] = []
         begin = self._writing.begin_here if here else self._writing.begin
-        with self._measured("write"), translated(self.writer.url), begin() as connection:
+        with self._measured("write"), translated(self.writer.url), begin() as connection, ExitStack() as ended:
             results = []
             for fn in fns:
                 tx = Transaction(connection, self._time, self._cache, self._planned)
+                ended.callback(tx.close)
                 results.append(fn(tx))
                 after_commit += tx.after_commit
         for step in after_commit:
@@ -219,7 +220,11 @@ class SqlStore:
 
     def _read(self, fn: Callable[[Queries], T]) -> T:
         with self._measured("read"), translated(self._reader.url), self._reader.begin() as connection:
-            return fn(ViewQueries(Session(connection, self._time_of_reads)))
+            session = Session(connection, self._time_of_reads)
+            try:
+                return fn(ViewQueries(session))
+            finally:
+                session.close()
 
     @contextmanager
     def _measured(self, kind: TransactionKind) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -85,6 +86,17 @@ class Session:
         if self._cursor is None:
             self._cursor = self.connection.connection.cursor()
         return self._cursor
+
+    def close(self) -> None:
+        """Close the driver's cursor, in the thread that used it; called at the end of the transaction.
+
+        Cursors of one SQLite connection share prepared statements. One that lives on in the traceback of a failure is
+        freed in any thread, at any time, and resets a statement that another cursor is running then: its next row is
+        refused as "Error binding parameter 0".
+        """
+        if self._cursor is not None:
+            with suppress(self.connection.dialect.loaded_dbapi.Error):  # the connection may be lost
+                self._cursor.close()
 
     def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
         """Return an INSERT that can handle conflicts."""

@@ -48,6 +48,7 @@ class Transaction:
         session = Session(connection, time)
         self.now = session.now
         self.after_commit = session.after_commit
+        self.close = session.close
         self.queries = Queries(session)
         self.polls = Polls(session, cache)
         self.credentials = CredentialStates(session)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -15,6 +16,7 @@ from sqlalchemy import text
 from notifier.core.errors import StoreError, StoreUnreachable
 from notifier.store import statements
 from notifier.store.engine import SqlStore, open_store
+from notifier.store.queries import Queries
 from notifier.store.sqlite import sqlite_engine
 from notifier.store.sqlite_driver import sqlite_module, wal_is_safe
 from notifier.store.transaction import Transaction
@@ -95,6 +97,32 @@ async def test_a_short_transaction_waits_for_another_process_in_a_thread(opened:
     assert short.thread == "store-write_0"
     await opened.transact(short, short=True)
     assert short.thread == threading.current_thread().name
+
+
+@pytest.mark.parametrize("short", [True, False])
+async def test_a_failure_leaves_no_cursor_that_would_reset_the_statements_of_others(
+    opened: SqlStore, *, short: bool
+) -> None:
+    """Its traceback may be freed in any thread, at any time."""
+    cursors: list[Any] = []
+
+    def fail(tx: Transaction) -> None:
+        tx.channels.health("never")
+        cursors.append(tx.queries._session._driver_cursor())
+        raise _Refused
+
+    def fail_to_read(q: Queries) -> None:
+        cursors.append(q._session._driver_cursor())
+        raise _Refused
+
+    with pytest.raises(_Refused):
+        await opened.transact(fail, short=short)
+    with pytest.raises(_Refused):
+        await opened.read(fail_to_read)
+    assert len(cursors) == 2
+    for cursor in cursors:
+        with pytest.raises(sqlite_module().ProgrammingError, match="closed cursor"):
+            cursor.execute("SELECT 1")
 
 
 async def test_a_short_transaction_that_fails_changes_nothing(opened: SqlStore) -> None:
