@@ -143,7 +143,7 @@ def _listing(config: Config) -> RenderableType:
 def _source(source: SourceSettings) -> str:
     parts = (
         f"{source.kind} in {source.region}, polled every {format_duration(source.poll_every)}{_busy(source)}",
-        _environment(source.environment) if source.environment else "",
+        _environment(source) if source.environment else "",
         *(f"{name} {text}" for name, text in source.sorted_labels),
     )
     return ", ".join(filter(None, parts))
@@ -161,9 +161,10 @@ def _account(account: AccountSettings, config: Config) -> str:
     return f"projects{' ' if chosen else ''}{chosen}, asked every {format_duration(account.discover_every)}; {known}"
 
 
-def _environment(name: str) -> str:
+def _environment(source: SourceSettings) -> str:
     """Return an environment with the severity that failed tasks have there unless a route sets it."""
-    return f"environment {name} (failed tasks: {EventType.TASK_FAILED.traits.severity_in(name)})"
+    name, what = source.environment, "major alarms" if source.lists_alarms else "failed tasks"
+    return f"environment {name} ({what}: {EventType.TASK_FAILED.traits.severity_in(name)})"
 
 
 def _route_settings(route: Route) -> str:

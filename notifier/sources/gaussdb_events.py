@@ -24,7 +24,7 @@ from notifier.sources.gaussdb_events_settings import ALARM_WINDOW, GaussDBEvents
 from notifier.sources.lists import ALARM_HISTORY, EVENT_NAMES, EVENTS_OF_NAME, ApiList
 from notifier.sources.paging import WalkResult
 from notifier.sources.payloads import TaskPage
-from notifier.sources.walker import Walker
+from notifier.sources.walker import ReadPage, Walker
 
 OVERLAP = timedelta(hours=1)
 """How much of what is known is read again: Cloud Eye takes events that are up to an hour late."""
@@ -36,8 +36,6 @@ MAX_EVENTS_KEPT = 20_000
 """Maximum number of events that are remembered, the latest ones."""
 _PREFIX = "GaussDBV5"
 """How the names of most events of GaussDB begin."""
-_WALKS = 2
-"""Maximum number of walks over one list in one poll."""
 
 _EMPTY_PAGE = TaskPage(row_keys=alarm_rows.NO_KEYS, total=0)
 
@@ -174,6 +172,12 @@ async def _page(client: ApiClient, query: str, decode: Callable[[bytes], TaskPag
         raise
 
 
+async def _read_all(walker: Walker, read_page: ReadPage) -> WalkResult:
+    """Read a list, once more where not all of it was read. An empty one is believed at once."""
+    listing = await walker.read(read_page, 1)
+    return listing if _is_whole(listing) else await walker.read(read_page, 1)
+
+
 def _is_whole(listing: WalkResult) -> bool:
     """Return whether everything was read. An empty list is believed at once: absence proves nothing about alarms."""
     if listing.complete or listing.total == 0:
@@ -218,9 +222,9 @@ class _CloudEye:
     async def read(self, now: datetime) -> FeedRows:
         start, end = now - ALARM_WINDOW, now + _AHEAD
         self.action = EVENT_NAMES.action
-        listing = await self._walker.read(
+        listing = await _read_all(
+            self._walker,
             lambda offset: _page(self._list, alarm_rows.names_query(start, end, offset), alarm_rows.decode_names),
-            _WALKS,
         )
         rows = {key: row for page in listing.pages() for key, row in page.rows.items()}
         names = [one for row in rows.values() if (one := alarm_rows.parse_name(row)) is not None]
@@ -246,8 +250,9 @@ class _CloudEye:
         newer = known.latest is not None and one.latest is not None and one.latest > known.latest
         since = max(start, known.latest - OVERLAP) if newer and known.latest else start
         client = self._detail(one.name)
-        listing = await self._walker.read(
-            lambda offset: _page(client, alarm_rows.events_query(since, end, offset), alarm_rows.decode_events), _WALKS
+        listing = await _read_all(
+            self._walker,
+            lambda offset: _page(client, alarm_rows.events_query(since, end, offset), alarm_rows.decode_events),
         )
         for page in listing.pages():
             for job_id, row in page.rows.items():
@@ -326,9 +331,9 @@ class _AlarmHistory:
 
     async def _read_level(self, level: int, now: datetime) -> WalkResult:
         start = now - ALARM_WINDOW + _HISTORY_MARGIN
-        return await self._walker.read(
+        return await _read_all(
+            self._walker,
             lambda offset: _page(self._list, alarm_rows.history_query(start, level, offset), alarm_rows.decode_history),
-            _WALKS,
         )
 
     def probes(self, now: datetime) -> Sequence[_Probe]:

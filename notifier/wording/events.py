@@ -102,7 +102,7 @@ class EventFormatter:
             return replace(found, meaning="", action="")
         ours = phrases(self.localizer.language)
         meaning, action = (ours.get(f"alarm.{task.name}.{part}") for part in ("means", "do"))
-        return replace(found, meaning=meaning or found.meaning, action=action or found.action)
+        return replace(found, meaning=meaning or found.meaning, action="" if task.ended_at else action or found.action)
 
     def _counts(self, counted: Mapping[EventState, int]) -> Iterator[str]:
         """Yield the number of events in each state; the first that counts tasks says that it does."""
