@@ -452,6 +452,7 @@ class Config(Settings):
             channels=self.channel_names,
             direct=self.slack_token is not None or self.mattermost_bot is not None,
             chat=bool(self.chat.slack or self.chat.mattermost),
+            doorbell=self.doorbell is not None,
             topics=self.doorbell.topics if self.doorbell else (),
             failing_after=self.alerts.failing_after,
         )

@@ -222,12 +222,14 @@ class Outline:
             budgets.setdefault(_identity(entry), []).append(_calls_per_minute(entry))
         sources = (_source(entry, budgets[_identity(entry)]) for entry in entries)
         chat, alerts = _mapping(self._data.get("chat")), _mapping(self._data.get("alerts"))
-        smn = _mapping(_mapping(self._data.get("doorbell")).get("smn"))
+        doorbell = self._data.get("doorbell")
+        smn = _mapping(_mapping(doorbell).get("smn"))
         return Expected(
             sources=tuple(sources),
             channels=self.channel_names,
             direct=self._has_slack_token(chat) or self._has_mattermost_bot(chat),
             chat=bool(chat.get("slack") or chat.get("mattermost")),
+            doorbell=doorbell is not None,
             topics=tuple(_text(urn, TOPIC_URN_PATTERN) for urn in _texts(smn.get("topics", []))),
             failing_after=_duration(alerts.get("failing_after"), FAILING_AFTER, timedelta(seconds=10)),
         )

@@ -312,7 +312,7 @@ def _judge_roles(expected: Expected, facts: HealthFacts, sources: Collection[Hea
     due = {
         Role.POLL: any(found.kind is FindingKind.SOURCE_NOT_POLLED for found in sources),
         Role.DELIVER: any(since and now - since >= expected.failing_after for since in waiting),
-        Role.WEB: expected.chat,
+        Role.WEB: expected.chat or expected.doorbell,
     }
     absent = {role: _absent_since(role, facts, expected.failing_after, due=due[role]) for role in Role}
     missing = {role: since for role, since in absent.items() if since}

@@ -71,8 +71,10 @@ class Expected:
     """True where a bot can send direct messages, so that channels to one person are served."""
     chat: bool = False
     """True where a chat is configured, so that some process must have the role web."""
+    doorbell: bool = False
+    """True where a doorbell is configured, which some process with the role web has to answer."""
     topics: Sequence[str] = ()
-    """URNs of the topics of SMN that may ring the doorbell."""
+    """URNs of the topics of SMN that may ring it."""
     failing_after: timedelta = FAILING_AFTER
 
 

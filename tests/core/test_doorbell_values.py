@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers.smn_push import CERTIFICATE_PATH, CONFIRM_PATH, TOPIC
 
+from notifier.config import doorbell as settings
+from notifier.config.loading import InvalidConfiguration, loads
 from notifier.core.doorbell import MAX_AGE, MAX_LEAD, Ring, RingEffect, RungSource, answer_ring, time_problem
 from notifier.doorbell import Refusal, RingRefused
 from notifier.integrations.smn.incoming import (
@@ -237,3 +240,35 @@ def test_subscriptions_are_confirmed_at_the_console_or_at_smn(host: str) -> None
 def test_a_subscription_is_confirmed_nowhere_else(url: str) -> None:
     with pytest.raises(RingRefused, match="subscribe_url"):
         require_confirmation_address(url, TOPIC, "cn-north-4")
+
+
+# ---- settings ----
+
+CONFIGURATION = """
+sources:
+  - {name: prod, kind: gaussdb, region: cn-north-4, project_id: p, auth: {kind: aksk, access_key: a, secret_key: s}}
+web: {}
+"""
+SMN = f"doorbell: {{smn: {{topics: ['{TOPIC}']}}}}"
+
+
+def test_the_doorbell_takes_several_tokens_and_secrets_for_a_rotation() -> None:
+    old, new = "o" * 24, "n" * 24
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    text = f"doorbell: {{token: {new}, tokens: [{old}], secrets: [{secret}], min_interval: 5s}}"
+    config = loads(CONFIGURATION + text, {})
+    assert config.doorbell is not None
+    assert config.doorbell.accepted_tokens == (new, old)
+    assert config.doorbell.accepted_secrets == (secret,)
+    assert (config.expected.doorbell, config.expected.topics) == (True, ())
+    assert old not in repr(config)
+
+
+def test_smn_without_its_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loads(CONFIGURATION + SMN, {}).expected.topics == (TOPIC,)
+    monkeypatch.setattr(settings, "find_spec", lambda name: None if name == "cryptography" else find_spec(name))
+    with pytest.raises(InvalidConfiguration) as refused:
+        loads(CONFIGURATION + SMN, {}, origin="n.yaml")
+    (said,) = str(refused.value).splitlines()
+    assert said.startswith("n.yaml:5:26: doorbell.smn.topics: the signature of SMN cannot be verified: install the")
+    assert "pip install 'gaussdb-notifier[doorbell]'" in said

@@ -63,6 +63,11 @@ PLAIN: dict[str, Mapping[str, Any]] = {
     "slack without token": BASE | {"chat": {"slack": {"app_token": "xapp-1"}}},
     "slack's own token": BASE | {"chat": {"slack": {"app_token": "xapp-1", "bot_token": "xoxb-2"}}},
     "mattermost": BASE | {"chat": {"mattermost": {"token": "t"}}, "web": {"listen": "127.0.0.1:8080"}},
+    "doorbell": BASE
+    | {
+        "doorbell": {"token": "obviously-fake-token-of-a-pipeline", "smn": {"topics": ["urn:smn:cn-north-4:p:t"]}},
+        "web": {"listen": "127.0.0.1:8080"},
+    },
     "routes": BASE
     | {
         "channels": [HOOK, SLACK],

@@ -442,6 +442,18 @@ async def test_requests_are_counted_by_the_template_of_their_route() -> None:
     }
 
 
+def test_requests_to_the_doorbell_are_counted_by_their_end() -> None:
+    meters = make_meters()
+    for outcome in ("rung", "rung", "unproven"):
+        meters.rang("smn", outcome)
+    name = f"{METRIC_PREFIX}_doorbell_requests_total"
+    counted = {
+        outcome: meters.registry.get_sample_value(name, {"caller": "smn", "outcome": outcome})
+        for outcome in ("rung", "unproven", "expired")
+    }
+    assert counted == {"rung": 2.0, "unproven": 1.0, "expired": None}
+
+
 def test_a_recipient_that_counts_nothing_takes_everything() -> None:
     attempt = Attempt("d", 1, T0, T0, "delivered")
     assert attempt.number == 1
@@ -454,6 +466,7 @@ def test_a_recipient_that_counts_nothing_takes_everything() -> None:
     meters.transacted("read", 1.0, failed=False)
     meters.answered("open", "answered", 1.0)
     meters.served("GET", "/", 200, 1.0)
+    meters.rang("token", "rung")
     meters.lagged(1.0)
     assert not SILENT.counts
 
