@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -52,7 +52,9 @@ def _option(panel: str, name: str, text: str, metavar: str | None = None) -> Any
 
 def init(
     *,
-    region: Annotated[str, _option(_SOURCE, "--region", "Region, for example cn-north-4.")] = _UNSET.region,
+    region: Annotated[
+        str, _option(_SOURCE, "--region", "Region, for example cn-north-4; with --discover several, as cn-*,me-*.")
+    ] = _UNSET.region,
     project_id: Annotated[
         str, _option(_SOURCE, "--project-id", "Project id of that region (console: My Credentials).")
     ] = _UNSET.project_id,
@@ -65,6 +67,15 @@ def init(
         str, _option(_SOURCE, "--iam-username", "IAM user name (auth token).")
     ] = _UNSET.iam_username,
     name: Annotated[str, _option(_SOURCE, "--name", "Name of the source.")] = _UNSET.name,
+    discover: Annotated[
+        bool, _option(_SOURCE, "--discover", "Find the projects that use GaussDB, with the keys of the environment.")
+    ] = False,
+    account: Annotated[
+        bool, _option(_SOURCE, "--account", "With --discover: write the account, whose projects are found again.")
+    ] = False,
+    iam_endpoint: Annotated[
+        str, _option(_SOURCE, "--iam-endpoint", "With --discover: IAM that lists the projects.", "URL")
+    ] = "",
     slack_channel: Annotated[
         str, _option(_CHANNELS, "--slack-channel", "Slack channel id or #name.", "ID")
     ] = _UNSET.slack_channel,
@@ -90,9 +101,15 @@ def init(
     """Write a commented configuration file. On a terminal it asks for what the options leave open.
 
     With --region and --project-id it asks nothing. It never asks for secrets and writes none: the file names the
-    environment variables that hold them.
+    environment variables that hold them. With --discover it asks the cloud, with these variables, which projects of
+    the account have GaussDB tasks or instances, and writes those; nothing is changed there.
+    Exits with 1 when the keys are refused or no project uses GaussDB, with 3 when the cloud cannot be reached.
     """
     _refuse_to_overwrite(output, force=force)
+    if (account or iam_endpoint) and not discover:
+        raise ConfigurationError(f"{'--account' if account else '--iam-endpoint'} goes with --discover")
+    if discover and project_id:
+        raise ConfigurationError("--project-id does not go with --discover, which finds the projects")
     given: dict[str, Any] = {
         "region": region,
         "project_id": project_id,
@@ -111,12 +128,38 @@ def init(
         "language": language,
         "timezone": timezone,
     }
-    if not (region and project_id) and not sys.stdin.isatty():
+    if discover:
+        answers = _discovered(given, iam_endpoint, as_account=account)
+    elif region and project_id:
+        answers = _validated(given)
+    elif sys.stdin.isatty():
+        answers = _prompted(given)
+    else:
         raise ConfigurationError("there is no terminal to ask on: give at least --region and --project-id")
-    answers = _validated(given) if region and project_id else _prompted(given)
     text = render_config(answers)
     _write(output, text)
     print_text(_next_steps(output, environment_of(text), answers.channels[-1]))
+
+
+def _discovered(given: Mapping[str, Any], iam_endpoint: str, *, as_account: bool) -> InitAnswers:
+    """Return answers with the projects that the cloud lists. On a terminal it asks for the rest."""
+    from notifier.cli import init_discover  # noqa: PLC0415 - only this pays for the network stack
+
+    if given["auth"] == "token" and given["iam_domain"] == _UNSET.iam_domain:
+        raise ConfigurationError("--discover with --auth token needs --iam-domain, the name of the account")
+    place = {"region": "", "project_id": ""}
+    prefix = given["name"] if given["name"] != _UNSET.name else ""
+    found = init_discover.discovered(
+        _validated({**given, **place}),
+        init_discover.split_globs(given["region"]),
+        iam_endpoint=iam_endpoint,
+        prefix=prefix,
+        as_account=as_account,
+    )
+    if not sys.stdin.isatty():
+        return found.in_answers(_validated({**given, **place}))
+    settled = {"region", "endpoint", "project_id", "auth", "iam_domain", "iam_username", "name"}
+    return found.in_answers(_prompted({**given, **place}, settled))
 
 
 def _refuse_to_overwrite(output: Path, *, force: bool) -> None:
@@ -219,9 +262,10 @@ def _validated(given: Mapping[str, Any]) -> InitAnswers:
     return _with_channels(answers)
 
 
-def _prompted(given: Mapping[str, Any]) -> InitAnswers:
+def _prompted(given: Mapping[str, Any], known_already: Collection[str] = ()) -> InitAnswers:
     """Ask for everything that the options leave open, each question until its answer is valid."""
     settled = {field for field, value in given.items() if value and value != getattr(_UNSET, field)}
+    settled |= {*known_already}
     channels = {"slack_channel", "chat", "mail_to", "webhook_url"}
     if settled & channels:
         settled |= channels

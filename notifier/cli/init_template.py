@@ -19,6 +19,17 @@ CHAT_KINDS: tuple[WebhookChatKind, ...] = get_args(WebhookChatKind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InitSource:
+    """A project that was found."""
+
+    name: str
+    region: str
+    project_id: str
+    remark: str
+    """What is in it, for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InitAnswers:
     """What the file depends on. No secrets: they stay in the environment."""
 
@@ -40,6 +51,12 @@ class InitAnswers:
     mail_from: str = "GaussDB notifier <gaussdb@example.com>"
     mail_to: tuple[str, ...] = ("dba@example.com",)
     webhook_url: str = "https://tickets.example.com/hooks/gaussdb"
+    found: tuple[InitSource, ...] = ()
+    """The projects to poll; empty for the one of `project_id`."""
+    regions: tuple[str, ...] = ()
+    """Where an account's projects are polled, instead; empty for no account."""
+    iam_endpoint: str = ""
+    """Of an account."""
 
 
 def render_config(answers: InitAnswers) -> str:
@@ -47,7 +64,7 @@ def render_config(answers: InitAnswers) -> str:
     channels = "".join(_channel(kind, answers) for kind in answers.channels)
     routes = "".join(_route(name, match, kinds, answers) for name, match, kinds in _ROUTES)
     return _HEAD.format(language=answers.language, timezone=_text(answers.timezone)) + (
-        f"{_source(answers)}\nchannels:{channels or ' []'}\n\nroutes:{routes or ' []'}\n"
+        f"{_sources(answers)}\nchannels:{channels or ' []'}\n\nroutes:{routes or ' []'}\n"
         f"{_FORESIGHT}{_WEB}{_CHAT if 'slack' in answers.channels else ''}"
     )
 
@@ -106,6 +123,68 @@ def _lines(lines: Iterable[str], indent: int) -> str:
 
 
 # ---- the source ----
+
+
+def _sources(answers: InitAnswers) -> str:
+    if answers.regions:
+        return _account(answers)
+    return _found_sources(answers) if answers.found else _source(answers)
+
+
+POLL_INTERVALS: Mapping[str, int] = {"30s": 10, "1m": 20, "2m": 40, "5m": 100, "10m": 200, "15m": 300}
+"""Intervals between polls, and the number of sources that one key can poll as often with its usual budget."""
+
+
+def _poll_every(sources: int) -> str:
+    return next((interval for interval, most in POLL_INTERVALS.items() if sources <= most), "30m")
+
+
+def _account(answers: InitAnswers) -> str:
+    places = {"iam_endpoint": answers.iam_endpoint, "endpoint": answers.endpoint}
+    return (
+        "# Each project of the account is a source of its own, also one that is created later: see docs/discovery.md.\n"
+        "sources:\n  - name: "
+        + _text(answers.name)
+        + _lines(
+            [
+                "kind: gaussdb_account",
+                f"regions: [{', '.join(map(_text, answers.regions))}]",
+                '# exclude: ["*_sandbox"]     # names or ids of projects that are not polled',
+                *(f"{key}: {_text(url)}" for key, url in places.items() if url),
+                _environment(answers),
+                "auth:",
+                *(f"  {line}" for line in _auth(answers)),
+                f"poll_every: {_poll_every(len(answers.found))}\n",
+            ],
+            indent=4,
+        )
+    )
+
+
+def _found_sources(answers: InitAnswers) -> str:
+    shared = [
+        *([f"endpoint: {_text(answers.endpoint)}"] if answers.endpoint else []),
+        f"poll_every: {_poll_every(len(answers.found))}",
+        "first_poll: baseline          # notify: report tasks that are already listed, too",
+        "# environment: production     # shown in every message; failures in any other one are warnings",
+        "auth:",
+        *(f"  {line}" for line in _auth(answers)),
+    ]
+    entries = (
+        [f"- name: {_text(one.name)}         # {one.remark}", *(f"  {line}" for line in _place(one))]
+        for one in answers.found
+    )
+    return (
+        "# What every source takes that does not give its own.\nsource_defaults:"
+        + _lines(shared, indent=2)
+        + "\n\nsources:"
+        + "".join(_lines(lines, indent=2) for lines in entries)
+        + "\n"
+    )
+
+
+def _place(source: InitSource) -> list[str]:
+    return ["kind: gaussdb", f"region: {_text(source.region)}", f"project_id: {_text(source.project_id)}"]
 
 
 def _source(answers: InitAnswers) -> str:

@@ -24,7 +24,7 @@ def found_sources(
     for account in accounts:
         for project in filter(account.reads, by_account.get(account.name, ())):
             for source in account.sources(_renamed(project, taken)):
-                if (source.kind, source.project_id) not in read:
+                if (source.kind, source.project_id) not in read and source.name not in taken:
                     read.add((source.kind, source.project_id))
                     taken.add(source.name)
                     found[account.name].append(source)

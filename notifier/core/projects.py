@@ -18,11 +18,11 @@ MAX_PROJECTS = 20_000
 """Maximum number of projects of one account that are recorded, the first ones that IAM lists."""
 MAX_SOURCE_NAME = 64
 """Maximum length of the name of a source, in characters."""
-COMPANION_SUFFIXES = ("alarms",)
-"""What the names of further sources of a project end with, after a dash."""
+ALARMS_SUFFIX = "alarms"
+"""What the name of the source of a project's alarms ends with, after a dash."""
 
 _REGION = re.compile(r"([a-z]{2}-[a-z]+-[0-9]+)(?:_(.*))?", re.DOTALL)
-_ROOM = MAX_SOURCE_NAME - max(map(len, COMPANION_SUFFIXES)) - 1
+_ROOM = MAX_SOURCE_NAME - len(ALARMS_SUFFIX) - 1
 _ID_LENGTH = 8
 """Characters of a project's id in a name that would not be unique, or not readable, without it."""
 

@@ -1,17 +1,18 @@
 """The settings of an account whose projects are found. Light: no network library is imported here."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
 from notifier.core.matchers import Matcher, fits
-from notifier.core.projects import FoundProject
+from notifier.core.projects import ALARMS_SUFFIX, FoundProject
 from notifier.settings.types import Duration, EndpointUrl
-from notifier.sources.cloud_settings import AnyAuth, Token
+from notifier.sources.cloud_settings import AnyAuth, CloudSettings, Token
+from notifier.sources.gaussdb_events_settings import GaussDBEventsSettings
 from notifier.sources.gaussdb_settings import GaussDBSettings
-from notifier.sources.regions import ENDPOINTS
+from notifier.sources.regions import ENDPOINTS, WITHOUT_CLOUD_EYE
 
 GLOBAL_IAM = "https://iam.myhuaweicloud.com"
 
@@ -37,6 +38,11 @@ class GaussDBAccountSettings(GaussDBSettings):
     """Names or ids of projects not to read, with * and ?."""
     discover_every: Annotated[Duration, Field(ge=timedelta(minutes=1), le=timedelta(days=7))] = timedelta(hours=1)
     """Time between two reads of the account's list of projects."""
+    alarms: bool = False
+    """Whether the alarms of each project are read too, by a source of kind gaussdb_events whose name ends with
+    -alarms."""
+    ces_endpoint: EndpointUrl | None = None
+    """Cloud Eye's endpoint, for the alarms. Default: that of the region."""
     iam_endpoint: EndpointUrl | None = None
     """IAM that lists the projects and issues tokens. Default: that of auth, else https://iam.myhuaweicloud.com"""
 
@@ -86,11 +92,22 @@ class GaussDBAccountSettings(GaussDBSettings):
             and not any(_any_fits(self.exclude, name) for name in names)
         )
 
-    def sources(self, project: FoundProject) -> Iterator[GaussDBSettings]:
+    def sources(self, project: FoundProject) -> Iterator[CloudSettings]:
         """Yield the sources that read a project. Their settings were checked with this account's."""
+        own = {"region": project.region, "project_id": project.project_id, "auth": self.login}
         shared = {name: getattr(self, name) for name in GaussDBSettings.model_fields}
-        own = {"name": project.source, "region": project.region, "project_id": project.project_id}
-        yield GaussDBSettings.model_construct(**shared | own | {"kind": "gaussdb", "auth": self.login})
+        yield GaussDBSettings.model_construct(**shared | own | {"kind": "gaussdb", "name": project.source})
+        if self.alarms and (self.ces_endpoint or project.region not in WITHOUT_CLOUD_EYE):
+            yield self._alarms_of(project, own)
+
+    def _alarms_of(self, project: FoundProject, own: Mapping[str, object]) -> GaussDBEventsSettings:
+        fields = GaussDBEventsSettings.model_fields
+        shared = {name: getattr(self, name) for name in fields if name in type(self).model_fields}
+        least: timedelta = fields["poll_every"].default
+        named = {"kind": "gaussdb_events", "name": f"{project.source}-{ALARMS_SUFFIX}"}
+        return GaussDBEventsSettings.model_construct(
+            **shared | dict(own) | named | {"poll_every": max(self.poll_every, least)}
+        )
 
 
 def _any_fits(globs: tuple[str, ...], text: str) -> bool:

@@ -24,6 +24,10 @@ ENDPOINTS: Mapping[str, str] = {
 """Region to the endpoint of GaussDB."""
 
 
+WITHOUT_CLOUD_EYE = frozenset({"ru-northwest-2"})
+"""Regions of GaussDB whose Cloud Eye is not known."""
+
+
 def gaussdb_endpoint(region: str) -> str:
     """Return the endpoint of a region. Raises ConfigurationError that names near regions and the remedy."""
     try:

@@ -14,6 +14,7 @@ from notifier.config.loading import InvalidConfiguration, loads
 from notifier.config.outline import read_outline
 from notifier.core.projects import FoundProject, ProjectListing, compare_projects
 from notifier.sources.cloud_settings import Token
+from notifier.sources.gaussdb_events_settings import GaussDBEventsSettings
 from notifier.sources.gaussdb_settings import GaussDBSettings
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -216,3 +217,27 @@ def test_a_check_asks_some_sources_of_an_account() -> None:
     config = with_found(ACCOUNT + PROD)
     assert config.with_fewer_found(9) is config
     assert config.with_fewer_found(1).source_names == ("acme-ap-southeast-1-x", "prod")
+
+
+def test_alarms_are_a_source_of_their_own_beside_each_project() -> None:
+    text = ACCOUNT + "    alarms: true\n    regions: [cn-north-4]\n"
+    events = PROD.replace("prod", "faults").replace("gaussdb,", "gaussdb_events,")
+    config = with_found(text + events)
+    assert names(config) == ["acme-cn-north-4", "acme-cn-north-4-alarms", "acme-cn-north-4-orders", "faults"]
+    alarms = config.sources[1]
+    assert type(alarms) is GaussDBEventsSettings
+    assert (alarms.kind, alarms.region, alarms.project_id, alarms.poll_every) == (
+        "gaussdb_events",
+        "cn-north-4",
+        "p0",
+        timedelta(minutes=2),
+    )
+    assert (alarms.environment, alarms.auth) == ("production", config.sources[0].auth)
+    assert alarms == GaussDBEventsSettings.model_validate(alarms.model_dump() | {"auth": alarms.auth})
+
+
+def test_alarms_are_not_asked_for_where_there_is_no_cloud_eye() -> None:
+    found = compare_projects("acme", (), [ProjectListing(id="p", name="ru-northwest-2")], taken=(), now=NOW).saved
+    assert names(with_found(ACCOUNT + "    alarms: true\n", list(found))) == ["acme-ru-northwest-2"]
+    text = ACCOUNT + "    alarms: true\n    ces_endpoint: https://ces.example.com\n"
+    assert names(with_found(text, list(found))) == ["acme-ru-northwest-2", "acme-ru-northwest-2-alarms"]

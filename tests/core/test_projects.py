@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core.projects import (
-    COMPANION_SUFFIXES,
+    ALARMS_SUFFIX,
     MAX_PROJECTS,
     MAX_SOURCE_NAME,
     MISSING_FOR,
@@ -92,7 +92,7 @@ def test_names_are_valid_unique_and_leave_room_for_more(
     listed = [ProjectListing(id=f"{n:032x}", name=f"{region}_{rest}") for n, (region, rest) in enumerate(projects)]
     found = [one.source for one in compare_projects(account, (), listed, taken=taken, now=NOW).found]
     assert len({*found, *taken}) == len(found) + len(taken)
-    longest = max(map(len, COMPANION_SUFFIXES)) + 1
+    longest = len(ALARMS_SUFFIX) + 1
     assert all(re.search(NAME_PATTERN, name) and len(name) + longest <= MAX_SOURCE_NAME for name in found)
 
 
