@@ -306,6 +306,14 @@ def test_a_cause_that_is_not_known_is_named(matcher: str, lines: list[str]) -> N
     assert said(ALL | {"match": [matcher]}, about="no cause") == lines
 
 
+@pytest.mark.parametrize("matcher", ["started_by=li.*", "started_via=console", "started_by="])
+def test_a_matcher_of_who_started_a_task_needs_a_source_that_searches(matcher: str) -> None:
+    route = ALL | {"match": [matcher]}
+    assert said(route, about="started_by: true") == [
+        f"{matcher} of route r1 fits nothing that is known: no source has started_by: true."
+    ]
+
+
 @pytest.mark.parametrize(
     ("section", "about"),
     [

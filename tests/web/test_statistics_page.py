@@ -13,6 +13,8 @@ from web_site import open_site
 
 from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.model import Task
+from notifier.core.origins import FoundOrigin, OriginLookup, StartedTask
+from notifier.core.started_by import StartedBy, StartedVia
 from notifier.store.engine import SqlStore
 from notifier.store.transaction import Transaction
 
@@ -58,6 +60,25 @@ async def test_an_empty_database_says_so(store: SqlStore) -> None:
     assert page.status_code == 200
     assert "No task has ended in these days." in page.text
     assert '<svg class="days"' not in page.text
+
+
+async def test_the_lag_of_cloud_trace_is_shown_where_it_was_searched(store: SqlStore) -> None:
+    await record(store, *backups(2, 0))
+    async with open_site(store) as site:
+        assert "Cloud Trace" not in (await site.get("/statistics")).text
+    task = backups(1, 0)[0]
+    lookup = OriginLookup(task=StartedTask(source="prod", job_id=task.job_id, name="", seen_at=T0), claimed_until=T0)
+    found = FoundOrigin(started_by=StartedBy(name="li", via=StartedVia.API), trace_id="1", lag=timedelta(seconds=90))
+
+    def search(tx: Transaction) -> bool:
+        tx.origins.expect("prod", {task.job_id: T0})
+        return tx.origins.settle(lookup, found, None, T0)
+
+    assert await store.transact(search)
+    async with open_site(store) as site:
+        text = (await site.get("/statistics")).text
+    assert "1 of 1" in text
+    assert "Cloud Trace had half of the rows after 1 min 30 s, 99% after 1 min 30 s" in re.sub(r"<[^>]+>", "", text)
 
 
 async def test_one_task_has_no_percentage_and_no_box(store: SqlStore) -> None:

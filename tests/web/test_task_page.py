@@ -21,6 +21,7 @@ from notifier.core.health_facts import Expected
 from notifier.core.matchers import parse_matchers
 from notifier.core.model import Event
 from notifier.core.routing import Route, RoutedEvent, RouteVerdict, RoutingConfig, explain_routes
+from notifier.core.started_by import StartedBy, StartedVia
 from notifier.core.task_lists import TaskGroup
 from notifier.core.tickets import operation_of_task
 from notifier.lookup import ChannelRecord, EventRecord
@@ -179,6 +180,24 @@ async def test_it_says_why_it_failed_who_was_told_and_what_to_do(db: SqlStore) -
     assert f'id="d-{make_delivery(event, channel="dba").id[:8]}"' in text
     assert "Now: open for" in text
     assert 'action="/tasks/acknowledge"' in text
+
+
+async def test_it_says_who_started_it(db: SqlStore) -> None:
+    one, _ = failed_task(db)
+    found = StartedBy(name="li<script>.wei", via=StartedVia.AGENCY, agency="ops", address="198.51.100.7")
+    set_started_by(db, one, found)
+    async with open_site(db, **rules()) as site:
+        page, listed = (await site.get(path(one))).text, (await site.get("/tasks")).text
+        chinese = (await site.get(path(one), headers={"Accept-Language": "zh-CN"})).text
+    assert "li&lt;script&gt;.wei, agency ops, 198.51.100.7" in page
+    assert "started by li&lt;script&gt;.wei" in listed
+    assert "li&lt;script&gt;.wei（委托 ops，198.51.100.7）" in chinese
+
+
+def set_started_by(store: SqlStore, one: Stored, found: StartedBy) -> None:
+    own = (schema.tasks.c.source == one.task.source, schema.tasks.c.job_id == one.task.job_id)
+    with store.writer.begin() as connection:
+        connection.execute(sa.update(schema.tasks).where(*own).values(started_by=rows.started_by_text(found)))
 
 
 async def test_the_same_cause_before_is_named_with_how_it_ended(db: SqlStore) -> None:
