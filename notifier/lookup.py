@@ -381,13 +381,15 @@ def find_task(q: Lookup, wanted: str, *, source: str | None = None) -> TaskAnswe
 
 
 def missing_run(q: Lookup, wanted: str, source: str | None = None) -> Event | None:
-    """Return the event about a missing run that is not over and whose id begins so; None without exactly one.
+    """Return the event about a missing run, or about a maintenance that needs somebody, whose id begins so.
+
+    None where there is not exactly one that is not over.
 
     A job id that begins so comes first.
     """
     if len(wanted) < MIN_ID_PREFIX or q.tasks(TaskFilter(job_id=wanted, source=source, limit=1)):
         return None
-    missing = [one.latest for one in q.open_failures() if one.latest.expectation]
+    missing = [one.latest for one in q.open_failures() if one.latest.expectation or one.latest.maintenance]
     found = [event for event in missing if event.id.startswith(wanted) and source in (None, event.source)]
     return found[0] if len(found) == 1 else None
 

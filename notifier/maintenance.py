@@ -34,7 +34,7 @@ RETRIES = (timedelta(minutes=1), timedelta(minutes=30))
 """The wait after a list could not be read, and the longest."""
 READ_TOGETHER = 20
 """Maximum number of lists that one pass reads, one after the other: the next pass reads the others."""
-EXPECTED_CALLS = 1
+EXPECTED_LIST_CALLS = 1
 """Calls that a read is charged before it begins. Few projects have more than one page."""
 REMINDED_TOGETHER = 500
 """Maximum number of reminders that one transaction announces."""
@@ -87,7 +87,7 @@ class MaintenanceRecords(Protocol):
         """Delete maintenance of a source."""
 
 
-class RightRecords(Protocol):
+class MaintenanceRights(Protocol):
     """The rights that parts of sources lack; see `notifier.core.rights`."""
 
     def lack(self, source: str, part: SourcePart, action: str, now: datetime) -> MissingRight:
@@ -108,7 +108,7 @@ class MaintenanceTx(PlanTx, BudgetTx, Protocol):
         """The recorded maintenance, and the claims of the lists."""
 
     @property
-    def rights(self) -> RightRecords:
+    def rights(self) -> MaintenanceRights:
         """The rights that parts of sources lack."""
 
 
@@ -167,7 +167,7 @@ class Maintenance:
         one = self.sources[name]
         try:
             found = await call_budget.spend(
-                store, one.credential, EXPECTED_CALLS, one.reader.read, counter=lambda: one.reader.calls
+                store, one.credential, EXPECTED_LIST_CALLS, one.reader.read, counter=lambda: one.reader.calls
             )
         except SourceError as error:
             return await store.transact(partial(self._fail, one=one, epoch=epoch, error=error))

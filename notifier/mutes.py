@@ -23,7 +23,7 @@ from notifier.core.mutes import MAX_MUTE, MAX_NAMED_TASKS, HeldBack, Mute, MuteS
 from notifier.core.people import Action, Person, Verb
 from notifier.core.routing import RoutedEvent, RoutingConfig, route_events
 from notifier.lookup import InstanceAnswer, Lookup, NamedInstance
-from notifier.planning import Announced, PlanTx, announce
+from notifier.planning import Announced, PlanReads, PlanTx, announce
 from notifier.ports import DatabaseTime, EventFilter, Store
 
 
@@ -457,14 +457,11 @@ class StepRecords(Protocol):
         """Record a mute after a step that messages show already."""
 
 
-class StepReads(Protocol):
+class StepReads(PlanReads, Protocol):
     """Reads of the steps of mutes."""
 
     def due_mutes(self) -> Sequence[str]:
         """Return the ids of the mutes of which a step is due, the earliest first."""
-
-    def mutes(self, now: datetime) -> Sequence[Mute]:
-        """Return the mutes that are in force, those that end first first."""
 
     def held_back(self, mute: Mute) -> HeldBack:
         """Return what a mute has suppressed in its window so far."""

@@ -18,6 +18,8 @@ from notifier.core.delivery import Delivery
 from notifier.core.failures import OpenFailure, OpenFailures
 from notifier.core.flapping import FLAPPING_RULE, ResultKey, TaskResult
 from notifier.core.holds import LastingHold
+from notifier.core.maintenance_mutes import open_at
+from notifier.core.maintenance_values import MaintenanceRecord
 from notifier.core.model import Event, RepeatedFailure
 from notifier.core.mutes import Mute, MutesInForce
 from notifier.core.people import EventSubscription
@@ -26,7 +28,7 @@ from notifier.core.quiet import BudgetRule
 from notifier.core.repeats import REPEAT_RULE, Repeat, repeat_rule
 from notifier.core.rota import Rotas
 from notifier.core.routing import RoutedEvent, RoutingConfig, with_people_on_duty
-from notifier.core.rulings import Rule, mute_rule, window_rule
+from notifier.core.rulings import Rule, maintenance_rule, mute_rule, window_rule
 from notifier.core.storm_plan import StormContext, UnsentPart, stormy_channels
 from notifier.core.storms import Storm
 from notifier.core.subscriptions import with_subscriptions
@@ -156,6 +158,9 @@ class PlanReads(Protocol):
     def mutes(self, now: datetime) -> Sequence[Mute]:
         """Return the mutes that are in force, those that end first first."""
 
+    def maintenances(self, since: datetime) -> Sequence[MaintenanceRecord]:
+        """Return the maintenance that is not over, and what has been over since a time."""
+
 
 class PlanTx(DatabaseTime, Protocol):
     """What planning needs of a transaction."""
@@ -282,6 +287,7 @@ def plan_new(
         rules=(
             *([quiet.closing_rule(closed, held)] if held else []),
             mute_rule(mutes, now, routing.catalogue),
+            *_read_maintenance_rule(tx, new, routing, now),
             *((closing,) if closing else ()),
             *read_rules(tx, new, routing, now, storms=storms, repeating=repeating),
         )
@@ -410,6 +416,17 @@ def end_unconfigured_holds(tx: PlanTx, routing: RoutingConfig) -> int:
     """End the holds of rules that the configuration has no more, and return how many deliveries they held."""
     gone = [held for held in tx.holds.rules() if not quiet.is_configured(held[1], held[0], routing)]
     return sum(tx.holds.end(channel, rule, tx.now()) for channel, rule in gone)
+
+
+def _read_maintenance_rule(
+    tx: PlanTx, new: Sequence[RoutedEvent], routing: RoutingConfig, now: datetime
+) -> Iterator[Rule]:
+    """Yield the rule of the mutes during maintenance, where one may concern any of the events."""
+    mutes = routing.during_maintenance
+    if any(mute.concerns(item.event.type) for item in new for mute in mutes):
+        open_now = open_at(tx.queries.maintenances(now), now)
+        if open_now:
+            yield maintenance_rule(mutes, open_now, routing.catalogue)
 
 
 def _read_mutes(tx: PlanTx, new: Sequence[RoutedEvent], routing: RoutingConfig, now: datetime) -> Sequence[Mute]:

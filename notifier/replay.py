@@ -61,7 +61,6 @@ from notifier.planning import (
     PlanContext,
     PlanDeliveries,
     PlanPeople,
-    PlanReads,
     PlanTickets,
     ShownThreads,
     StormRecords,
@@ -76,7 +75,7 @@ from notifier.schedules import SETTLED_AFTER, ReportReads, ScheduleRecords, Sche
 T = TypeVar("T")
 
 
-class ReplayReads(PlanReads, ThreadReads, PeopleReads, StepReads, ReportReads, Protocol):
+class ReplayReads(ThreadReads, PeopleReads, StepReads, ReportReads, Protocol):
     """What a replay reads of its store."""
 
     def pending_channels(self, now: datetime) -> Sequence[str]:

@@ -60,4 +60,5 @@ def _row(view: View, one: MaintenanceRecord) -> TableRow:
         cell(one.source),
     )
     about = (maintenance_reason(planned, localizer), without_marks(impact_words(planned, localizer)))
-    return TableRow(cells, [cell(line) for line in about if line])
+    line = " · ".join(filter(None, about))
+    return TableRow(cells, [cell(line)] if line else ())

@@ -11,11 +11,12 @@ from rich.text import Text
 from notifier.cli.output import FULL_ID_WIDTH, Column, TableRow, TextTable, block, cell, indented, pairs, short
 from notifier.core.causes import Explanation
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, is_held, with_reply
-from notifier.core.model import SourceState, Task, TaskStatus
+from notifier.core.model import Event, SourceState, Task, TaskStatus
 from notifier.core.routing import RoutedEvent
 from notifier.ports import StoredTask
 from notifier.wording.causes import builtin_catalogue
 from notifier.wording.localizer import Localizer
+from notifier.wording.maintenance import maintenance_label
 from notifier.wording.message import foretold, time_left, usual_span
 from notifier.wording.phrases import phrases
 from notifier.wording.starters import started_by_condition, starter
@@ -239,7 +240,7 @@ class View:
         cells = (
             cell(self.when(event.observed_at)),
             cell(f"{event.type}{late}", state_of(event).tone.terminal),
-            cell(self.localizer.task_label(about.name) if about else event.source or event.channel),
+            cell(self._label(event)),
             cell((about.instance_name or about.instance_id) if about else None),
             short(event.job_id, self.width),
             *((cell(", ".join(row.channels)), cell(event.id[:8])) if wide else ()),
@@ -247,6 +248,11 @@ class View:
         failed = task.fail_reason if task and task.status is TaskStatus.FAILED else None
         why = failed if task else self.localizer.reason(event.detail or "")
         return TableRow(cells, [cell(why, state_of(event).tone.terminal)] if why else ())
+
+    def _label(self, event: Event) -> str:
+        if event.maintenance:
+            return maintenance_label(event.maintenance, self.localizer)
+        return self.localizer.task_label(event.matter.name) if event.matter else event.source or event.channel
 
     def deliveries(self, rows: Sequence[Delivery]) -> TextTable:
         """Return a table of deliveries, each with its state and reason."""

@@ -41,6 +41,7 @@ from notifier.core.dispatch import SENT_WITHIN
 from notifier.core.durations import format_duration
 from notifier.core.escalations import Escalation
 from notifier.core.health_facts import ConfiguredSource, Expected
+from notifier.core.maintenance_mutes import MaintenanceMute
 from notifier.core.projects import FoundProject
 from notifier.core.rota import Rota, rota_named
 from notifier.core.routing import Route
@@ -319,7 +320,12 @@ class Config(Settings):
     @cached_property
     def configured_mutes(self) -> tuple[ConfiguredMute, ...]:
         """The mutes as values of their use case."""
-        return tuple(one.mute(self.timezone) for one in self.mutes)
+        return tuple(one.mute(self.timezone) for one in self.mutes if one.during is None)
+
+    @cached_property
+    def maintenance_mutes(self) -> tuple[MaintenanceMute, ...]:
+        """The mutes that are in force while a maintenance of an instance is open."""
+        return tuple(one.maintenance_mute for one in self.mutes if one.during is not None)
 
     @cached_property
     def rotas_by_name(self) -> Mapping[str, Rota]:

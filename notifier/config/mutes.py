@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
@@ -10,6 +10,7 @@ from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 from notifier.config.matchers import MatcherText
 from notifier.config.timezones import Timezone
 from notifier.core.cron import MAX_CRON_LENGTH, Cron
+from notifier.core.maintenance_mutes import MaintenanceMute
 from notifier.core.mute_words import DATE_PATTERN, WrittenTime, parse_written_time
 from notifier.core.mutes import MAX_MUTE_REASON, MUTE_ID_PATTERN, MuteTimes, WrongMute
 from notifier.mutes import ConfiguredMute
@@ -61,6 +62,9 @@ class MuteSettings(Settings):
     """Time zone of these times. Default: `timezone` of the configuration."""
     except_failures: bool = False
     """Whether failures and whatever else needs somebody are sent all the same."""
+    during: Literal["maintenance"] | None = None
+    """`maintenance` instead of times: events about tasks and alarms of an instance are suppressed while a maintenance
+    of it is under way, or while the window of a scheduled one is open."""
     reason: Annotated[str, Field(max_length=MAX_MUTE_REASON)] | None = None
     """Why, for people."""
     announce: bool | None = None
@@ -71,6 +75,9 @@ class MuteSettings(Settings):
     def _has_a_window(self) -> Self:
         if re.fullmatch(MUTE_ID_PATTERN, self.name):
             raise setting_error("name", "looks like the id of a mute of a person. Choose a longer name.")
+        if self.during is not None:
+            self._refuse_times()
+            return self
         if self.cron is not None:
             if self.start is not None:
                 raise setting_error("from", "has no effect beside cron. Remove one of the two.")
@@ -82,6 +89,13 @@ class MuteSettings(Settings):
             raise setting_error("until", "or length says when the window closes. Give one of the two.")
         self._check(self.timezone or "UTC")
         return self
+
+    def _refuse_times(self) -> None:
+        """Raise where there are times beside `during`: the maintenance says when the mute is in force."""
+        for name in ("cron", "start", "length", "until", "timezone", "announce"):
+            if getattr(self, name) is not None:
+                key = "from" if name == "start" else name
+                raise setting_error(key, "has no effect beside during: the maintenance decides when. Remove it.")
 
     def _check(self, timezone: str) -> None:
         try:
@@ -104,6 +118,13 @@ class MuteSettings(Settings):
         since = (self.start or WrittenTime()).resolve(_ANY_TIME, zone)
         until = None if self.until is None else self.until.resolve(_ANY_TIME, zone)
         return MuteTimes(length=self.length or (until or since) - since, since=since)
+
+    @property
+    def maintenance_mute(self) -> MaintenanceMute:
+        """One with `during` as a value of the core."""
+        return MaintenanceMute(
+            name=self.name, match=self.match, except_failures=self.except_failures, reason=self.reason
+        )
 
     def mute(self, timezone: str) -> ConfiguredMute:
         """Return it as a value of the use case."""

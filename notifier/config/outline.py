@@ -21,6 +21,7 @@ from notifier.config.source_defaults import OWN_SETTINGS, SECTION, filled
 from notifier.core.causes import CauseCatalogue
 from notifier.core.durations import parse_duration
 from notifier.core.health_facts import FAILING_AFTER, ConfiguredSource, Expected
+from notifier.core.maintenance_mutes import MaintenanceMute
 from notifier.core.matchers import check_field, parse_matcher
 from notifier.core.routing import Otherwise, Route
 from notifier.core.severity import Severity
@@ -121,6 +122,13 @@ class Outline:
     def cause_catalogue(self) -> CauseCatalogue:
         """The causes that explain the reasons of failed tasks."""
         return self._whole.cause_catalogue if self._data.get("causes") else builtin_catalogue()
+
+    @cached_property
+    def maintenance_mutes(self) -> tuple[MaintenanceMute, ...]:
+        """The mutes that are in force while a maintenance of an instance is open."""
+        entries = self._data.get("mutes")
+        named = isinstance(entries, list) and any(isinstance(one, dict) and "during" in one for one in entries)
+        return self._whole.maintenance_mutes if named else ()
 
     # ---- what is plain ----
 

@@ -13,6 +13,7 @@ from notifier.core.escalations import Escalation
 from notifier.core.events import EventType
 from notifier.core.fields import FIELDS, fields_of
 from notifier.core.identity import DirectChannel
+from notifier.core.maintenance_mutes import MaintenanceMute
 from notifier.core.matchers import Matcher, first_misfit, fitting, value_of
 from notifier.core.model import Event
 from notifier.core.rota import Rotas, rota_named
@@ -204,6 +205,8 @@ class RoutingConfig:
     """Configured channels by the name that a direct channel to the same place would have."""
     escalations: Mapping[str, Escalation] = field(default_factory=dict)
     """By name."""
+    during_maintenance: Sequence[MaintenanceMute] = ()
+    """The mutes that are in force while a maintenance of an instance is open."""
     holidays_known: bool = False
     """Whether the windows have the days of the calendars that they name; see `with_holidays`."""
 

@@ -11,6 +11,8 @@ from typing import TypeAlias
 
 from notifier.core.causes import CauseCatalogue
 from notifier.core.identity import DirectChannel
+from notifier.core.maintenance_mutes import MaintenanceMute, mute_sentence, open_maintenance
+from notifier.core.maintenance_values import MaintenanceRecord
 from notifier.core.mutes import Mute, MutesInForce
 from notifier.core.routing import Otherwise, Route, RoutedEvent
 
@@ -63,6 +65,21 @@ def mute_rule(mutes: Sequence[Mute], now: datetime, catalogue: CauseCatalogue | 
             mute = in_force.covering(item.event)
             known[item.event.id] = Suppress(rule=mute.rule, reason=_mute_reason(mute)) if mute else None
         return known[item.event.id]
+
+    return rule
+
+
+def maintenance_rule(
+    mutes: Sequence[MaintenanceMute],
+    open_now: Sequence[MaintenanceRecord],
+    catalogue: CauseCatalogue | None = None,
+) -> Rule:
+    """Return the rule of the mutes that are in force while a maintenance of an instance is open."""
+
+    def rule(item: RoutedEvent, channel: str) -> Ruling | None:  # noqa: ARG001 - a mute concerns every channel
+        one = open_maintenance(item.event, open_now)
+        mute = next((each for each in mutes if each.covers(item.event, catalogue)), None) if one else None
+        return Suppress(rule=mute.rule, reason=mute_sentence(mute, one)) if mute and one else None
 
     return rule
 

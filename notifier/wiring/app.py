@@ -175,6 +175,7 @@ def routing_config(config: Config, channels: Mapping[str, Channel]) -> RoutingCo
         catalogue=config.cause_catalogue,
         escalations=config.escalations_by_name,
         flapping=_flapping_limit(config.quiet.flapping),
+        during_maintenance=config.maintenance_mutes,
         policies={
             name: ChannelPolicy(
                 name=name,

@@ -17,6 +17,7 @@ from notifier.core.foreseen import Expectation
 from notifier.core.health import LIST_OPEN, ChannelStatus, HealthFinding, HealthReport, SourceStatus
 from notifier.core.health_facts import Expected, serves
 from notifier.core.identity import DirectChannel
+from notifier.core.maintenance_mutes import MaintenanceMute
 from notifier.core.maintenance_values import MaintenanceNotice, MaintenanceRecord, PlannedMaintenance
 from notifier.core.model import ChannelState, Event, SourceState, Task
 from notifier.core.mutes import Mute
@@ -230,6 +231,16 @@ def maintenance(value: MaintenanceRecord, now: datetime) -> JsonDocument:
         "first_seen_at": time(value.first_seen_at),
         "changed_at": time(value.changed_at),
         "reminder_at": time(value.due_at),
+    }
+
+
+def maintenance_mute(value: MaintenanceMute) -> JsonDocument:
+    """Return a mute that is in force while a maintenance is open."""
+    return {
+        "name": value.name,
+        "match": [str(matcher) for matcher in value.match],
+        "except_failures": value.except_failures,
+        "reason": value.reason,
     }
 
 

@@ -891,7 +891,7 @@ def test_an_instance_is_muted_listed_and_unmuted(run: Run) -> None:
     assert "is no longer muted" in run("unmute", "gauss-users").stdout
     assert "was not muted" in run("unmute", "gauss-users", code=1).stdout
     assert "Nothing is muted" in run("mutes", code=1).stdout
-    assert document(run("mutes", "--json", code=1)) == {"mutes": []}
+    assert document(run("mutes", "--json", code=1)) == {"mutes": [], "during_maintenance": []}
 
 
 def test_unmute_tells_what_was_in_force_from_what_was_planned(run: Run) -> None:
@@ -905,7 +905,7 @@ def test_unmute_tells_what_was_in_force_from_what_was_planned(run: Run) -> None:
 
 def test_an_instance_that_nobody_knows_is_not_muted(run: Run) -> None:
     assert "no task of an instance gauss-user is known. Did you mean" in run("mute", "gauss-user", "2h", code=1).stderr
-    assert document(run("mutes", "--json", code=1)) == {"mutes": []}
+    assert document(run("mutes", "--json", code=1)) == {"mutes": [], "during_maintenance": []}
 
 
 @pytest.mark.parametrize("length", ["soon", "1s", "40d"])
@@ -937,7 +937,7 @@ def test_a_preview_mutes_nothing(run: Run) -> None:
     assert "In the last 7 d it would have held back: 1 task completed" in shown
     found = document(run("mute", "gauss-*", "2h", "--preview", "--json"))["preview"]
     assert found["counts"] == {"task.completed": 1}
-    assert document(run("mutes", "--json", code=1)) == {"mutes": []}
+    assert document(run("mutes", "--json", code=1)) == {"mutes": [], "during_maintenance": []}
 
 
 @pytest.mark.parametrize(

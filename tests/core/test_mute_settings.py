@@ -46,6 +46,13 @@ def test_a_single_window_loads(more: str, length: timedelta) -> None:
     assert (mute.times.since, mute.times.length, mute.times.cron) == (since, length, None)
 
 
+def test_a_mute_during_maintenance_loads() -> None:
+    config = loads(BASE + MUTE % "during: maintenance, except_failures: true, reason: restarts", {})
+    (mute,) = config.maintenance_mutes
+    assert (mute.name, mute.rule, mute.except_failures, mute.reason) == ("patches", "mute:patches", True, "restarts")
+    assert config.configured_mutes == ()
+
+
 @pytest.mark.parametrize(
     ("more", "why"),
     [
@@ -61,6 +68,10 @@ def test_a_single_window_loads(more: str, length: timedelta) -> None:
         ("from: soon, length: 1h", "mutes[0].from: is no time; write a date, or a date and a time of day"),
         ("from: 2026-02-30, length: 1h", "mutes[0].from: there is no day 2026-02-30."),
         ("from: 2026-12-05, length: 1h, timezone: Mars", "no time zone is called 'Mars'"),
+        ("during: lunch", "mutes[0].during"),
+        ("during: maintenance, length: 1h", "mutes[0].length: has no effect beside during"),
+        ("during: maintenance, from: 2026-12-05", "mutes[0].from: has no effect beside during"),
+        ("during: maintenance, announce: true", "mutes[0].announce: has no effect beside during"),
     ],
 )
 def test_each_mistake_gets_one_clear_error(more: str, why: str) -> None:

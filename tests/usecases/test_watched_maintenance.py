@@ -10,12 +10,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from factories import make_event, make_task
 from fakes import START, FakeClock
 
 from notifier.core.credentials import BURST, Credential
 from notifier.core.errors import PermissionDenied, SourceError, SourceUnreachable, StoreError
 from notifier.core.events import EventType
 from notifier.core.failures import FailureState
+from notifier.core.maintenance_mutes import MaintenanceMute
 from notifier.core.maintenance_values import (
     MaintenanceList,
     MaintenanceRecord,
@@ -26,8 +28,9 @@ from notifier.core.maintenance_values import (
 from notifier.core.matchers import parse_matchers
 from notifier.core.model import Event, SourceOrigin
 from notifier.core.rights import SourcePart
-from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
+from notifier.core.routing import ChannelPolicy, Route, RoutingConfig, route_events
 from notifier.maintenance import READ_LEASE, RETRIES, Maintenance, MaintenanceReport, WatchedSource
+from notifier.planning import announce
 from notifier.ports import DeliveryFilter, EventFilter
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.transaction import Transaction
@@ -366,3 +369,73 @@ async def test_a_renamed_source_takes_its_maintenance_along(store: SqlStore, clo
     again = Maintenance(sources={"orders": one}, rules=RULES, routing=ROUTING)
     await step(store, clock, again, RULES.every)
     assert await types(store) == ["announced"]
+
+
+# ---- mutes during maintenance ----
+
+
+def muting(**changes: Any) -> RoutingConfig:
+    mute = MaintenanceMute(name="restarts", match=parse_matchers("source=prod"), reason="the host restarts")
+    everything = Route(name="everything", match=(), channels=("dba",))
+    return replace(ROUTING, routes=(everything,), during_maintenance=(replace(mute, **changes),))
+
+
+async def outcome(store: SqlStore, event: Event, routing: RoutingConfig) -> tuple[str, str | None]:
+    """Plan an event; return the state of its delivery, and the rule behind it."""
+
+    def plan(tx: Transaction) -> None:
+        announce(tx, route_events([event], routing.routes), routing, tx.now())
+
+    await store.transact(plan)
+    (found,) = await store.read(lambda q: q.deliveries(DeliveryFilter(event_ids=[event.id], limit=10)))
+    return found.state, found.rule
+
+
+def of_instance(kind: EventType = EventType.TASK_COMPLETED, **changes: Any) -> Event:
+    task = make_task("j", **{"source": "prod", "instance_id": "in14", "instance_name": "orders-prod"} | changes)
+    return replace(make_event(task), type=kind)
+
+
+SUPPRESSED, PENDING = ("suppressed", "mute:restarts"), ("pending", None)
+
+
+@pytest.mark.parametrize(
+    ("status", "at", "event", "expected"),
+    [
+        (MaintenanceStatus.EXECUTING, timedelta(), of_instance(), SUPPRESSED),
+        (MaintenanceStatus.SCHEDULED, 2 * DAY - timedelta(seconds=1), of_instance(), PENDING),
+        (MaintenanceStatus.SCHEDULED, 2 * DAY, of_instance(), SUPPRESSED),
+        (MaintenanceStatus.SCHEDULED, 2 * DAY + 4 * HOUR, of_instance(), PENDING),
+        (MaintenanceStatus.INQUIRING, 2 * DAY, of_instance(), PENDING),
+        (MaintenanceStatus.EXECUTING, timedelta(), of_instance(instance_id="other"), PENDING),
+        (MaintenanceStatus.EXECUTING, timedelta(), of_instance(instance_id=None), SUPPRESSED),
+        (MaintenanceStatus.EXECUTING, timedelta(), of_instance(source="test"), PENDING),
+    ],
+)
+async def test_events_of_an_instance_are_suppressed_while_its_maintenance_is_open(
+    store: SqlStore,
+    clock: FakeClock,
+    status: MaintenanceStatus,
+    at: timedelta,
+    *,
+    event: Event,
+    expected: tuple[str, str | None],
+) -> None:
+    routing = muting()
+    await watch(FakeList(row(status)), routing=routing).read_due(store)
+    clock.advance(at)
+    assert await outcome(store, event, routing) == expected
+
+
+async def test_a_mute_during_maintenance_lets_through_what_it_does_not_cover(store: SqlStore) -> None:
+    failed = of_instance(EventType.TASK_FAILED)
+    await watch(FakeList(row(MaintenanceStatus.EXECUTING)), routing=muting()).read_due(store)
+    assert await sent(store, "dba") == ["started"]  # what it is about is sent
+    assert await outcome(store, failed, muting(except_failures=True)) == PENDING
+    assert await outcome(store, replace(failed, id="2", occurrence="2"), muting()) == SUPPRESSED
+    elsewhere = muting(match=parse_matchers("source=test"))
+    assert await outcome(store, replace(failed, id="3", occurrence="3"), elsewhere) == PENDING
+    (found,) = await store.read(lambda q: q.deliveries(DeliveryFilter(event_ids=["2"], limit=1)))
+    assert found.reason == "restarts mutes orders-prod while its maintenance is open: the host restarts"
+    muted = await store.read(lambda q: q.events(EventFilter(rule="mute:restarts")))
+    assert [item.event.id for item in muted] == ["2"]
