@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import TypeVar
 
 import pytest
 from fakes import FakeClock, FakeSource
 
 from notifier.core.credentials import BURST, Credential, CredentialState
 from notifier.core.doorbell import MAX_AGE, MIN_INTERVAL, RingEffect, TopicSubscription
-from notifier.core.errors import CredentialsRejected, SourceUnreachable
+from notifier.core.errors import CredentialsRejected, SourceUnreachable, StoreUnreachable
 from notifier.core.model import Scope, Snapshot
 from notifier.core.polling import PollRules
 from notifier.core.routing import RoutingConfig
 from notifier.doorbell import CallerKind, Knock, KnockKind, Refusal, RingRefused, RingReport, confirm, end, ring
 from notifier.poll import PollReport, poll_once
 from notifier.store.engine import SqlStore, open_store
+from notifier.store.transaction import Transaction
 from notifier.web.doorbell import TokenCaller
+
+T = TypeVar("T")
 
 RULES = PollRules(poll_every=timedelta(minutes=10), lease=timedelta(seconds=15))
 SECOND = timedelta(seconds=1)
@@ -193,6 +197,30 @@ async def test_a_repeated_or_old_request_rings_nothing(store: SqlStore, source: 
     with pytest.raises(RingRefused, match="too old") as refused:
         await ring(store, replace(knock, replay_key="two"), ["prod"], MIN_INTERVAL)
     assert refused.value.refusal is Refusal.EXPIRED
+
+
+async def test_a_ring_that_is_not_committed_leaves_nothing(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    """The caller gets no 2xx then, and sends the same request again."""
+
+    class Dying:
+        async def transact(self, fn: Callable[[Transaction], T], *, short: bool = False) -> T:
+            def die(tx: Transaction) -> T:
+                fn(tx)
+                raise StoreUnreachable("the connection was lost")
+
+            return await store.transact(die, short=short)
+
+        read = store.read
+
+    await poll(source, store)
+    clock.advance(timedelta(minutes=1))
+    knock = replace(KNOCK, at=clock.now(), replay_key="one")
+    with pytest.raises(StoreUnreachable):
+        await ring(Dying(), knock, ["prod"], MIN_INTERVAL)
+    assert await due(store) == []
+    assert (await ring(store, knock, ["prod"], MIN_INTERVAL)).count(RingEffect.DUE) == 1
 
 
 async def test_what_is_known_of_a_subscription_follows_its_messages(store: SqlStore, clock: FakeClock) -> None:

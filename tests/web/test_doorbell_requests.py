@@ -126,7 +126,7 @@ async def listening(store: SqlStore, clock: FakeClock, key: rsa.RSAPrivateKey, *
     meters = CountingMeters()
     rejections = RejectionLog("doorbell.requests_refused", logger="notifier.web", seconds=clock.monotonic)
     async with (
-        aclosing(HttpClient()) as http,
+        aclosing(HttpClient(deny=changes.pop("deny", ()))) as http,
         SmnServer(certificate=reply(200, certificate_of(key)), confirm=reply(200, b"<html>")) as cloud,
     ):
         callers = changes.pop(
@@ -574,6 +574,15 @@ async def test_the_end_of_a_subscription_is_recorded(door: Door, records: io.Str
     assert known.ended_at == door.clock.now()
     assert '"event": "doorbell.unsubscribed"' in records.getvalue()
     assert door.smn.asked("/smn/subscription") == 1, "it is not subscribed again"
+
+
+async def test_the_rule_about_addresses_holds_for_what_a_message_names(
+    light_store: SqlStore, clock: FakeClock, key: rsa.RSAPrivateKey
+) -> None:
+    async with listening(light_store, clock, key, deny=[ip_network("127.0.0.0/8")]) as door:
+        status, said = problem(await door.ring(**door.push.request("SubscriptionConfirmation")))
+        assert (status, "an address that network.deny lists" in said) == (503, True), said
+        assert door.smn.requests == []
 
 
 async def test_what_is_not_configured_proves_nothing(
