@@ -202,7 +202,8 @@ def _source(answers: InitAnswers) -> str:
                 "auth:",
                 *(f"  {line}" for line in _auth(answers)),
                 "poll_every: 30s",
-                "first_poll: baseline          # notify: report tasks that are already listed, too\n",
+                "first_poll: baseline          # notify: report tasks that are already listed, too",
+                "# Faults, failovers and failed backups: a second source of kind gaussdb_events, docs/alarms.md\n",
             ],
             indent=4,
         )

@@ -53,6 +53,10 @@ class _Count(NamedTuple):
     last: datetime | None = None
 
 
+_TASK_STATUSES = frozenset(status for status in TaskStatus if not status.of_alarm)
+"""Alarms count as no task."""
+
+
 class Lookups:
     """Indexed reads. Each method runs one statement, or a few."""
 
@@ -230,6 +234,8 @@ class Lookups:
         counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         durations: defaultdict[str, list[float]] = defaultdict(list)
         for of, status, seconds in found:
+            if status not in _TASK_STATUSES:
+                continue
             counts[of][status] += 1
             if seconds is not None and status == TaskStatus.COMPLETED:
                 durations[of].append(seconds)
@@ -248,7 +254,7 @@ class Lookups:
     def _results_since(self, since: datetime, names: Iterable[str]) -> Iterator[Any]:
         """Yield how tasks of these names fared. One statement for all would read their rows instead of an index."""
         for name in names:
-            for status in TaskStatus:
+            for status in _TASK_STATUSES:
                 yield from self._reader.query("results_since", name=name, status=status.value, since=since)
 
     def seen_runs(self, source: str, since: datetime) -> Sequence[SeenRun]:

@@ -375,7 +375,10 @@ class Polls:
         return self._session.swap(sources, source, "introduced_at", None, now)
 
     def task_counts(self, source: str, failed_since: datetime) -> Mapping[str, int]:
-        """Return how many tasks of a source are `listed`, `running`, and have `failed` since a time."""
+        """Return how many tasks of a source are `listed`, `running`, and have `failed` since a time.
+
+        Of a source that lists alarms, only the number of its `alarms`.
+        """
         failed = (tasks.c.status == TaskStatus.FAILED, tasks.c.changed_at >= failed_since)
         listed = (tasks.c.source == source, ~tasks.c.unlisted)
         row = self._session.execute(
@@ -385,6 +388,9 @@ class Polls:
                 func.count().filter(*failed).label("failed"),
             ).where(*listed)
         ).one()
+        feeds = self._session.execute(select(sources.c.feeds).where(sources.c.name == source)).scalar()
+        if feeds:
+            return {"alarms": row.listed}
         return dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public way to columns by name
 
 

@@ -205,8 +205,8 @@ class Queries(Lookups):
         """Return when tasks of each name last completed on each instance."""
         of = (tasks.c.source, tasks.c.instance_id, tasks.c.instance_name, tasks.c.name)
         completed = case((tasks.c.status == TaskStatus.COMPLETED, func.coalesce(tasks.c.ended_at, tasks.c.changed_at)))
-        statement = select(*of, func.max(completed, type_=UtcDateTime).label("at")).group_by(*of)
-        return [LastSuccess(*row) for row in self._session.execute(statement)]
+        found = select(*of, func.max(completed, type_=UtcDateTime).label("at")).where(tasks.c.alarm.is_(None))
+        return [LastSuccess(*row) for row in self._session.execute(found.group_by(*of))]
 
     def direct_channels(self) -> Sequence[str]:
         """Return the names of channels to one person that have something to send."""

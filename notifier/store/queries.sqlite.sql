@@ -93,7 +93,7 @@ WHERE acknowledgements.event_id = events.id))))/*end*/ AND /*if whole_job_id*/(t
 -- gives: name, job_id, instance_id, instance_name, instance_status, status, created_at time, ended_at time, first_seen_at time
 SELECT tasks.name, tasks.job_id, tasks.instance_id, tasks.instance_name, tasks.instance_status, tasks.status, tasks.created_at, tasks.ended_at, tasks.first_seen_at
 FROM tasks
-WHERE tasks.source = :source AND tasks.changed_at >= :since ORDER BY tasks.changed_at DESC
+WHERE tasks.source = :source AND tasks.changed_at >= :since AND tasks.alarm IS NULL ORDER BY tasks.changed_at DESC
  LIMIT :limit OFFSET 0;
 -- name: task_results
 -- takes: name, changed_since time, status, since time, instance, instance_like, instance_names list, instance_id, instance_name, source, sources list, names list, name_like, name_likes list, among list, unlike list, instance_ids list, storm, whole_job_id, job_id, after_changed_at time, after_key

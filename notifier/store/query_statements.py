@@ -323,7 +323,8 @@ _TASKS: Mapping[str, Select[Any]] = {
         *(tasks.c.name, tasks.c.job_id, tasks.c.instance_id, tasks.c.instance_name, tasks.c.instance_status),
         *(tasks.c.status, tasks.c.created_at, tasks.c.ended_at, tasks.c.first_seen_at),
     )
-    .where(tasks.c.source == bindparam("source"), tasks.c.changed_at >= _since)
+    # An alarm is no run, however regularly it is raised.
+    .where(tasks.c.source == bindparam("source"), tasks.c.changed_at >= _since, tasks.c.alarm.is_(None))
     .order_by(tasks.c.changed_at.desc())
     .limit(_LIMIT),
     # Without an instance, one index holds all of it.

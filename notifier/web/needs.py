@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from notifier.core.delivery import DeliveryState
+from notifier.core.events import EventType
 from notifier.core.failures import HistoryKind, OpenFailure
 from notifier.core.health import FindingKind, HealthFinding, HealthReport
 from notifier.core.health_facts import Expected, HealthFacts
@@ -133,6 +134,8 @@ class NeedKind(StrEnum):
     MISSING = "missing"
     STUCK = "stuck"
     OVERDUE = "overdue"
+    RAISED = "raised"
+    """An alarm."""
     AWAITING = "awaiting"
     """A maintenance waits for authorisation."""
     WENT_WRONG = "went_wrong"
@@ -437,7 +440,7 @@ def resolved_failure(one: OpenFailure, formatter: EventFormatter) -> ResolvedFai
         at=happened(one.latest),
         acknowledged_by=one_line(taken.name) if taken else "",
         resolved_by=one_line(ended.name) if ended else "",
-        succeeded=bool(ended and ended.event_id),
+        succeeded=bool(ended and ended.event_id) and one.latest.type is not EventType.ALARM_RAISED,
     )
 
 
@@ -521,6 +524,8 @@ class Needs:
     stuck: int
     """Number of tasks that have stalled or are overdue, and of runs that are missing."""
     missing: int
+    raised: int
+    """Number of alarms."""
     awaiting: int
     """Number of maintenances that wait for authorisation."""
     taken: tuple[TakenFailure, ...]
@@ -544,12 +549,14 @@ class Needs:
     def hidden(self) -> int:
         """Number of open failures that are not shown."""
         shown = len(self.failures) + sum(storm.open for storm in self.storms)
-        return max(self.failed + self.stuck + self.missing + self.awaiting - shown, 0)
+        return max(self.failed + self.stuck + self.missing + self.raised + self.awaiting - shown, 0)
 
     @property
     def is_red(self) -> bool:
         """Whether anything failed, or may have failed without anybody knowing."""
-        return bool(self.failed or self.missing) or any(finding.kind in RED_KINDS for finding in self.findings)
+        return bool(self.failed or self.missing or self.raised) or any(
+            finding.kind in RED_KINDS for finding in self.findings
+        )
 
 
 def read_needs(
@@ -573,6 +580,7 @@ def read_needs(
     stuck = sum(bool(one.job_id) for one in needing)
     missing = sum(one.kind is NeedKind.MISSING for one in shown)
     awaiting = sum(one.kind is NeedKind.AWAITING for one in shown)
+    raised = sum(one.kind is NeedKind.RAISED for one in shown)
     # In whole minutes, as all ages, so that the page stays the same for as long.
     minute = replace(report, at=report.at.replace(second=0, microsecond=0))
     health = HealthFormatter(health=minute, localizer=formatter.localizer, when=formatter.localizer.day_and_time)
@@ -583,9 +591,10 @@ def read_needs(
         findings=tuple(finding_need(one, health, expected) for one in needing_findings(report)),
         storms=tuple(storm_need(storm, stormy[storm.id], formatter) for storm in by_age),
         failures=shown,
-        failed=unacknowledged - stuck - missing - awaiting,
+        failed=unacknowledged - stuck - missing - raised - awaiting,
         stuck=stuck,
         missing=missing,
+        raised=raised,
         awaiting=awaiting,
         taken=tuple(one for one in taken if one is not None),
     )

@@ -186,6 +186,12 @@ class PeriodFacts:
     """Names of instances by source and key of the row, as far as they are known."""
     blind: Sequence[Event] = ()
     storms: Sequence[Storm] = ()
+    homes: Mapping[str, str] = field(default_factory=dict)
+    """The source of the tasks of an instance, by the key of its row: alarms of the instance are drawn there."""
+
+    def home_of(self, task: TimelineTask, by: RowsBy) -> str:
+        """Return the source in whose rows a task or an alarm is drawn."""
+        return self.homes.get(by.key(task), task.source) if task.status.of_alarm else task.source
 
 
 def read_period(reads: PeriodReads, storms: StormReads, period: Period) -> PeriodFacts:
@@ -202,6 +208,7 @@ def read_period(reads: PeriodReads, storms: StormReads, period: Period) -> Perio
         storms=storms.storms(since, until),
     )
     if not many and (period.failed_only or until - since <= timedelta(days=MOST_DAYS_SINGLE)):
+        facts = replace(facts, homes=_homes(facts.tasks) if period.by is RowsBy.INSTANCE else {})
         return replace(facts, named=_named_rows(facts, latest, period.by, MAX_NAMED_ROWS))
     slots = period.slots
     failed = reads.tasks(since, until, MAX_FAILED_MARKS + 1, failed_only=True)
@@ -230,6 +237,11 @@ def _each_once(tasks: Iterable[TimelineTask]) -> Sequence[TimelineTask]:
     return list({(task.source, task.job_id): task for task in tasks}.values())
 
 
+def _homes(tasks: Iterable[TimelineTask]) -> Mapping[str, str]:
+    keyed = ((RowsBy.INSTANCE.key(task), task.source) for task in tasks if not task.status.of_alarm)
+    return {key: source for key, source in keyed if key}
+
+
 def _named_rows(facts: PeriodFacts, latest: Iterable[TimelineTask], by: RowsBy, most: int) -> Sequence[tuple[str, str]]:
     """Return the rows that have a name of their own: those with most failures, then those of the latest tasks.
 
@@ -237,9 +249,9 @@ def _named_rows(facts: PeriodFacts, latest: Iterable[TimelineTask], by: RowsBy, 
     """
     failed = Counter[tuple[str, str]]({row: sum(counts) for row, counts in facts.failed.items()})
     for task in facts.tasks:
-        failed[task.source, by.key(task)] += task.status is TaskStatus.FAILED
+        failed[facts.home_of(task, by), by.key(task)] += task.status is TaskStatus.FAILED
     for task in latest:
-        failed[task.source, by.key(task)] += 0
+        failed[facts.home_of(task, by), by.key(task)] += 0
     ranked: list[tuple[int, int, tuple[str, str]]] = []
     ranks = Counter[str]()
     for row, count in failed.most_common():
@@ -401,7 +413,9 @@ def chart_of(
     scale = period.scale
     blind = blind_times(facts.blind, report, period.now)
     storms = [_shown_storm(storm) for storm in facts.storms]
-    others = {task.source for task in facts.tasks} | {source for source, ended in facts.ended.items() if any(ended)}
+    others = {facts.home_of(task, period.by) for task in facts.tasks} | {
+        source for source, ended in facts.ended.items() if any(ended)
+    }
     # Only those without a task are left out, so that the totals of the chart are those of its rows.
     active = others | {source for source, _ in (*facts.failed, *facts.completed)}
     idle = [source for source in regions if source not in active]
@@ -468,7 +482,8 @@ class _SourceRows:
         """Return the tasks that are drawn by themselves, by row; some rows have nothing but counts."""
         rows: dict[str, list[TimelineTask]] = {"": []} if self.period.by is RowsBy.SOURCE else {}
         for task in self.facts.tasks:
-            if task.source == self.source and self.scale.shows(task.start, max(task.end, task.start)):
+            home = self.facts.home_of(task, self.period.by)
+            if home == self.source and self.scale.shows(task.start, max(task.end, task.start)):
                 rows.setdefault(self.period.by.key(task), []).append(task)
         for counted in (self.facts.failed, self.facts.completed):
             for source, key in counted:
@@ -558,7 +573,7 @@ _KINDS: Mapping[TaskStatus, MarkKind] = {
     TaskStatus.RUNNING: MarkKind.RUNNING,
     TaskStatus.UNKNOWN: MarkKind.OTHER,
     TaskStatus.RAISED: MarkKind.RAISED,
-    TaskStatus.CLEARED: MarkKind.OTHER,
+    TaskStatus.CLEARED: MarkKind.CLEARED,
 }
 
 

@@ -253,6 +253,9 @@ class Message:
             "counts": ReportFormatter(self._formatter, event.report).counts() if event.report else "",
             "listed": self.localizer.counted("tasks", dict(event.counts).get("listed", 0)),
         }
+        if "alarms" in values:
+            alarms = self.localizer.counted("digest.raised", dict(event.counts)["alarms"])
+            return self.localizer.text(f"sentence.{event.type}_alarms", **values | {"alarms": alarms})
         bounds = gap_bounds(event.detail) if event.type is EventType.SOURCE_GAP else (since, event.observed_at)
         if bounds:
             values |= dict(zip(("start", "end"), self._formatter.interval(*bounds, event.observed_at), strict=True))

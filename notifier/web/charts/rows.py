@@ -45,6 +45,8 @@ class MarkKind(StrEnum):
     STUCK = "stuck"
     RAISED = "raised"
     """An alarm, drawn at the moment at which it was raised."""
+    CLEARED = "cleared"
+    """An alarm that is over."""
     OTHER = "other"
     """A status that is not known."""
 

@@ -112,7 +112,7 @@ _FINDING_KINDS: Mapping[FindingKind, str] = {
 
 def _kinds(needs: Needs) -> Mapping[str, int]:
     found = {"source": 0, "failed": needs.failed, "missing": needs.missing, "stuck": needs.stuck}
-    found["awaiting"] = needs.awaiting
+    found["raised"], found["awaiting"] = needs.raised, needs.awaiting
     found |= dict.fromkeys(("parked", "channel", "dead", "other"), 0)
     for one in needs.findings:
         found[_FINDING_KINDS.get(one.kind, "other")] += 1

@@ -265,7 +265,8 @@ def task_view(q: TasksReads, stored: StoredTask, request: PageRequest) -> TaskVi
     own = q.task_list.find(task.source, task.job_id)
     group = own.group if own else TaskGroup.OTHER
     message = formatter.describe(newest) if newest else None
-    why = formatter.explained(task.fail_reason) if task.fail_reason else message.explained if message else None
+    has_words = task.fail_reason or task.alarm
+    why = formatter.explained_task(task) if has_words else message.explained if message else None
     open_ = _open_of(found.failures)
     return TaskView(
         source=task.source,
@@ -422,7 +423,7 @@ _KINDS = {
     TaskGroup.RUNNING: MarkKind.RUNNING,
     TaskGroup.STUCK: MarkKind.STUCK,
     TaskGroup.RAISED: MarkKind.RAISED,
-    TaskGroup.CLEARED: MarkKind.OTHER,
+    TaskGroup.CLEARED: MarkKind.CLEARED,
     TaskGroup.OTHER: MarkKind.OTHER,
 }
 
