@@ -227,14 +227,14 @@ def _unacknowledged(config: Config, scopes: Sequence[RouteScope]) -> Iterable[st
 def _foreseen_for_nobody(config: Config, scopes: Sequence[RouteScope]) -> Iterable[str]:
     """Return warnings about judgements that are made and that no route takes."""
     foresight = config.foresight
-    alarms = next((source for source in config.sources if source.lists_alarms), None)
     settings = {
-        EventType.ALARM_RAISED: f"The source {alarms.name}" if alarms else "",
         EventType.TASK_OVERDUE: "foresight.overdue" if foresight.overdue.enabled else "",
         EventType.TASK_MISSING: "expect" if config.expect else "foresight.missing" if foresight.missing.enabled else "",
     }
     planned = ((EventType.MAINTENANCE_AWAITING, "maintenance"),) if config.maintenance_sources else ()
-    for kind, setting in (*settings.items(), *planned):
+    alarms = next((source.name for source in config.sources if source.lists_alarms), None)
+    raised = ((EventType.ALARM_RAISED, f"The source {alarms}"),) if alarms else ()
+    for kind, setting in (*settings.items(), *planned, *raised):
         if setting and not any(scope.severities_of(kind) for scope in scopes):
             yield (
                 f"{setting} reports {kind}, and no route takes it: nobody is told. Name it in the match of a route:"
