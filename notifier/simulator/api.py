@@ -200,6 +200,15 @@ class SimulatedCloud(Gateway):
             self.account.remove(str(name))
         return json_reply(self.state())
 
+    async def steer_maintenance(self, exchange: SimulatedExchange) -> SimulatedReply:
+        """POST /_sim/maintenance with any of `authorise` and `cancel`, each a list of ids of events."""
+        command = steering(exchange.arrived.body, {"authorise": list, "cancel": list})
+        for name, event_ids in command.items():
+            for event_id in event_ids:
+                if not self.project.decide_maintenance(str(event_id), self.now(), agreed=name == "authorise"):
+                    raise SimulatedError(400, "SIM.0001", f"there is no maintenance event {event_id!r}")
+        return json_reply(self.state())
+
     async def steer_smn(self, exchange: SimulatedExchange) -> SimulatedReply:
         """POST /_sim/smn with any of `subscribe` (addresses), `publish` (messages) and `ring` (true)."""
         command = steering(exchange.arrived.body, {"subscribe": list, "publish": list, "ring": bool})
@@ -396,6 +405,7 @@ def build_app(cloud: SimulatedCloud, abort: Abort) -> Router:
             route("POST", "/_sim/rows", cloud.steer_rows),
             route("POST", "/_sim/projects", cloud.steer_projects),
             route("POST", "/_sim/smn", cloud.steer_smn),
+            route("POST", "/_sim/maintenance", cloud.steer_maintenance),
             route("GET", "/_sim/state", cloud.show_state),
             Route("/{path:path}", endpoint(cloud.not_found), methods=list(METHODS)),
         ],

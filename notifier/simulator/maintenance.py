@@ -1,7 +1,7 @@
 """Maintenance that GaussDB announces, from the announcement to its end. Pure."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from random import Random
 from typing import Any
@@ -79,6 +79,23 @@ class PlannedAnnouncement:
     of: Callable[[RowInstance], AnnouncedMaintenance]
 
 
+def authorised(event: AnnouncedMaintenance, now: datetime) -> AnnouncedMaintenance:
+    """Return an event to which somebody agrees now; others than those that wait for it stay as they are."""
+    if event.status(now)[0] != "INQUIRING":
+        return event
+    asked, *later = event.steps
+    steps = [step for step in later if step[1] != "SCHEDULED"]
+    return replace(event, steps=(asked, (now, "SCHEDULED"), *steps))
+
+
+def cancelled(event: AnnouncedMaintenance, now: datetime) -> AnnouncedMaintenance:
+    """Return an event that is cancelled now; one that has begun stays as it is."""
+    if event.status(now)[0] not in {"INQUIRING", "SCHEDULED"}:
+        return event
+    past = tuple(step for step in event.steps if step[0] <= now)
+    return replace(event, steps=(*past, (now, "CANCELED")), begins_at=None, outage=None)
+
+
 class MaintenancePlan:
     """The announcements up to a moment. The same seed, times and instances give the same ones."""
 
@@ -99,6 +116,12 @@ class MaintenancePlan:
             self._next = next(self._planned, None)
         self._known = [event for event in self._known if event.created_at > now - LISTED_FOR]
         return self._known
+
+    def change(self, event_id: str, change: Callable[[AnnouncedMaintenance], AnnouncedMaintenance]) -> bool:
+        """Change a listed event, and return whether there is one."""
+        found = [event.id == event_id for event in self._known]
+        self._known = [change(event) if event.id == event_id else event for event in self._known]
+        return any(found)
 
     def _plan(self, start: datetime) -> Iterator[PlannedAnnouncement]:
         every = self._options.maintenance_every
@@ -134,11 +157,11 @@ def plan_maintenance(
     agreed_after, takes, fate = rng.uniform(0.1, 0.9), timedelta(minutes=rng.uniform(4, 25)), rng.random()
     level, reason = rng.choices(("MAJOR", "MINOR", "CRITICAL", "INFO"), (5, 3, 1, 1))[0], rng.choice(_REASONS)
     outage = incident(rng, options, planned_at + takes / 2, SWITCHOVER, timedelta(minutes=2))
-    cancelled = not calm and fate < CANCELLED
+    dropped = not calm and fate < CANCELLED
     failed = not calm and CANCELLED <= fate < CANCELLED + FAILED
     agreed_at = at + (planned_at - at) * agreed_after
     steps = [(at, "INQUIRING" if inquiring else "SCHEDULED")]
-    if cancelled:
+    if dropped:
         steps.append((agreed_at, "CANCELED"))
     else:
         if inquiring:
@@ -154,8 +177,8 @@ def plan_maintenance(
         window=(opens_at, closes_at),
         latest_at=closes_at if inquiring else None,
         steps=tuple(steps),
-        begins_at=None if cancelled else planned_at,
-        outage=None if cancelled else outage(instance),
+        begins_at=None if dropped else planned_at,
+        outage=None if dropped else outage(instance),
     )
 
 

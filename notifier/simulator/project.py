@@ -110,6 +110,15 @@ class SimulatedProject:
         }
         return list((rows | self.put_maintenance).values())
 
+    # -- what people do --
+
+    def decide_maintenance(self, event_id: str, now: datetime, *, agreed: bool) -> bool:
+        """Let somebody agree to a maintenance event, or cancel it, and return whether it is listed."""
+        moment = self._story_time(now)
+        self._maintenance.until(moment)
+        decide = maintenance.authorised if agreed else maintenance.cancelled
+        return self._maintenance.change(event_id, lambda event: decide(event, moment))
+
     # -- rows put by hand --
 
     def put_trace(self, wire: Mapping[str, Any]) -> None:

@@ -434,6 +434,30 @@ async def test_maintenance_has_the_chosen_form(read: Open, options: dict[str, An
     assert body["inquiring_count"] == body["total_count"]
 
 
+async def test_somebody_agrees_to_maintenance_or_cancels_it(read: Open) -> None:
+    reader = await read(maintenance_every=timedelta(days=300), every=timedelta(days=1))
+
+    async def statuses() -> list[str]:
+        reader.clock.advance(timedelta(minutes=1))
+        events = (await reader.get("/v3/{project}/schedule-events", order="asc")).json()["events"]
+        return [event["status"] for event in events]
+
+    reader.clock.advance(timedelta(minutes=4))
+    assert await statuses() == ["INQUIRING", "SCHEDULED"]
+    asked, planned = (event["id"] for event in reader.project.maintenance(reader.now))
+    await reader.steer("maintenance", authorise=[asked, planned])
+    assert await statuses() == ["SCHEDULED", "SCHEDULED"]
+    await reader.steer("maintenance", cancel=[planned])
+    assert await statuses() == ["SCHEDULED", "CANCELED"]
+    reader.clock.advance(timedelta(days=6))
+    await reader.log_in()  # tokens live a day
+    assert await statuses() == ["COMPLETED", "CANCELED"]
+    await reader.steer("maintenance", cancel=[asked])
+    assert await statuses() == ["COMPLETED", "CANCELED"]
+    refused = await reader.steer("maintenance", cancel=["m-1"])
+    assert (refused.status_code, refused.json()["error_msg"]) == (400, "there is no maintenance event 'm-1'")
+
+
 # ---- one world ----
 
 
