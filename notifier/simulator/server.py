@@ -26,7 +26,7 @@ SourceKind = Literal["gaussdb", "gaussdb_events", "gaussdb_account"]
 _ENDPOINTS: Mapping[SourceKind, tuple[str, ...]] = {
     "gaussdb": ("endpoint", "cts_endpoint"),
     "gaussdb_events": ("endpoint", "ces_endpoint"),
-    "gaussdb_account": ("endpoint", "cts_endpoint", "iam_endpoint"),
+    "gaussdb_account": ("endpoint", "cts_endpoint", "ces_endpoint", "iam_endpoint"),
 }
 """The settings of each kind of source that name an address of the cloud."""
 
