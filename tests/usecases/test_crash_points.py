@@ -1,7 +1,8 @@
 """A process that dies at any step boundary of polling and delivering, and the next one, on either database.
 
-The boundaries are those of the ports, all of them: before, inside (all but committed) and after every transaction,
-before and after every read of the store, every look at the task list and every message.
+The boundaries are those at which the world differs: inside (all but committed) and after every transaction, and after
+every message, edit and call. What a process reads changes nothing: to die before or after that, or before the next
+change, is to die after the last one.
 """
 
 from __future__ import annotations
@@ -50,15 +51,22 @@ class Killed(BaseException):
 
 
 class Fuse:
-    """Lets so many steps pass. Then the process is dead, and every further step of it fails too."""
+    """Lets so many steps pass. At the next one the process dies, and does nothing more."""
 
     def __init__(self, steps: int) -> None:
         self.left = steps
+        self.burnt = False
 
     def step(self) -> None:
-        if self.left == 0:
-            raise Killed
+        self.check()
+        self.burnt = self.left == 0
+        self.check()
         self.left -= 1
+
+    def check(self) -> None:
+        """Raise Killed where the process is dead."""
+        if self.burnt:
+            raise Killed
 
 
 class MortalStore:
@@ -72,7 +80,7 @@ class MortalStore:
         """Transactions that planned deliveries and claimed some."""
 
     async def transact(self, fn: Callable[[Transaction], T], *, short: bool = False) -> T:
-        self.fuse.step()
+        self.fuse.check()
         result = await self.store.transact(lambda tx: self._inside(fn, tx), short=short)
         self.fuse.step()
         return result
@@ -86,10 +94,8 @@ class MortalStore:
         return result
 
     async def read(self, fn: Callable[[Queries], T]) -> T:
-        self.fuse.step()
-        result = await self.store.read(fn)
-        self.fuse.step()
-        return result
+        self.fuse.check()
+        return await self.store.read(fn)
 
     async def listen(self, wake: Callable[[], None]) -> None:
         await self.store.listen(wake)
@@ -104,10 +110,8 @@ class MortalSource(FakeSource):
     fuse: Fuse
 
     async def fetch(self, scope: Scope) -> Snapshot:
-        self.fuse.step()
-        snapshot = await super().fetch(scope)
-        self.fuse.step()
-        return snapshot
+        self.fuse.check()
+        return await super().fetch(scope)
 
 
 class MortalChannel(FakeChannel):
@@ -116,7 +120,7 @@ class MortalChannel(FakeChannel):
     fuse: Fuse
 
     async def send(self, delivery: Delivery) -> Outcome:
-        self.fuse.step()
+        self.fuse.check()
         outcome = await super().send(delivery)
         self.fuse.step()
         return outcome
@@ -141,9 +145,8 @@ class MortalChat(MortalChannel):
         return Delivered(ref, copy=ref) if delivery.thread else Delivered(ref, thread=ref)
 
     async def find_sent(self, delivery: Delivery) -> Outcome | None:
-        self.fuse.step()
+        self.fuse.check()
         sent = any(earlier.id == delivery.id for earlier in self.sent)
-        self.fuse.step()
         return self._post(delivery) if sent else None
 
     async def show(self, thread: Thread) -> Outcome:
@@ -155,18 +158,18 @@ class MortalChat(MortalChannel):
         return Delivered()
 
     async def _edit(self, thread: Thread, ref: str) -> None:
-        self.fuse.step()
+        self.fuse.check()
         self.shows[ref] = thread.event.type
         self.fuse.step()
 
 
 class MortalTickets(MemoryTickets):
-    """A channel that keeps tickets, whose process can die before and after each call."""
+    """A channel that keeps tickets, whose process can die after each call."""
 
     fuse: Fuse
 
     def _begin(self, name: str) -> None:
-        self.fuse.step()
+        self.fuse.check()
         super()._begin(name)
 
     def _end(self) -> None:
@@ -297,8 +300,7 @@ class DrivenWorld(World):
     async def pass_time(self) -> None:
         """Let others go on. Who sends may have died, which nobody waits for."""
         await asyncio.sleep(0)
-        if self.source.fuse.left == 0:
-            raise Killed
+        self.source.fuse.check()
 
     async def left(self, service: Service) -> int:
         """Return how many deliveries wait to be sent."""
