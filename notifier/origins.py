@@ -114,6 +114,13 @@ class ShownTasks(Protocol):
         """Let the messages about these subjects change."""
 
 
+class OriginReads(Protocol):
+    """What is read before searches are claimed."""
+
+    def any_due_origin(self) -> bool:
+        """Return whether any search is due."""
+
+
 class OriginTx(BudgetTx, Protocol):
     """What searches need of a transaction."""
 
@@ -162,7 +169,7 @@ class _SourceClaim:
 
 
 async def search_origins(
-    store: Store[OriginTx, object],
+    store: Store[OriginTx, OriginReads],
     readers: Mapping[str, TraceReader],
     credentials: Mapping[str, Credential],
 ) -> Sequence[SourceSearch]:
@@ -173,7 +180,7 @@ async def search_origins(
         readers: the log of each source whose tasks are searched for, by name.
         credentials: of each source, by name; none where nothing limits its calls.
     """
-    if not readers:
+    if not readers or not await store.read(lambda q: q.any_due_origin()):
         return ()
     claims = await store.transact(partial(_claim, sources=readers.keys()))
     slots = asyncio.Semaphore(MAX_PARALLEL)
@@ -222,7 +229,11 @@ class _Search:
     """Makes the searches of one source that were claimed."""
 
     def __init__(
-        self, store: Store[OriginTx, object], reader: TraceReader, credential: Credential | None, claim: _SourceClaim
+        self,
+        store: Store[OriginTx, OriginReads],
+        reader: TraceReader,
+        credential: Credential | None,
+        claim: _SourceClaim,
     ) -> None:
         self._store = store
         self._reader = reader

@@ -28,6 +28,7 @@ from notifier.store.figures import Figures
 from notifier.store.lookups import Lookups
 from notifier.store.mute_list import MuteList
 from notifier.store.now_page import NowQueries
+from notifier.store.origins import LONGEST_SEARCH_WAIT
 from notifier.store.schedules import Schedules
 from notifier.store.schema import (
     UtcDateTime,
@@ -121,6 +122,12 @@ class Queries(Lookups):
     def any_due_maintenance(self) -> bool:
         """Return whether a reminder of a maintenance is due."""
         return self._session.execute(statements.ANY_DUE_MAINTENANCE, {"now": self.now()}).first() is not None
+
+    def any_due_origin(self) -> bool:
+        """Return whether any search for who started a task is due."""
+        now = self.now()
+        times = {"before": now, "ahead": now + LONGEST_SEARCH_WAIT}
+        return self._session.execute(statements.ANY_DUE_ORIGIN, times).first() is not None
 
     def next_due_mute(self) -> datetime | None:
         """Return when a step of a mute is due next; None where none will be."""

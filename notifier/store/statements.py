@@ -67,6 +67,7 @@ from notifier.store.schema import (
     idempotency_keys,
     maintenances,
     mutes,
+    origins,
     replicas,
     requests,
     sources,
@@ -820,6 +821,14 @@ LOCK_FAILURES_OF_STORM = compiled(
     .with_for_update(of=failures)
 )
 ANY_DUE_FAILURE = compiled(select(ONE_ROW.label("found")).where(*_SOONER).limit(ONE_ROW))
+ANY_DUE_ORIGIN = compiled(
+    select(ONE_ROW.label("found"))
+    .where(
+        origins.c.next_at.is_not(None),
+        or_(origins.c.next_at <= bindparam("before"), origins.c.next_at > bindparam("ahead")),
+    )
+    .limit(ONE_ROW)
+)
 NEXT_DUE_MUTE = compiled(select(func.min(mutes.c.due_at).label("at")))
 NEXT_DUE_FAILURE = compiled(select(func.min(failures.c.due_at).label("at")))
 # The earliest first, locked in that order: two processes that do so skip what the other has locked.

@@ -119,6 +119,7 @@ PARAMETERS: Mapping[str, str] = {
     "SHOWN_SINCE": "after limit",
     "RECENT_THREADS": "instance after limit",
     "ANY_DUE_FAILURE": "before",
+    "ANY_DUE_ORIGIN": "before ahead",
     "ANY_DUE_MAINTENANCE": "now",
     "SAVE_MAINTENANCE": COLUMNS["maintenances"],
     "DELETE_EMPTIED": "ids",

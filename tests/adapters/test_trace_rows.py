@@ -2,12 +2,29 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 import pytest
+from factories import PROJECT_ID
+from fakes import FakeClock
+from servers.http import HttpServer, reply
 
+from notifier.core.errors import PermissionDenied, RequestRejected
 from notifier.core.origins import TraceRow, TraceSearch
-from notifier.sources.traces import MAX_IDS, MAX_PERSON_NAME, TRACE_PAGE_SIZE, decode_trace_page, parse_trace, query_of
+from notifier.http import HttpClient
+from notifier.sources.access import SourceAccess, SourceRuntime
+from notifier.sources.gaussdb_settings import GaussDBSettings
+from notifier.sources.traces import (
+    MAX_IDS,
+    MAX_PERSON_NAME,
+    MAX_TRACE_PAGES,
+    TRACE_PAGE_SIZE,
+    TraceLog,
+    decode_trace_page,
+    parse_trace,
+    query_of,
+)
 
 T0 = datetime(2026, 11, 27, 10, 15, 4, tzinfo=UTC)
 INSTANCE = "ce2dce50f365430abe161bab79495a6ein14"
@@ -190,3 +207,90 @@ def test_a_query_has_both_times_in_milliseconds_and_sorted_names() -> None:
 def test_a_query_keeps_within_the_times_that_the_log_takes() -> None:
     ancient = TraceSearch(start=datetime(1970, 1, 2, tzinfo=UTC), end=datetime(2190, 1, 1, tzinfo=UTC))
     assert query_of(ancient).startswith("from=946656000000&limit=200&to=4102416000000")
+
+
+# ---- calls ----
+
+
+def reader(server: HttpServer, http: HttpClient, clock: FakeClock, **changes: Any) -> TraceLog:
+    keys = {"kind": "aksk", "access_key": "AKAKAK", "secret_key": "sksksk"}
+    config: dict[str, Any] = {
+        "name": "prod",
+        "kind": "gaussdb",
+        "region": "cn-north-4",
+        "project_id": PROJECT_ID,
+        "auth": keys,
+        "started_by": True,
+        "cts_endpoint": server.url(""),
+    }
+    settings = GaussDBSettings(**config | changes)
+    return TraceLog(settings, SourceAccess(settings, SourceRuntime(http=http, clock=clock, rng=Random(1))))
+
+
+WANTED = TraceSearch(start=T0, end=T0, resource_id=INSTANCE)
+NO_TRACE = b'{"error_code":"CTS.0013","error_msg":"no trace found"}'
+
+
+async def test_pages_are_read_to_the_end(http: HttpClient, clock: FakeClock) -> None:
+    pages = (page([ROW], "m1"), page([ROW | {"trace_id": "2"}], "m2"), page([]))
+    async with HttpServer(*(reply(200, body) for body in pages)) as server:
+        log = reader(server, http, clock)
+        found = await log.read(WANTED)
+        targets = [request.target for request in server.requests]
+    assert ([one.trace_id for one in found.traces], found.whole, log.calls) == (["6f1e0c52-1", "2"], True, 3)
+    assert ["next=m1" in target for target in targets] == [False, True, False]
+    assert all(target.startswith(f"/v3/{PROJECT_ID}/traces?from=") for target in targets)
+
+
+async def test_a_list_without_end_is_not_whole(http: HttpClient, clock: FakeClock) -> None:
+    pages = [reply(200, page([ROW], f"m{n}")) for n in range(MAX_TRACE_PAGES + 2)]
+    async with HttpServer(*pages) as server:
+        log = reader(server, http, clock)
+        found = await log.read(WANTED)
+    assert (found.whole, log.calls) == (False, MAX_TRACE_PAGES)
+
+
+async def test_a_marker_that_stays_ends_the_list(http: HttpClient, clock: FakeClock) -> None:
+    async with HttpServer(reply(200, page([ROW], "m")), reply(200, page([ROW], "m"))) as server:
+        log = reader(server, http, clock)
+        assert (await log.read(WANTED)).whole
+    assert log.calls == 2
+
+
+async def test_no_trace_found_is_an_empty_list(http: HttpClient, clock: FakeClock) -> None:
+    async with HttpServer(reply(404, NO_TRACE)) as server:
+        found = await reader(server, http, clock).read(WANTED)
+    assert (found.traces, found.whole) == ([], True)
+
+
+async def test_a_path_that_the_gateway_does_not_know_is_no_empty_list(http: HttpClient, clock: FakeClock) -> None:
+    unknown = b'{"error_code":"APIGW.0101","error_msg":"The API does not exist"}'
+    async with HttpServer(reply(404, unknown)) as server:
+        log = reader(server, http, clock)
+        with pytest.raises(RequestRejected):
+            await log.read(WANTED)
+        (found,) = await log.check()
+    assert not found.ok
+
+
+async def test_a_refusal_names_the_action(http: HttpClient, clock: FakeClock) -> None:
+    refusal = reply(403, b'{"error_code":"CTS.0002","error_msg":"no permission"}')
+    async with HttpServer(refusal, refusal) as server:
+        log = reader(server, http, clock)
+        with pytest.raises(PermissionDenied, match="not allowed to list traces"):
+            await log.read(WANTED)
+        (found,) = await log.check()
+    assert (found.ok, log.action in f"{found.detail} {found.remedy}") == (False, True)
+
+
+def test_addresses_without_a_search_are_a_mistake() -> None:
+    values: dict[str, Any] = {
+        "name": "prod",
+        "kind": "gaussdb",
+        "region": "cn-north-4",
+        "project_id": PROJECT_ID,
+        "auth": {"kind": "aksk", "access_key": "AKAKAK", "secret_key": "sksksk"},
+    }
+    assert GaussDBSettings(**values).traces_url == "https://cts.cn-north-4.myhuaweicloud.com"
+    with pytest.raises(ValueError, match="started_by: true"):
+        GaussDBSettings(**values, started_by_address=True)

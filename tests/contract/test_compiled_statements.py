@@ -235,6 +235,7 @@ PARAMETERS: Mapping[str, Any] = {
     "DUE_MUTES": {"now": LATER},
     "NEXT_DUE_MUTE": {},
     "ANY_DUE_FAILURE": {"before": LATER},
+    "ANY_DUE_ORIGIN": {"before": LATER, "ahead": LATER},
     "ANY_DUE_MAINTENANCE": {"now": LATER},
     "SAVE_MAINTENANCE": rows_of(rows.maintenance_columns([replace(PLANNED, changed_at=LATER)])),
     "NEXT_DUE_FAILURE": {},
@@ -309,6 +310,7 @@ def _fill(connection: Connection) -> None:
         put(schema.maintenances, row)
     for row in rows_of(rows.failure_columns([OPEN])):
         put(schema.failures, row)
+    put(schema.origins, {"source": "prod", "job_id": "running", "tries": 1, "next_at": T0})
     put(schema.requests, {"key": "old", "seen_at": T0})
     put(schema.acknowledgements, {"event_id": FAILED.id, "by": "me", "name": "Me", "at": T0})
     put(schema.edit_budgets, {"name": "token", "good_at": T0})
