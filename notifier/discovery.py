@@ -22,7 +22,7 @@ DISCOVERY_LEASE = timedelta(minutes=5)
 """Time for which nobody else asks an account that is being asked. Longer than reading its list takes."""
 DISCOVERY_RETRY = timedelta(minutes=5)
 """Wait after a list could not be read."""
-EXPECTED_CALLS = 1
+DISCOVERY_CALLS = 1
 """Calls that are charged before a list is read."""
 NO_PROJECTS = "IAM lists no project of the account, so what is known stays. Check auth and iam_endpoint."
 
@@ -72,7 +72,7 @@ class ProjectRecords(Protocol):
         """Let an account be asked at a time."""
 
 
-class RightRecords(Protocol):
+class ProjectRights(Protocol):
     """The rights that are lacking."""
 
     def lack(self, source: str, part: SourcePart, action: str, now: datetime) -> MissingRight:
@@ -86,7 +86,7 @@ class DiscoveryTx(BudgetTx, Protocol):
     """What discovery needs of a transaction."""
 
     @property
-    def rights(self) -> RightRecords:
+    def rights(self) -> ProjectRights:
         """The rights that are lacking: `notifier health` shows them."""
 
     @property
@@ -139,7 +139,7 @@ async def _ask(
     configured: Collection[str],
 ) -> DiscoveryReport:
     try:
-        listed = await spend(store, credential, EXPECTED_CALLS, reader.read, counter=lambda: reader.calls)
+        listed = await spend(store, credential, DISCOVERY_CALLS, reader.read, counter=lambda: reader.calls)
     except SourceError as error:
         return await _fail(store, reader, error)
     if isinstance(listed, Postponed):

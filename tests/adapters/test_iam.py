@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from random import Random
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from fakes import FakeClock
@@ -12,11 +13,13 @@ from servers.http import Answer, HttpServer, reply
 
 from notifier.core.errors import CredentialsRejected, PermissionDenied, SourceError
 from notifier.core.projects import ProjectListing
+from notifier.discovery import NO_PROJECTS
 from notifier.http import HttpClient
 from notifier.sources.access import SourceRuntime
 from notifier.sources.account_settings import GaussDBAccountSettings
 from notifier.sources.huawei_auth import login_body
 from notifier.sources.iam import PROJECTS_PER_PAGE, AccountReader, read_projects
+from notifier.wording.localizer import Localizer
 
 AKSK = {"kind": "aksk", "access_key": "AK", "secret_key": "obviously-fake"}
 TOKEN = {"kind": "token", "domain": "acme", "username": "u", "password": "obviously-fake"}
@@ -137,3 +140,20 @@ async def test_another_answer_is_an_error_and_no_empty_list(http: HttpClient, bo
     async with HttpServer(reply(200, body)) as server:
         with pytest.raises(SourceError):
             await open_reader(server, http).read()
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        (
+            "source acme: not allowed to list projects (HTTP 403; IAM.0002)."
+            " Grant the user IAM ReadOnlyAccess (action iam:projects:listProjects)."
+        ),
+        "source acme: the answer is not a project list. Check endpoint if this lasts.",
+        NO_PROJECTS,
+    ],
+)
+def test_reasons_have_a_chinese_form(reason: str) -> None:
+    shown = Localizer(language="zh", timezone=ZoneInfo("UTC")).reason(reason)
+    assert "project" not in shown.replace("iam:projects:listProjects", "")
+    assert "。" in shown
