@@ -16,6 +16,7 @@ from notifier.core.calendars import CalendarEntry
 from notifier.core.delivery import DeliveryState
 from notifier.core.events import EventType
 from notifier.core.failures import FailureState, OpenFailure
+from notifier.core.maintenance_values import MaintenanceRecord
 from notifier.core.model import Event, SourceOrigin, Task, TaskStatus, event_id, own_event
 from notifier.core.report_values import MAX_LISTED, HandedOver, ListedTask, Report
 from notifier.core.reports import COUNTED_TYPES, LastSuccess, ReportFacts, ReportRules, ReportScope, make_report
@@ -77,6 +78,9 @@ class ReportReads(Protocol):
 
     def runs(self, source: str, name: str) -> Runs:
         """Return the latest completed runs of an operation."""
+
+    def maintenances(self, since: datetime) -> Sequence[MaintenanceRecord]:
+        """Return the maintenance that is not over, and what has been over since a time; what begins first first."""
 
     def calendar_entries(self, names: Collection[str]) -> Mapping[str, Sequence[CalendarEntry]]:
         """Return the entries of the last good copies of calendars, by name."""
@@ -197,6 +201,7 @@ def read_report(
         running=[stored.task for stored in running if stored.listed],
         open=list(_open(q, rules.scope)),
         successes=q.last_successes(),
+        maintenance=q.maintenances(until),
         runs={key: q.runs(*key) for key in sorted(completed)},
         suppressed=states.count(DeliveryState.SUPPRESSED),
         dead=states.count(DeliveryState.DEAD),

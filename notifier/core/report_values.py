@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from notifier.core.maintenance_values import MaintenanceStatus
+
 MAX_LISTED = 10
 """Maximum number of entries in each list of a report."""
 
@@ -76,6 +78,21 @@ class ListedTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListedMaintenance:
+    """A maintenance that is under way or lies ahead."""
+
+    source: str
+    name: str
+    """Its type as the API names it."""
+    instance: str
+    status: MaintenanceStatus
+    begins_at: datetime | None
+    ends_at: datetime | None
+    latest_at: datetime | None
+    """It is done by then in any case; None where that is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OverdueBackup:
     """An instance without a recent backup."""
 
@@ -115,6 +132,9 @@ class Report:
     backups_total: int = 0
     backup_seconds: float = 0
     """Age of a last successful backup beyond which it is named, in seconds."""
+    maintenance: tuple[ListedMaintenance, ...] = ()
+    """What is under way or lies ahead, what begins first first."""
+    maintenance_total: int = 0
     suppressed: int = 0
     """Number of messages about events of the period that a rule kept back."""
     dead: int = 0

@@ -12,10 +12,13 @@ from zoneinfo import ZoneInfo
 
 from notifier.core.events import EventType
 from notifier.core.fields import fields_of, operation_kind
+from notifier.core.maintenance import maintenance_event
+from notifier.core.maintenance_values import MaintenanceNotice, MaintenanceRecord
 from notifier.core.matchers import Matcher, first_misfit
 from notifier.core.model import Event, SourceOrigin, Task, TaskStatus
 from notifier.core.report_values import (
     MAX_LISTED,
+    ListedMaintenance,
     ListedTask,
     OperationCount,
     OverdueBackup,
@@ -115,6 +118,8 @@ class ReportFacts:
     successes: Sequence[LastSuccess] = ()
     runs: Mapping[tuple[str, str], Runs] = field(default_factory=dict)
     """The latest completed runs by source and name of the task."""
+    maintenance: Sequence[MaintenanceRecord] = ()
+    """What is not over."""
     suppressed: int = 0
     dead: int = 0
 
@@ -148,6 +153,7 @@ def make_report(
     running = [one for one in facts.running if _in_scope(one, rules.scope, origins)]
     running.sort(key=lambda task: (task.created_at is None, task.created_at, task.job_id))
     backups = overdue_backups(facts.successes, rules, until, origins)
+    planned = [one for one in facts.maintenance if _is_planned(one, rules.scope, origins)]
     return Report(
         name=rules.name,
         since=since,
@@ -166,8 +172,31 @@ def make_report(
         backups=tuple(backups[:MAX_LISTED]),
         backups_total=len(backups),
         backup_seconds=rules.backup_after.total_seconds(),
+        maintenance=tuple(_listed_maintenance(one) for one in planned[:MAX_LISTED]),
+        maintenance_total=len(planned),
         suppressed=facts.suppressed,
         dead=facts.dead,
+    )
+
+
+def _is_planned(one: MaintenanceRecord, scope: ReportScope, origins: Mapping[str, SourceOrigin]) -> bool:
+    origin = origins.get(one.source)
+    if origin is None or one.over:
+        return False
+    notice = MaintenanceNotice.of(one.planned)
+    return scope.covers(maintenance_event(origin, EventType.MAINTENANCE_ANNOUNCED, notice, "", one.changed_at))
+
+
+def _listed_maintenance(one: MaintenanceRecord) -> ListedMaintenance:
+    planned = one.planned
+    return ListedMaintenance(
+        source=one.source,
+        name=planned.name,
+        instance=planned.instance_name or planned.instance_id or "",
+        status=planned.status,
+        begins_at=planned.begins_at,
+        ends_at=planned.ends_at,
+        latest_at=planned.latest_at,
     )
 
 

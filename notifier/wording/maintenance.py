@@ -24,9 +24,14 @@ if TYPE_CHECKING:
 
 def maintenance_label(planned: PlannedMaintenance, localizer: Localizer) -> str:
     """Return what a maintenance is called: `Maintenance (node restart)`. A type of no phrase is part of the text."""
-    if planned.name in MAINTENANCE_KINDS:
-        return localizer.text(f"maintenance.kind.{planned.name}")
-    name = one_line(planned.name)
+    return maintenance_name(planned.name, localizer)
+
+
+def maintenance_name(written: str, localizer: Localizer) -> str:
+    """Return what a maintenance of a type is called, by the API's name of the type."""
+    if written in MAINTENANCE_KINDS:
+        return localizer.text(f"maintenance.kind.{written}")
+    name = one_line(written)
     return localizer.text("maintenance.other", name=name) if name else localizer.text("maintenance.unnamed")
 
 

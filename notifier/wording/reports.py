@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from notifier.core.maintenance_values import MAINTENANCE_KINDS
 from notifier.core.report_values import (
     HandedOver,
+    ListedMaintenance,
     ListedTask,
     OperationCount,
     OverdueBackup,
@@ -20,6 +22,7 @@ from notifier.core.report_values import (
 )
 from notifier.core.reports import HOURLY_UP_TO
 from notifier.wording.localizer import Localizer
+from notifier.wording.maintenance import maintenance_name, window_words
 from notifier.wording.marks import quoted
 from notifier.wording.operations import KNOWN_NAMES
 from notifier.wording.sanitize import one_line
@@ -79,6 +82,8 @@ class ReportFormatter:
         yield MessageSection(lines=tuple(self._overview()), items=False)
         yield from self._listed("open", report.open_total, [self._failure(one) for one in report.open])
         yield from self._listed("backups", report.backups_total, [self._backup(one) for one in report.backups])
+        planned = [self._maintenance(one) for one in report.maintenance]
+        yield from self._listed("maintenance", report.maintenance_total, planned)
         if report.counts.failed and len(report.bars) > 1:
             bars = tuple(self._bars(report.bars))
             lines = tuple(map(self._bar, bars))
@@ -148,6 +153,20 @@ class ReportFormatter:
             return self._text("backup_never", instance=self._name(one.instance))
         age = self.localizer.age(one.last, self.report.until)
         return self._text("backup", instance=self._name(one.instance), age=age)
+
+    def _maintenance(self, one: ListedMaintenance) -> str:
+        label = maintenance_name(one.name, self.localizer)
+        status = self.localizer.text(f"maintenance.status.{one.status}")
+        when = window_words(one.begins_at, one.ends_at, self.formatter, self.report.until)
+        latest = self.formatter.dated(one.latest_at, self.report.until) if one.latest_at else ""
+        parts = (
+            self._name(one.instance) if one.instance else "",
+            label if one.name in MAINTENANCE_KINDS or not one.name else quoted(label),
+            status,
+            when,
+            self.localizer.text("condition.latest", at=latest) if latest else "",
+        )
+        return self.localizer.text("condition.separator").join(filter(None, parts))
 
     def _messages(self) -> Iterator[str]:
         for key, n in (("suppressed", self.report.suppressed), ("dead", self.report.dead)):

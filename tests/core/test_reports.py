@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core.events import EventType
+from notifier.core.maintenance_values import MaintenanceRecord, MaintenanceStatus, PlannedMaintenance
 from notifier.core.matchers import parse_matcher
 from notifier.core.model import Event, SourceOrigin, Task
-from notifier.core.report_values import Report, ReportCounts
+from notifier.core.report_values import MAX_LISTED, Report, ReportCounts
 from notifier.core.reports import (
     LastSuccess,
     ReportFacts,
@@ -179,3 +182,23 @@ def test_instances_without_a_recent_backup_are_named() -> None:
     scope = ReportScope(match=(parse_matcher("instance=old*"), parse_matcher("operation=restore")))
     rules = ReportRules(name="x", zone=SHANGHAI, channels=(), scope=scope, backup_after=2 * DAY)
     assert [one.instance for one in overdue_backups(successes, rules, T0, ORIGINS)] == ["older"]
+
+
+# ---- maintenance ----
+
+
+def planned(id_: str, source: str = "prod", **changes: Any) -> MaintenanceRecord:
+    begins = T0 + timedelta(days=2)
+    known = PlannedMaintenance(
+        id=id_, name="RESTART_NODE", status=MaintenanceStatus.SCHEDULED, instance_name="orders", starts_at=begins
+    )
+    return MaintenanceRecord(source=source, planned=replace(known, **changes), first_seen_at=T0, changed_at=T0)
+
+
+def test_a_report_lists_the_maintenance_that_lies_ahead() -> None:
+    found = [planned("1"), planned("2", status=MaintenanceStatus.COMPLETED), planned("3", source="unknown")]
+    shown = report(maintenance=found)
+    assert [(one.instance, one.status) for one in shown.maintenance] == [("orders", MaintenanceStatus.SCHEDULED)]
+    assert shown.maintenance_total == 1
+    many = report(maintenance=[planned(str(number)) for number in range(MAX_LISTED + 2)])
+    assert (len(many.maintenance), many.maintenance_total) == (MAX_LISTED, MAX_LISTED + 2)
