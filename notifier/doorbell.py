@@ -16,6 +16,9 @@ from notifier.core.doorbell import Ring, RingEffect, time_problem
 from notifier.core.errors import NotifierError
 from notifier.ports import Store
 
+SHORT_RING = 20
+"""Number of sources that are rung for in a few milliseconds at most."""
+
 
 class Refusal(StrEnum):
     """Why a request rings nothing. The values are stable: metrics count them."""
@@ -172,7 +175,7 @@ async def ring(
             tx.doorbell.heard(knock.topic, knock.at)
         return RingReport(rings=tx.doorbell.ring(sources, now, min_interval))
 
-    done = await store.transact(change, short=True)
+    done = await store.transact(change, short=len(sources) <= SHORT_RING)
     if isinstance(done, RingRefused):
         raise done
     return done

@@ -1,6 +1,7 @@
 """What the doorbell records: when the next poll of a source is due, and the state of subscriptions to topics."""
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import and_, or_
@@ -8,7 +9,7 @@ from sqlalchemy import and_, or_
 from notifier.core.doorbell import Ring, RungSource, answer_ring
 from notifier.store.schema import doorbell_topics
 from notifier.store.session import Session, chunks
-from notifier.store.statements import RING, RUNG_SOURCES, new_values
+from notifier.store.statements import RING, RING_AS_PLANNED, RUNG_SOURCES
 
 
 class Doorbell:
@@ -24,14 +25,21 @@ class Doorbell:
         """
         recorded = {found.name: found for some in chunks(sorted(names)) for found in self._lock(some, now)}
         rings = [answer_ring(recorded.get(name, RungSource(name=name)), now, min_interval) for name in sorted(names)]
-        changes = [
-            {"of_source": ring.source} | new_values({"rung_at": now, "next_poll_at": ring.next_poll_at})
-            for ring in rings
-            if ring.source in recorded
-        ]
-        if changes:
-            self._session.execute(RING, changes)
+        self._write([ring for ring in rings if ring.source in recorded], now, recorded)
         return rings
+
+    def _write(self, rings: Sequence[Ring], now: datetime, recorded: Mapping[str, RungSource]) -> None:
+        """Record rings, those that make sources due at the same time in one statement."""
+        due: dict[datetime | None, list[str]] = defaultdict(list)
+        planned: list[str] = []
+        for ring in rings:
+            as_planned = ring.next_poll_at == recorded[ring.source].next_poll_at
+            (planned if as_planned else due[ring.next_poll_at]).append(ring.source)
+        for some in chunks(planned):
+            self._session.execute(RING_AS_PLANNED, {"names": some, "new_rung_at": now})
+        for at, names in due.items():
+            for some in chunks(names):
+                self._session.execute(RING, {"names": some, "new_rung_at": now, "new_next_poll_at": at})
 
     def _lock(self, names: Sequence[str], now: datetime) -> Sequence[RungSource]:
         return [

@@ -226,11 +226,13 @@ RUNG_SOURCES = compiled(
     .order_by(sources.c.name)
     .with_for_update()
 )
+_RING = update(sources).where(is_in(sources.c.name, "names"))
 RING = compiled(
-    update(sources)
-    .where(sources.c.name == bindparam("of_source"))
-    .values(rung_at=bindparam("new_rung_at"), rung_epoch=sources.c.epoch, next_poll_at=bindparam("new_next_poll_at"))
+    _RING.values(
+        rung_at=bindparam("new_rung_at"), rung_epoch=sources.c.epoch, next_poll_at=bindparam("new_next_poll_at")
+    )
 )
+RING_AS_PLANNED = compiled(_RING.values(rung_at=bindparam("new_rung_at"), rung_epoch=sources.c.epoch))
 
 # ---- tasks ----
 

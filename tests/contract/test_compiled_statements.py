@@ -106,7 +106,7 @@ POLLED = {
     "scanned_by": "me",
     "scanned_at": T0,
 }
-RUNG = {"of_source": "prod", "new_rung_at": T0, "new_next_poll_at": LATER}
+RUNG = {"names": ["prod", "lab"], "new_rung_at": T0}
 NEW_EVENT = make_event(make_task("new"))
 NEW_DELIVERY = make_delivery(NEW_EVENT, attempt=0)
 
@@ -141,7 +141,8 @@ PARAMETERS: Mapping[str, Any] = {
     "RUNNING_TASKS": {"source": "prod"},
     "RECORD_POLL": {"source": "prod"} | statements.new_values(POLLED | {"rung_poll_at": T0}),
     "RUNG_SOURCES": {"names": ["prod", "lab"]},
-    "RING": RUNG,
+    "RING": RUNG | {"new_next_poll_at": LATER},
+    "RING_AS_PLANNED": RUNG,
     "RECORDED_TASKS": {"source": "prod", "ids": {"running", "failed", "unknown"}},
     "RECORD_TASK": [
         rows.written_values(TaskWrite(recorded=RecordedTask(task=task, occurrence="o"), fingerprint=b"\x00f"), LATER)
