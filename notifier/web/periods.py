@@ -537,7 +537,7 @@ class _SourceRows:
             label=name,
             row=lay_out([self._span(task) for task in tasks], self.scale, slots, most),
             failed=sum(map(_is_failed, tasks)) + sum(failed),
-            tasks=len(tasks) + sum(completed) + sum(failed),
+            tasks=sum(not task.status.of_alarm for task in tasks) + sum(completed) + sum(failed),
             url=list_path("/tasks", **wanted),
             failed_url=list_path("/tasks", **wanted, status="failed"),
         )

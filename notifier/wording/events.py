@@ -12,7 +12,7 @@ from notifier.core.mutes import Mute
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import is_production
 from notifier.wording.causes import builtin_catalogue
-from notifier.wording.explained import NO_REASON, ExplainedReason, explained
+from notifier.wording.explained import NO_REASON, ExplainedReason, alarm_text, explained
 from notifier.wording.links import LinkTemplates, PageLink
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import dated, quoted
@@ -95,14 +95,14 @@ class EventFormatter:
 
     def explained_task(self, task: Task) -> ExplainedReason:
         """Return why a task failed, or what an alarm says, in words. Known names of alarms are explained."""
-        found = self.explained(task.fail_reason) if task.fail_reason else NO_REASON
         if task.alarm is None:
-            return found
+            return self.explained(task.fail_reason) if task.fail_reason else NO_REASON
+        found = alarm_text(task.fail_reason, self.localizer.language) if task.fail_reason else NO_REASON
         if task.status is TaskStatus.CLEARED:  # nothing is left to do
-            return replace(found, meaning="", action="")
+            return found
         ours = phrases(self.localizer.language)
         meaning, action = (ours.get(f"alarm.{task.name}.{part}") for part in ("means", "do"))
-        return replace(found, meaning=meaning or found.meaning, action="" if task.ended_at else action or found.action)
+        return replace(found, meaning=meaning or "", action="" if task.ended_at else action or "")
 
     def _counts(self, counted: Mapping[EventState, int]) -> Iterator[str]:
         """Yield the number of events in each state; the first that counts tasks says that it does."""

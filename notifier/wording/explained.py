@@ -50,6 +50,12 @@ def explained(reason: str, language: Language, causes: CauseCatalogue) -> Explai
     )
 
 
+def alarm_text(content: str, language: Language) -> ExplainedReason:
+    """Return what an alarm says. Known causes are about failed tasks: the name of an alarm says what it means."""
+    shown = plain(content)
+    return ExplainedReason(text=shown, why=_short(shown, language, NO_REASON.explanation) if shown else "")
+
+
 def own_reason(reason: str, language: Language) -> ExplainedReason:
     """Return a reason that the notifier wrote, in the reader's language. It has no cause to explain."""
     shown = capitalised(plain(localized_reason(reason, language)))

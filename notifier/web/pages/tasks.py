@@ -199,7 +199,7 @@ def task_row(listed: TaskListEntry) -> TaskLine:
         status=one_line(task.raw_status) if listed.group is TaskGroup.OTHER else "",
         vanished=not listed.listed,
         progress=None if ended else task.progress,
-        began=None if ended else task.created_at or listed.first_seen_at,
+        began=None if ended or task.alarm else task.created_at or listed.first_seen_at,
         stalled_since=newest.since if newest and stalled else None,
         usual=newest.usual if newest else None,
         changed_at=listed.changed_at,
