@@ -212,7 +212,10 @@ class SimulatedCloud(Gateway):
     async def steer_smn(self, exchange: SimulatedExchange) -> SimulatedReply:
         """POST /_sim/smn with any of `subscribe` (addresses), `publish` (messages) and `ring` (true)."""
         command = steering(exchange.arrived.body, {"subscribe": list, "publish": list, "ring": bool})
-        self.smn.steer(command, exchange.origin, self.now)
+        try:
+            self.smn.steer(command, exchange.origin, self.now)
+        except ConfigurationError as error:
+            raise SimulatedError(400, "SIM.0001", str(error)) from error
         return json_reply(self.state())
 
     async def steer_rows(self, exchange: SimulatedExchange) -> SimulatedReply:

@@ -13,7 +13,7 @@ from notifier.simulator.listing import TaskListing
 from notifier.simulator.maintenance import MaintenancePlan
 from notifier.simulator.options import Options
 from notifier.simulator.stories import StoryBook, residents
-from notifier.simulator.traces import TraceRow, TraceWriter
+from notifier.simulator.traces import SimulatedTrace, TraceWriter
 from notifier.simulator.world import LISTED_FOR, RowInstance
 
 
@@ -31,7 +31,7 @@ class SimulatedProject:
             evolving_world(options, start) if options.static is None else static_world(options, start, options.static)
         )
         self.listing = TaskListing(options, self.world)
-        self.put_traces: dict[str, TraceRow] = {}
+        self.put_traces: dict[str, SimulatedTrace] = {}
         self.put_events: dict[str, CloudEyeEvent] = {}
         self.put_alarms: dict[tuple[str, str, datetime], AlarmRecord] = {}
         self.put_maintenance: dict[str, Mapping[str, Any]] = {}

@@ -54,7 +54,7 @@ BUSY = ("DBS.200019", "Another operation is being performed on the DB instance o
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TraceRow:
+class SimulatedTrace:
     """One row: its fields as the service shows them, and the times by which rows are selected."""
 
     wire: Mapping[str, Any]
@@ -67,10 +67,10 @@ class TraceRow:
         return str(self.wire.get("trace_id"))
 
 
-def raw_trace(wire: Mapping[str, Any]) -> TraceRow:
+def raw_trace(wire: Mapping[str, Any]) -> SimulatedTrace:
     """Build a row in the form of the service."""
     time = _from_ms(wire.get("time"))
-    return TraceRow(wire=wire, time=time, record_time=_from_ms(wire.get("record_time"), time))
+    return SimulatedTrace(wire=wire, time=time, record_time=_from_ms(wire.get("record_time"), time))
 
 
 def _from_ms(value: object, default: datetime = EARLIEST) -> datetime:
@@ -163,9 +163,9 @@ class TraceWriter:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._pace = options.speed if options.stamps == "real" else 1.0
-        self._written: dict[str, tuple[TaskStory, tuple[TraceRow, ...]]] = {}
+        self._written: dict[str, tuple[TaskStory, tuple[SimulatedTrace, ...]]] = {}
 
-    def traces(self, stories: Iterable[TaskStory], since: datetime) -> Iterator[TraceRow]:
+    def traces(self, stories: Iterable[TaskStory], since: datetime) -> Iterator[SimulatedTrace]:
         """Return the traces of the tasks that were created after a time or ended after it."""
         for story in stories:
             last = max((story.created_at, *(end.at for end in story.ends), story.deleted_at or story.created_at))
@@ -176,14 +176,14 @@ class TraceWriter:
         """Drop the traces of old tasks from the cache."""
         self._written = {key: known for key, known in self._written.items() if known[0].created_at >= since}
 
-    def _of(self, story: TaskStory) -> tuple[TraceRow, ...]:
+    def _of(self, story: TaskStory) -> tuple[SimulatedTrace, ...]:
         known = self._written.get(story.job_id)
         if known is None or known[0] != story:
             known = (story, tuple(self._write(story)))
             self._written[story.job_id] = known
         return known[1]
 
-    def _write(self, story: TaskStory) -> Iterator[TraceRow]:
+    def _write(self, story: TaskStory) -> Iterator[SimulatedTrace]:
         rng = self._options.random(f"traces/{story.job_id}")
         operations = TASK_OPERATIONS.get(story.name, (("instanceAction", "instance"),))
         operation = rng.choice(operations)
@@ -205,7 +205,7 @@ class TraceWriter:
 
     def _request(
         self, rng: Random, story: TaskStory, operation: tuple[str, str], actor: _Actor, at: datetime
-    ) -> TraceRow:
+    ) -> SimulatedTrace:
         name, kind = operation
         return self._trace(
             rng,
@@ -220,7 +220,7 @@ class TraceWriter:
 
     def _refusal(
         self, rng: Random, story: TaskStory, operation: tuple[str, str], actor: _Actor, asked_at: datetime
-    ) -> TraceRow:
+    ) -> SimulatedTrace:
         code, text = BUSY
         return self._trace(
             rng,
@@ -234,7 +234,7 @@ class TraceWriter:
             response=self._body({"error_code": code, "error_msg": text}),
         )
 
-    def _result(self, rng: Random, story: TaskStory, operation: tuple[str, str], end: TaskEnd) -> TraceRow:
+    def _result(self, rng: Random, story: TaskStory, operation: tuple[str, str], end: TaskEnd) -> SimulatedTrace:
         """Return the second row of an asynchronous operation, which names no user."""
         name, kind = operation
         resource = _resource(story, kind)
@@ -253,14 +253,14 @@ class TraceWriter:
             response=self._body(self._job(story) | outcome),
         )
 
-    def _other(self, rng: Random, story: TaskStory, actor: _Actor, asked_at: datetime) -> TraceRow:
+    def _other(self, rng: Random, story: TaskStory, actor: _Actor, asked_at: datetime) -> SimulatedTrace:
         at = asked_at - self._seconds(rng, 100, 500)
         name = rng.choice(OTHER_OPERATIONS)
         return self._trace(
             rng, actor, at, _resource(story, "instance"), trace_name=name, code="200", request=None, response=None
         )
 
-    def _deletion(self, rng: Random, story: TaskStory) -> TraceRow:
+    def _deletion(self, rng: Random, story: TaskStory) -> SimulatedTrace:
         person = _person(rng, rng.choice(PEOPLE), "ConsoleAction")
         resource = {"resource_type": "workflowTask", "resource_id": story.job_id, "resource_name": story.name}
         at = story.deleted_at or story.created_at
@@ -270,7 +270,7 @@ class TraceWriter:
 
     def _trace(
         self, rng: Random, actor: _Actor, at: datetime, resource: Mapping[str, Any], **fields: object
-    ) -> TraceRow:
+    ) -> SimulatedTrace:
         lag = self._options.trace_lag * rng.uniform(0.5, 1.5) / self._pace
         wire = {
             "trace_id": str(uuid.UUID(int=rng.getrandbits(128), version=4)),
@@ -288,7 +288,7 @@ class TraceWriter:
         }
         if actor.user is not None:
             wire["user"] = self._user(actor.user)
-        return TraceRow(wire=wire, time=at, record_time=at + lag)
+        return SimulatedTrace(wire=wire, time=at, record_time=at + lag)
 
     def _user(self, user: Mapping[str, Any]) -> Mapping[str, Any]:
         return {name: user[name] for name in ("id", "name", "domain")} if self._options.trace_user == "short" else user
@@ -359,7 +359,7 @@ def parse_trace_query(query: Mapping[str, str], now: datetime) -> TracePageQuery
     )
 
 
-def matches_trace(trace: TraceRow, query: TracePageQuery) -> bool:
+def matches_trace(trace: SimulatedTrace, query: TracePageQuery) -> bool:
     """Return whether a row passes the filters; an id makes all others idle."""
     if query.trace_id:
         return trace.trace_id == query.trace_id
@@ -371,7 +371,7 @@ def matches_trace(trace: TraceRow, query: TracePageQuery) -> bool:
     return query.since <= trace.time <= query.until
 
 
-def trace_page(found: Iterable[TraceRow], query: TracePageQuery, now: datetime) -> dict[str, Any]:
+def trace_page(found: Iterable[SimulatedTrace], query: TracePageQuery, now: datetime) -> dict[str, Any]:
     """Return one page of the traces that the list shows now, newest first. An unknown marker gives an empty page."""
     shown = [trace for trace in found if trace.record_time <= now and trace.time >= now - TRACES_KEPT_FOR]
     if query.trace_type != "system":
@@ -385,7 +385,7 @@ def trace_page(found: Iterable[TraceRow], query: TracePageQuery, now: datetime) 
     return {"traces": [trace.wire for trace in page], "meta_data": {"count": len(page), "marker": marker}}
 
 
-def _newest_first(trace: TraceRow) -> tuple[float, str]:
+def _newest_first(trace: SimulatedTrace) -> tuple[float, str]:
     return -trace.time.timestamp(), trace.trace_id
 
 

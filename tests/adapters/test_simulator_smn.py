@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import ssl
+import sys
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -200,6 +201,15 @@ async def test_a_confirmation_needs_its_token_within_two_days(push: Push) -> Non
 async def test_a_wrong_command_is_refused(push: Push, command: dict[str, Any], code: str) -> None:
     reply = await push.steer(**command)
     assert (reply.status_code, reply.json()["code"]) == (400, code)
+
+
+async def test_without_the_library_it_says_what_to_install(push: Push, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "notifier.simulator.signing", None)
+    refused = await push.steer(subscribe=[push.address])
+    assert (refused.status_code, refused.json()["error_code"]) == (400, "SIM.0001")
+    assert "install the extras: make extras" in refused.json()["error_msg"]
+    with pytest.raises(ConfigurationError, match="library cryptography"):
+        push.simulator.ring(push.address)
 
 
 async def test_there_is_one_certificate(push: Push) -> None:
