@@ -9,7 +9,12 @@ On a busy machine most of a lag is time in which other processes run. "own p99" 
 process can have computed itself.
 
     python benchmarks/many_sources.py [--sources 1000 5000] [--tasks 20] [--every 60] [--seconds 120] [--rounds 1]
+    python benchmarks/many_sources.py --busy 5 [--sources 1000] [--every 60] [--longest 300]
     python benchmarks/many_sources.py --idle [--seconds 60]
+
+With --busy, one project in twenty has a task every two minutes, which runs for one. Fixed polling is compared with one
+that polls so often while something happens, and else at the longest interval. The server knows when it has shown each
+change first.
 """
 
 from __future__ import annotations
@@ -47,8 +52,8 @@ FOLDER = Path(__file__).parent
 # ---- the server ----
 
 
-def page(tasks: int) -> bytes:
-    """Return one page of a list, as the API writes it."""
+def page(tasks: int, latest: str = "Completed", number: int = 0) -> bytes:
+    """Return one page of a list, as the API writes it. The first task has a status and a number."""
     rows = [
         {
             "instance_info": {
@@ -56,36 +61,72 @@ def page(tasks: int) -> bytes:
                 "instance_name": f"gauss-{n}",
                 "instance_status": "normal",
             },
-            "job_id": f"{n:08x}-135c-4245-8bd8-b0bc6d3350b3",
+            "job_id": f"{n or number:08x}-135c-4245-8bd8-b0bc6d3350b3",
             "name": "BackupSnapshotGaussDBV5InInstance",
-            "status": "Completed",
+            "status": "Completed" if n else latest,
             "created_at": "2026-01-05T08:15:07+0800",
-            "ended_at": "2026-01-06T03:06:52+0800",
+            **({} if n == 0 and latest == "Running" else {"ended_at": "2026-01-06T03:06:52+0800"}),
         }
         for n in range(tasks)
     ]
     return json.dumps({"tasks": rows, "total_count": tasks}).encode()
 
 
-async def serve(tasks: int) -> None:
-    """Answer every request with the same list, and SIGUSR1 with the number of requests and the time of the first."""
-    body = page(tasks)
-    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+class Happenings:
+    """The tasks of busy projects: one in each cycle, running for its first half. Keeps when each change was shown."""
+
+    CYCLE = 120.0
+    """Seconds from one task to the next."""
+    SHARE = 20
+    """One in so many projects is busy."""
+
+    def __init__(self, tasks: int) -> None:
+        self._tasks = tasks
+        self._quiet = answer(page(tasks))
+        self._shown: dict[int, int] = {}
+        self.delays: list[float] = []
+
+    def answer(self, project: int) -> bytes:
+        """Return the list of a project now."""
+        if project % self.SHARE:
+            return self._quiet
+        # The cycles of projects are shifted, so that something changes all the time.
+        changes, since = divmod(time.monotonic() + project * 7.3 % self.CYCLE, self.CYCLE / 2)
+        number, running = int(changes) // 2, int(changes) % 2 == 0
+        if self._shown.get(project, int(changes)) != int(changes):
+            self.delays.append(since)
+        self._shown[project] = int(changes)
+        return answer(page(self._tasks, "Running" if running else "Completed", 0x10000 + number))
+
+
+def answer(body: bytes) -> bytes:
+    """Return a reply with a body."""
+    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+async def serve(tasks: int, *, busy: bool) -> None:
+    """Answer every request with a list.
+
+    Answers SIGUSR1 with the number of requests, the time of the first, and the delays with which changes were shown.
+    """
+    same, happenings = answer(page(tasks)), Happenings(tasks)
     count, first = 0, 0.0
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal count, first
         try:
-            while await reader.readuntil(b"\r\n\r\n"):
+            while request := await reader.readuntil(b"\r\n\r\n"):
                 count, first = count + 1, first or time.monotonic()
-                writer.write(answer)
+                project = request.partition(b"/v3/")[2][24:32]
+                writer.write(happenings.answer(int(project, 16)) if busy else same)
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
     def report() -> None:
         nonlocal first
-        print(json.dumps([count, first]), flush=True)
+        print(json.dumps([count, first, _percentiles(happenings.delays)]), flush=True)
         first = 0.0
+        happenings.delays.clear()
 
     server = await asyncio.start_server(talk, "127.0.0.1", 0, backlog=4096)
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, report)
@@ -109,9 +150,9 @@ class Asked:
 
 
 @contextmanager
-def serving(tasks: int) -> Iterator[tuple[Asked, int]]:
+def serving(tasks: int, *extra: str) -> Iterator[tuple[Asked, int]]:
     """Run the server; yield it and its port."""
-    command = [sys.executable, __file__, "--serve", "--tasks", str(tasks)]
+    command = [sys.executable, __file__, "--serve", "--tasks", str(tasks), *extra]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         server = Asked(process)
         try:
@@ -231,7 +272,9 @@ def usage(pid: int) -> Usage:
     return Usage(cpu=cpu, loop=loop, at=time.monotonic(), mib=mib)
 
 
-def configuration(sources: int, port: int, every: int, channels: str = "[{name: dba, kind: console}]") -> str:
+def configuration(
+    sources: int, port: int, every: int, channels: str = "[{name: dba, kind: console}]", *, busy: int | None = None
+) -> str:
     """Return a configuration, written as people write it."""
     lines = ["sources:"]
     for n in range(sources):
@@ -242,6 +285,7 @@ def configuration(sources: int, port: int, every: int, channels: str = "[{name: 
             f"    project_id: 0611f1bd8b00d5d32f17c017{n:08x}",
             f"    endpoint: http://127.0.0.1:{port}",
             f"    poll_every: {every}s",
+            *([f"    poll_busy_every: {busy}s"] if busy else []),
             f"    auth: {{kind: aksk, access_key: AK{n:08}, secret_key: not-a-secret}}",
         ]
     failed = "routes: [{name: failed, match: [type=task.failed], channels: [dba]}]"
@@ -304,6 +348,9 @@ MEASURES = (
     Measure(name="own p99 ms", digits=1),
     Measure(name="ms CPU a poll", digits=2, peers=(BARE,)),
     Measure(name="% of due polls"),
+    Measure(name="calls a minute"),
+    Measure(name="found p50 s", digits=1),
+    Measure(name="found p99 s", digits=1),
 )
 
 
@@ -327,7 +374,7 @@ def measure(arguments: argparse.Namespace, sources: int) -> Mapping[str, Mapping
 @contextmanager
 def started(folder: str, server: Asked, sources: int) -> Iterator[tuple[Asked, dict[str, float]]]:
     """Start the service; yield it once it has polled each source, and what that took."""
-    (before, _), began = server.ask(), time.monotonic()
+    before, began = server.ask()[0], time.monotonic()
     with running(PROBED, folder) as (service, elapsed):
         at_start = usage(service.process.pid)
         while not (first := server.ask()[1]):
@@ -348,6 +395,32 @@ def watch(polling: Asked, server: Asked, sources: int, arguments: argparse.Names
     wanted = sources * (now.at - before.at) / arguments.every
     polls = {"ms CPU a poll": (now.cpu - before.cpu) / max(calls, 1) * 1000, "% of due polls": calls / wanted * 100}
     return shares(now, before) | lag(polling) | polls
+
+
+def measure_busy(arguments: argparse.Namespace, sources: int) -> Mapping[str, Mapping[str, float]]:
+    """Measure fixed polling, and adaptive polling of the same projects."""
+    found = {}
+    ways = {
+        f"fixed: {arguments.every} s": (arguments.every, None),
+        f"{arguments.longest} s, {arguments.busy} s while busy": (arguments.longest, arguments.busy),
+    }
+    for name, (every, busy) in ways.items():
+        with serving(arguments.tasks, "--busy", "1") as (server, port), tempfile.TemporaryDirectory() as folder:
+            text = configuration(sources, port, every, busy=busy)
+            (Path(folder) / "notifier.yaml").write_text(text, encoding="utf-8")
+            with started(folder, server, sources) as (service, _):
+                time.sleep(max(every, Happenings.CYCLE))  # until the busy projects are known
+                lag(service)
+                calls, before = server.ask()[0], usage(service.process.pid)
+                time.sleep(arguments.seconds)
+                now, (later, _, delays) = usage(service.process.pid), server.ask()
+                minutes = (now.at - before.at) / 60
+                found[name] = (
+                    shares(now, before)
+                    | lag(service)
+                    | {"calls a minute": (later - calls) / minutes, "found p50 s": delays[0], "found p99 s": delays[1]}
+                )
+    return found
 
 
 IDLE_CHANNELS = (
@@ -385,6 +458,8 @@ def main() -> None:
     parser.add_argument("--sources", type=int, nargs="+", default=[1000, 5000])
     parser.add_argument("--tasks", type=int, default=20, help="tasks in each list")
     parser.add_argument("--every", type=int, default=60, help="seconds between two polls of a source")
+    parser.add_argument("--busy", type=int, help="compare with polls so many seconds apart while something happens")
+    parser.add_argument("--longest", type=int, default=300, help="seconds between two polls of a quiet source then")
     parser.add_argument("--seconds", type=int, default=120, help="how long to measure")
     parser.add_argument("--idle", action="store_true", help="measure only one source with nothing to do")
     add_arguments(parser, rounds=1)
@@ -392,9 +467,14 @@ def main() -> None:
     parser.add_argument("--peer", type=int, nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        asyncio.run(serve(arguments.tasks))
+        asyncio.run(serve(arguments.tasks, busy=bool(arguments.busy)))
     elif arguments.peer:
         run_peer(*arguments.peer)
+    elif arguments.busy:
+        report = Report("many_sources", arguments.json)
+        for sources in arguments.sources:
+            found = [measure_busy(arguments, sources) for _ in range(arguments.rounds)]
+            report.table(f"{sources:,} sources, one in {Happenings.SHARE} of them busy", rows(found), MEASURES)
     else:
         report = Report("many_sources", arguments.json)
         for sources in () if arguments.idle else arguments.sources:
