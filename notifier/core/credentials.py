@@ -23,6 +23,8 @@ EARLY_BURST = BURST // 4
 """Early polls at once after a pause."""
 TRIAL_DURATION = timedelta(minutes=1)
 """Time for which one poll alone may try a credential that was refused."""
+TRIALS_BY_POLLS = timedelta(minutes=15)
+"""Time after a pause in which polls alone may try a refused credential: one of them is due by then, if there is any."""
 REFUSAL_PAUSES = (timedelta(minutes=1), timedelta(minutes=5))
 """The pause after the first refusal, and the longest: an access key stays locked for five minutes."""
 THROTTLE_PAUSE = timedelta(seconds=30)
@@ -80,7 +82,7 @@ class Urgency(StrEnum):
     DUE = "due"
     """They were promised for now: as soon as there is room for one call. They may try a refused credential again."""
     BACKGROUND = "background"
-    """Nobody waits: only while half of the burst is left, and never with a credential that was refused."""
+    """Nobody waits: only while half of the burst is left. A refused credential is left to polls, if there are any."""
     EARLY = "early"
     """A poll before the time that was promised: likewise, and only while three quarters of the burst are left."""
 
@@ -111,8 +113,8 @@ def admit(state: CredentialState, credential: Credential, now: datetime, calls: 
     paused = state.paused_until is not None and state.paused_until > now
     if paused and (refused or (state.refusal is None and not force)):
         return Admission(state=state, retry_at=state.paused_until, refusal=state.refusal)
-    if refused and reserve:
-        return Admission(state=state, retry_at=now + TRIAL_DURATION, refusal=state.refusal)
+    if refused and reserve and state.paused_until and now < state.paused_until + TRIALS_BY_POLLS:
+        return Admission(state=state, retry_at=state.paused_until + TRIALS_BY_POLLS, refusal=state.refusal)
     room_at = _room_at(state, credential, now, min(reserve + calls, BURST) if reserve else 1)
     if room_at > now and not force:
         return Admission(state=state, retry_at=room_at)

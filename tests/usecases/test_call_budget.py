@@ -16,7 +16,7 @@ from notifier.core.credentials import (
     BURST,
     REFUSAL_PAUSES,
     THROTTLE_PAUSE,
-    TRIAL_DURATION,
+    TRIALS_BY_POLLS,
     Credential,
     CredentialState,
     Urgency,
@@ -169,11 +169,20 @@ async def test_a_refusal_on_any_list_pauses_all_and_polls_alone_try_again(replic
     until = replicas.clock.now() + REFUSAL_PAUSES[0]
     assert await replicas.spend() == Postponed(until=until, refusal=str(REFUSED))
     replicas.later(REFUSAL_PAUSES[0])
-    until = replicas.clock.now() + TRIAL_DURATION
-    assert await replicas.spend() == Postponed(until=until, refusal=str(REFUSED))
+    assert await replicas.spend() == Postponed(until=until + TRIALS_BY_POLLS, refusal=str(REFUSED))
     assert replicas.client.calls == calls
     assert (await replicas.poll()).succeeded
     assert await replicas.spend() == "read"
+
+
+async def test_a_refused_credential_without_polls_is_tried_by_other_calls_later(replicas: Replicas) -> None:
+    replicas.client.error = REFUSED
+    with pytest.raises(CredentialsRejected):
+        await replicas.spend()
+    replicas.client.error = None
+    replicas.later(REFUSAL_PAUSES[0] + TRIALS_BY_POLLS)
+    assert await replicas.spend() == "read"
+    assert (await replicas.state()).refusal is None
 
 
 async def test_calls_that_are_due_may_try_a_refused_credential(replicas: Replicas) -> None:

@@ -172,3 +172,31 @@ async def test_each_source_counts_on_its_share_of_the_largest_budget(tmp_path: P
         config = written(server, tmp_path, "s", calls_per_minute=60)
     (budget,) = config.call_budgets.values()
     assert (budget.calls_per_minute, budget.share) == (60, 6)
+
+
+async def test_sources_of_two_kinds_with_one_key_share_one_budget_and_one_pause(tmp_path: Path) -> None:
+    async with HttpServer() as server:
+        tasks, alarms = (
+            entry(server, 0),
+            entry(server, 1, kind="gaussdb_events", poll_every="30s", ces_endpoint=server.url("")),
+        )
+        text = json.dumps({"sources": [tasks, alarms], "store": {"url": f"sqlite:///{tmp_path / 'n.db'}"}})
+        config = configuration.loads(text, {})
+        (budget,) = config.call_budgets.values()
+        assert (budget.sources, budget.promised) == (2, 4)
+        async with open_app(config) as app:
+            one, other = (app.poll_rules[name].credential for name in ("s0", "s1"))
+            assert one is not None
+            assert other is not None
+            assert (one.key, one.calls_per_minute, one.promised_per_minute) == (other.key, 20, 4)
+            assert one.version() == other.version()
+            server.answers = [reply(429, headers={"Retry-After": "300"})]
+            first, second = [
+                await poll_once(
+                    app.sources[name], app.store, owner="me", rules=app.poll_rules[name], routing=app.routing
+                )
+                for name in ("s1", "s0")
+            ]
+            assert isinstance(first.error, SourceThrottled)
+            assert not second.polled
+            assert len(server.requests) == 1
