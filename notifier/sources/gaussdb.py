@@ -78,6 +78,7 @@ class _FullScan:
 
     walk: SlicedWalk
     calls: int = 0
+    parts: int = 0
 
 
 class GaussDBSource:
@@ -125,7 +126,7 @@ class GaussDBSource:
             self.drop_scan()
             raise
         made = self._api.calls - before
-        scan.calls += made
+        scan.calls, scan.parts = scan.calls + made, scan.parts + 1
         shown = build_snapshot(
             self.name,
             part.pages,
@@ -139,15 +140,20 @@ class GaussDBSource:
         if part.result is None:
             return shown
         self._scan = None
-        return replace(
+        whole = replace(
             shown,
             scope=Scope.FULL,
             complete=part.result.complete,
             total_count=part.result.total,
-            unreadable=len({row for page in part.result.pages() for row in page.unreadable}),
-            listed_before={id_ for page in part.result.pages() for id_ in page.fingerprints}
-            - shown.fingerprints.keys(),
             scan_calls=scan.calls,
+        )
+        if scan.parts == 1:
+            return whole
+        pages = [*part.result.pages()]
+        return replace(
+            whole,
+            unreadable=len({row for page in pages for row in page.unreadable}),
+            listed_before={id_ for page in pages for id_ in page.fingerprints} - shown.fingerprints.keys(),
         )
 
     async def fetch_ended(self) -> Snapshot:
