@@ -189,6 +189,33 @@ async def _in_time(answer: Awaitable[T]) -> T:
         raise StoreUnreachable(f"the database has not answered for {READ_WITHIN} s") from None
 
 
+async def _act_in_time(parts: WebParts, act: Callable[[WebTx], T]) -> T:
+    """Wait for a change for as long as for a read. Nothing can stop one that takes longer: it may still be made."""
+    acting = asyncio.ensure_future(parts.store.transact(act))
+    try:
+        done, _ = await asyncio.wait({acting}, timeout=READ_WITHIN)
+    finally:
+        if not acting.done():
+            acting.add_done_callback(partial(_acted_late, parts))
+    if not done:
+        raise StoreUnreachable(
+            f"the database has not answered for {READ_WITHIN} s, and may still do what was asked for:"
+            " see whether it was done before you ask again"
+        )
+    return acting.result()
+
+
+def _acted_late(parts: WebParts, acting: asyncio.Future[T]) -> None:
+    """Let others know of a change that nobody waited for any more."""
+    if acting.cancelled():
+        return
+    error = acting.exception()
+    if error is None:
+        parts.wake()
+    else:
+        log.warning("web.store_failed", error=str(error))
+
+
 async def _answer_download(parts: WebParts, route: DownloadRoute, request: Request) -> Response:
     """Answer with a file. Its first part is read before anything is sent, so that what fails then becomes a page."""
     asked = await _admit(parts, request, route, {})
@@ -205,7 +232,7 @@ async def _answer_download(parts: WebParts, route: DownloadRoute, request: Reque
             part = await parts.store.read(read(part.following))
             yield part.text
 
-    first = await parts.store.read(read(""))
+    first = await _in_time(parts.store.read(read("")))
     headers = {"Content-Disposition": f'attachment; filename="{route.name}"', "Cache-Control": "private, no-store"}
     return StreamingResponse(parts_of_file(), media_type=route.media_type, headers=headers)
 
@@ -230,7 +257,7 @@ async def _answer_action(parts: WebParts, route: ActionRoute, request: Request) 
         answer = route.act(sent, tx)
         return read_frame(tx.queries, parts.rules.expected), answer
 
-    frame, answer = await parts.store.transact(act)
+    frame, answer = await _act_in_time(parts, act)
     parts.wake()
     if isinstance(answer, Page):  # it would be refreshed without what was typed
         answer = replace(answer, poll=0)

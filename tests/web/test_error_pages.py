@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,7 +21,8 @@ from notifier.store.engine import SqlStore
 from notifier.web import application
 from notifier.web.access.viewer import AccessRole
 from notifier.web.parts import WebParts
-from notifier.web.requests import Page, PageMissing, PageRoute
+from notifier.web.ports import WebTx
+from notifier.web.requests import ActionRoute, Page, PageMissing, PageRequest, PageRoute, Redirect
 
 HTML = {"Accept": "text/html"}
 
@@ -157,6 +160,31 @@ async def test_a_silent_database_is_named_before_the_connection_is_closed(
     finally:
         answers.set()
     assert (found.status_code, "the database has not answered for" in found.text) == (503, True)
+
+
+async def test_an_action_on_a_silent_database_is_answered_and_may_still_be_done(
+    broken: Broken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(application, "READ_WITHIN", 0.05)
+    answers, woken = threading.Event(), asyncio.Event()
+    broken.parts = replace(broken.parts, wake=woken.set)
+
+    def act(_: PageRequest, tx: WebTx) -> Redirect:
+        answers.wait(HANG_TIMEOUT)
+        tx.queries.actions(1)
+        return Redirect(to="/")
+
+    route = ActionRoute(path="/act", act=act, tab="now", role=AccessRole.ACT)
+    asgi = application.build_application(broken.parts, application.page_routes(broken.parts, [route]))
+    origin = "http://127.0.0.1:8080"
+    try:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(asgi), base_url=origin) as client:
+            found = await client.post("/act", headers={"Origin": origin, "Sec-Fetch-Site": "same-origin"})
+    finally:
+        answers.set()
+    assert (found.status_code, "may still do what was asked for" in found.text) == (503, True)
+    async with asyncio.timeout(HANG_TIMEOUT):
+        await woken.wait()
 
 
 class _Nothing:
