@@ -45,7 +45,7 @@ FLAGS = (
 )
 TEMPLATES = Path(__file__).with_name("templates")
 CLOSES_WITHIN = 60.0
-"""Seconds after which a window that does not close fails its test."""
+"""Seconds after which a window, or the browser, that does not close fails its test: Playwright would wait for good."""
 NARROW = 600
 """Windows narrower than this have the height of a phone."""
 LENGTHS = (0, 1, 59, 60, 61, 89, 90, 119, 3599, 3600, 5399, 5400, 6000, 86_399, 86_400, 90_000, 172_799, 172_800, 1e6)
@@ -61,7 +61,8 @@ async def open_browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
-        await browser.close()
+        async with asyncio.timeout(CLOSES_WITHIN):
+            await browser.close()
 
 
 @dataclass
@@ -161,7 +162,7 @@ async def open_context(
         reduced_motion="reduce",
     )
     yield context
-    async with asyncio.timeout(CLOSES_WITHIN):  # Playwright would wait for good
+    async with asyncio.timeout(CLOSES_WITHIN):
         await context.close()
 
 
