@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from notifier import lookup, people
+from notifier.core.alarms import AlarmLevel
+from notifier.core.events import EventType
 from notifier.core.failures import MIN_ID_PREFIX, FailureState, HistoryKind, OpenFailure
 from notifier.core.foreseen import Expectation
 from notifier.core.model import Event, Task
@@ -124,6 +126,9 @@ class OpenView:
     taken: bool
     of_task: bool
     """Whether it is about this task alone, which has stalled or is overdue, and not about its operation."""
+    of_alarm: bool
+    ends_at: datetime | None
+    """When an alarm ends by itself; None for one that the cloud reports as over."""
     next_at: datetime | None
     """When somebody is reminded next."""
     resolvable: str
@@ -173,6 +178,11 @@ class TaskView:
     ended: datetime | None
     took: timedelta | None
     running: bool
+    is_alarm: bool = False
+    level: AlarmLevel | None = None
+    """How bad the cloud considers an alarm."""
+    node_id: str = ""
+    """The node that an alarm is about; empty for none."""
     usual: Usual | None
     started_by: str
     """Who started it, and the way; empty where that is not known."""
@@ -283,7 +293,10 @@ def task_view(q: TasksReads, stored: StoredTask, request: PageRequest) -> TaskVi
         first_seen=stored.first_seen_at,
         ended=task.ended_at,
         took=_took(task),
-        running=not task.status.terminal,
+        running=not task.status.terminal and task.alarm is None,
+        level=task.alarm.level if task.alarm else None,
+        is_alarm=task.alarm is not None,
+        node_id=one_line((task.alarm.node_id if task.alarm else "") or ""),
         usual=newest.usual if newest else None,
         started_by=starter(stored.started_by, request.localizer, address=True) if stored.started_by else "",
         instance_status=one_line(task.instance_status or ""),
@@ -351,6 +364,8 @@ def _open_of(failures: Sequence[OpenFailure]) -> OpenView | None:
         count=one.count,
         taken=one.state is FailureState.ACKNOWLEDGED,
         of_task=bool(one.job_id),
+        of_alarm=one.latest.type is EventType.ALARM_RAISED,
+        ends_at=one.ends_at,
         next_at=one.next_at,
         resolvable=one.shown_id,
     )
@@ -465,7 +480,8 @@ def _instance(rows: Sequence[TaskListEntry], shown: _Shown, now: datetime, reque
 def _span(row: TaskListEntry, shown: _Shown, now: datetime) -> ChartSpan[InstanceMark]:
     one = row.task
     began = one.created_at or row.first_seen_at
-    end = one.ended_at or (now.replace(second=0, microsecond=0) if not one.status.terminal else row.changed_at)
+    still = not one.status.terminal and one.alarm is None
+    end = one.ended_at or (now.replace(second=0, microsecond=0) if still else row.changed_at)
     about = InstanceMark(
         url=task_path(one.source, one.job_id), name=one.name, at=row.changed_at, current=shown.is_of(row)
     )
