@@ -26,14 +26,16 @@ def health(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     Problems: a source has had no successful poll, or no complete scan, for five polls and at least
     `alerts.failing_after`, or the database refuses its rows; a channel is parked, has delivered nothing or keeps
     messages waiting for that long; messages failed permanently and were neither retried nor dismissed, or wait for a
-    channel that is no longer configured; no process polls, delivers or serves the chat; the database is not writable.
+    channel that is no longer configured; no process polls, delivers, or serves the chat or the doorbell; the database
+    is not writable.
     --json: {"ok", "at", "findings": [{kind, about, red, since, count, reason, commands}],
     "sources": [{name, ok, last_poll_at, failing_since, limit_seconds, error}],
     "channels": [{name, ok, parked_since, waiting_since, failing_since, open_until, paused_until, waiting, dead,
     reason}], "open_failures": {unacknowledged, commands}}. Open failures are no problems. A kind is stable:
     database.unavailable, role.not_served, source.not_polled, source.not_whole, source.polled_in_future,
     source.rows_refused, source.removed, source.right_missing, source.projects_unread, channel.parked, channel.failing,
-    channel.waiting, channel.dead, channel.removed, chat.disconnected, calendar.stale.
+    channel.waiting, channel.dead, channel.removed, chat.disconnected, calendar.stale, doorbell.unsubscribed,
+    doorbell.unconfirmed.
     """
     config = load_outline(ctx)
     found = _judge(ctx, config)
