@@ -401,7 +401,7 @@ def first_tries(
             created_at=task.created_at,
             seen_at=source.snapshot.taken_at,
         )
-        if worth_asking(started, baseline=source.reading.quiet_new):
+        if worth_asking(started, baseline=source.state.baseline_at is None):
             found[job_id] = first_try_at(started)
     return found
 

@@ -205,9 +205,12 @@ async def test_the_address_is_kept_only_where_that_is_configured(
     assert (await stored(store, "job-2")).started_by == replace(STARTED, address="198.51.100.7")
 
 
-async def test_old_tasks_of_a_baseline_are_not_searched_for(store: SqlStore, source: FakeSource) -> None:
+@pytest.mark.parametrize("quiet", [True, False])
+async def test_old_tasks_of_a_baseline_are_not_searched_for(
+    store: SqlStore, source: FakeSource, *, quiet: bool
+) -> None:
     source.tasks = [running("old", created_at=START - 16 * MINUTE), running("new", created_at=START - 5 * MINUTE)]
-    await poll(store, source, replace(RULES, quiet_baseline=True))
+    await poll(store, source, replace(RULES, quiet_baseline=quiet))
     log = FakeLog()
     report = await search(store, log)
     assert report is not None
