@@ -198,6 +198,7 @@ def test_tasks_as_json_have_stable_keys(run: Run) -> None:
         *("source", "job_id", "name", "status", "raw_status", "progress", "instance", "created_at", "ended_at"),
         *(
             "fail_reason",
+            "alarm",
             "error_code",
             "cause",
             "means",
@@ -209,6 +210,7 @@ def test_tasks_as_json_have_stable_keys(run: Run) -> None:
             "changed_at",
             "listed",
             "usual",
+            "started_by",
             "acknowledged",
             "muted",
         ),
