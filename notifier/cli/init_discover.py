@@ -96,7 +96,7 @@ def split_globs(text: str) -> tuple[str, ...]:
 
 
 def _table(surveyed: Sequence[SurveyedProject]) -> TextTable:
-    columns = [Column("Project"), Column("Project id"), Column("What is in it")]
+    columns = [Column("Project"), Column("Project id", rigid=True), Column("What is in it")]
     rows = [
         TableRow([cell(one.project.name), cell(one.project.project_id), cell(_content(one), _style(one))])
         for one in surveyed

@@ -29,6 +29,8 @@ PROJECT_LIST = ApiList(
 PROJECTS_PER_PAGE = 1000
 """Number of projects in one page. IAM takes 5,000 at most."""
 MAX_PROJECT_PAGES = MAX_PROJECTS // PROJECTS_PER_PAGE
+MAX_NAMED_REGIONS = 5
+"""Maximum number of regions that a check names."""
 MAX_PROJECT_NAME = 255
 """Maximum length of the name of a project that is kept, in characters."""
 
@@ -81,7 +83,9 @@ class AccountReader:
         except SourceError as error:
             return [CheckResult(ok=False, what=self._where, detail=str(error).removeprefix(f"{self._where}: "))]
         regions = {region_of(one.name) for one in found}
-        return [CheckResult(ok=True, what=self._where, detail=f"{len(found)} projects in {len(regions)} regions")]
+        detail = f"projects listed: {len(found)}, in {', '.join(sorted(filter(None, regions))[:MAX_NAMED_REGIONS])}"
+        more = f" and {len(regions) - MAX_NAMED_REGIONS} more regions" if len(regions) > MAX_NAMED_REGIONS else ""
+        return [CheckResult(ok=True, what=self._where, detail=detail + more if found else "projects listed: 0")]
 
 
 def read_projects(body: bytes) -> tuple[Sequence[ProjectListing], bool]:

@@ -24,8 +24,8 @@ from notifier.wiring.sources import Runtimes, build_access, build_sources, build
 from notifier.wiring.stores import open_existing_store, source_places
 from notifier.wiring.telemetry import check_traces
 
-MAX_CHECKED_PROJECTS = 20
-"""Maximum number of sources of one account that a check asks: each takes a call of the key's budget."""
+MAX_CHECKED_PROJECTS = 5
+"""Maximum number of sources of one account that a check asks: each takes several calls of the key's budget."""
 
 
 async def check_online(config: Config, line_of: Callable[[Path], int] | None = None) -> Sequence[CheckResult]:

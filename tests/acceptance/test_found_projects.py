@@ -68,7 +68,7 @@ async def test_projects_are_found_and_known_to_every_command(tmp_path: Path, aut
             "ok": True,
             "proven": True,
             "what": "source acme",
-            "detail": "3 projects in 2 regions",
+            "detail": "projects listed: 3, in cn-east-3, cn-north-4",
             "remedy": "",
         } in (checked["findings"])
     # Without IAM and GaussDB, from what is recorded.

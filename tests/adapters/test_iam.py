@@ -117,7 +117,7 @@ async def test_a_check_says_how_many_projects_there_are(http: HttpClient) -> Non
     rows = (row(1), row(2), row(3, name="cn-east-3"), row(4, name="MOS"), row(5, enabled=False))
     async with HttpServer(listing(*rows)) as server:
         (finding,) = await open_reader(server, http).check()
-    assert (finding.ok, finding.detail) == (True, "3 projects in 2 regions")
+    assert (finding.ok, finding.detail) == (True, "projects listed: 3, in cn-east-3, cn-north-4")
 
 
 @pytest.mark.parametrize(
