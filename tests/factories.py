@@ -157,7 +157,7 @@ def make_event_of(kind: EventType) -> Event:
         return make_missing()
     if kind.startswith("mute."):
         return make_mute_event(kind)
-    if kind.traits.scheduled:
+    if kind.traits.scheduled or kind.about_maintenance:
         return sample_event(kind, T0)
     return make_gap() if kind is EventType.SOURCE_GAP else make_alert(kind)
 

@@ -23,7 +23,7 @@ from notifier.web.periods import StormReads
 from notifier.wording.events import EventFormatter
 from notifier.wording.findings import HealthFormatter
 from notifier.wording.links import MAINTENANCE_PATH, list_path, missing_path, task_path
-from notifier.wording.localizer import capitalised
+from notifier.wording.localizer import Localizer, capitalised
 from notifier.wording.marks import without_marks
 from notifier.wording.sanitize import one_line, plain
 from notifier.wording.states import EVENT_ROWS
@@ -255,7 +255,7 @@ def failure_need(
     judged = message.notes if kind in (NeedKind.OVERDUE, NeedKind.MISSING) else ()
     known = message.conditions[:1] if kind is NeedKind.MISSING else ()
     if kind.of_maintenance:
-        known, judged = tuple(f"{part}." for part in message.conditions), message.notes
+        known, judged = (_sentence(message.conditions, formatter.localizer),), message.notes
     about = event.matter
     instance = (about.instance_name or about.instance_id) if about else None
     return FailureNeed(
@@ -284,6 +284,11 @@ def failure_need(
         usual=(timedelta(seconds=usual.middle), timedelta(seconds=usual.ceiling)) if usual and runs else None,
         next_at=one.next_at,
     )
+
+
+def _sentence(parts: Sequence[str], localizer: Localizer) -> str:
+    """Return parts of a message as one sentence."""
+    return localizer.text("headline.preheader", parts=localizer.text("condition.separator").join(parts))
 
 
 def shown_reason(reason: str) -> str:
