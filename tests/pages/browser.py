@@ -177,11 +177,12 @@ async def fits(page: Page) -> bool:
     return width <= 0
 
 
-async def violations(page: Page) -> list[str]:
-    """Return what axe finds wrong, one line for each node."""
+async def violations(page: Page, *rules: str) -> list[str]:
+    """Return what axe finds wrong, one line for each node; with `rules` by these alone."""
     if not await page.evaluate("typeof axe !== 'undefined'"):
         await page.evaluate(AXE_SCRIPT)
-    found = await page.evaluate("axe.run({resultTypes: ['violations']}).then((found) => found.violations)")
+    options = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
+    found = await page.evaluate("(options) => axe.run(options).then((found) => found.violations)", options)
     return [f"{one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]]
 
 
