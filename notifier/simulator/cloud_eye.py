@@ -229,13 +229,13 @@ def parse_event_list(query: Mapping[str, str]) -> EventQuery:
     given = event_parameters(query)
     for name in ("from", "to"):
         given.integer(name, EARLIEST_MS, LATEST_MS, EARLIEST_MS)
-    return _parsed(given, query, given.text("event_name"), ("event_type", "sub_event_type"))
+    return _parsed(given, query, given.value("event_name"), ("event_type", "sub_event_type"))
 
 
 def parse_event_detail(query: Mapping[str, str], name: str) -> EventQuery:
     """Check the parameters of a request for a detail. Raises SimulatedError 400."""
     given = event_parameters(query)
-    if given.text("event_type") is None:
+    if given.value("event_type") is None:
         raise given.refused("event_type")
     given.choice("event_level", EVENT_LEVELS)
     given.choice("event_state", EVENT_STATES)
@@ -253,7 +253,7 @@ def _parsed(given: QueryParameters, query: Mapping[str, str], name: str | None, 
         start=given.integer("start", 0, MAX_OFFSET, 0),
         limit=given.integer("limit", 1, MAX_CLOUD_EYE_ROWS, MAX_CLOUD_EYE_ROWS),
         name=name,
-        source=given.text("event_source"),
+        source=given.value("event_source"),
         exact={field: query[field] for field in fields if query.get(field)},
     )
 

@@ -21,7 +21,7 @@ class QueryParameters:
         self._refuse = refuse
         self._refuse_choice = refuse_choice or refuse
 
-    def text(self, name: str) -> str | None:
+    def value(self, name: str) -> str | None:
         """Return a parameter as it was sent; None where it is missing."""
         return self._query.get(name)
 

@@ -122,7 +122,7 @@ def parse_project_query(query: Mapping[str, str]) -> ProjectQuery:
     given = QueryParameters(
         query, refuse=lambda name: SimulatedError(400, "", f"Invalid value of the parameter {name}.")
     )
-    paged = [name for name in ("page", "per_page") if given.text(name) is not None]
+    paged = [name for name in ("page", "per_page") if given.value(name) is not None]
     if len(paged) == 1:
         raise given.refused("per_page" if paged == ["page"] else "page")
     enabled = given.choice("enabled", ("true", "false"))

@@ -352,10 +352,10 @@ def parse_trace_query(query: Mapping[str, str], now: datetime) -> TracePageQuery
         since=since or now - DEFAULT_PERIOD,
         until=until or now,
         limit=given.integer("limit", 1, MAX_TRACES, DEFAULT_TRACES),
-        marker=given.text("next"),
-        trace_id=given.text("trace_id"),
+        marker=given.value("next"),
+        trace_id=given.value("trace_id"),
         exact={name: query[name] for name in _EXACT if query.get(name)},
-        user=given.text("user") or None,
+        user=given.value("user") or None,
     )
 
 
@@ -397,7 +397,7 @@ def no_trace_found() -> SimulatedError:
 def operations(service: str, query: Mapping[str, str]) -> dict[str, Any]:
     """Return the names of all operations, by type of resource. Raises SimulatedError 400."""
     given = trace_parameters(query)
-    wanted, kind = given.text("service_type"), given.text("resource_type")
+    wanted, kind = given.value("service_type"), given.value("resource_type")
     if kind and not wanted:
         raise given.refused("service_type")
     by_kind: dict[str, set[str]] = {"instance": set(OTHER_OPERATIONS), "workflowTask": {"deleteTaskRecord"}}
