@@ -469,7 +469,10 @@ MISUSE: dict[str, tuple[int, str]] = {
     "taks": (2, "No such command 'taks'. Did you mean 'tasks', 'task', 'stats'?"),
     "tasks --bogus": (2, "No such option: --bogus"),
     "tasks more": (2, "Got unexpected extra argument(s) (more)"),
-    "tasks --status broken": (2, "'broken' is not one of 'running', 'completed', 'failed', 'unknown'."),
+    "tasks --status broken": (
+        2,
+        "'broken' is not one of 'running', 'completed', 'failed', 'unknown', 'raised', 'cleared'.",
+    ),
     "tasks --limit 0": (2, "Invalid value for '--limit'"),
     "tasks --since yesterday": (
         2,

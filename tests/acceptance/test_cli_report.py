@@ -58,7 +58,7 @@ async def test_a_report_is_sent_on_request(home: Path) -> None:
 
 async def test_a_report_is_written_as_json(home: Path) -> None:
     found = json.loads(completed("report", "daily", "--json", cwd=home).stdout)["report"]
-    assert (found["name"], found["counts"]) == ("daily", {"completed": 0, "failed": 1, "unlisted": 0})
+    assert (found["name"], found["counts"]) == ("daily", {"completed": 0, "failed": 1, "unlisted": 0, "alarms": 0})
     assert sum(bar["failed"] for bar in found["bars"]) == 1
 
 
