@@ -15,8 +15,8 @@ from notifier.call_budget import BudgetTx, Postponed, spend
 from notifier.core.credentials import Credential
 from notifier.core.errors import PermissionDenied, SourceError
 from notifier.core.projects import FoundProject, ProjectChanges, ProjectListing, compare_projects
-from notifier.core.rights import MissingRight, SourcePart
-from notifier.ports import Store
+from notifier.core.rights import SourcePart
+from notifier.ports import RightsTx, Store
 
 DISCOVERY_LEASE = timedelta(minutes=5)
 """Time for which nobody else asks an account that is being asked. Longer than reading its list takes."""
@@ -72,22 +72,8 @@ class ProjectRecords(Protocol):
         """Let an account be asked at a time."""
 
 
-class ProjectRights(Protocol):
-    """The rights that are lacking."""
-
-    def lack(self, source: str, part: SourcePart, action: str, now: datetime) -> MissingRight:
-        """Record that a right is missing, and return when to try again."""
-
-    def have(self, source: str, part: SourcePart) -> None:
-        """Record that it is not."""
-
-
-class DiscoveryTx(BudgetTx, Protocol):
+class DiscoveryTx(BudgetTx, RightsTx, Protocol):
     """What discovery needs of a transaction."""
-
-    @property
-    def rights(self) -> ProjectRights:
-        """The rights that are lacking: `notifier health` shows them."""
 
     @property
     def projects(self) -> ProjectRecords:

@@ -23,10 +23,10 @@ from notifier.core.errors import PermissionDenied, SourceError
 from notifier.core.maintenance import ListReading, MaintenanceDecision, decide_reminders, next_read
 from notifier.core.maintenance_values import MaintenanceList, MaintenanceListState, MaintenanceRecord, MaintenanceRules
 from notifier.core.model import SourceOrigin
-from notifier.core.rights import MissingRight, SourcePart
+from notifier.core.rights import SourcePart
 from notifier.core.routing import RoutingConfig, route_events
 from notifier.planning import Announced, PlanTx, announce, routing_at, with_receivers
-from notifier.ports import Store
+from notifier.ports import RightsTx, Store
 
 READ_LEASE = timedelta(minutes=2)
 """Time for which nobody else reads a list that is being read. Longer than reading one takes."""
@@ -87,29 +87,12 @@ class MaintenanceRecords(Protocol):
         """Delete maintenance of a source."""
 
 
-class MaintenanceRights(Protocol):
-    """The rights that parts of sources lack; see `notifier.core.rights`."""
-
-    def lack(self, source: str, part: SourcePart, action: str, now: datetime) -> MissingRight:
-        """Record that a right is missing, and return when the part is tried again."""
-
-    def have(self, source: str, part: SourcePart) -> None:
-        """Record that a part has its right."""
-
-    def lacking(self, part: SourcePart) -> Collection[str]:
-        """Return the sources whose part lacks a right."""
-
-
-class MaintenanceTx(PlanTx, BudgetTx, Protocol):
+class MaintenanceTx(PlanTx, BudgetTx, RightsTx, Protocol):
     """What maintenance needs of a transaction."""
 
     @property
     def maintenance(self) -> MaintenanceRecords:
         """The recorded maintenance, and the claims of the lists."""
-
-    @property
-    def rights(self) -> MaintenanceRights:
-        """The rights that parts of sources lack."""
 
 
 class MaintenanceReads(Protocol):
@@ -181,8 +164,7 @@ class Maintenance:
         state = tx.maintenance.lock(name, epoch)
         if state is None:
             return MaintenanceReport(source=name, fenced=True)
-        if name in tx.rights.lacking(SourcePart.MAINTENANCE):
-            tx.rights.have(name, SourcePart.MAINTENANCE)
+        tx.rights.have(name, SourcePart.MAINTENANCE)
         known = tx.maintenance.of_source(name)
         reading = ListReading(origin=one.origin, listed=listed, known=known, state=state, rules=self.rules, now=now)
         decision = reading.decide()

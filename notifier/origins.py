@@ -35,7 +35,7 @@ from notifier.core.origins import (
     query_stages,
 )
 from notifier.core.rights import MissingRight, SourcePart
-from notifier.ports import Store
+from notifier.ports import RightsTx, Store
 
 SEARCH_LEASE = timedelta(minutes=5)
 """Time after which another process takes over a search. Longer than the calls of one source take."""
@@ -91,22 +91,6 @@ class OriginSearches(Protocol):
         """Let searches wait that could not be made."""
 
 
-class OriginRights(Protocol):
-    """Rights that parts of sources lack."""
-
-    def lack(self, source: str, part: SourcePart, action: str, now: datetime) -> MissingRight:
-        """Record that the service refused a part of a source for want of a right."""
-
-    def have(self, source: str, part: SourcePart) -> None:
-        """Record that a part of a source has its right."""
-
-    def lacking(self, part: SourcePart) -> Collection[str]:
-        """Return the sources whose part lacks a right."""
-
-    def paused(self, part: SourcePart, now: datetime) -> Collection[str]:
-        """Return the sources whose part is not to be tried now."""
-
-
 class ShownTasks(Protocol):
     """Live messages."""
 
@@ -121,16 +105,12 @@ class OriginReads(Protocol):
         """Return whether any search is due."""
 
 
-class OriginTx(BudgetTx, Protocol):
+class OriginTx(BudgetTx, RightsTx, Protocol):
     """What searches need of a transaction."""
 
     @property
     def origins(self) -> OriginSearches:
         """The searches."""
-
-    @property
-    def rights(self) -> OriginRights:
-        """Rights that parts of sources lack."""
 
     @property
     def threads(self) -> ShownTasks:
@@ -161,8 +141,6 @@ class _SourceClaim:
     at: datetime
     lookups: Sequence[OriginLookup]
     siblings: Sequence[StartedTask]
-    lacked_right: bool
-    """Whether the source was known to lack the right."""
 
     def is_last(self, lookup: OriginLookup) -> bool:
         return is_last_try(lookup.task, lookup.tries, self.at)
@@ -199,14 +177,12 @@ def _claim(tx: OriginTx, sources: Collection[str]) -> Sequence[_SourceClaim]:
     by_source: defaultdict[str, list[OriginLookup]] = defaultdict(list)
     for lookup in tx.origins.claim_due(sorted(asked), now, now + SEARCH_LEASE, MAX_SEARCHES):
         by_source[lookup.task.source].append(lookup)
-    lacking = tx.rights.lacking(SourcePart.STARTED_BY) if by_source else ()
     return [
         _SourceClaim(
             source=source,
             at=now,
             lookups=lookups,
             siblings=tx.origins.siblings([one.task for one in lookups]),
-            lacked_right=source in lacking,
         )
         for source, lookups in by_source.items()
     ]
@@ -313,8 +289,7 @@ class _Search:
 
     def _settle_others(self, tx: OriginTx, found: Collection[str]) -> None:
         claim, now = self._claim, tx.now()
-        if claim.lacked_right:
-            tx.rights.have(claim.source, SourcePart.STARTED_BY)
+        tx.rights.have(claim.source, SourcePart.STARTED_BY)
         for one in claim.lookups:
             if one.task.job_id not in found:
                 tx.origins.settle(one, None, next_try_at(one.task, one.tries + 1, now), now)

@@ -42,7 +42,7 @@ from notifier.core.polling import (
     PollRules,
     ScanPlan,
 )
-from notifier.core.rights import MissingRight, SourcePart
+from notifier.core.rights import SourcePart
 from notifier.core.routing import RoutedEvent, RoutingConfig
 from notifier.core.usual import Runs
 from notifier.core.usual_memory import UsualMemory
@@ -61,6 +61,7 @@ from notifier.ports import (
     EventRecords,
     PollClaim,
     PollPlan,
+    RightsTx,
     SlicedSource,
     Store,
     TaskSource,
@@ -150,19 +151,6 @@ class NewSearches(Protocol):
         """Begin the search for new tasks, by job id, each with the time of its first try."""
 
 
-class RightRecords(Protocol):
-    """Rights that parts of sources lack."""
-
-    def lack(self, source: str, part: SourcePart, action: str, now: datetime) -> MissingRight:
-        """Record that a right is missing."""
-
-    def have(self, source: str, part: SourcePart) -> None:
-        """Record that a part of a source works."""
-
-    def lacking(self, part: SourcePart) -> Collection[str]:
-        """Return the sources of which a part lacks a right."""
-
-
 class PollPeople(PlanPeople, Protocol):
     """The people who subscribed to tasks."""
 
@@ -180,7 +168,7 @@ class PollReads(PlanReads, Protocol):
         """Return every recorded task of the source that has not ended."""
 
 
-class PollTx(PlanTx, ChargeTx, Protocol):
+class PollTx(PlanTx, ChargeTx, RightsTx, Protocol):
     """What a poll needs of a transaction."""
 
     @property
@@ -198,10 +186,6 @@ class PollTx(PlanTx, ChargeTx, Protocol):
     @property
     def origins(self) -> NewSearches:
         """The search for who started tasks."""
-
-    @property
-    def rights(self) -> RightRecords:
-        """Rights that parts of sources lack."""
 
     @property
     def people(self) -> PollPeople:

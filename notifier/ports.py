@@ -18,6 +18,7 @@ from notifier.core.model import ChannelState, Event, Scope, Snapshot, SourceStat
 from notifier.core.mutes import Mute
 from notifier.core.pacing import Pace
 from notifier.core.people import Acknowledgement, Verb
+from notifier.core.rights import MissingRight, SourcePart
 from notifier.core.routing import DeliveryRouting, RoutedEvent
 from notifier.core.severity import Severity
 from notifier.core.started_by import StartedBy
@@ -571,6 +572,30 @@ class ParkedChannels(Protocol):
 
     def parked(self) -> Mapping[str, ChannelState]:
         """Return the channels that are parked, by name; none of them can be unparked until the transaction ends."""
+
+
+class SourceRights(Protocol):
+    """Rights that parts of sources lack; see `notifier.core.rights`."""
+
+    def lack(self, source: str, part: SourcePart, action: str, now: datetime) -> MissingRight:
+        """Record that the service refused a part of a source for want of a right, and return when it is tried again."""
+
+    def have(self, source: str, part: SourcePart) -> None:
+        """Record that a part of a source has its right."""
+
+    def lacking(self, part: SourcePart) -> Collection[str]:
+        """Return the sources whose part lacks a right."""
+
+    def paused(self, part: SourcePart, now: datetime) -> Collection[str]:
+        """Return the sources whose part is not to be tried now."""
+
+
+class RightsTx(Protocol):
+    """What it takes to record missing rights inside a transaction."""
+
+    @property
+    def rights(self) -> SourceRights:
+        """Rights that parts of sources lack."""
 
 
 class DatabaseFile(Protocol):

@@ -3,8 +3,8 @@
 How a part uses this. Its call raises `PermissionDenied`: call `tx.rights.lack(source, part, action, tx.now())` in the
 transaction that would have recorded the answer, and go on without it. Before calls, leave out the sources that
 `tx.rights.paused(part, tx.now())` returns: each is due again when its pause ends. After a call that worked, call
-`tx.rights.have(source, part)` where the source was among those that `tx.rights.lacking(part)` returned. `notifier
-health` shows what is lacking as `source.right_missing`, with the action to grant; nothing else needs to be told.
+`tx.rights.have(source, part)`. `notifier health` shows what is lacking as `source.right_missing`, with the action to
+grant.
 """
 
 from dataclasses import dataclass, replace
