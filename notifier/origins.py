@@ -24,10 +24,10 @@ from notifier.core.identity import Subject
 from notifier.core.origins import (
     LOG_REACH,
     FoundOrigin,
-    OriginLookup,
+    OriginSearch,
     StartedTask,
+    TraceQuery,
     TraceRow,
-    TraceSearch,
     find_origin,
     is_last_try,
     next_try_at,
@@ -71,23 +71,23 @@ class TraceReader(Protocol):
     def calls(self) -> int:
         """Calls made so far, retries included."""
 
-    async def read(self, query: TraceSearch) -> FoundTraces:
+    async def read(self, query: TraceQuery) -> FoundTraces:
         """Return the rows that answer a query. Raises SourceError."""
 
 
 class OriginSearches(Protocol):
     """The searches as they are recorded."""
 
-    def claim_due(self, sources: Collection[str], now: datetime, until: datetime, limit: int) -> Sequence[OriginLookup]:
+    def claim_due(self, sources: Collection[str], now: datetime, until: datetime, limit: int) -> Sequence[OriginSearch]:
         """Claim searches of these sources that are due, the newest first, until a time."""
 
     def siblings(self, wanted: Collection[StartedTask]) -> Sequence[StartedTask]:
         """Return the tasks of the same instances that were created at about the same time, these included."""
 
-    def settle(self, lookup: OriginLookup, found: FoundOrigin | None, next_at: datetime | None, now: datetime) -> bool:
+    def settle(self, search: OriginSearch, found: FoundOrigin | None, next_at: datetime | None, now: datetime) -> bool:
         """Record a try, unless another process has claimed the search since; return whether it was recorded."""
 
-    def postpone(self, lookups: Collection[OriginLookup], until: datetime) -> None:
+    def postpone(self, searches: Collection[OriginSearch], until: datetime) -> None:
         """Let searches wait that could not be made."""
 
 
@@ -139,11 +139,11 @@ class _SourceClaim:
 
     source: str
     at: datetime
-    lookups: Sequence[OriginLookup]
+    searches: Sequence[OriginSearch]
     siblings: Sequence[StartedTask]
 
-    def is_last(self, lookup: OriginLookup) -> bool:
-        return is_last_try(lookup.task, lookup.tries, self.at)
+    def is_last(self, search: OriginSearch) -> bool:
+        return is_last_try(search.task, search.tries, self.at)
 
 
 async def search_origins(
@@ -174,17 +174,17 @@ async def search_origins(
 def _claim(tx: OriginTx, sources: Collection[str]) -> Sequence[_SourceClaim]:
     now = tx.now()
     asked = set(sources).difference(tx.rights.paused(SourcePart.STARTED_BY, now))
-    by_source: defaultdict[str, list[OriginLookup]] = defaultdict(list)
-    for lookup in tx.origins.claim_due(sorted(asked), now, now + SEARCH_LEASE, MAX_SEARCHES):
-        by_source[lookup.task.source].append(lookup)
+    by_source: defaultdict[str, list[OriginSearch]] = defaultdict(list)
+    for search in tx.origins.claim_due(sorted(asked), now, now + SEARCH_LEASE, MAX_SEARCHES):
+        by_source[search.task.source].append(search)
     return [
         _SourceClaim(
             source=source,
             at=now,
-            lookups=lookups,
-            siblings=tx.origins.siblings([one.task for one in lookups]),
+            searches=searches,
+            siblings=tx.origins.siblings([one.task for one in searches]),
         )
-        for source, lookups in by_source.items()
+        for source, searches in by_source.items()
     ]
 
 
@@ -215,12 +215,12 @@ class _Search:
         self._reader = reader
         self._credential = credential
         self._claim = claim
-        self._known = {one.task.job_id: _Rows() for one in claim.lookups}
+        self._known = {one.task.job_id: _Rows() for one in claim.searches}
 
     async def run(self) -> SourceSearch:
         """Ask, record what was found, and return what became of it. Raises StoreError."""
         claim = self._claim
-        reached = [one for one in claim.lookups if claim.at - one.task.began_at <= LOG_REACH]
+        reached = [one for one in claim.searches if claim.at - one.task.began_at <= LOG_REACH]
         calls = max(1, len(plan_queries(self._wanted(reached, 0))))
         try:
             found = await spend(
@@ -235,15 +235,15 @@ class _Search:
             return SourceSearch(source=claim.source, error=error)
         if isinstance(found, Postponed):
             until = found.until
-            await self._store.transact(lambda tx: tx.origins.postpone(claim.lookups, until))
+            await self._store.transact(lambda tx: tx.origins.postpone(claim.searches, until))
             return SourceSearch(source=claim.source, postponed_until=until)
         settled = await self._settle(found)
-        return SourceSearch(source=claim.source, asked=len(claim.lookups), found=settled)
+        return SourceSearch(source=claim.source, asked=len(claim.searches), found=settled)
 
-    async def _read(self, lookups: Sequence[OriginLookup]) -> Mapping[str, FoundOrigin]:
+    async def _read(self, searches: Sequence[OriginSearch]) -> Mapping[str, FoundOrigin]:
         """Ask stage by stage, and return what was found, by job id."""
         found: dict[str, FoundOrigin] = {}
-        pending, stage = list(lookups), 0
+        pending, stage = list(searches), 0
         while wanted := self._wanted(pending, stage):
             for planned in plan_queries(wanted):
                 rows = await self._reader.read(planned.query)
@@ -254,22 +254,22 @@ class _Search:
             stage += 1
         return found
 
-    def _wanted(self, pending: Sequence[OriginLookup], stage: int) -> Sequence[tuple[StartedTask, TraceSearch]]:
+    def _wanted(self, pending: Sequence[OriginSearch], stage: int) -> Sequence[tuple[StartedTask, TraceQuery]]:
         return list(self._queries(pending, stage))
 
-    def _queries(self, pending: Sequence[OriginLookup], stage: int) -> Iterator[tuple[StartedTask, TraceSearch]]:
+    def _queries(self, pending: Sequence[OriginSearch], stage: int) -> Iterator[tuple[StartedTask, TraceQuery]]:
         for one in pending:
             stages = query_stages(one.task, last=self._claim.is_last(one))
             if stage < len(stages):
                 yield from ((one.task, query) for query in stages[stage])
 
-    def _origin_of(self, lookup: OriginLookup) -> FoundOrigin | None:
-        rows = self._known[lookup.task.job_id]
+    def _origin_of(self, search: OriginSearch) -> FoundOrigin | None:
+        rows = self._known[search.task.job_id]
         return find_origin(
-            lookup.task,
+            search.task,
             rows.traces.values(),
             self._claim.siblings,
-            last=self._claim.is_last(lookup),
+            last=self._claim.is_last(search),
             whole=rows.whole,
             with_address=self._reader.keeps_addresses,
         )
@@ -277,11 +277,11 @@ class _Search:
     async def _settle(self, found: Mapping[str, FoundOrigin]) -> Sequence[tuple[StartedTask, FoundOrigin]]:
         """Record what was found, each in a transaction of its own: a poll locks the same rows in its own order."""
         claim, settled = self._claim, list[tuple[StartedTask, FoundOrigin]]()
-        for one in claim.lookups:
+        for one in claim.searches:
             origin = found.get(one.task.job_id)
             if origin is None:
                 continue
-            ours: bool = await self._store.transact(partial(_settle_found, lookup=one, found=origin), short=True)
+            ours: bool = await self._store.transact(partial(_settle_found, search=one, found=origin), short=True)
             if ours:
                 settled.append((one.task, origin))
         await self._store.transact(partial(self._settle_others, found=found))
@@ -290,7 +290,7 @@ class _Search:
     def _settle_others(self, tx: OriginTx, found: Collection[str]) -> None:
         claim, now = self._claim, tx.now()
         tx.rights.have(claim.source, SourcePart.STARTED_BY)
-        for one in claim.lookups:
+        for one in claim.searches:
             if one.task.job_id not in found:
                 tx.origins.settle(one, None, next_try_at(one.task, one.tries + 1, now), now)
 
@@ -298,16 +298,16 @@ class _Search:
         """Record that the right is missing. The searches stay due, and are made when the source is tried again."""
         now, claim = tx.now(), self._claim
         right = tx.rights.lack(claim.source, SourcePart.STARTED_BY, self._reader.action, now)
-        tx.origins.postpone(claim.lookups, now)
+        tx.origins.postpone(claim.searches, now)
         return right
 
     def _fail(self, tx: OriginTx, wait: timedelta) -> None:
-        tx.origins.postpone(self._claim.lookups, tx.now() + wait)
+        tx.origins.postpone(self._claim.searches, tx.now() + wait)
 
 
-def _settle_found(tx: OriginTx, lookup: OriginLookup, found: FoundOrigin) -> bool:
-    now, task = tx.now(), lookup.task
-    if not tx.origins.settle(lookup, found, None, now):
+def _settle_found(tx: OriginTx, search: OriginSearch, found: FoundOrigin) -> bool:
+    now, task = tx.now(), search.task
+    if not tx.origins.settle(search, found, None, now):
         return False
     tx.threads.touch_subjects([Subject.of_task(task.source, task.job_id)], now)
     return True

@@ -28,7 +28,7 @@ TRY_AFTER = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15))
 LOG_REACH = timedelta(days=7)
 """How far back the log can be read."""
 BASELINE_AGE = timedelta(minutes=15)
-"""Age up to which a task that the baseline finds is looked up: people still ask who has just started it."""
+"""Age up to which a task that the baseline finds is searched for: people still ask who has just started it."""
 LONGEST_WINDOW = timedelta(hours=1)
 """Longest time that one query covers. Tasks that were created further apart are asked for separately."""
 REFUSED_FROM = 400
@@ -259,7 +259,7 @@ def _concerns(task: StartedTask, trace: TraceRow) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TraceSearch:
+class TraceQuery:
     """One query of the log: all rows of an instance, or all rows with a name, in a time."""
 
     start: datetime
@@ -272,11 +272,11 @@ class TraceSearch:
 class PlannedQuery:
     """A query, and the tasks whose rows it may find."""
 
-    query: TraceSearch
+    query: TraceQuery
     tasks: tuple[StartedTask, ...]
 
 
-def query_stages(task: StartedTask, *, last: bool) -> tuple[tuple[TraceSearch, ...], ...]:
+def query_stages(task: StartedTask, *, last: bool) -> tuple[tuple[TraceQuery, ...], ...]:
     """Return what to ask for a task, stage by stage: a stage is needed only where the ones before it found nothing.
 
     The resource of a backup may be the backup, and that of a failed creation is missing: these are asked for by the
@@ -293,17 +293,17 @@ def query_stages(task: StartedTask, *, last: bool) -> tuple[tuple[TraceSearch, .
     return (by_instance, by_name) if seldom_by_instance else (by_instance,)
 
 
-def _around(task: StartedTask, *, resource_id: str = "", trace_name: str = "") -> TraceSearch:
+def _around(task: StartedTask, *, resource_id: str = "", trace_name: str = "") -> TraceQuery:
     start, end = task.began_at - SEARCH_WINDOW, task.began_at + SEARCH_WINDOW
-    return TraceSearch(start=start, end=end, resource_id=resource_id, trace_name=trace_name)
+    return TraceQuery(start=start, end=end, resource_id=resource_id, trace_name=trace_name)
 
 
-def plan_queries(wanted: Iterable[tuple[StartedTask, TraceSearch]]) -> Sequence[PlannedQuery]:
+def plan_queries(wanted: Iterable[tuple[StartedTask, TraceQuery]]) -> Sequence[PlannedQuery]:
     """Return as few queries as ask for the same: those of one instance, or of one name, share one where they are near.
 
     A shared query covers at most `LONGEST_WINDOW` more than each of them.
     """
-    apart: defaultdict[tuple[str, str], list[tuple[StartedTask, TraceSearch]]] = defaultdict(list)
+    apart: defaultdict[tuple[str, str], list[tuple[StartedTask, TraceQuery]]] = defaultdict(list)
     for task, query in wanted:
         apart[query.resource_id, query.trace_name].append((task, query))
     planned: list[PlannedQuery] = []
@@ -347,7 +347,7 @@ def is_last_try(task: StartedTask, tries: int, now: datetime) -> bool:
 
 
 def worth_asking(task: StartedTask, *, baseline: bool) -> bool:
-    """Return whether a task that is new is looked up: of those that a baseline finds only the youngest are.
+    """Return whether a task that is new is searched for: of those that a baseline finds only the youngest are.
 
     The log reaches back a week.
     """
@@ -358,7 +358,7 @@ def worth_asking(task: StartedTask, *, baseline: bool) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OriginLookup:
+class OriginSearch:
     """The search for the start of a task, as it is recorded."""
 
     task: StartedTask

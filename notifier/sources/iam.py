@@ -5,7 +5,6 @@ it or does not have it, `GET /v3/projects` lists those of the whole account, in 
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from datetime import timedelta
@@ -17,7 +16,7 @@ from notifier.settings.words import PROJECT_ID_PATTERN
 from notifier.sources.access import SourceAccess, SourceRuntime
 from notifier.sources.account_settings import GaussDBAccountSettings
 from notifier.sources.lists import ApiList
-from notifier.sources.payloads import sanitize_text
+from notifier.sources.payloads import decode_json, mapping_of, sanitize_text
 
 PROJECT_LIST = ApiList(
     name="project list",
@@ -93,24 +92,19 @@ def read_projects(body: bytes) -> tuple[Sequence[ProjectListing], bool]:
 
     A row that cannot be one of a project is passed over.
     """
-    try:
-        document = json.loads(body)
-    except RecursionError:
-        raise ValueError("the answer is not a project list") from None
-    rows = document.get("projects") if isinstance(document, dict) else None
+    document = mapping_of(decode_json(body))
+    rows = document.get("projects")
     if not isinstance(rows, list):
         raise ValueError("the answer is not a project list")  # noqa: TRY004 - the caller translates one kind of error
-    links = document.get("links")
-    following = links.get("next") if isinstance(links, dict) else None
+    following = mapping_of(document.get("links")).get("next")
     return [found for row in rows if (found := _project(row))], not following
 
 
 def _project(row: object) -> ProjectListing | None:
-    if not isinstance(row, dict):
-        return None
-    identity, name = row.get("id"), row.get("name")
+    values = mapping_of(row)
+    identity, name = values.get("id"), values.get("name")
     if not isinstance(identity, str) or not re.fullmatch(PROJECT_ID_PATTERN, identity) or not isinstance(name, str):
         return None
     return ProjectListing(
-        id=identity, name=sanitize_text(name, MAX_PROJECT_NAME), enabled=row.get("enabled") is not False
+        id=identity, name=sanitize_text(name, MAX_PROJECT_NAME), enabled=values.get("enabled") is not False
     )

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 
 from notifier.core.errors import PermissionDenied, RequestRejected, SourceError
-from notifier.core.origins import TraceCaller, TraceRow, TraceSearch, plain_id
+from notifier.core.origins import TraceCaller, TraceQuery, TraceRow, plain_id
 from notifier.http.huawei_signature import canonical_query
 from notifier.origins import FoundTraces
 from notifier.ports import CheckResult
@@ -45,7 +45,7 @@ _FIRST, _LAST = 946_656_000_000, 4_102_416_000_000
 """Bounds of the times that the log takes, in milliseconds."""
 
 
-def query_of(wanted: TraceSearch, marker: str = "", *, limit: int = TRACE_PAGE_SIZE) -> str:
+def query_of(wanted: TraceQuery, marker: str = "", *, limit: int = TRACE_PAGE_SIZE) -> str:
     """Return the query of a page, as it is signed and sent. `marker` is that of the page before."""
     given = {
         "trace_type": "system",
@@ -81,7 +81,7 @@ class TraceLog:
         """Calls made so far, retries included."""
         return self._api.calls
 
-    async def read(self, query: TraceSearch) -> FoundTraces:
+    async def read(self, query: TraceQuery) -> FoundTraces:
         """Return the rows that answer a query; see `origins.TraceReader.read`."""
         found: list[TraceRow] = []
         marker = ""
@@ -98,14 +98,14 @@ class TraceLog:
         now = self._now()
         what = f"{self._where}: started by"
         try:
-            await self._page(TraceSearch(start=now - timedelta(hours=1), end=now), "", limit=1)
+            await self._page(TraceQuery(start=now - timedelta(hours=1), end=now), "", limit=1)
         except SourceError as error:
             detail = str(error).removeprefix(f"{self._where}: ")
             remedy = TRACE_LIST.remedy if isinstance(error, PermissionDenied) and self.action not in detail else ""
             return [CheckResult(ok=False, what=what, detail=detail, remedy=remedy)]
         return [CheckResult(ok=True, what=what, detail="may read the audit log of Cloud Trace")]
 
-    async def _page(self, query: TraceSearch, marker: str, *, limit: int = TRACE_PAGE_SIZE) -> TracePage:
+    async def _page(self, query: TraceQuery, marker: str, *, limit: int = TRACE_PAGE_SIZE) -> TracePage:
         try:
             return await self._api.get(query_of(query, marker, limit=limit), decode_trace_page)
         except RequestRejected as error:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, delete, or_, select, tuple_, update
 
-from notifier.core.origins import NEAR, FoundOrigin, OriginLookup, StartedTask
+from notifier.core.origins import NEAR, FoundOrigin, OriginSearch, StartedTask
 from notifier.core.started_by import StartedBy
 from notifier.store import rows
 from notifier.store.schema import origins, tasks
@@ -34,10 +34,10 @@ class Origins:
             begun = [{"source": source, "job_id": id_, "tries": 0, "next_at": first_tries[id_]} for id_ in some]
             self._session.execute(self._session.insert(origins).values(begun).on_conflict_do_nothing())
 
-    def claim_due(self, sources: Collection[str], now: datetime, until: datetime, limit: int) -> Sequence[OriginLookup]:
+    def claim_due(self, sources: Collection[str], now: datetime, until: datetime, limit: int) -> Sequence[OriginSearch]:
         """Claim searches of these sources that are due, the newest first, until a time; nobody else has them then."""
         due = or_(origins.c.next_at <= now, origins.c.next_at > now + LONGEST_SEARCH_WAIT)
-        found: list[OriginLookup] = []
+        found: list[OriginSearch] = []
         for some in chunks(list(sources)):
             statement = (
                 select(*_TASK, origins.c.tries)
@@ -48,7 +48,7 @@ class Origins:
                 .with_for_update(of=origins, skip_locked=True)
             )
             rows_due = self._session.execute(statement).all()
-            found += [OriginLookup(task=_task_of(row), tries=row.tries, claimed_until=until) for row in rows_due]
+            found += [OriginSearch(task=_task_of(row), tries=row.tries, claimed_until=until) for row in rows_due]
             if len(found) >= limit:
                 break
         self._move([(one.task.source, one.task.job_id) for one in found], until)
@@ -74,30 +74,30 @@ class Origins:
         statement = select(*_TASK).where(of_instance, *near, tasks.c.source.in_(source)).limit(MAX_SIBLINGS)
         return [_task_of(row) for row in self._session.execute(statement)]
 
-    def settle(self, lookup: OriginLookup, found: FoundOrigin | None, next_at: datetime | None, now: datetime) -> bool:
+    def settle(self, search: OriginSearch, found: FoundOrigin | None, next_at: datetime | None, now: datetime) -> bool:
         """Record a try; return False, and change nothing, where another process has claimed the search since.
 
         What was found ends the search, and so does `next_at` of None.
         """
         over = found is not None or next_at is None
         values: dict[str, object] = {
-            "tries": lookup.tries + 1,
+            "tries": search.tries + 1,
             "next_at": None if over else next_at,
             "ended_at": now if over else None,
         }
         if found:
             values |= {"trace_id": found.trace_id, "lag": found.lag.total_seconds() if found.lag is not None else None}
-        if self._session.execute(update(origins).where(*_is(lookup)).values(values)).rowcount != 1:
+        if self._session.execute(update(origins).where(*_is(search)).values(values)).rowcount != 1:
             return False
         if found:
-            own = (tasks.c.source == lookup.task.source, tasks.c.job_id == lookup.task.job_id)
+            own = (tasks.c.source == search.task.source, tasks.c.job_id == search.task.job_id)
             started_by = rows.started_by_text(found.started_by)
             self._session.execute(update(tasks).where(*own).values(started_by=started_by))
         return True
 
-    def postpone(self, lookups: Collection[OriginLookup], until: datetime) -> None:
+    def postpone(self, searches: Collection[OriginSearch], until: datetime) -> None:
         """Let searches wait that could not be made. It counts as no try."""
-        for one in lookups:
+        for one in searches:
             self._session.execute(update(origins).where(*_is(one)).values(next_at=until))
 
     def started_by(self, wanted: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StartedBy]:
@@ -118,12 +118,12 @@ class Origins:
         self._session.execute(delete(origins).where(*waiting))
 
 
-def _is(lookup: OriginLookup) -> tuple[ColumnElement[bool], ...]:
+def _is(search: OriginSearch) -> tuple[ColumnElement[bool], ...]:
     """Return which search a claim is on, while it holds."""
     return (
-        origins.c.source == lookup.task.source,
-        origins.c.job_id == lookup.task.job_id,
-        origins.c.next_at == lookup.claimed_until,
+        origins.c.source == search.task.source,
+        origins.c.job_id == search.task.job_id,
+        origins.c.next_at == search.claimed_until,
     )
 
 

@@ -1,7 +1,6 @@
 """Ask every project of an account once, to see where GaussDB is used. Nothing is recorded."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from notifier.sources.gaussdb import GaussDBSource, TaskQuery
 from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.sources.iam import AccountReader
 from notifier.sources.lists import ApiList
+from notifier.sources.payloads import decode_json, mapping_of
 from notifier.wiring.channels import http_client
 from notifier.wiring.sources import Runtimes
 
@@ -88,11 +88,8 @@ async def _survey(account: AccountSettings, project: FoundProject, runtimes: Run
 
 def read_instance_count(body: bytes) -> int:
     """Return the number of instances of a reply. Raises ValueError for anything else."""
-    try:
-        document = json.loads(body)
-    except RecursionError:
-        raise ValueError("the answer is not an instance list") from None
-    rows = document.get("instances") if isinstance(document, dict) else None
+    document = mapping_of(decode_json(body))
+    rows = document.get("instances")
     if not isinstance(rows, list):
         raise ValueError("the answer is not an instance list")  # noqa: TRY004 - the caller translates one kind of error
     total = document.get("total_count")

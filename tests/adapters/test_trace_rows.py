@@ -11,7 +11,7 @@ from fakes import FakeClock
 from servers.http import HttpServer, reply
 
 from notifier.core.errors import PermissionDenied, RequestRejected
-from notifier.core.origins import TraceRow, TraceSearch
+from notifier.core.origins import TraceQuery, TraceRow
 from notifier.http import HttpClient
 from notifier.sources.access import SourceAccess, SourceRuntime
 from notifier.sources.gaussdb_settings import GaussDBSettings
@@ -195,17 +195,17 @@ def test_an_error_in_the_place_of_rows_is_no_empty_page() -> None:
 
 
 def test_a_query_has_both_times_in_milliseconds_and_sorted_names() -> None:
-    wanted = TraceSearch(start=T0, end=T0 + timedelta(minutes=1), resource_id=INSTANCE)
+    wanted = TraceQuery(start=T0, end=T0 + timedelta(minutes=1), resource_id=INSTANCE)
     assert query_of(wanted, "a/b") == (
         f"from=1795774504000&limit=200&next=a%2Fb&resource_id={INSTANCE}&to=1795774564000&trace_type=system"
     )
-    named = query_of(TraceSearch(start=T0, end=T0, trace_name="createManualSnapshot"))
+    named = query_of(TraceQuery(start=T0, end=T0, trace_name="createManualSnapshot"))
     assert "trace_name=createManualSnapshot" in named
     assert "resource_id" not in named
 
 
 def test_a_query_keeps_within_the_times_that_the_log_takes() -> None:
-    ancient = TraceSearch(start=datetime(1970, 1, 2, tzinfo=UTC), end=datetime(2190, 1, 1, tzinfo=UTC))
+    ancient = TraceQuery(start=datetime(1970, 1, 2, tzinfo=UTC), end=datetime(2190, 1, 1, tzinfo=UTC))
     assert query_of(ancient).startswith("from=946656000000&limit=200&to=4102416000000")
 
 
@@ -227,7 +227,7 @@ def reader(server: HttpServer, http: HttpClient, clock: FakeClock, **changes: An
     return TraceLog(settings, SourceAccess(settings, SourceRuntime(http=http, clock=clock, rng=Random(1))))
 
 
-WANTED = TraceSearch(start=T0, end=T0, resource_id=INSTANCE)
+WANTED = TraceQuery(start=T0, end=T0, resource_id=INSTANCE)
 NO_TRACE = b'{"error_code":"CTS.0013","error_msg":"no trace found"}'
 
 

@@ -13,8 +13,8 @@ from notifier.core.origins import (
     FoundOrigin,
     StartedTask,
     TraceCaller,
+    TraceQuery,
     TraceRow,
-    TraceSearch,
     figures_of,
     find_origin,
     first_try_at,
@@ -249,7 +249,7 @@ def test_the_lag_of_a_row_is_never_negative() -> None:
 
 def test_an_instance_is_asked_for_ten_minutes_around_the_creation() -> None:
     assert query_stages(TASK, last=False) == (
-        (TraceSearch(start=T0 - SEARCH_WINDOW, end=T0 + SEARCH_WINDOW, resource_id=INSTANCE),),
+        (TraceQuery(start=T0 - SEARCH_WINDOW, end=T0 + SEARCH_WINDOW, resource_id=INSTANCE),),
     )
 
 
@@ -272,7 +272,7 @@ def test_stages_ask_by_instance_or_by_name(name: str, instance: str, *, last: bo
 
 
 def test_near_tasks_of_one_instance_share_a_query_and_others_do_not() -> None:
-    def asked(*after: timedelta, instance: str = INSTANCE) -> list[tuple[StartedTask, TraceSearch]]:
+    def asked(*after: timedelta, instance: str = INSTANCE) -> list[tuple[StartedTask, TraceQuery]]:
         tasks = [replace(TASK, job_id=f"{instance}{n}", created_at=T0 + one) for n, one in enumerate(after)]
         tasks = [replace(task, instance_id=instance) for task in tasks]
         return [(task, query_stages(task, last=False)[0][0]) for task in tasks]

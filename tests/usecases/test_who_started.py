@@ -20,7 +20,7 @@ from notifier.core.errors import CredentialsRejected, PermissionDenied, SourceEr
 from notifier.core.events import EventType
 from notifier.core.matchers import parse_matcher
 from notifier.core.model import Task
-from notifier.core.origins import OriginFigures, TraceCaller, TraceRow, TraceSearch
+from notifier.core.origins import OriginFigures, TraceCaller, TraceQuery, TraceRow
 from notifier.core.pacing import Pace
 from notifier.core.polling import PollRules
 from notifier.core.rights import SourcePart
@@ -55,9 +55,9 @@ class FakeLog:
         self.keeps_addresses = keeps_addresses
         self.calls = 0
         self.error: SourceError | None = None
-        self.asked: list[TraceSearch] = []
+        self.asked: list[TraceQuery] = []
 
-    async def read(self, query: TraceSearch) -> FoundTraces:
+    async def read(self, query: TraceQuery) -> FoundTraces:
         self.calls += 1
         self.asked.append(query)
         if self.error:

@@ -13,7 +13,7 @@ from web_site import open_site
 
 from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.model import Task
-from notifier.core.origins import FoundOrigin, OriginLookup, StartedTask
+from notifier.core.origins import FoundOrigin, OriginSearch, StartedTask
 from notifier.core.started_by import StartedBy, StartedVia
 from notifier.store.engine import SqlStore
 from notifier.store.transaction import Transaction
@@ -67,12 +67,12 @@ async def test_the_lag_of_cloud_trace_is_shown_where_it_was_searched(store: SqlS
     async with open_site(store) as site:
         assert "Cloud Trace" not in (await site.get("/statistics")).text
     task = backups(1, 0)[0]
-    lookup = OriginLookup(task=StartedTask(source="prod", job_id=task.job_id, name="", seen_at=T0), claimed_until=T0)
+    wanted = OriginSearch(task=StartedTask(source="prod", job_id=task.job_id, name="", seen_at=T0), claimed_until=T0)
     found = FoundOrigin(started_by=StartedBy(name="li", via=StartedVia.API), trace_id="1", lag=timedelta(seconds=90))
 
     def search(tx: Transaction) -> bool:
         tx.origins.expect("prod", {task.job_id: T0})
-        return tx.origins.settle(lookup, found, None, T0)
+        return tx.origins.settle(wanted, found, None, T0)
 
     assert await store.transact(search)
     async with open_site(store) as site:
