@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 
-from notifier.core.errors import PermissionDenied, RequestRejected, SourceError
+from notifier.core.errors import RequestRejected, SourceError
 from notifier.core.origins import TraceCaller, TraceQuery, TraceRow, plain_id
 from notifier.http.huawei_signature import canonical_query
 from notifier.origins import FoundTraces
@@ -100,9 +100,7 @@ class TraceLog:
         try:
             await self._page(TraceQuery(start=now - timedelta(hours=1), end=now), "", limit=1)
         except SourceError as error:
-            detail = str(error).removeprefix(f"{self._where}: ")
-            remedy = TRACE_LIST.remedy if isinstance(error, PermissionDenied) and self.action not in detail else ""
-            return [CheckResult(ok=False, what=what, detail=detail, remedy=remedy)]
+            return [CheckResult(ok=False, what=what, detail=str(error).removeprefix(f"{self._where}: "))]
         return [CheckResult(ok=True, what=what, detail="may read the audit log of Cloud Trace")]
 
     async def _page(self, query: TraceQuery, marker: str, *, limit: int = TRACE_PAGE_SIZE) -> TracePage:
