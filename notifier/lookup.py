@@ -25,11 +25,12 @@ from notifier.core.failures import MIN_ID_PREFIX, OpenFailure, episodes_of
 from notifier.core.health import HealthReport, judge
 from notifier.core.health_facts import ConfiguredSource, Expected, HealthFacts
 from notifier.core.maintenance import KEPT
+from notifier.core.maintenance_mutes import MaintenanceMute, MaintenanceMuteNow, mutes_now
 from notifier.core.maintenance_values import MaintenanceRecord
 from notifier.core.matchers import Matcher
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus
 from notifier.core.mutes import HeldBack, Mute
-from notifier.core.origins import OriginFigures
+from notifier.core.origins import OriginFigures, plain_id
 from notifier.core.people import Action, EventSubscription
 from notifier.core.rota import Duty, Rota, Rotas
 from notifier.core.routing import Route, RoutedEvent, RouteVerdict, calendars_of, explain_routes, with_holidays
@@ -409,6 +410,18 @@ def planned_maintenance(
         and source in (None, one.source)
         and (not part or part in (one.planned.instance_name or "").casefold() or instance == one.planned.instance_id)
     ]
+
+
+def maintenance_of_task(q: Lookup, source: str, job_id: str) -> Sequence[MaintenanceRecord]:
+    """Return the maintenance that a task does, as its list names it."""
+    found = planned_maintenance(q, source, over=True) if job_id else ()
+    return [one for one in found if plain_id(one.planned.job_id) == plain_id(job_id)]
+
+
+def mutes_during_maintenance(q: Lookup, mutes: Sequence[MaintenanceMute]) -> Sequence[MaintenanceMuteNow]:
+    """Return the configured mutes that are in force during maintenance, with the instances that they cover now."""
+    now = q.now()
+    return mutes_now(mutes, q.maintenances(now) if mutes else (), now)
 
 
 def people_on_duty(q: CalendarReads, rotas: Mapping[str, Rota], at: datetime) -> Sequence[tuple[Rota, Duty]]:

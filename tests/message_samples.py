@@ -22,6 +22,7 @@ from notifier.core.distribution import spread_of
 from notifier.core.events import EventType
 from notifier.core.health import HealthReport, judge
 from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, HealthFacts
+from notifier.core.maintenance_mutes import MaintenanceMute, MaintenanceMuteNow
 from notifier.core.matchers import parse_matchers
 from notifier.core.model import ChannelState, ClosedFailure, Event, FollowUp, SourceState, Task, TaskHistory, TaskStatus
 from notifier.core.mutes import HeldBack, Mute
@@ -126,6 +127,10 @@ def _reminders(failed: Sequence[Event]) -> tuple[Event, ...]:
     )
 
 
+UPKEEP = MaintenanceMuteNow(
+    mute=MaintenanceMute(name="upkeep", match=parse_matchers("environment=production"), except_failures=True),
+    instances=("gauss-orders",),
+)
 TIMED_OUT = "Timed out while waiting for the VM to become active. Error code: DBS.111205."
 REASONS: dict[Language, str] = {"en": TIMED_OUT, "zh": "等待虚拟机就绪超时。错误码：DBS.111205。"}
 JOB = "def160ec-c3ad-4647-8520-de0a8f84474c"
@@ -394,7 +399,7 @@ def _answers(fmt: ReplyFormatter) -> Iterator[tuple[str, ChatReply]]:
     yield "mute gauss-sample 2h", replies.muted(mute, T0, fmt)
     yield "mute source=staging every sat 22:00 4h but failures", replies.muted(weekly, T0, fmt)
     yield "unmute gauss-sample", replies.unmuted(over, "gauss-sample", fmt)
-    yield "mutes", replies.mutes([mute, weekly], T0, fmt)
+    yield "mutes", replies.mutes([mute, weekly], [UPKEEP], T0, fmt)
     yield "status", replies.status(_health(ok=True), fmt)
     yield "status (bad)", replies.status(_health(ok=False), fmt)
     yield "help", replies.help_text(fmt)

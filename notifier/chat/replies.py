@@ -12,6 +12,7 @@ from notifier.core.events import EventType
 from notifier.core.failures import FailureState, OpenFailure
 from notifier.core.health import HealthFinding, HealthReport
 from notifier.core.identity import Subject
+from notifier.core.maintenance_mutes import MaintenanceMuteNow
 from notifier.core.maintenance_values import MaintenanceRecord
 from notifier.core.model import Event, SourceState, Task, TaskStatus
 from notifier.core.mutes import Mute
@@ -33,6 +34,7 @@ from notifier.wording.maintenance import (
     impact_words,
     is_known,
     maintenance_label,
+    maintenance_mute_line,
     maintenance_status,
     window_words,
 )
@@ -566,13 +568,14 @@ def extended(found: Sequence[Mute], name: str, now: datetime, fmt: ReplyFormatte
     return ChatReply(title=first, lines=others)
 
 
-def mutes(found: Sequence[Mute], now: datetime, fmt: ReplyFormatter) -> ChatReply:
-    """List the mutes that are in force, and then those that are planned."""
-    if not found:
+def mutes(found: Sequence[Mute], during: Sequence[MaintenanceMuteNow], now: datetime, fmt: ReplyFormatter) -> ChatReply:
+    """List the mutes that are in force, then those that are planned, and those that are in force during maintenance."""
+    if not found and not during:
         return fmt.reply("mutes.none")
     lines = [mute_line(mute, now, fmt) for mute in found[:PAGE_ROWS]]
+    lines += [maintenance_mute_line(one, fmt.localizer) for one in during[: PAGE_ROWS - len(lines)]]
     page = page_buttons(fmt.links.list_page("mutes", "/mutes"), fmt)
-    return ChatReply(title=fmt.text("mutes.some", n=len(found)), lines=lines, buttons=page)
+    return ChatReply(title=fmt.text("mutes.some", n=len(found) + len(during)), lines=lines, buttons=page)
 
 
 def mute_line(mute: Mute, now: datetime, fmt: ReplyFormatter) -> str:

@@ -21,6 +21,7 @@ from notifier.core.errors import StoreError
 from notifier.core.health_facts import Expected
 from notifier.core.identity import DirectChannel, Subject
 from notifier.core.listings import fits_no_source
+from notifier.core.maintenance_mutes import MaintenanceMute
 from notifier.core.maintenance_values import MaintenanceRecord
 from notifier.core.model import TaskStatus
 from notifier.core.rota import Duty, Rota
@@ -63,6 +64,8 @@ class ResponderRules:
     """The rotas by name."""
     live: Collection[str] = ()
     """Names of the channels whose messages change when people act on a task."""
+    during_maintenance: Sequence[MaintenanceMute] = ()
+    """The configured mutes that are in force during maintenance."""
 
 
 class ChatResponder:
@@ -219,7 +222,8 @@ class ChatResponder:
             case commands.Stats(within=within, ignored=ignored):
                 reply = replies.with_ignored(ignored, replies.statistics(q.statistics(now - within), within, fmt), fmt)
             case commands.Mutes(ignored=ignored):
-                reply = replies.with_ignored(ignored, replies.mutes(q.known_mutes(), now, fmt), fmt)
+                during = lookup.mutes_during_maintenance(q, self._rules.during_maintenance)
+                reply = replies.with_ignored(ignored, replies.mutes(q.known_mutes(), during, now, fmt), fmt)
             case commands.ListMaintenance(about=about):
                 reply = replies.maintenance(self._maintenance(q, about), now, fmt)
             case commands.OnCall(rota=name):

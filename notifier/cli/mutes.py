@@ -6,17 +6,18 @@ from functools import partial
 import typer
 from rich.console import Group
 
+from notifier import lookup
 from notifier.cli.common import JsonOption, view_for
 from notifier.cli.configured import load_outline
 from notifier.cli.lookups import read_store
 from notifier.cli.output import TableRow, TextTable, cell, print_json, show
 from notifier.cli.views import View
-from notifier.core.maintenance_mutes import MaintenanceMute, open_at
-from notifier.core.maintenance_values import MaintenanceRecord
+from notifier.core.maintenance_mutes import MaintenanceMute, MaintenanceMuteNow
 from notifier.core.mutes import Mute
 from notifier.lookup import Lookup
 from notifier.wording import documents
-from notifier.wording.sanitize import one_line
+from notifier.wording.maintenance import maintenance_mute_line
+from notifier.wording.marks import without_marks
 
 
 def mutes(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
@@ -26,35 +27,23 @@ def mutes(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     now.
 
     --json: {"mutes": [{id, covers, instance, label, match, except_failures, since, until, by, reason, cron, timezone,
-    last, configured}], "during_maintenance": [{name, match, except_failures, reason}]}.
+    last, configured}], "during_maintenance": [{name, match, except_failures, reason, instances}]}.
     """
     config = load_outline(ctx)
-    during = config.maintenance_mutes
-    found, open_now = read_store(ctx, config, partial(_mutes, maintained=bool(during)))
+    found, during = read_store(ctx, config, partial(_mutes, configured=config.maintenance_mutes))
     if as_json:
         listed = [documents.maintenance_mute(one) for one in during]
         print_json({"mutes": [documents.mute(mute) for mute in found], "during_maintenance": listed})
     else:
         view = view_for(config)
         shown = [mutes_table(view, found)] if found else []
-        lines = [cell(_during(view, one, open_now)) for one in during]
+        lines = [cell(without_marks(maintenance_mute_line(one, view.localizer))) for one in during]
         show(Group(*shown, *lines) if shown or lines else view.localizer.text("mutes.none"))
     raise typer.Exit(0 if found or during else 1)
 
 
-def _mutes(q: Lookup, *, maintained: bool) -> tuple[Sequence[Mute], Sequence[MaintenanceRecord]]:
-    now = q.now()
-    return q.known_mutes(), open_at(q.maintenances(now), now) if maintained else ()
-
-
-def _during(view: View, mute: MaintenanceMute, open_now: Sequence[MaintenanceRecord]) -> str:
-    """Return one line about a mute that is in force during maintenance."""
-    covers = " ".join(map(str, mute.match))
-    names = [one.planned.instance_name or one.planned.instance_id or one.source for one in open_now]
-    line = view.localizer.text("mutes.during", name=mute.name, covers=covers)
-    if names:
-        line = view.localizer.text("mutes.during_now", line=line, names=", ".join(map(one_line, names)))
-    return f"{line} ({view.localizer.text('mutes.excepts')})" if mute.except_failures else line
+def _mutes(q: Lookup, *, configured: Sequence[MaintenanceMute]) -> tuple[Sequence[Mute], Sequence[MaintenanceMuteNow]]:
+    return q.known_mutes(), lookup.mutes_during_maintenance(q, configured)
 
 
 def mutes_table(view: View, found: Sequence[Mute]) -> TextTable:

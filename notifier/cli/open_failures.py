@@ -44,9 +44,9 @@ def open_failures(
 
     A failure is open until somebody acknowledges it (`notifier ack`), the same operation succeeds on its instance, or
     somebody resolves it (`notifier resolve`). Exits with 1 when nothing is open, acknowledged or not.
-    --json: {"open": [{id, state, source, environment, severity, type, job_id, name, instance, fail_reason, error_code,
-    since, failures, told, acknowledged, next, history: [{at, kind, name, number, event_id, channels, together,
-    reason}]}]}.
+    --json: {"open": [{id, state, source, environment, severity, type, job_id, name, instance, maintenance, fail_reason,
+    error_code, since, failures, told, acknowledged, next, history: [{at, kind, name, number, event_id, channels,
+    together, reason}]}]}.
     """
     fitting = read_match(match, ())
     config = load_outline(ctx)

@@ -41,9 +41,45 @@ class MaintenanceMute:
         """Return whether it suppresses an event of an instance whose maintenance is open."""
         return self.concerns(event.type) and first_misfit(self.match, fields_of(event, self._fields, catalogue)) is None
 
+    def may_cover(self, one: MaintenanceRecord) -> bool:
+        """Return whether it suppresses events of the instance of a maintenance, as far as the maintenance shows that.
+
+        Matchers of anything but the source and the instance are not compared: events decide.
+        """
+        known = {
+            "source": one.source,
+            "instance": one.planned.instance_name or "",
+            "instance_id": one.planned.instance_id or "",
+        }
+        return first_misfit([matcher for matcher in self.match if known.get(matcher.field)], known) is None
+
     @property
     def _fields(self) -> Collection[str]:
         return [one.field for one in self.match if not one.field.startswith(LABEL_PREFIX)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaintenanceMuteNow:
+    """A mute with the instances that it covers at a time."""
+
+    mute: MaintenanceMute
+    instances: tuple[str, ...] = ()
+    """Names of the instances whose maintenance is open, ids where a name is not known."""
+
+
+def mutes_now(
+    mutes: Iterable[MaintenanceMute], known: Iterable[MaintenanceRecord], now: datetime
+) -> Sequence[MaintenanceMuteNow]:
+    """Return mutes with the instances that they cover at a time, in the order of the configuration."""
+    open_now = open_at([*known], now)
+    return [
+        MaintenanceMuteNow(mute=mute, instances=tuple(dict.fromkeys(map(_shown, filter(mute.may_cover, open_now)))))
+        for mute in mutes
+    ]
+
+
+def _shown(one: MaintenanceRecord) -> str:
+    return one.planned.instance_name or one.planned.instance_id or one.source
 
 
 def open_maintenance(event: Event, open_now: Iterable[MaintenanceRecord]) -> MaintenanceRecord | None:

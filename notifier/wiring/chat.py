@@ -116,6 +116,7 @@ def _responder_rules(config: Config) -> ResponderRules:
         links=link_templates(config),
         rotas=config.rotas_by_name,
         live=frozenset(one.name for one in config.channels if isinstance(one, SlackSettings) and one.live),
+        during_maintenance=config.maintenance_mutes,
     )
 
 

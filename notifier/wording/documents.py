@@ -17,7 +17,7 @@ from notifier.core.foreseen import Expectation
 from notifier.core.health import LIST_OPEN, ChannelStatus, HealthFinding, HealthReport, SourceStatus
 from notifier.core.health_facts import Expected, serves
 from notifier.core.identity import DirectChannel
-from notifier.core.maintenance_mutes import MaintenanceMute
+from notifier.core.maintenance_mutes import MaintenanceMuteNow
 from notifier.core.maintenance_values import MaintenanceNotice, MaintenanceRecord, PlannedMaintenance
 from notifier.core.model import ChannelState, Event, SourceState, Task
 from notifier.core.mutes import Mute
@@ -127,7 +127,7 @@ def mute_preview(value: MutePreview) -> JsonDocument:
 
 def open_failure(value: OpenFailure, error_code: str | None) -> JsonDocument:
     """Return an open failure, or one that was resolved, with its history."""
-    event_, about = value.latest, value.latest.task
+    event_, task_, about = value.latest, value.latest.task, value.latest.matter
     return {
         "id": value.id,
         "state": value.state.value,
@@ -136,9 +136,11 @@ def open_failure(value: OpenFailure, error_code: str | None) -> JsonDocument:
         "severity": value.severity.value,
         "type": event_.type.value,
         "job_id": event_.job_id,
-        "name": about and about.name,
-        "instance": about and {"id": about.instance_id, "name": about.instance_name, "status": about.instance_status},
-        "fail_reason": about and about.fail_reason,
+        "name": (about and about.name) or None,
+        "instance": about
+        and {"id": about.instance_id, "name": about.instance_name, "status": task_ and task_.instance_status},
+        "maintenance": event_.maintenance and maintenance_notice(event_.maintenance),
+        "fail_reason": task_ and task_.fail_reason,
         "error_code": error_code,
         "since": time(value.opened_at),
         "failures": value.count,
@@ -234,13 +236,15 @@ def maintenance(value: MaintenanceRecord, now: datetime) -> JsonDocument:
     }
 
 
-def maintenance_mute(value: MaintenanceMute) -> JsonDocument:
+def maintenance_mute(value: MaintenanceMuteNow) -> JsonDocument:
     """Return a mute that is in force while a maintenance is open."""
+    one = value.mute
     return {
-        "name": value.name,
-        "match": [str(matcher) for matcher in value.match],
-        "except_failures": value.except_failures,
-        "reason": value.reason,
+        "name": one.name,
+        "match": [str(matcher) for matcher in one.match],
+        "except_failures": one.except_failures,
+        "reason": one.reason,
+        "instances": [*value.instances],
     }
 
 

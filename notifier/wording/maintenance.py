@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from notifier.core.maintenance_mutes import MaintenanceMuteNow
 from notifier.core.maintenance_values import (
     MAINTENANCE_KINDS,
     MaintenanceNotice,
@@ -20,6 +21,9 @@ from notifier.wording.sanitize import DETAIL_LIMIT, one_line
 
 if TYPE_CHECKING:
     from notifier.wording.events import EventFormatter
+
+SHOWN_INSTANCES = 10
+"""Maximum number of instances that a line about a mute names."""
 
 
 def maintenance_label(planned: PlannedMaintenance, localizer: Localizer) -> str:
@@ -121,3 +125,18 @@ def maintenance_notes(notice: MaintenanceNotice, formatter: EventFormatter, seen
         yield text("note.maintenance.vanished")
     elif notice.phase is Phase.ASKING and notice.latest_at:
         yield text("note.maintenance.awaiting", at=formatter.dated(notice.latest_at, seen))
+
+
+def maintenance_mute_line(one: MaintenanceMuteNow, localizer: Localizer) -> str:
+    """Return what a mute covers during maintenance, which instances that are now, and why, in one line with marks."""
+    text, mute = localizer.text, one.mute
+    covers = one_line(" ".join(map(str, mute.match)), DETAIL_LIMIT)
+    line = text("mutes.during", name=quoted(mute.name), covers=quoted(covers))
+    names = [quoted(one_line(name)) for name in one.instances[:SHOWN_INSTANCES]]
+    if len(one.instances) > SHOWN_INSTANCES:
+        names.append("…")
+    if names:
+        line = text("mutes.during_now", line=line, names=text("list.separator").join(names))
+    if mute.except_failures:
+        line = text("mutes.but", line=line)
+    return text("mutes.reason", line=line, why=quoted(one_line(mute.reason))) if mute.reason else line

@@ -117,6 +117,9 @@ def test_what_waits_is_open_and_can_be_acknowledged(home: Path) -> None:
         one["event_id"] for one in document(home, "events")["events"] if one["type"] == "maintenance.awaiting"
     ]
     assert "waits for authorisation" in run(home, "open")
+    (waiting,) = document(home, "open")["open"]
+    assert (waiting["name"], waiting["instance"]["name"]) == ("RESTART_NODE", "billing")
+    assert (waiting["maintenance"]["id"], waiting["maintenance"]["status"]) == ("m-1", "inquiring")
     run(home, "ack", event_id[:8])
     assert "nobody takes care" not in run(home, "open")
     assert "Maintenance (node restart)" in run(home, "events")
@@ -124,7 +127,13 @@ def test_what_waits_is_open_and_can_be_acknowledged(home: Path) -> None:
 
 def test_mutes_during_maintenance_are_listed(home: Path) -> None:
     shown = run(home, "mutes")
-    assert "upkeep: source=prod, while a maintenance of the instance is open; now: orders" in shown
+    assert "upkeep: source=prod, while a maintenance of the instance is open; now: orders; failures" in shown
     assert document(home, "mutes")["during_maintenance"] == [
-        {"name": "upkeep", "match": ["source=prod"], "except_failures": True, "reason": None}
+        {
+            "name": "upkeep",
+            "match": ["source=prod"],
+            "except_failures": True,
+            "reason": None,
+            "instances": ["orders"],
+        }
     ]

@@ -30,6 +30,9 @@ from notifier.core.events import EventType
 from notifier.core.failures import after_events
 from notifier.core.health_facts import ConfiguredSource, Expected
 from notifier.core.identity import DirectChannel
+from notifier.core.maintenance_mutes import MaintenanceMute
+from notifier.core.maintenance_values import MaintenanceRecord, MaintenanceStatus, PlannedMaintenance
+from notifier.core.matchers import parse_matchers
 from notifier.core.model import Event, Scope, Snapshot, Task, TaskStatus
 from notifier.core.mutes import Mute
 from notifier.core.people import EventSubscription, Person
@@ -108,6 +111,8 @@ class ChatHarness:
         causes: CauseCatalogue | None = None,
         sources: Sequence[ConfiguredSource] = (PROD,),
         rotas: Sequence[Rota] = (),
+        *,
+        during: Sequence[MaintenanceMute] = (),
     ) -> None:
         self.woken = 0
         self.language: Language = "en"
@@ -120,6 +125,7 @@ class ChatHarness:
             live=("dba",),
             rotas={rota.name: rota for rota in rotas},
             links=LinkTemplates(console_url="https://console.example.com/{instance_id}"),
+            during_maintenance=during,
         )
         self.responder = ChatResponder(store, clock, rules, self.wake)
 
@@ -448,6 +454,36 @@ async def test_a_mute_names_its_end_and_how_to_end_it(chat: ChatHarness, store: 
     assert lines(await chat.type("instance gauss-orders")) == ["Muted until 15 Jan 18:30:00 (UTC+8) by alice"]
     assert without_marks((await chat.type("unmute gauss-orders")).title) == "gauss-orders is no longer muted"
     assert (await chat.type("mutes")).title == "Nothing is muted"
+
+
+async def test_mutes_during_maintenance_are_listed_with_what_they_cover_now(store: SqlStore, clock: FakeClock) -> None:
+    def write(tx: Transaction) -> None:
+        for source, name in (("prod", "orders"), ("lab", "crm")):
+            running = PlannedMaintenance(id=name, status=MaintenanceStatus.EXECUTING, instance_name=name)
+            ahead = replace(running, id=f"{name}-2", status=MaintenanceStatus.SCHEDULED, instance_name="later")
+            records = [
+                MaintenanceRecord(source=source, planned=one, first_seen_at=START, changed_at=START)
+                for one in (running, ahead)
+            ]
+            tx.maintenance.save(records)
+
+    await store.transact(write)
+    mutes = [
+        MaintenanceMute(name="upkeep", match=parse_matchers("source=prod"), except_failures=True, reason="restarts"),
+        MaintenanceMute(name="crm", match=parse_matchers("source=prod instance=crm*")),
+    ]
+    chat = ChatHarness(store, clock, during=mutes)
+    listed = await chat.type("mutes")
+    assert listed.title == "Mutes: 2"
+    assert lines(listed) == [
+        "upkeep: source=prod, while a maintenance of the instance is open; now: orders; failures are sent: restarts",
+        "crm: source=prod instance=crm*, while a maintenance of the instance is open",
+    ]
+    chat.language = "zh"
+    assert (
+        lines(await chat.type("mutes"))[0]
+        == "upkeep：source=prod，实例维护期间屏蔽；目前：orders；失败仍会通知（restarts）"
+    )
 
 
 @pytest.mark.parametrize(

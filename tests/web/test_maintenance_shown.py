@@ -8,19 +8,25 @@ from datetime import timedelta
 
 import pytest
 from fakes import START
+from stored_tasks import of_kind
+from stored_tasks import write as write_tasks
 from web_site import Site, open_site
 
 from notifier.core.health_facts import ConfiguredSource, Expected
 from notifier.core.maintenance import ListReading
+from notifier.core.maintenance_mutes import MaintenanceMute
 from notifier.core.maintenance_values import (
     MaintenanceList,
     MaintenanceListState,
+    MaintenanceRecord,
     MaintenanceRules,
     MaintenanceStatus,
     PlannedMaintenance,
 )
+from notifier.core.matchers import parse_matchers
 from notifier.core.model import SourceOrigin
 from notifier.core.routing import ChannelPolicy, Route, RoutingConfig, route_events
+from notifier.core.task_lists import TaskGroup
 from notifier.planning import announce
 from notifier.store.engine import SqlStore
 from notifier.store.transaction import Transaction
@@ -57,6 +63,7 @@ UNNAMED = replace(
     ends_at=None,
     latest_at=None,
 )
+RUNNING = replace(AHEAD, id="m-5", status=MaintenanceStatus.EXECUTING, instance_name="ledger")
 OVER = replace(AHEAD, id="m-4", status=MaintenanceStatus.COMPLETED, instance_name="old", updated_at=START)
 
 
@@ -71,6 +78,10 @@ def write(tx: Transaction) -> None:
     ).decide()
     announce(tx, route_events(decision.events, ROUTING.routes), ROUTING, tx.now())
     tx.maintenance.save(decision.saved)
+
+
+def as_recorded(planned: PlannedMaintenance) -> MaintenanceRecord:
+    return MaintenanceRecord(source="prod", planned=planned, first_seen_at=START, changed_at=START)
 
 
 @pytest.fixture
@@ -96,6 +107,7 @@ async def test_now_lists_what_lies_ahead_and_what_waits_for_somebody(site: Site)
     needs = page.partition('id="needs"')[2].partition("</section>")[0]
     assert "To authorise" in needs
     assert "billing" in needs
+    assert "Maintenance (node restart)" in needs
     assert "Authorise it in the console" in needs
     assert "whether or not somebody authorises it" in needs
 
@@ -144,3 +156,52 @@ async def test_the_calendar_has_what_has_a_time(site: Site) -> None:
     assert "SUMMARY:Maintenance: Maintenance (node restart) (orders-<prod>)" in calendar
     assert f"DTSTART:{START + 2 * DAY:%Y%m%dT%H%M%SZ}" in calendar
     assert "waits for authorisation · The host restarts · short disconnections" in calendar
+
+
+async def test_mutes_during_maintenance_are_on_the_page_and_in_the_api(store: SqlStore) -> None:
+    await store.transact(write)
+    await store.transact(lambda tx: tx.maintenance.save([as_recorded(RUNNING)]))
+    mute = MaintenanceMute(name="upkeep", match=parse_matchers("source=prod"), except_failures=True, reason="<host>")
+    async with open_site(store, routing=replace(ROUTING, during_maintenance=(mute,))) as site:
+        card = (await site.get("/mutes")).text.partition('id="during"')[2].partition("</section>")[0]
+        assert [
+            part in card for part in ("source=prod", "all but failures", "&lt;host&gt;", "1 instance now", "ledger")
+        ]
+        assert "under mutes: upkeep" in card
+        page = (await site.get("/mutes", headers={"Accept-Language": "zh"})).text
+        assert "维护期间" in page.partition('id="during"')[2].partition("</section>")[0]
+        answer = (await site.program.get("/api/v1/mutes")).json()
+    assert answer["items"] == []
+    assert answer["during_maintenance"] == [
+        {
+            "name": "upkeep",
+            "match": ["source=prod"],
+            "except_failures": True,
+            "reason": "<host>",
+            "instances": ["ledger"],
+        }
+    ]
+
+
+async def test_the_page_has_no_part_for_mutes_that_are_not_configured(site: Site) -> None:
+    assert 'id="during"' not in (await site.get("/mutes")).text
+    assert (await site.program.get("/api/v1/mutes")).json()["during_maintenance"] == []
+
+
+async def test_the_api_names_the_maintenance_that_is_an_open_failure(site: Site) -> None:
+    (failure,) = (await site.program.get("/api/v1/failures")).json()["items"]
+    assert failure["name"] == "RESTART_NODE"
+    assert failure["instance"] == {"id": "in14", "name": "billing", "status": None}
+    assert (failure["maintenance"]["id"], failure["maintenance"]["status"]) == ("m-2", "inquiring")
+    assert failure["fail_reason"] is None
+
+
+async def test_the_page_of_a_task_names_the_maintenance_that_it_does(store: SqlStore) -> None:
+    ids = ("0A1b-2c", "other")
+    write_tasks(store, [of_kind(TaskGroup.COMPLETED, n, job_id=one, source="prod") for n, one in enumerate(ids)])
+    await store.transact(lambda tx: tx.maintenance.save([as_recorded(replace(RUNNING, job_id="0a1b2C"))]))
+    async with open_site(store, expected=Expected(sources=(SOURCE,))) as site:
+        identity = (await site.get("/tasks/prod/0A1b-2c")).text.partition('id="identity"')[2]
+        assert "Maintenance (node restart)</a>" in identity
+        assert "under way" in identity
+        assert "Maintenance" not in (await site.get("/tasks/prod/other")).text.partition('id="identity"')[2]

@@ -152,6 +152,27 @@ class MuteDocument(AnswerModel):
     """Whether the configuration defines it."""
 
 
+class MaintenanceMuteDocument(AnswerModel):
+    """A mute of the configuration that is in force while a maintenance of an instance is open."""
+
+    name: str
+    match: list[str]
+    """Matchers, all of which an event has to fit."""
+    except_failures: bool
+    """Whether events that need somebody are sent as if there were no mute."""
+    reason: str | None
+    """Written by people: show it as text."""
+    instances: list[str]
+    """Names of the instances that it covers now: their maintenance is open. Ids where a name is not known."""
+
+
+class MutePageDocument(PageOf[MuteDocument]):
+    """One page of the mutes."""
+
+    during_maintenance: list[MaintenanceMuteDocument]
+    """The configured mutes without times of their own: all of them, on each page."""
+
+
 class AlarmDocument(AnswerModel):
     """What an alarm has that no task has."""
 
@@ -577,8 +598,10 @@ class FailureDocument(AnswerModel):
     job_id: str
     """Id of the latest task; empty for a run that did not appear."""
     name: str | None
-    """The cloud's name of the operation."""
+    """The cloud's name of the operation, or of the type of a maintenance; null where it names none."""
     instance: InstanceDocument | None
+    maintenance: MaintenanceNoticeDocument | None
+    """The maintenance that waits for authorisation, or that failed; null for anything else."""
     fail_reason: str | None
     """In the cloud's words. Text from outside: show it as text."""
     error_code: str | None

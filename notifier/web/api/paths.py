@@ -508,15 +508,14 @@ def mute_paths(api: ApiContext) -> APIRouter:
     """Return the paths of mutes."""
     router = APIRouter(tags=["mutes"])
 
-    @router.get(
-        "/mutes", operation_id="listMutes", response_model=models.PageOf[models.MuteDocument], responses=_UNCHANGED
-    )
+    @router.get("/mutes", operation_id="listMutes", response_model=models.MutePageDocument, responses=_UNCHANGED)
     async def list_mutes(
         *, request: Request, limit: Limit = 50, cursor: Cursor = None, _known: IfNoneMatch = None
     ) -> Response:
         """List the mutes that are in force or planned, those that begin first first."""
         page = PageSlice.of_list("mutes", cursor=cursor, limit=limit)
-        return await api.read(request, models.PageOf[models.MuteDocument], partial(reads.page_of_mutes, page=page))
+        during = api.parts.rules.routing.during_maintenance
+        return await api.read(request, models.MutePageDocument, partial(reads.page_of_mutes, during=during, page=page))
 
     @router.post("/mutes", operation_id="createMute", response_model=models.MuteDocument, status_code=201)
     async def create_mute(*, request: Request, body: models.MuteBody, _key: IdempotencyKey = None) -> Response:

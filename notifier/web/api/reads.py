@@ -17,6 +17,7 @@ from notifier.core.causes import CauseCatalogue, Explanation
 from notifier.core.failures import OpenFailure, chosen, order_of
 from notifier.core.health import ChannelStatus
 from notifier.core.health_facts import Expected
+from notifier.core.maintenance_mutes import MaintenanceMute
 from notifier.core.maintenance_values import order_of_maintenance
 from notifier.core.matchers import Matcher, parse_matchers
 from notifier.core.model import SourceState
@@ -178,10 +179,17 @@ def find_mute(q: Lookup, mute_id: str) -> Mute | None:
     return next((one for one in q.known_mutes() if one.id == mute_id), None)
 
 
-def page_of_mutes(q: Lookup, page: PageSlice) -> JsonDocument:
-    """Return a page of the mutes that are in force or planned, those that begin first first. Raises WrongCursor."""
+def page_of_mutes(q: Lookup, during: Sequence[MaintenanceMute], page: PageSlice) -> JsonDocument:
+    """Return a page of the mutes that are in force or planned, those that begin first first. Raises WrongCursor.
+
+    `during` are the configured mutes that are in force during maintenance; every page has them all.
+    """
     shown, following = page.among(q.known_mutes(), _place_of_mute, tuple[datetime, datetime, str])
-    return {"items": [documents.mute(one) for one in shown], "next": following}
+    return {
+        "items": [documents.mute(one) for one in shown],
+        "next": following,
+        "during_maintenance": [documents.maintenance_mute(one) for one in lookup.mutes_during_maintenance(q, during)],
+    }
 
 
 def _place_of_mute(one: Mute) -> tuple[datetime, datetime, str]:

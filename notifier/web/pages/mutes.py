@@ -11,6 +11,7 @@ from notifier import lookup
 from notifier import mutes as acts
 from notifier.core.durations import parse_duration
 from notifier.core.listings import fits_no_source
+from notifier.core.maintenance_mutes import MaintenanceMuteNow
 from notifier.core.mute_words import parse_written_time, read_mute_words
 from notifier.core.mutes import (
     MAX_MUTE_REASON,
@@ -103,6 +104,8 @@ class MutesView:
 
     active: tuple[ActiveMute, ...]
     planned: tuple[PlannedMute, ...]
+    during: tuple[MaintenanceMuteNow, ...]
+    """Those that are in force during maintenance."""
     over: tuple[OverMute, ...]
     after: str
     """Where the next page of those that are over begins; empty where there is none."""
@@ -254,6 +257,7 @@ def _view(request: PageRequest, q: WebReads, form: MuteForm, wrong: tuple[str, s
     return MutesView(
         active=tuple(_active(q, one, held) for one in known if one.is_open(now)),
         planned=tuple(PlannedMute(mute=one, windows=tuple(upcoming(one, 3))) for one in known if not one.is_open(now)),
+        during=tuple(lookup.mutes_during_maintenance(q, request.rules.routing.during_maintenance)),
         over=tuple(OverMute(mute=one, messages=_messages(one, held)) for one in over[:LISTED_MUTES]),
         after=_cursor_of(over[LISTED_MUTES - 1]) if len(over) > LISTED_MUTES else "",
         paged=bool(after),

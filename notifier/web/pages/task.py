@@ -12,6 +12,7 @@ from notifier.core.alarms import AlarmLevel
 from notifier.core.events import EventType
 from notifier.core.failures import MIN_ID_PREFIX, FailureState, HistoryKind, OpenFailure
 from notifier.core.foreseen import Expectation
+from notifier.core.maintenance_values import MaintenanceRecord
 from notifier.core.model import Event, Task
 from notifier.core.mutes import Mute
 from notifier.core.people import Acknowledgement
@@ -30,7 +31,9 @@ from notifier.web.requests import ActionRoute, Page, PageRequest, PageRoute, Red
 from notifier.web.task_moments import TaskMoment, moments_of
 from notifier.web.task_reads import TasksReads
 from notifier.wording.explained import ExplainedReason
-from notifier.wording.links import list_path, missing_path, task_path
+from notifier.wording.links import MAINTENANCE_PATH, list_path, missing_path, task_path
+from notifier.wording.localizer import Localizer
+from notifier.wording.maintenance import maintenance_label, maintenance_status
 from notifier.wording.marks import without_marks
 from notifier.wording.message import Message
 from notifier.wording.sanitize import NAME_LIMIT, one_line
@@ -158,6 +161,19 @@ class InstanceView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskMaintenance:
+    """A planned maintenance that a task does."""
+
+    what: str
+    status: str
+    begins_at: datetime | None
+    """Beginning of its window."""
+    ends_at: datetime | None
+    url: str
+    """Where it is listed; empty once it is over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskView:
     """What the page shows."""
 
@@ -186,6 +202,8 @@ class TaskView:
     usual: Usual | None
     started_by: str
     """Who started it, and the way; empty where that is not known."""
+    maintenance: tuple[TaskMaintenance, ...] = ()
+    """The planned maintenance that it does; empty for every other task."""
     instance_status: str
     expected: Expectation | None
     """The run that is missing."""
@@ -299,6 +317,9 @@ def task_view(q: TasksReads, stored: StoredTask, request: PageRequest) -> TaskVi
         node_id=one_line((task.alarm.node_id if task.alarm else "") or ""),
         usual=newest.usual if newest else None,
         started_by=starter(stored.started_by, request.localizer, address=True) if stored.started_by else "",
+        maintenance=tuple(
+            _maintenance(one, request.localizer) for one in lookup.maintenance_of_task(q, task.source, task.job_id)
+        ),
         instance_status=one_line(task.instance_status or ""),
         expected=None,
         why=_why(q, task, why, message, own) if why and _is_wrong(group, newest) else None,
@@ -315,6 +336,16 @@ def task_view(q: TasksReads, stored: StoredTask, request: PageRequest) -> TaskVi
         command=f"notifier explain {message.job if message else one_line(task.job_id)}",
         raw_url=f"/api/v1{task_path(task.source, task.job_id)}",
         back=task_path(task.source, task.job_id),
+    )
+
+
+def _maintenance(one: MaintenanceRecord, localizer: Localizer) -> TaskMaintenance:
+    return TaskMaintenance(
+        what=maintenance_label(one.planned, localizer),
+        status=maintenance_status(one, localizer),
+        begins_at=one.planned.begins_at,
+        ends_at=one.planned.ends_at,
+        url="" if one.over else MAINTENANCE_PATH,
     )
 
 
