@@ -334,25 +334,28 @@ def _start(tx: PollTx, source: TaskSource, owner: str, rules: PollRules, *, forc
     )
     scanning = source.scanning if isinstance(source, SlicedSource) else None
     plan = polling.plan_scan(claim.state, claim.at, rules, owner=owner, scanning=scanning)
-    early = polling.is_early(claim.state, claim.at, rules)
-    urgency = Urgency.FORCED if force else Urgency.EARLY if early else Urgency.DUE
+    urgency = Urgency.FORCED if force else polling.urgency_of_poll(claim.state, claim.at, rules)
     charge = call_budget.begin(tx, rules.credential, claim.at, plan.calls, urgency=urgency)
     if isinstance(charge, Charge):
         lacked = bool(rules.feeds) and source.name in tx.rights.lacking(SourcePart.ALARMS)
         return _StartedPoll(claim=claim, charge=charge, plan=plan, owner=owner, lacked=lacked)
-    return _postpone(tx, source, claim, charge, rules, early=early)
+    return _postpone(tx, source, claim, charge, rules, urgency=urgency)
 
 
 def _postpone(
-    tx: PollTx, source: TaskSource, claim: PollClaim, wait: Postponed, rules: PollRules, *, early: bool
+    tx: PollTx, source: TaskSource, claim: PollClaim, wait: Postponed, rules: PollRules, *, urgency: Urgency
 ) -> PollReport:
     """Release the claim of a poll whose credential has no room, or is paused.
 
-    An early poll waits for its turn again, and at most until the time that was promised.
+    An early poll waits for its turn again, and at most until the time that was promised. One of many calls waits no
+    longer than its patience lasts.
     """
     if wait.refusal is None:
-        latest = claim.state.promised_at if early else None
-        until = wait.until if latest is None else _early_poll(tx, claim, wait.until, latest, rules)
+        until, promised_at = wait.until, claim.state.promised_at
+        if promised_at and urgency is Urgency.EARLY:
+            until = _early_poll(tx, claim, until, promised_at, rules)
+        elif promised_at and urgency is Urgency.WHOLE:
+            until = min(until, promised_at + rules.patience)
         tx.polls.postpone(claim, until)
         return PollReport(source=source.name, polled=False)
     error = CredentialsRejected(
@@ -364,7 +367,7 @@ def _postpone(
 
 def _early_poll(tx: PollTx, claim: PollClaim, wanted: datetime, latest: datetime, rules: PollRules) -> datetime:
     """Return when a source is polled next that wants to be polled before the time that is promised."""
-    calls = polling.early_calls(claim.state)
+    calls = polling.early_calls(claim.state, rules)
     return call_budget.reserve(tx, rules.credential, claim.at, wanted=wanted, latest=latest, calls=calls)
 
 

@@ -126,7 +126,7 @@ def poll_month(month: Month) -> Outcome:
                 latest = project.state.promised_at
                 assert latest is not None
                 slot, budget = reserve_early(
-                    budget, key, at, wanted=admission.retry_at, latest=latest, calls=early_calls(project.state)
+                    budget, key, at, wanted=admission.retry_at, latest=latest, calls=early_calls(project.state, rules)
                 )
                 heapq.heappush(queue, (slot - START + rules.due_check_interval / 2, number))
                 continue

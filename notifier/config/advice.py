@@ -408,7 +408,7 @@ def _overbooked_credentials(config: Config) -> Iterable[str]:
     for source in config.sources:
         sharing.setdefault(source.credential, []).append(source)
     for credential, sources in sharing.items():
-        wanted = sum(timedelta(minutes=1) / source.poll_every for source in sources)
+        wanted = sum(source.promised_per_minute for source in sources)
         budget = config.call_budgets[credential].calls_per_minute
         if len(sources) > 1 and wanted > budget:
             yield (

@@ -432,7 +432,7 @@ class Config(Settings):
             credential: CallBudget(
                 calls_per_minute=max(source.calls_per_minute for source in sharing),
                 sources=len(sharing),
-                promised=sum(timedelta(minutes=1) / source.poll_every for source in sharing),
+                promised=sum(source.promised_per_minute for source in sharing),
             )
             for credential, sharing in by_credential.items()
         }

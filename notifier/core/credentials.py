@@ -81,6 +81,8 @@ class Urgency(StrEnum):
     """A person waits: whatever the budget says, but not with a credential that was just refused."""
     DUE = "due"
     """They were promised for now: as soon as there is room for one call. They may try a refused credential again."""
+    WHOLE = "whole"
+    """They were promised for now, but are many: as soon as there is room for all of them."""
     BACKGROUND = "background"
     """Nobody waits: only while half of the burst is left. A refused credential is left to polls, if there are any."""
     EARLY = "early"
@@ -115,7 +117,7 @@ def admit(state: CredentialState, credential: Credential, now: datetime, calls: 
         return Admission(state=state, retry_at=state.paused_until, refusal=state.refusal)
     if refused and reserve and state.paused_until and now < state.paused_until + TRIALS_BY_POLLS:
         return Admission(state=state, retry_at=state.paused_until + TRIALS_BY_POLLS, refusal=state.refusal)
-    room_at = _room_at(state, credential, now, min(reserve + calls, BURST) if reserve else 1)
+    room_at = _room_at(state, credential, now, 1 if reserve is None else min(reserve + calls, BURST))
     if room_at > now and not force:
         return Admission(state=state, retry_at=room_at)
     charged = charge(state, credential, now, calls)
@@ -124,7 +126,7 @@ def admit(state: CredentialState, credential: Credential, now: datetime, calls: 
     return Admission(state=replace(charged, paused_until=now + TRIAL_DURATION), trial=True)
 
 
-_RESERVES = {Urgency.BACKGROUND: BACKGROUND_RESERVE, Urgency.EARLY: EARLY_RESERVE}
+_RESERVES = {Urgency.WHOLE: 0, Urgency.BACKGROUND: BACKGROUND_RESERVE, Urgency.EARLY: EARLY_RESERVE}
 
 
 def reserve_early(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from notifier.core import doorbell, outbox, retry
-from notifier.core.credentials import Credential
+from notifier.core.credentials import Credential, Urgency
 from notifier.core.delivery import Delivery
 from notifier.core.diff import (
     LIST_WINDOW,
@@ -72,6 +72,8 @@ class PollRules:
     """Time without progress after which a task counts as stalled; None never reports one."""
     overdue: OverdueRules | None = None
     """How long tasks may run; None reports none as overdue."""
+    calls_per_poll: int = 1
+    """Calls that a poll takes at least."""
     calls_per_minute: float = 20
     """The source's share of what its credential may use."""
     credential: Credential | None = None
@@ -132,6 +134,11 @@ class PollRules:
         return max(2 * self.poll_every, timedelta(minutes=5))
 
     @property
+    def patience(self) -> timedelta:
+        """How long after its time a poll that takes many calls may wait for room for all of them."""
+        return max(self.poll_every, timedelta(minutes=1))
+
+    @property
     def away_after(self) -> timedelta:
         """Time without a poll after which the poller counts as having been away, and what it finds as late."""
         return max(5 * self.poll_every, timedelta(minutes=5))
@@ -186,7 +193,7 @@ def plan_scan(state: SourceState, now: datetime, rules: PollRules, *, owner: str
         owner: the process that polls.
         scanning: whether it is in the middle of a full scan; None where the source reads its list as a whole.
     """
-    known = max(1, state.last_full_calls)
+    known = max(rules.calls_per_poll, state.last_full_calls)
     if scanning is None:
         full = next_scope(state, now, rules) is Scope.FULL
         return ScanPlan(scope=Scope.FULL if full else Scope.ACTIVE, calls=known if full else ACTIVE_SCAN_CALLS)
@@ -278,9 +285,23 @@ def is_early(state: SourceState, now: datetime, rules: PollRules) -> bool:
     return promised is not None and not state.failures and now < promised <= now + rules.poll_every
 
 
-def early_calls(state: SourceState) -> int:
+def urgency_of_poll(state: SourceState, now: datetime, rules: PollRules) -> Urgency:
+    """Return how long a poll can wait that is due now, where nobody forces it.
+
+    A poll of alarms takes many calls. Started with room for one, it would delay the polls of all task lists with the
+    same credential. So it waits until there is room for all of its calls, but not forever: budgets may be too small.
+    """
+    if is_early(state, now, rules):
+        return Urgency.EARLY
+    if not rules.feeds or state.promised_at is None or state.failures:
+        return Urgency.DUE
+    return Urgency.WHOLE if state.promised_at <= now < state.promised_at + rules.patience else Urgency.DUE
+
+
+def early_calls(state: SourceState, rules: PollRules) -> int:
     """Return the calls that an early poll takes: those of an active scan, or of a list that takes no more."""
-    return min(max(1, state.last_full_calls), ACTIVE_SCAN_CALLS)
+    known = max(rules.calls_per_poll, state.last_full_calls)
+    return known if rules.feeds else min(known, ACTIVE_SCAN_CALLS)
 
 
 def pause_after(error: SourceError, failures: int, rules: PollRules) -> timedelta:

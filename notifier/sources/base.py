@@ -64,6 +64,16 @@ class SourceSettings(Settings):
         return tuple(sorted(self.labels.items()))
 
     @property
+    def calls_per_poll(self) -> int:
+        """API calls that a poll takes at least."""
+        return 1
+
+    @property
+    def promised_per_minute(self) -> float:
+        """API calls that polls take at least in a minute, by `poll_every`."""
+        return self.calls_per_poll * (timedelta(minutes=1) / self.poll_every)
+
+    @property
     def watches_maintenance(self) -> bool:
         """Whether the maintenance that the cloud plans is read and announced."""
         return False
@@ -93,6 +103,7 @@ class SourceSettings(Settings):
             poll_every=self.poll_every,
             poll_busy_every=self.poll_busy_every,
             lease=lease,
+            calls_per_poll=self.calls_per_poll,
             calls_per_minute=calls_per_minute,
             credential=credential,
             finds_origins=self.finds_origins,

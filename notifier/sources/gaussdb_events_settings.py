@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from notifier.core.alarms import AlarmFeed
+from notifier.core.alarms import AlarmFeed, AlarmLevel
 from notifier.core.credentials import Credential
 from notifier.core.errors import ConfigurationError
 from notifier.core.polling import PollRules
@@ -44,6 +44,12 @@ class GaussDBEventsSettings(CloudSettings):
     def cloud_eye_url(self) -> str:
         """URL of Cloud Eye's API."""
         return self.ces_endpoint or ces_endpoint(self.region)
+
+    @property
+    def calls_per_poll(self) -> int:
+        """API calls that a poll without new events takes: the names of the events, and each level of the history."""
+        names = 1 if AlarmFeed.CLOUD_EYE in self.feeds else 0
+        return names + (len(AlarmLevel) if AlarmFeed.ALARM_HISTORY in self.feeds else 0)
 
     def poll_rules(
         self, *, lease: timedelta, calls_per_minute: float, credential: Credential | None, configured: frozenset[str]

@@ -155,7 +155,8 @@ DUE_SOURCES = compiled(
         or_(sources.c.next_poll_at.is_(None), sources.c.next_poll_at <= bindparam("now")),
         or_(sources.c.claimed_until.is_(None), sources.c.claimed_until <= bindparam("now")),
     )
-    .order_by(sources.c.next_poll_at, sources.c.name)
+    # What waits for room in a budget is due at one moment: then the first promise counts, and not the name.
+    .order_by(func.coalesce(sources.c.promised_at, sources.c.next_poll_at), sources.c.name)
 )
 SOURCE_NAMES = compiled(select(sources.c.name))
 # Every source that `core.health.judge_source` or `core.alerts` may have something about, and few others.

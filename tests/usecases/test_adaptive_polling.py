@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -34,6 +34,7 @@ class Polled:
     clock: FakeClock
     rules: PollRules
     sources: Sequence[FakeSource]
+    rules_of: Mapping[str, PollRules] = field(default_factory=dict)
     at: dict[str, list[datetime]] = field(default_factory=dict)
     calls: int = 0
     tried: int = 0
@@ -44,17 +45,17 @@ class Polled:
         while self.clock.now() < end:
             due = await self.store.read(lambda q: q.due_sources())
             known = await self.store.read(lambda q: q.source_names())
-            for source in self.sources:
-                if source.name in due or source.name not in known:
-                    await self.poll(source)
+            ranks = {name: rank for rank, name in enumerate(due)}
+            wanted = [source for source in self.sources if source.name in ranks or source.name not in known]
+            for source in sorted(wanted, key=lambda each: ranks.get(each.name, 0)):
+                await self.poll(source)
             self.clock.advance(step)
 
     async def poll(self, source: FakeSource, *, force: bool = False) -> PollReport:
         self.tried += 1
         owner = f"replica {self.tried % 2}"
-        report = await poll_once(
-            source, self.store, owner=owner, rules=self.rules, routing=RoutingConfig(), force=force
-        )
+        rules = self.rules_of.get(source.name, self.rules)
+        report = await poll_once(source, self.store, owner=owner, rules=rules, routing=RoutingConfig(), force=force)
         if report.polled:
             self.at.setdefault(source.name, []).append(self.clock.now())
             self.calls += report.calls
@@ -190,3 +191,41 @@ async def test_an_early_poll_does_not_try_a_refused_credential(sharing: Polled) 
     report = await sharing.poll(other)
     assert isinstance(report.error, CredentialsRejected)
     assert len(other.scopes) == 1
+
+
+# ---- more promised polls than the budget allows ----
+
+
+def lists_of_projects(polled: Polled, *names: str) -> Sequence[FakeSource]:
+    sources = [FakeSource(polled.clock, name=name) for name in names]
+    for source in sources:
+        source.project_id = f"project-{source.name}"
+    return sources
+
+
+async def test_polls_of_many_calls_delay_those_of_a_task_list_little(polled: Polled) -> None:
+    """A source of alarms that takes up to 14 calls of 20 a minute, beside a list that wants 12 of them."""
+    key = Credential(key="k", calls_per_minute=20)
+    tasks = PollRules(poll_every=5 * SECOND, lease=MINUTE, credential=key)
+    alarms = replace(tasks, feeds=("cloud_eye",), calls_per_poll=5)
+    polled.sources = lists_of_projects(polled, "alarms", "tasks")
+    polled.rules_of = {"alarms": alarms, "tasks": tasks}
+    polled.sources[0].calls = 14
+    await polled.run(3 * MINUTE)
+    polled.at.clear()
+    await polled.run(7 * MINUTE)
+    intervals = sorted(polled.intervals("tasks"))
+    assert intervals[len(intervals) // 2] <= 7 * SECOND
+    assert intervals[-1] <= 46 * SECOND, "a poll of 14 calls that has waited for a minute"
+    assert max(polled.intervals("alarms")) <= 2 * MINUTE + 20 * SECOND
+
+
+async def test_sources_that_want_more_than_the_budget_are_polled_in_turn(polled: Polled) -> None:
+    polled.rules = PollRules(poll_every=SECOND, lease=MINUTE, credential=Credential(key="k", calls_per_minute=20))
+    polled.sources = lists_of_projects(polled, "a", "b", "c", "d")
+    await polled.run(MINUTE)
+    polled.at.clear()
+    await polled.run(4 * MINUTE)
+    polls = {source.name: len(polled.at.get(source.name, ())) for source in polled.sources}
+    assert polled.calls == pytest.approx(BURST + 5 * 20, abs=3), "the budget is used"
+    assert max(polls.values()) - min(polls.values()) <= 1, polls

@@ -183,12 +183,12 @@ async def test_sources_of_two_kinds_with_one_key_share_one_budget_and_one_pause(
         text = json.dumps({"sources": [tasks, alarms], "store": {"url": f"sqlite:///{tmp_path / 'n.db'}"}})
         config = configuration.loads(text, {})
         (budget,) = config.call_budgets.values()
-        assert (budget.sources, budget.promised) == (2, 4)
+        assert (budget.sources, budget.promised) == (2, 2 * 1 + 2 * 5)
         async with open_app(config) as app:
             one, other = (app.poll_rules[name].credential for name in ("s0", "s1"))
             assert one is not None
             assert other is not None
-            assert (one.key, one.calls_per_minute, one.promised_per_minute) == (other.key, 20, 4)
+            assert (one.key, one.calls_per_minute, one.promised_per_minute) == (other.key, 20, 12)
             assert one.version() == other.version()
             server.answers = [reply(429, headers={"Retry-After": "300"})]
             first, second = [
