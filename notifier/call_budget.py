@@ -128,13 +128,12 @@ async def spend(
     calls: int,
     work: Callable[[], Awaitable[T]],
     *,
-    counter: Callable[[], int] | None = None,
-    urgency: Urgency = Urgency.BACKGROUND,
+    counter: Callable[[], int],
 ) -> T | Postponed:
     """Do work that calls the cloud, and return its result; or do nothing and return when to ask again.
 
-    Calls that never were urgent wait while less than half of the burst is left, and during every pause, so that polls
-    are not delayed by them. Raises StoreError, and what `work` raises; a SourceError is recorded first, so that a
+    The calls wait while less than half of the burst is left, and during every pause, so that polls are not delayed by
+    them. Raises StoreError, and what `work` raises; a SourceError is recorded first, so that a
     refusal or a throttle pauses all calls with the credential, on all lists and in all replicas.
 
     Args:
@@ -143,27 +142,23 @@ async def spend(
         calls: how many are expected. They are charged before the first one is made.
         work: makes them.
         counter: returns how many calls were made so far, such as `ApiClient.calls`: the charge is corrected to what
-            it grows by. None where as many are made as are expected.
-        urgency: how long they can wait.
+            it grows by.
     """
     started = await store.transact(
-        lambda tx: begin(tx, credential, tx.now(), calls, urgency=urgency),
+        lambda tx: begin(tx, credential, tx.now(), calls, urgency=Urgency.BACKGROUND),
         short=True,
     )
     if isinstance(started, Postponed):
         return started
-    before = counter() if counter else 0
-
-    def made() -> int:
-        return counter() - before if counter else calls
-
+    before = counter()
     try:
         result = await work()
     except SourceError as error:
-        await store.transact(partial(_fail, charge=started, error=error, made=made()), short=True)
+        await store.transact(partial(_fail, charge=started, error=error, made=counter() - before), short=True)
         raise
-    if credential is not None and (started.paused or made() != calls):
-        await store.transact(partial(_accept, charge=started, made=made()), short=True)
+    made = counter() - before
+    if credential is not None and (started.paused or made != calls):
+        await store.transact(partial(_accept, charge=started, made=made), short=True)
     return result
 
 

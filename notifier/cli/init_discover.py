@@ -52,7 +52,7 @@ def discovered(
 
     Args:
         answers: how the cloud is asked.
-        regions: where to look, with * and ?; all regions where there are none.
+        regions: which regions to ask, with * and ?; all where there are none.
         iam_endpoint: IAM that lists the projects; the empty string for the usual one.
         prefix: what the names of sources begin with; of an account its name. It may be empty.
         as_account: write one account instead of a source for each project.

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 
+from notifier.core.alarms import AlarmLevel
 from notifier.core.severity import Severity
 
 RESTART_NODE = "RESTART_NODE"
@@ -55,9 +56,7 @@ _PHASES: Mapping[MaintenanceStatus, Phase] = MappingProxyType(
     }
 )
 
-_LEVELS: Mapping[str, Severity] = MappingProxyType(
-    {"critical": Severity.CRITICAL, "major": Severity.ERROR, "minor": Severity.WARNING, "info": Severity.INFO}
-)
+_LEVELS: Mapping[str, Severity] = MappingProxyType({str(level): level.severity for level in AlarmLevel})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from notifier.wiring.stores import Transaction
 log = structlog.get_logger("notifier")
 
 SEARCH_INTERVAL = 5
-"""Time between two looks for searches that are due, in seconds."""
+"""Time between two passes that make the searches that are due, in seconds."""
 
 
 def _keep(tx: Transaction, sources: frozenset[str]) -> None:

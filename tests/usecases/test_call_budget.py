@@ -19,7 +19,6 @@ from notifier.core.credentials import (
     TRIALS_BY_POLLS,
     Credential,
     CredentialState,
-    Urgency,
     calls_left,
 )
 from notifier.core.errors import CredentialsRejected, PermissionDenied, SourceError, SourceThrottled
@@ -73,11 +72,9 @@ class Replicas:
         source.error = error
         return await poll_once(source, self.polling, owner="a", rules=RULES, routing=RoutingConfig(), force=force)
 
-    async def spend(
-        self, calls: int = 1, *, key: Credential = KEY, made: int | None = None, urgency: Urgency = Urgency.BACKGROUND
-    ) -> str | Postponed:
+    async def spend(self, calls: int = 1, *, key: Credential = KEY, made: int | None = None) -> str | Postponed:
         work = self.client.work(calls if made is None else made)
-        return await spend(self.other, key, calls, work, counter=lambda: self.client.calls, urgency=urgency)
+        return await spend(self.other, key, calls, work, counter=lambda: self.client.calls)
 
     async def state(self) -> CredentialState:
         return await self.other.transact(lambda tx: tx.credentials.state(KEY.key))
@@ -149,7 +146,7 @@ async def test_calls_are_charged_before_they_are_made_and_after_a_kill(replicas:
         begun.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(spend(replicas.other, KEY, 7, hang))
+    task = asyncio.create_task(spend(replicas.other, KEY, 7, hang, counter=lambda: 0))
     await begun.wait()
     assert await replicas.left() == BURST - 7
     task.cancel()
@@ -183,14 +180,6 @@ async def test_a_refused_credential_without_polls_is_tried_by_other_calls_later(
     replicas.later(REFUSAL_PAUSES[0] + TRIALS_BY_POLLS)
     assert await replicas.spend() == "read"
     assert (await replicas.state()).refusal is None
-
-
-async def test_calls_that_are_due_may_try_a_refused_credential(replicas: Replicas) -> None:
-    assert isinstance((await replicas.poll(error=REFUSED)).error, CredentialsRejected)
-    replicas.later(REFUSAL_PAUSES[0])
-    assert await replicas.spend(urgency=Urgency.DUE) == "read"
-    assert (await replicas.state()).refusal is None
-    assert (await replicas.poll("alarms")).succeeded
 
 
 async def test_a_corrected_secret_ends_the_pause_for_all_calls(replicas: Replicas) -> None:
@@ -233,7 +222,8 @@ async def test_a_missing_right_pauses_nothing_else(replicas: Replicas) -> None:
 
 
 async def test_without_a_credential_nothing_is_charged(replicas: Replicas) -> None:
-    assert await spend(replicas.other, None, 1000, replicas.client.work(1000)) == "read"
+    work = replicas.client.work(1000)
+    assert await spend(replicas.other, None, 1000, work, counter=lambda: replicas.client.calls) == "read"
     assert await replicas.left() == BURST
 
 

@@ -13,7 +13,7 @@ import pytest
 from factories import make_task
 from fakes import START, FakeChannel, FakeClock, FakeSource
 
-from notifier.call_budget import spend
+from notifier.call_budget import begin
 from notifier.core.credentials import BURST, Credential, Urgency
 from notifier.core.delivery import Delivered, Thread, ThreadUpdate
 from notifier.core.errors import CredentialsRejected, PermissionDenied, SourceError, SourceUnreachable
@@ -304,13 +304,9 @@ async def test_searches_wait_while_less_than_half_of_the_burst_is_left(
     store: SqlStore, clock: FakeClock, source: FakeSource
 ) -> None:
     credential = Credential(key="k", calls_per_minute=20)
-
-    async def nothing() -> None:
-        """Stand for the calls of polls."""
-
     await poll(store, source)
     clock.advance(MINUTE)
-    await spend(store, credential, BURST - 5, nothing, urgency=Urgency.FORCED)
+    await store.transact(lambda tx: begin(tx, credential, tx.now(), BURST - 5, urgency=Urgency.DUE))
     log = FakeLog(row_of(source.tasks[0]))
     report = await search(store, log, {"prod": credential})
     assert report is not None
