@@ -85,8 +85,6 @@ class DiscoveryReport:
     """What came of asking one account."""
 
     account: str
-    listed: int = 0
-    """Number of projects that IAM listed."""
     changes: ProjectChanges = field(default_factory=ProjectChanges)
     error: SourceError | None = None
     """Why its list was not read; what is known stays. None where it was read, or has to wait for other calls."""
@@ -135,7 +133,7 @@ async def _ask(
     changes = await store.transact(partial(_record, reader=reader, listed=listed, configured=configured))
     if changes is None:
         return await _fail(store, reader, SourceError(NO_PROJECTS))
-    return DiscoveryReport(account=reader.name, listed=len(listed), changes=changes)
+    return DiscoveryReport(account=reader.name, changes=changes)
 
 
 def _record(

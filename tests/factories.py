@@ -14,6 +14,7 @@ from notifier.core.diff import TYPES_BY_STATUS
 from notifier.core.events import EventType
 from notifier.core.failures import failure_id
 from notifier.core.foreseen import Expectation
+from notifier.core.maintenance_values import RESTART_NODE, MaintenanceStatus, PlannedMaintenance
 from notifier.core.matchers import parse_matchers
 from notifier.core.model import Event, FollowUp, Task, TaskStatus, event_id
 from notifier.core.mutes import HeldBack, Mute, MuteScope, MuteTimes, window_event
@@ -160,6 +161,23 @@ def make_event_of(kind: EventType) -> Event:
     if kind.traits.scheduled or kind.about_maintenance:
         return sample_event(kind, T0)
     return make_gap() if kind is EventType.SOURCE_GAP else make_alert(kind)
+
+
+def make_maintenance(status: MaintenanceStatus = MaintenanceStatus.SCHEDULED, **changes: Any) -> PlannedMaintenance:
+    """Return the restart of a node of `orders-prod` in two days, with `changes`."""
+    values: dict[str, Any] = {
+        "id": "m-1",
+        "name": RESTART_NODE,
+        "raw_status": status.upper(),
+        "level": "major",
+        "instance_id": "in14",
+        "instance_name": "orders-prod",
+        "starts_at": T0 + timedelta(days=2),
+        "ends_at": T0 + timedelta(days=2, hours=4),
+        "latest_at": T0 + timedelta(days=5),
+        "updated_at": T0 - timedelta(hours=1),
+    }
+    return PlannedMaintenance(status=status, **values | changes)
 
 
 def make_mute_event(kind: EventType = EventType.MUTE_ENDED, **changes: Any) -> Event:

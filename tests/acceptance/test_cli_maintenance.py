@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from factories import make_maintenance
 from servers.program import completed
 
 from notifier.core.maintenance import ListReading
@@ -18,7 +19,6 @@ from notifier.core.maintenance_values import (
     MaintenanceListState,
     MaintenanceRules,
     MaintenanceStatus,
-    PlannedMaintenance,
 )
 from notifier.core.model import SourceOrigin
 from notifier.core.routing import ChannelPolicy, Route, RoutingConfig, route_events
@@ -44,13 +44,8 @@ DAY = timedelta(days=1)
 
 def seed(tx: Transaction) -> None:
     now = tx.now().replace(microsecond=0)
-    asking = PlannedMaintenance(
-        id="m-1",
-        name="RESTART_NODE",
-        status=MaintenanceStatus.INQUIRING,
-        raw_status="INQUIRING",
-        level="major",
-        instance_id="in14",
+    asking = make_maintenance(
+        MaintenanceStatus.INQUIRING,
         instance_name="billing",
         impact="Instance Intermittent Disconnection",
         reason="ECS_RESTART",

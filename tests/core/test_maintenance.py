@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
-from factories import T0
+from factories import T0, make_maintenance
 
 from notifier.core.events import EventType
 from notifier.core.maintenance import (
@@ -46,23 +45,6 @@ EXECUTING = MaintenanceStatus.EXECUTING
 COMPLETED = MaintenanceStatus.COMPLETED
 CANCELED = MaintenanceStatus.CANCELED
 UNKNOWN = MaintenanceStatus.UNKNOWN
-
-
-def row(status: MaintenanceStatus = SCHEDULED, **changes: Any) -> PlannedMaintenance:
-    known = PlannedMaintenance(
-        id="m-1",
-        name="RESTART_NODE",
-        status=status,
-        raw_status=status.upper(),
-        level="major",
-        instance_id="in14",
-        instance_name="orders-prod",
-        starts_at=T0 + 2 * DAY,
-        ends_at=T0 + 2 * DAY + 4 * HOUR,
-        latest_at=T0 + 5 * DAY,
-        updated_at=T0 - HOUR,
-    )
-    return replace(known, **changes)
 
 
 class World:
@@ -109,20 +91,20 @@ class World:
 @pytest.mark.parametrize(
     ("first", "announced"),
     [
-        (row(), [ANNOUNCED]),
-        (row(MaintenanceStatus.WAITING), [ANNOUNCED]),
-        (row(UNKNOWN), [ANNOUNCED]),
-        (row(INQUIRING), [AWAITING]),
-        (row(EXECUTING), [STARTED]),
-        (row(COMPLETED), []),
-        (row(CANCELED), []),
-        (row(MaintenanceStatus.FAILED), []),
-        (row(starts_at=None, ends_at=None, latest_at=None), [ANNOUNCED]),
-        (row(starts_at=T0 - DAY, ends_at=T0, latest_at=None), []),
-        (row(starts_at=T0 - DAY, ends_at=T0 + SECOND, latest_at=None), [ANNOUNCED]),
-        (row(starts_at=T0 - DAY, ends_at=T0 - HOUR, latest_at=T0 + SECOND), [ANNOUNCED]),
-        (row(starts_at=T0 - DAY, ends_at=T0 - HOUR, latest_at=T0), []),
-        (row(INQUIRING, starts_at=T0 - DAY, ends_at=T0 - HOUR, latest_at=T0 - HOUR), [AWAITING]),
+        (make_maintenance(), [ANNOUNCED]),
+        (make_maintenance(MaintenanceStatus.WAITING), [ANNOUNCED]),
+        (make_maintenance(UNKNOWN), [ANNOUNCED]),
+        (make_maintenance(INQUIRING), [AWAITING]),
+        (make_maintenance(EXECUTING), [STARTED]),
+        (make_maintenance(COMPLETED), []),
+        (make_maintenance(CANCELED), []),
+        (make_maintenance(MaintenanceStatus.FAILED), []),
+        (make_maintenance(starts_at=None, ends_at=None, latest_at=None), [ANNOUNCED]),
+        (make_maintenance(starts_at=T0 - DAY, ends_at=T0, latest_at=None), []),
+        (make_maintenance(starts_at=T0 - DAY, ends_at=T0 + SECOND, latest_at=None), [ANNOUNCED]),
+        (make_maintenance(starts_at=T0 - DAY, ends_at=T0 - HOUR, latest_at=T0 + SECOND), [ANNOUNCED]),
+        (make_maintenance(starts_at=T0 - DAY, ends_at=T0 - HOUR, latest_at=T0), []),
+        (make_maintenance(INQUIRING, starts_at=T0 - DAY, ends_at=T0 - HOUR, latest_at=T0 - HOUR), [AWAITING]),
     ],
 )
 def test_the_first_list_announces_what_lies_ahead(first: PlannedMaintenance, announced: list[EventType]) -> None:
@@ -134,14 +116,14 @@ def test_the_first_list_announces_what_lies_ahead(first: PlannedMaintenance, ann
 
 def test_rows_that_were_over_long_ago_are_not_recorded() -> None:
     world = World()
-    world.read(row(COMPLETED, updated_at=T0 - KEPT))
+    world.read(make_maintenance(COMPLETED, updated_at=T0 - KEPT))
     assert world.known == {}
-    world.read(row(COMPLETED, updated_at=T0 - KEPT + SECOND))
+    world.read(make_maintenance(COMPLETED, updated_at=T0 - KEPT + SECOND))
     assert world.known["m-1"].over
 
 
 def test_what_is_over_is_deleted_after_thirty_days() -> None:
-    world, over = World(), row(COMPLETED, updated_at=T0 - HOUR)
+    world, over = World(), make_maintenance(COMPLETED, updated_at=T0 - HOUR)
     world.read(over)
     world.read(over, at=KEPT - HOUR - SECOND)
     assert list(world.known) == ["m-1"]
@@ -151,7 +133,7 @@ def test_what_is_over_is_deleted_after_thirty_days() -> None:
 
 def test_a_row_that_left_the_list_is_deleted_after_thirty_days() -> None:
     world = World()
-    world.read(row(COMPLETED, updated_at=None, starts_at=None, ends_at=None, latest_at=None))
+    world.read(make_maintenance(COMPLETED, updated_at=None, starts_at=None, ends_at=None, latest_at=None))
     world.read(at=KEPT - SECOND)
     assert list(world.known) == ["m-1"]
     world.read(at=KEPT)
@@ -164,30 +146,30 @@ def test_a_row_that_left_the_list_is_deleted_after_thirty_days() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "announced"),
     [
-        (row(INQUIRING), row(), [ANNOUNCED]),
-        (row(), row(INQUIRING), [AWAITING]),
-        (row(), row(EXECUTING), [STARTED]),
-        (row(INQUIRING), row(EXECUTING), [STARTED]),
-        (row(EXECUTING), row(), [ANNOUNCED]),
-        (row(MaintenanceStatus.WAITING), row(), []),
-        (row(EXECUTING), row(COMPLETED), [ENDED]),
-        (row(EXECUTING), row(MaintenanceStatus.FAILED), [FAILED]),
-        (row(), row(COMPLETED), [ENDED]),
-        (row(), row(CANCELED), [CANCELLED]),
-        (row(INQUIRING), row(CANCELED), [CANCELLED]),
-        (row(COMPLETED), row(COMPLETED, updated_at=T0), []),
-        (row(COMPLETED), row(MaintenanceStatus.FAILED), [FAILED]),
-        (row(CANCELED), row(), [ANNOUNCED]),
-        (row(), row(UNKNOWN), []),
-        (row(EXECUTING), row(UNKNOWN), []),
-        (row(), row(impact="more", reason="other", level="minor", updated_at=T0), []),
-        (row(), row(starts_at=T0 + 3 * DAY), [CHANGED]),
-        (row(), row(ends_at=T0 + 3 * DAY), [CHANGED]),
-        (row(), row(planned_at=T0 + 2 * DAY), [CHANGED]),
-        (row(INQUIRING), row(INQUIRING, latest_at=T0 + 6 * DAY), [CHANGED]),
-        (row(EXECUTING), row(EXECUTING, ends_at=T0 + 3 * DAY), []),
-        (row(), row(starts_at=None, ends_at=None, latest_at=None), []),
-        (row(starts_at=None, ends_at=None, latest_at=None), row(), [CHANGED]),
+        (make_maintenance(INQUIRING), make_maintenance(), [ANNOUNCED]),
+        (make_maintenance(), make_maintenance(INQUIRING), [AWAITING]),
+        (make_maintenance(), make_maintenance(EXECUTING), [STARTED]),
+        (make_maintenance(INQUIRING), make_maintenance(EXECUTING), [STARTED]),
+        (make_maintenance(EXECUTING), make_maintenance(), [ANNOUNCED]),
+        (make_maintenance(MaintenanceStatus.WAITING), make_maintenance(), []),
+        (make_maintenance(EXECUTING), make_maintenance(COMPLETED), [ENDED]),
+        (make_maintenance(EXECUTING), make_maintenance(MaintenanceStatus.FAILED), [FAILED]),
+        (make_maintenance(), make_maintenance(COMPLETED), [ENDED]),
+        (make_maintenance(), make_maintenance(CANCELED), [CANCELLED]),
+        (make_maintenance(INQUIRING), make_maintenance(CANCELED), [CANCELLED]),
+        (make_maintenance(COMPLETED), make_maintenance(COMPLETED, updated_at=T0), []),
+        (make_maintenance(COMPLETED), make_maintenance(MaintenanceStatus.FAILED), [FAILED]),
+        (make_maintenance(CANCELED), make_maintenance(), [ANNOUNCED]),
+        (make_maintenance(), make_maintenance(UNKNOWN), []),
+        (make_maintenance(EXECUTING), make_maintenance(UNKNOWN), []),
+        (make_maintenance(), make_maintenance(impact="more", reason="other", level="minor", updated_at=T0), []),
+        (make_maintenance(), make_maintenance(starts_at=T0 + 3 * DAY), [CHANGED]),
+        (make_maintenance(), make_maintenance(ends_at=T0 + 3 * DAY), [CHANGED]),
+        (make_maintenance(), make_maintenance(planned_at=T0 + 2 * DAY), [CHANGED]),
+        (make_maintenance(INQUIRING), make_maintenance(INQUIRING, latest_at=T0 + 6 * DAY), [CHANGED]),
+        (make_maintenance(EXECUTING), make_maintenance(EXECUTING, ends_at=T0 + 3 * DAY), []),
+        (make_maintenance(), make_maintenance(starts_at=None, ends_at=None, latest_at=None), []),
+        (make_maintenance(starts_at=None, ends_at=None, latest_at=None), make_maintenance(), [CHANGED]),
     ],
 )
 def test_a_change_is_announced(
@@ -201,16 +183,20 @@ def test_a_change_is_announced(
 
 def test_a_plan_keeps_the_times_and_the_status_that_a_later_row_leaves_out() -> None:
     world = World()
-    world.read(row(job_id="j"))
-    world.read(row(UNKNOWN, starts_at=None, ends_at=None, latest_at=None, instance_id=None, instance_name=None))
+    world.read(make_maintenance(job_id="j"))
+    world.read(
+        make_maintenance(UNKNOWN, starts_at=None, ends_at=None, latest_at=None, instance_id=None, instance_name=None)
+    )
     kept = world.known["m-1"].planned
-    assert kept == replace(row(job_id="j"), raw_status="UNKNOWN")
+    assert kept == replace(make_maintenance(job_id="j"), raw_status="UNKNOWN")
 
 
 def test_a_changed_plan_says_what_it_was() -> None:
     world = World()
-    world.read(row())
-    (event,) = world.decide(row(starts_at=T0 + 3 * DAY, ends_at=T0 + 4 * DAY, latest_at=T0 + 9 * DAY)).events
+    world.read(make_maintenance())
+    (event,) = world.decide(
+        make_maintenance(starts_at=T0 + 3 * DAY, ends_at=T0 + 4 * DAY, latest_at=T0 + 9 * DAY)
+    ).events
     notice = event.maintenance
     assert notice is not None
     assert (notice.former_starts_at, notice.former_ends_at) == (T0 + 2 * DAY, T0 + 2 * DAY + 4 * HOUR)
@@ -222,7 +208,7 @@ def test_a_state_that_is_reached_again_is_announced_again() -> None:
     seen = [
         event.id
         for number, status in enumerate((SCHEDULED, INQUIRING, SCHEDULED, INQUIRING))
-        for event in world.decide(row(status, updated_at=T0 + number * MINUTE), at=number * MINUTE).events
+        for event in world.decide(make_maintenance(status, updated_at=T0 + number * MINUTE), at=number * MINUTE).events
     ]
     assert len(seen) == len({*seen}) == 4
     world = World()
@@ -230,25 +216,25 @@ def test_a_state_that_is_reached_again_is_announced_again() -> None:
     moved = [
         event.id
         for number, start in enumerate(times)
-        for event in world.decide(row(starts_at=start, updated_at=None), at=number * MINUTE).events
+        for event in world.decide(make_maintenance(starts_at=start, updated_at=None), at=number * MINUTE).events
     ]
     assert len(moved) == len({*moved}) == 4
 
 
 def test_the_same_facts_have_the_same_id_on_any_machine() -> None:
-    ids = {World().decide(row(), at=at).events[0].id for at in (timedelta(), HOUR)}
+    ids = {World().decide(make_maintenance(), at=at).events[0].id for at in (timedelta(), HOUR)}
     assert len(ids) == 1
 
 
 @pytest.mark.parametrize(
     ("found", "announced"),
     [
-        (row(COMPLETED, executed_at=T0 + SECOND), [ENDED]),
-        (row(COMPLETED, executed_at=T0), []),
-        (row(MaintenanceStatus.FAILED, updated_at=T0 + SECOND), [FAILED]),
-        (row(MaintenanceStatus.FAILED, updated_at=T0), []),
-        (row(CANCELED, updated_at=T0 + SECOND), []),
-        (row(COMPLETED, updated_at=None), []),
+        (make_maintenance(COMPLETED, executed_at=T0 + SECOND), [ENDED]),
+        (make_maintenance(COMPLETED, executed_at=T0), []),
+        (make_maintenance(MaintenanceStatus.FAILED, updated_at=T0 + SECOND), [FAILED]),
+        (make_maintenance(MaintenanceStatus.FAILED, updated_at=T0), []),
+        (make_maintenance(CANCELED, updated_at=T0 + SECOND), []),
+        (make_maintenance(COMPLETED, updated_at=None), []),
     ],
 )
 def test_what_happened_between_two_lists_is_announced(found: PlannedMaintenance, announced: list[EventType]) -> None:
@@ -261,8 +247,8 @@ def test_what_happened_between_two_lists_is_announced(found: PlannedMaintenance,
 
 
 def test_a_row_is_gone_after_two_complete_lists_without_it() -> None:
-    world, other = World(), row(id="m-2")
-    world.read(row(), other)
+    world, other = World(), make_maintenance(id="m-2")
+    world.read(make_maintenance(), other)
     assert world.read(other, at=5 * MINUTE) == []
     assert world.read(other, at=10 * MINUTE, complete=False) == []
     assert world.read(other, at=15 * MINUTE) == [CANCELLED]
@@ -272,24 +258,24 @@ def test_a_row_is_gone_after_two_complete_lists_without_it() -> None:
 
 
 def test_a_row_that_is_listed_again_in_between_is_not_gone() -> None:
-    world, other = World(), row(id="m-2")
-    world.read(row(), other)
+    world, other = World(), make_maintenance(id="m-2")
+    world.read(make_maintenance(), other)
     world.read(other, at=5 * MINUTE)
-    world.read(row(), other, at=10 * MINUTE)
+    world.read(make_maintenance(), other, at=10 * MINUTE)
     assert world.read(other, at=15 * MINUTE) == []
 
 
 @pytest.mark.parametrize(("after", "announced"), [(EMPTY_AFTER - SECOND, []), (EMPTY_AFTER, [CANCELLED])])
 def test_an_empty_list_counts_after_fifteen_minutes(after: timedelta, announced: list[EventType]) -> None:
     world = World()
-    world.read(row())
+    world.read(make_maintenance())
     assert world.read(at=MINUTE) == []
     assert world.read(at=MINUTE + after) == announced
 
 
 def test_a_row_without_an_id_may_be_the_one_that_is_missing() -> None:
     world = World()
-    world.read(row())
+    world.read(make_maintenance())
     assert world.read(at=MINUTE, unreadable=1) == []
     assert world.read(at=2 * MINUTE, unreadable=1) == [CANCELLED]
 
@@ -297,14 +283,14 @@ def test_a_row_without_an_id_may_be_the_one_that_is_missing() -> None:
 @pytest.mark.parametrize(
     ("known", "announced"),
     [
-        (row(EXECUTING), ENDED),
-        (row(starts_at=T0 + 5 * MINUTE), CANCELLED),
-        (row(starts_at=T0 + 2 * MINUTE), ENDED),
-        (row(starts_at=None, planned_at=T0 + MINUTE), ENDED),
+        (make_maintenance(EXECUTING), ENDED),
+        (make_maintenance(starts_at=T0 + 5 * MINUTE), CANCELLED),
+        (make_maintenance(starts_at=T0 + 2 * MINUTE), ENDED),
+        (make_maintenance(starts_at=None, planned_at=T0 + MINUTE), ENDED),
     ],
 )
 def test_what_vanishes_after_its_beginning_is_over(known: PlannedMaintenance, announced: EventType) -> None:
-    world, other = World(), row(id="m-2")
+    world, other = World(), make_maintenance(id="m-2")
     world.read(known, other)
     world.read(other, at=MINUTE)
     (event,) = world.decide(other, at=2 * MINUTE).events
@@ -316,15 +302,15 @@ def test_what_vanishes_after_its_beginning_is_over(known: PlannedMaintenance, an
 @pytest.mark.parametrize(
     ("listed", "announced"),
     [
-        (row(), [ANNOUNCED]),
-        (row(COMPLETED), []),
-        (row(CANCELED), []),
-        (row(MaintenanceStatus.FAILED), [FAILED]),
+        (make_maintenance(), [ANNOUNCED]),
+        (make_maintenance(COMPLETED), []),
+        (make_maintenance(CANCELED), []),
+        (make_maintenance(MaintenanceStatus.FAILED), [FAILED]),
     ],
 )
 def test_a_row_that_comes_back(listed: PlannedMaintenance, announced: list[EventType]) -> None:
-    world, other = World(), row(id="m-2")
-    world.read(row(), other)
+    world, other = World(), make_maintenance(id="m-2")
+    world.read(make_maintenance(), other)
     world.read(other, at=MINUTE)
     world.read(other, at=2 * MINUTE)
     assert world.read(listed, other, at=3 * MINUTE) == announced
@@ -336,7 +322,7 @@ def test_a_row_that_comes_back(listed: PlannedMaintenance, announced: list[Event
 
 def test_people_are_reminded_a_day_and_an_hour_before() -> None:
     world = World()
-    world.read(row())
+    world.read(make_maintenance())
     assert world.remind(DAY - SECOND) == []
     (day,) = world.remind(DAY)
     assert (day.type, day.severity) == (REMINDED, Severity.WARNING)
@@ -348,7 +334,7 @@ def test_people_are_reminded_a_day_and_an_hour_before() -> None:
 
 def test_one_reminder_follows_a_time_without_a_service() -> None:
     world = World()
-    world.read(row())
+    world.read(make_maintenance())
     assert len(world.remind(2 * DAY - MINUTE)) == 1
     assert world.known["m-1"].due_at is None
 
@@ -356,7 +342,7 @@ def test_one_reminder_follows_a_time_without_a_service() -> None:
 @pytest.mark.parametrize(("at", "sent"), [(2 * DAY - SECOND, 1), (2 * DAY, 0)])
 def test_nobody_is_reminded_of_what_has_begun(at: timedelta, sent: int) -> None:
     world = World()
-    world.read(row())
+    world.read(make_maintenance())
     assert len(world.remind(at)) == sent
     assert world.known["m-1"].due_at is None
 
@@ -373,48 +359,48 @@ def test_nobody_is_reminded_of_what_has_begun(at: timedelta, sent: int) -> None:
 )
 def test_no_reminder_follows_soon_after_an_announcement(begins: timedelta, due: timedelta | None) -> None:
     world = World()
-    world.read(row(starts_at=T0 + begins))
+    world.read(make_maintenance(starts_at=T0 + begins))
     assert world.known["m-1"].due_at == (None if due is None else T0 + due)
 
 
 def test_a_changed_time_is_reminded_of_anew() -> None:
     world = World()
-    world.read(row())
+    world.read(make_maintenance())
     world.remind(2 * DAY - HOUR)
-    world.read(row(starts_at=T0 + 4 * DAY), at=2 * DAY - 30 * MINUTE)
+    world.read(make_maintenance(starts_at=T0 + 4 * DAY), at=2 * DAY - 30 * MINUTE)
     assert world.known["m-1"].due_at == T0 + 3 * DAY
 
 
 def test_an_authorisation_is_reminded_of_before_its_deadline() -> None:
     world = World()
-    world.read(row(INQUIRING))
+    world.read(make_maintenance(INQUIRING))
     assert world.known["m-1"].due_at == T0 + 4 * DAY
     world = World()
-    world.read(row(INQUIRING, latest_at=None))
+    world.read(make_maintenance(INQUIRING, latest_at=None))
     assert world.known["m-1"].due_at == T0 + DAY
 
 
 @pytest.mark.parametrize("status", [EXECUTING, COMPLETED])
 def test_nothing_reminds_of_what_runs_or_is_over(status: MaintenanceStatus) -> None:
     world = World()
-    world.read(row())
-    world.read(row(status), at=MINUTE)
+    world.read(make_maintenance())
+    world.read(make_maintenance(status), at=MINUTE)
     assert world.known["m-1"].due_at is None
 
 
 def test_reminders_can_be_left_out_and_a_removed_source_has_none() -> None:
     world = World(MaintenanceRules(remind_before=()))
-    world.read(row())
+    world.read(make_maintenance())
     assert world.known["m-1"].due_at is None
     world = World()
-    world.read(row())
+    world.read(make_maintenance())
     assert world.remind(DAY, origins={}) == []
     assert world.known["m-1"].due_at == T0 + 2 * DAY - HOUR
 
 
 def test_a_record_without_a_message_has_no_reminder() -> None:
     world = World()
-    world.read(row(starts_at=T0 - DAY, ends_at=T0 - HOUR, latest_at=None))
+    world.read(make_maintenance(starts_at=T0 - DAY, ends_at=T0 - HOUR, latest_at=None))
     assert next_reminder(world.known["m-1"], RULES.remind_before) is None
 
 
@@ -424,13 +410,13 @@ def test_a_record_without_a_message_has_no_reminder() -> None:
 @pytest.mark.parametrize(
     ("planned", "wait"),
     [
-        (row(starts_at=T0 + CLOSE), CLOSE_EVERY),
-        (row(starts_at=T0 + CLOSE + SECOND), RULES.every),
-        (row(EXECUTING), CLOSE_EVERY),
-        (row(COMPLETED, starts_at=T0), RULES.every),
-        (row(starts_at=T0 - DAY, ends_at=T0 - CLOSE + SECOND, latest_at=None), CLOSE_EVERY),
-        (row(starts_at=T0 - DAY, ends_at=T0 - CLOSE, latest_at=None), RULES.every),
-        (row(starts_at=None, ends_at=None), RULES.every),
+        (make_maintenance(starts_at=T0 + CLOSE), CLOSE_EVERY),
+        (make_maintenance(starts_at=T0 + CLOSE + SECOND), RULES.every),
+        (make_maintenance(EXECUTING), CLOSE_EVERY),
+        (make_maintenance(COMPLETED, starts_at=T0), RULES.every),
+        (make_maintenance(starts_at=T0 - DAY, ends_at=T0 - CLOSE + SECOND, latest_at=None), CLOSE_EVERY),
+        (make_maintenance(starts_at=T0 - DAY, ends_at=T0 - CLOSE, latest_at=None), RULES.every),
+        (make_maintenance(starts_at=None, ends_at=None), RULES.every),
     ],
 )
 def test_a_list_is_read_more_often_around_a_window(planned: PlannedMaintenance, wait: timedelta) -> None:
@@ -444,14 +430,14 @@ def test_a_list_is_read_more_often_around_a_window(planned: PlannedMaintenance, 
 @pytest.mark.parametrize(
     ("planned", "at", "is_open"),
     [
-        (row(), T0 + 2 * DAY - SECOND, False),
-        (row(), T0 + 2 * DAY, True),
-        (row(), T0 + 2 * DAY + 4 * HOUR - SECOND, True),
-        (row(), T0 + 2 * DAY + 4 * HOUR, False),
-        (row(INQUIRING), T0 + 2 * DAY, False),
-        (row(EXECUTING), T0 + 9 * DAY, True),
-        (row(COMPLETED), T0 + 2 * DAY, False),
-        (row(ends_at=None), T0 + 2 * DAY, False),
+        (make_maintenance(), T0 + 2 * DAY - SECOND, False),
+        (make_maintenance(), T0 + 2 * DAY, True),
+        (make_maintenance(), T0 + 2 * DAY + 4 * HOUR - SECOND, True),
+        (make_maintenance(), T0 + 2 * DAY + 4 * HOUR, False),
+        (make_maintenance(INQUIRING), T0 + 2 * DAY, False),
+        (make_maintenance(EXECUTING), T0 + 9 * DAY, True),
+        (make_maintenance(COMPLETED), T0 + 2 * DAY, False),
+        (make_maintenance(ends_at=None), T0 + 2 * DAY, False),
     ],
 )
 def test_a_window_is_open(planned: PlannedMaintenance, at: datetime, *, is_open: bool) -> None:
@@ -477,6 +463,6 @@ def test_a_window_is_open(planned: PlannedMaintenance, at: datetime, *, is_open:
     ],
 )
 def test_how_bad_an_event_is(kind: EventType, level: str, environment: str, severity: Severity) -> None:
-    (event,) = World().decide(row()).events
-    notice = replace(MaintenanceNotice.of(row()), level=level)
+    (event,) = World().decide(make_maintenance()).events
+    notice = replace(MaintenanceNotice.of(make_maintenance()), level=level)
     assert replace(event, type=kind, environment=environment, maintenance=notice).severity is severity

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from factories import make_event, make_task
+from factories import make_event, make_maintenance, make_task
 from fakes import START, FakeClock
 
 from notifier.core.credentials import BURST, Credential
@@ -45,23 +45,6 @@ ROUTING = RoutingConfig(
     policies={name: ChannelPolicy(name=name) for name in ("dba", "pager")},
 )
 RULES = MaintenanceRules()
-
-
-def row(status: MaintenanceStatus = MaintenanceStatus.SCHEDULED, **changes: Any) -> PlannedMaintenance:
-    known = PlannedMaintenance(
-        id="m-1",
-        name="RESTART_NODE",
-        status=status,
-        raw_status=status.upper(),
-        level="major",
-        instance_id="in14",
-        instance_name="orders-prod",
-        starts_at=START + 2 * DAY,
-        ends_at=START + 2 * DAY + 4 * HOUR,
-        latest_at=START + 5 * DAY,
-        updated_at=START - HOUR,
-    )
-    return replace(known, **changes)
 
 
 class FakeList:
@@ -125,7 +108,7 @@ async def step(store: SqlStore, clock: FakeClock, one: Maintenance, wait: timede
 
 
 async def test_a_maintenance_from_its_announcement_to_its_end(store: SqlStore, clock: FakeClock) -> None:
-    reader = FakeList(row())
+    reader = FakeList(make_maintenance())
     one = watch(reader)
     (report,) = await one.read_due(store)
     assert (report.source, report.listed, report.complete, report.error) == ("prod", 1, True, None)
@@ -138,9 +121,9 @@ async def test_a_maintenance_from_its_announcement_to_its_end(store: SqlStore, c
     assert [event.type for event in (await one.remind_due(store)).events] == [EventType.MAINTENANCE_REMINDED]
     assert (await one.remind_due(store)).events == ()
     clock.advance(DAY)
-    reader.rows = (row(MaintenanceStatus.EXECUTING),)
+    reader.rows = (make_maintenance(MaintenanceStatus.EXECUTING),)
     await one.read_due(store)
-    reader.rows = (row(MaintenanceStatus.COMPLETED),)
+    reader.rows = (make_maintenance(MaintenanceStatus.COMPLETED),)
     assert len(await step(store, clock, one, MINUTE)) == 1  # read more often while it is under way
     assert await types(store) == ["announced", "reminded", "started", "ended"]
     assert await sent(store, "dba") == ["announced", "reminded", "started", "ended"]
@@ -149,13 +132,13 @@ async def test_a_maintenance_from_its_announcement_to_its_end(store: SqlStore, c
 
 
 async def test_what_waits_for_authorisation_is_open_until_it_is_scheduled(store: SqlStore, clock: FakeClock) -> None:
-    reader = FakeList(row(MaintenanceStatus.INQUIRING))
+    reader = FakeList(make_maintenance(MaintenanceStatus.INQUIRING))
     one = watch(reader)
     await one.read_due(store)
     (failure,) = await store.read(lambda q: q.open_failures())
     assert (failure.state, failure.latest.type) == (FailureState.OPEN, EventType.MAINTENANCE_AWAITING)
     assert failure.next_at == START + HOUR
-    reader.rows = (row(),)
+    reader.rows = (make_maintenance(),)
     await step(store, clock, one, RULES.every)
     assert await store.read(lambda q: q.open_failures()) == []
     announced = (await events(store))[-1]
@@ -172,20 +155,22 @@ async def test_what_waits_for_authorisation_is_open_until_it_is_scheduled(store:
 async def test_any_later_state_settles_what_waited(
     store: SqlStore, clock: FakeClock, status: MaintenanceStatus
 ) -> None:
-    reader = FakeList(row(MaintenanceStatus.INQUIRING))
+    reader = FakeList(make_maintenance(MaintenanceStatus.INQUIRING))
     one = watch(reader)
     await one.read_due(store)
-    reader.rows = (row(status),)
+    reader.rows = (make_maintenance(status),)
     await step(store, clock, one, RULES.every)
     assert await store.read(lambda q: q.open_failures()) == []
 
 
 async def test_two_maintenances_of_one_instance_are_two_open_matters(store: SqlStore, clock: FakeClock) -> None:
-    reader = FakeList(row(MaintenanceStatus.INQUIRING), row(MaintenanceStatus.INQUIRING, id="m-2"))
+    reader = FakeList(
+        make_maintenance(MaintenanceStatus.INQUIRING), make_maintenance(MaintenanceStatus.INQUIRING, id="m-2")
+    )
     one = watch(reader)
     await one.read_due(store)
     assert len(await store.read(lambda q: q.open_failures())) == 2
-    reader.rows = (row(), reader.rows[1])
+    reader.rows = (make_maintenance(), reader.rows[1])
     await step(store, clock, one, RULES.every)
     (left,) = await store.read(lambda q: q.open_failures())
     assert left.latest.maintenance is not None
@@ -196,7 +181,7 @@ async def test_two_maintenances_of_one_instance_are_two_open_matters(store: SqlS
 
 
 async def test_one_of_two_replicas_reads(store: SqlStore, replica: SqlStore) -> None:
-    reader = FakeList(row())
+    reader = FakeList(make_maintenance())
     one = watch(reader)
     reports = await asyncio.gather(one.read_due(store), one.read_due(replica))
     assert sum(map(len, reports)) == 1
@@ -205,7 +190,7 @@ async def test_one_of_two_replicas_reads(store: SqlStore, replica: SqlStore) -> 
 
 
 async def test_a_slow_replica_records_nothing(store: SqlStore, replica: SqlStore, clock: FakeClock) -> None:
-    slow, fast = FakeList(row()), FakeList(row(MaintenanceStatus.EXECUTING))
+    slow, fast = FakeList(make_maintenance()), FakeList(make_maintenance(MaintenanceStatus.EXECUTING))
 
     async def overtake() -> None:
         clock.advance(READ_LEASE)
@@ -219,7 +204,7 @@ async def test_a_slow_replica_records_nothing(store: SqlStore, replica: SqlStore
 
 
 async def test_two_replicas_remind_once(store: SqlStore, replica: SqlStore, clock: FakeClock) -> None:
-    one = watch(FakeList(row()))
+    one = watch(FakeList(make_maintenance()))
     await one.read_due(store)
     clock.advance(DAY)
     found = await asyncio.gather(one.remind_due(store), one.remind_due(replica))
@@ -262,7 +247,7 @@ def killing(store: SqlStore, transaction: int, *, committed: bool) -> Any:
 async def test_a_kill_loses_and_repeats_nothing(
     store: SqlStore, clock: FakeClock, transaction: int, *, committed: bool
 ) -> None:
-    reader = FakeList(row(MaintenanceStatus.INQUIRING))
+    reader = FakeList(make_maintenance(MaintenanceStatus.INQUIRING))
     one = watch(reader)
     with suppress(Killed):
         await one.read_due(killing(store, transaction, committed=committed))
@@ -278,7 +263,7 @@ async def test_a_kill_loses_and_repeats_nothing(
 async def test_a_kill_while_reminding_loses_and_repeats_nothing(
     store: SqlStore, clock: FakeClock, *, committed: bool
 ) -> None:
-    one = watch(FakeList(row()))
+    one = watch(FakeList(make_maintenance()))
     await one.read_due(store)
     clock.advance(DAY)
     with suppress(Killed):
@@ -294,7 +279,7 @@ async def test_a_kill_while_reminding_loses_and_repeats_nothing(
 async def test_a_missing_right_stops_this_part_alone_and_is_tried_again_slowly(
     store: SqlStore, clock: FakeClock
 ) -> None:
-    reader = FakeList(row())
+    reader = FakeList(make_maintenance())
     one = watch(reader)
     reader.error = PermissionDenied("source prod: not allowed to list planned maintenance (HTTP 403).", status=403)
     (report,) = await one.read_due(store)
@@ -312,7 +297,7 @@ async def test_a_missing_right_stops_this_part_alone_and_is_tried_again_slowly(
 
 
 async def test_a_service_that_fails_is_tried_again_and_what_is_known_stays(store: SqlStore, clock: FakeClock) -> None:
-    reader = FakeList(row())
+    reader = FakeList(make_maintenance())
     one = watch(reader)
     await one.read_due(store)
     reader.error = SourceUnreachable("source prod: the service is failing (HTTP 503).", status=503)
@@ -324,7 +309,7 @@ async def test_a_service_that_fails_is_tried_again_and_what_is_known_stays(store
     assert [(one.next_at - clock.now()) for one in waits[-1:] if one.next_at] == [RETRIES[1]]
     assert waits[0].error == "source prod: the service is failing (HTTP 503)."
     assert waits[-1].failing_since is not None
-    assert (await known(store))["m-1"].planned == row()
+    assert (await known(store))["m-1"].planned == make_maintenance()
     reader.error = None
     await step(store, clock, one, RETRIES[1])
     (state,) = await store.transact(lambda tx: tx.maintenance.lists())
@@ -333,7 +318,7 @@ async def test_a_service_that_fails_is_tried_again_and_what_is_known_stays(store
 
 async def test_reads_wait_while_polls_need_the_budget(store: SqlStore, clock: FakeClock) -> None:
     credential = Credential(key="k", calls_per_minute=60)
-    reader = FakeList(row())
+    reader = FakeList(make_maintenance())
     one = watch(reader, credential)
     full = clock.now() + timedelta(seconds=BURST)
 
@@ -349,7 +334,7 @@ async def test_reads_wait_while_polls_need_the_budget(store: SqlStore, clock: Fa
 
 
 async def test_a_list_that_is_no_longer_watched_is_deleted(store: SqlStore) -> None:
-    await watch(FakeList(row())).read_due(store)
+    await watch(FakeList(make_maintenance())).read_due(store)
     await store.transact(lambda tx: tx.maintenance.keep(["prod"]))
     assert list(await known(store)) == ["m-1"]
     await store.transact(lambda tx: tx.maintenance.keep([]))
@@ -358,12 +343,12 @@ async def test_a_list_that_is_no_longer_watched_is_deleted(store: SqlStore) -> N
 
 
 async def test_a_renamed_source_takes_its_maintenance_along(store: SqlStore, clock: FakeClock) -> None:
-    await watch(FakeList(row())).read_due(store)
+    await watch(FakeList(make_maintenance())).read_due(store)
     await store.transact(lambda tx: tx.maintenance.rename("prod", "orders"))
     assert await known(store) == {}
     moved = await store.transact(lambda tx: tx.maintenance.of_source("orders"))
     assert moved["m-1"].source == "orders"
-    reader = FakeList(row())
+    reader = FakeList(make_maintenance())
     reader.name = "orders"
     one = WatchedSource(reader=reader, origin=replace(ORIGIN, source="orders"))
     again = Maintenance(sources={"orders": one}, rules=RULES, routing=ROUTING)
@@ -422,14 +407,14 @@ async def test_events_of_an_instance_are_suppressed_while_its_maintenance_is_ope
     expected: tuple[str, str | None],
 ) -> None:
     routing = muting()
-    await watch(FakeList(row(status)), routing=routing).read_due(store)
+    await watch(FakeList(make_maintenance(status)), routing=routing).read_due(store)
     clock.advance(at)
     assert await outcome(store, event, routing) == expected
 
 
 async def test_a_mute_during_maintenance_lets_through_what_it_does_not_cover(store: SqlStore) -> None:
     failed = of_instance(EventType.TASK_FAILED)
-    await watch(FakeList(row(MaintenanceStatus.EXECUTING)), routing=muting()).read_due(store)
+    await watch(FakeList(make_maintenance(MaintenanceStatus.EXECUTING)), routing=muting()).read_due(store)
     assert await sent(store, "dba") == ["started"]  # what it is about is sent
     assert await outcome(store, failed, muting(except_failures=True)) == PENDING
     assert await outcome(store, replace(failed, id="2", occurrence="2"), muting()) == SUPPRESSED

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from factories import make_maintenance
 from fakes import START
 from stored_tasks import of_kind
 from stored_tasks import write as write_tasks
@@ -38,19 +39,8 @@ SOURCE = ConfiguredSource(name="prod", region="cn-north-4", project_id="p", poll
 ROUTING = RoutingConfig(
     routes=(Route(name="all", match=(), channels=("dba",)),), policies={"dba": ChannelPolicy(name="dba")}
 )
-AHEAD = PlannedMaintenance(
-    id="m-1",
-    name="RESTART_NODE",
-    status=MaintenanceStatus.SCHEDULED,
-    raw_status="SCHEDULED",
-    level="major",
-    instance_id="in14",
-    instance_name="orders-<prod>",
-    impact="Instance Intermittent Disconnection",
-    reason="ECS_RESTART",
-    starts_at=START + 2 * DAY,
-    ends_at=START + 2 * DAY + 4 * HOUR,
-    latest_at=START + 5 * DAY,
+AHEAD = make_maintenance(
+    instance_name="orders-<prod>", impact="Instance Intermittent Disconnection", reason="ECS_RESTART"
 )
 ASKING = replace(AHEAD, id="m-2", status=MaintenanceStatus.INQUIRING, instance_name="billing")
 UNNAMED = replace(
