@@ -21,7 +21,8 @@ from notifier.core.maintenance_values import (
     Phase,
     PlannedMaintenance,
 )
-from notifier.core.model import Event, SourceOrigin, event_id
+from notifier.core.model import Event, SourceOrigin
+from notifier.core.outbox import event_about_source
 
 MISSING_LISTS = 2
 """Number of complete lists in a row without a row before it counts as gone."""
@@ -204,19 +205,7 @@ def maintenance_event(
 ) -> Event:
     """Return an event about a maintenance. `facts` are what distinguishes it from the others of its maintenance."""
     occurrence = f"maintenance:{notice.id}:{facts}"
-    return Event(
-        id=event_id(origin.source, "", occurrence),
-        type=kind,
-        source=origin.source,
-        region=origin.region,
-        project_id=origin.project_id,
-        environment=origin.environment,
-        labels=origin.labels,
-        occurrence=occurrence,
-        observed_at=now,
-        occurred_at=None,
-        maintenance=notice,
-    )
+    return replace(event_about_source(origin, kind, occurrence, now), maintenance=notice)
 
 
 # ---- reminders ----

@@ -128,13 +128,7 @@ async def opened(sqlite_url: str, clock: FakeClock) -> AsyncIterator[Open]:
             quiet: dict[str, Any] = {"backlog": 0, "every": timedelta(days=3_000)}
             simulator = await stack.enter_async_context(Simulator(Options(**quiet | options), clock))
             group = await stack.enter_async_context(FeishuServer(Feishu()))
-            known = known_of(simulator, sqlite_url) | {
-                "ADDRESS": address,
-                "APP": APP_ID,
-                "SECRET": APP_SECRET,
-                "CHAT": CHAT,
-                "API": group.url(""),
-            }
+            known = known_of(simulator, sqlite_url) | {"ADDRESS": address, "API": group.url("")}
             app = await stack.enter_async_context(open_app(loads(CONFIGURATION, known), clock=clock))
             cloud = Cloud(app, simulator, group, clock)
             await cloud.go_on(timedelta())
