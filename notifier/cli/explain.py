@@ -193,9 +193,12 @@ def event_account(view: View, account: EventRecord, runs: Runs | None = None) ->
     """Return one event: what it is based on, the verdict of each route, and the outcome on each channel."""
     event = account.routed.event
     shown = view.phrase("found_late", event=event.type) if event.late else event.type
+    heading = cell(f"{view.when(event.observed_at)}  {shown}", state_of(event).tone.terminal)
+    if event.quiet:  # no route was asked
+        return Group(Text(""), heading, indented(cell(view.phrase("raised_before"))))
     return Group(
         Text(""),
-        cell(f"{view.when(event.observed_at)}  {shown}", state_of(event).tone.terminal),
+        heading,
         *map(indented, _judgement(view, event, runs)),
         *map(indented, _expectation(view, event)),
         indented(verdict_lines(view, account.verdicts)),

@@ -61,15 +61,15 @@ def open_failures(
         require_source(config, source)
     view = view_for(config)
     if as_json:
-        print_json({"open": [documents.open_failure(one, view.explain(reason_of(one)).code) for one in found]})
+        print_json({"open": [_document(view, one) for one in found]})
     else:
         show(failures_table(view, found) if found else view.localizer.text("open_list.none"))
     raise typer.Exit(0 if found else 1)
 
 
-def reason_of(one: OpenFailure) -> str | None:
-    """Return the reason of the latest failure, as the API gave it."""
-    return one.latest.task.fail_reason if one.latest.task else None
+def _document(view: View, one: OpenFailure) -> documents.JsonDocument:
+    task = one.latest.task
+    return documents.open_failure(one, view.explained(task).code if task else None)
 
 
 def failures_table(view: View, found: Sequence[OpenFailure]) -> TextTable:
@@ -124,7 +124,7 @@ def resolve(
         jobs = ", ".join(sorted({one.shown_id for one in result.candidates})[:10])
         raise NotifierError(f"{wanted} is the beginning of several jobs with open failures; give one of them: {jobs}")
     if as_json:
-        shown = [documents.open_failure(one, view.explain(reason_of(one)).code) for one in result.failures]
+        shown = [_document(view, one) for one in result.failures]
         print_json({"resolved": shown})
     elif not result.failures:
         show(cell(text("open_list.unresolved", wanted=wanted)))

@@ -15,6 +15,7 @@ from notifier.core.model import Event, SourceState, Task, TaskStatus
 from notifier.core.routing import RoutedEvent
 from notifier.ports import StoredTask
 from notifier.wording.causes import builtin_catalogue
+from notifier.wording.explained import task_explanation
 from notifier.wording.localizer import Localizer
 from notifier.wording.maintenance import maintenance_label
 from notifier.wording.message import foretold, time_left, usual_span
@@ -190,13 +191,11 @@ class View:
     # -- known causes --
 
     def explained(self, task: Task) -> Explanation:
-        """Return what is known about the reason of a task; nothing where it has none, and of an alarm."""
-        return self.explain(task.fail_reason) if task.fail_reason and not task.alarm else Explanation()
+        """Return what is known about the reason of a task, or about an alarm."""
+        return task_explanation(task, self.localizer.language, self.explain)
 
     def _cause_facts(self, task: Task) -> Iterable[tuple[str, Text]]:
         """Return what the reason of a task means, the next step, and whether a retry helps, as far as that is known."""
-        if task.status is TaskStatus.RAISED:
-            yield from self._alarm_words(task)
         found, language = self.explained(task), self.localizer.language
         if found.code:
             yield self.word("error_code"), cell(found.code)
@@ -208,13 +207,6 @@ class View:
             yield self.word("retry"), cell(self.localizer.text(f"cause.retry.{found.retry}"))
         if found.runbook_url:
             yield self.word("runbook"), cell(found.runbook_url)
-
-    def _alarm_words(self, task: Task) -> Iterable[tuple[str, Text]]:
-        """Return what a documented alarm means, and what to do about it."""
-        ours = phrases(self.localizer.language)
-        for label, part in (("means", "means"), ("try", "do")):
-            if words := ours.get(f"alarm.{task.name}.{part}"):
-                yield self.localizer.text(f"message.{label}"), cell(words)
 
     def _cause_line(self, task: Task) -> Iterable[Text]:
         """Return the cause in a few words, the next step, and whether a retry helps, in one line."""

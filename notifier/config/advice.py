@@ -57,6 +57,7 @@ def warnings(config: Config, at: datetime) -> Iterable[str]:
     yield from _windows_that_never_open(config, at)
     yield from _unknown_causes(config)
     yield from _unknown_origins(config)
+    yield from _displaced_alarms(config)
     yield from _long_waits(scopes)
     yield from _held_one_by_one(config)
     yield from _unused_templates(config, scopes)
@@ -392,6 +393,15 @@ def _unknown_origins(config: Config) -> Iterable[str]:
     for place, matcher in _written_matchers(config):
         if matcher.field in ORIGIN_FIELDS:
             yield f"{matcher} of {place} fits nothing that is known: no source has started_by: true."
+
+
+def _displaced_alarms(config: Config) -> Iterable[str]:
+    """Return warnings about alarms of found projects that are not read."""
+    for name, project_id in config.displaced_alarms.items():
+        yield (
+            f"The alarms of the project {project_id} are not read: the source {name} has the name that theirs would"
+            " have. Give that source another name."
+        )
 
 
 def _mistyped_operation(matcher: Matcher) -> str | None:

@@ -174,6 +174,7 @@ class Config(Settings):
     _as_written: "Config | None" = PrivateAttr(default=None)
     _found: Mapping[str, tuple[str, ...]] = PrivateAttr(default_factory=dict)
     _revisions: Mapping[str, int] = PrivateAttr(default_factory=dict)
+    _displaced: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -348,6 +349,11 @@ class Config(Settings):
         return self._found
 
     @property
+    def displaced_alarms(self) -> Mapping[str, str]:
+        """Ids of found projects whose alarms are not read, by the name of the source that has the place of theirs."""
+        return self._displaced
+
+    @property
     def revisions(self) -> Mapping[str, int]:
         """The revision of the projects of each account that were recorded when this was made."""
         return self._revisions
@@ -369,6 +375,7 @@ class Config(Settings):
         made = Config.model_construct(**fields | {"sources": sources})
         made._written, made._as_written = self._written, self.as_written  # noqa: SLF001 - of the same class
         made._found, made._revisions = self._found, self._revisions  # noqa: SLF001 - as above
+        made._displaced = self._displaced  # noqa: SLF001 - as above
         return made
 
     def with_found(self, projects: Iterable[FoundProject], revisions: Mapping[str, int]) -> "Config":
@@ -380,11 +387,12 @@ class Config(Settings):
         if not self.accounts:
             return self
         configured = [one for one in written.sources if not isinstance(one, GaussDBAccountSettings)]
-        found = found_sources(self.accounts, configured, projects)
+        made = found_sources(self.accounts, configured, projects)
+        found = made.by_account
         sources = tuple(source for one in written.sources for source in found.get(one.name, [one]))
         expanded = written._with_sources(sources)  # noqa: SLF001 - of the same class
         expanded._found = {name: tuple(one.name for one in those) for name, those in found.items()}  # noqa: SLF001 - as above
-        expanded._revisions = revisions  # noqa: SLF001 - as above
+        expanded._revisions, expanded._displaced = revisions, made.displaced  # noqa: SLF001 - as above
         return expanded
 
     @property

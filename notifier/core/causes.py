@@ -57,7 +57,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """What is known about one reason."""
+    """What is known about one reason, or about an alarm by its name."""
 
     code: str | None = None
     """The error code in the reason, also when its cause is unknown: `DBS.280277`."""
@@ -65,15 +65,20 @@ class Explanation:
     """The known cause; None where there is none."""
     code_text: Mapping[str, str] = field(default_factory=dict)
     """What the official table says about the code, by language; empty where the reason says it already."""
+    alarm_means: Mapping[str, str] = field(default_factory=dict)
+    """What an alarm of a known name means, by language."""
+    alarm_action: Mapping[str, str] = field(default_factory=dict)
+    """What to do about an alarm of a known name, by language."""
 
     def means(self, language: str) -> str | None:
         """Return what has happened; the words of the code, which are more specific, come first."""
-        known = (in_language(self.code_text, language), in_language(self.cause.means, language) if self.cause else None)
+        texts = (self.code_text, self.cause.means if self.cause else {}, self.alarm_means)
+        known = (in_language(one, language) for one in texts)
         return ("" if language == "zh" else " ").join(filter(None, known)) or None
 
     def action(self, language: str) -> str | None:
         """Return the next step."""
-        return in_language(self.cause.do, language) if self.cause else None
+        return in_language(self.cause.do if self.cause else self.alarm_action, language)
 
     def short(self, language: str) -> str | None:
         """Return the cause in a few words."""

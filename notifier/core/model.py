@@ -328,6 +328,8 @@ class Event:
     """When it happened, as the API gives it; None where it does not."""
     late: bool = False
     """True when it was found after the poller had been away."""
+    quiet: bool = False
+    """True where it is recorded without notifying anybody: an alarm that was raised before its list was first read."""
     task: Task | None = None
     """None for an event about a source, a channel, or a run that did not appear."""
     previous_status: str | None = None

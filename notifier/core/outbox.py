@@ -50,6 +50,7 @@ def task_event(transition: Transition, origin: SourceOrigin, started_by: Started
         observed_at=transition.observed_at,
         occurred_at=happened_at(transition.type, task),
         late=transition.late,
+        quiet=transition.quiet,
         task=task,
         previous_status=str(transition.before.status) if transition.before else None,
         since=transition.since,

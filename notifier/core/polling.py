@@ -548,7 +548,7 @@ def decide_poll(batch: PollBatch, known: KnownTasks, source: PolledSource, routi
     away_since = source.state.last_poll_at
     events = [*_gap(source), *(replace(one, away_since=away_since) if one.late else one for one in changed_tasks)]
     noted = (outbox.task_event(each, source.origin) for each in transitions if each.quiet)
-    quiet = [RoutedEvent(event=one, routes=(), channels=(), quiet=True) for one in noted if key_opened_by(one)]
+    quiet = [RoutedEvent(event=one, routes=(), channels=()) for one in noted if key_opened_by(one)]
     repeated = {each.after.job_id: each.occurrence for each in transitions if each.recurs}
     return PollDecision(
         events=(

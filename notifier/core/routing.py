@@ -275,8 +275,6 @@ class RoutedEvent:
     channels: tuple[str, ...]
     solves: tuple[str, ...] = ()
     """Those of the channels that keep a ticket for the operation that has succeeded with it."""
-    quiet: bool = False
-    """Whether it is recorded without notifying anybody: an alarm that was raised before its list was first read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

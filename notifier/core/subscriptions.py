@@ -77,7 +77,7 @@ def with_subscriptions(
     filters = [(_Filter(matchers), channels) for matchers, channels in wanted.items()]
     added: list[RoutedEvent] = []
     for item in routed:
-        if item.quiet:
+        if item.event.quiet:
             added.append(item)
             continue
         fields, matters = fields_of(item.event, named, routing.catalogue), _matters(item.event)

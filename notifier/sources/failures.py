@@ -147,6 +147,11 @@ def _identifier(text: str) -> str:
     return re.sub(r"[^\w.-]", "", text, flags=re.ASCII)[:64]
 
 
+def says_empty(error: RequestRejected) -> bool:
+    """Return whether a service says with 404 that its list is empty. A gateway answers so for a path without a list."""
+    return error.status == HTTPStatus.NOT_FOUND and bool(error.code) and not (error.code or "").startswith("APIGW")
+
+
 def redact_reply_text(text: str) -> str:
     """Return a text of the service without the echo of the signed request and without anything shaped like a secret."""
     text = _ECHO.sub("…", text[: 10 * _LONGEST_MESSAGE])

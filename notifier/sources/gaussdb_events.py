@@ -6,7 +6,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from http import HTTPStatus
 
 from notifier.core.alarms import KERNEL_ALARMS, AlarmFeed
 from notifier.core.errors import PermissionDenied, RequestRejected, SourceError
@@ -19,6 +18,7 @@ from notifier.sources import alarm_rows
 from notifier.sources.access import SourceAccess
 from notifier.sources.alarm_rows import EventName
 from notifier.sources.api import ApiClient
+from notifier.sources.failures import says_empty
 from notifier.sources.gaussdb import clock_check_results
 from notifier.sources.gaussdb_events_settings import ALARM_WINDOW, GaussDBEventsSettings
 from notifier.sources.lists import ALARM_HISTORY, EVENT_NAMES, EVENTS_OF_NAME, ApiList
@@ -167,9 +167,9 @@ async def _page(client: ApiClient, query: str, decode: Callable[[bytes], TaskPag
     try:
         return await client.get(query, decode)
     except RequestRejected as error:
-        if error.status == HTTPStatus.NOT_FOUND and error.code:
-            return _EMPTY_PAGE
-        raise
+        if not says_empty(error):
+            raise
+        return _EMPTY_PAGE
 
 
 async def _read_all(walker: Walker, read_page: ReadPage) -> WalkResult:
@@ -280,7 +280,10 @@ class _CloudEye:
         start, end = now - OVERLAP, now
         name = next(iter(self._known), "GaussDBV5FaultyDBInstance")
         return (
-            _Probe(EVENT_NAMES, lambda: self._list.get(alarm_rows.names_query(start, end, 0), alarm_rows.decode_names)),
+            _Probe(
+                EVENT_NAMES,
+                lambda: _page(self._list, alarm_rows.names_query(start, end, 0), alarm_rows.decode_names),
+            ),
             _Probe(
                 EVENTS_OF_NAME,
                 lambda: _page(self._detail(name), alarm_rows.events_query(start, end, 0), alarm_rows.decode_events),

@@ -10,7 +10,6 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
 
 from notifier.core.errors import RequestRejected, SourceError
 from notifier.core.origins import TraceCaller, TraceQuery, TraceRow, plain_id
@@ -19,6 +18,7 @@ from notifier.origins import FoundTraces
 from notifier.ports import CheckResult
 from notifier.sources.access import SourceAccess
 from notifier.sources.documents import is_error
+from notifier.sources.failures import says_empty
 from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.sources.lists import TRACE_LIST
 from notifier.sources.payloads import decode_json, line_of, mapping_of, parse_time
@@ -107,8 +107,7 @@ class TraceLog:
         try:
             return await self._api.get(query_of(query, marker, limit=limit), decode_trace_page)
         except RequestRejected as error:
-            # An empty list is answered with 404; so is an unknown path, by the gateway.
-            if error.status != HTTPStatus.NOT_FOUND or (error.code or "").startswith("APIGW"):
+            if not says_empty(error):
                 raise
             return TracePage(traces=())
 

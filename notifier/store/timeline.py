@@ -118,7 +118,7 @@ class TimelineReads:
         return "postgresql" if self._session.is_postgresql else "sqlite"
 
     def ended_by_source(self, slots: Sequence[datetime]) -> Mapping[str, Sequence[int]]:
-        """Return how many tasks of each source ended or last changed in each slot."""
+        """Return how many tasks of each source of tasks ended or last changed in each slot."""
         return self._counted("ended_by_source", slots)
 
     def completed_by_instance(self, ids: Collection[str], slots: Sequence[datetime]) -> Mapping[str, Sequence[int]]:
@@ -202,6 +202,8 @@ _FAILED_AT: Mapping[RowKey, Select[Any]] = {
 
 # ---- counts ----
 
+_LISTS_TASKS = sources.c.feeds == literal("", String)
+"""Condition of sources whose rows are tasks: the others list alarms, and nothing else."""
 _Database: TypeAlias = Literal["sqlite", "postgresql"]
 
 
@@ -219,17 +221,18 @@ def _count(
     keys: Any,  # noqa: ANN401 - a table
     key: ColumnElement[str],
     *which: ColumnElement[bool],
+    of: ColumnElement[bool] = true(),  # noqa: B008 - it never changes
 ) -> Select[Any]:
-    """Return the statement of the number of tasks of each key in each slot."""
+    """Return the statement of the number of tasks of each key, of those of a kind, in each slot."""
     slot, following = (_listed(database, "slots", UtcDateTime()).alias(name) for name in ("slot", "following"))
     within = (tasks.c.changed_at >= slot.c.value, tasks.c.changed_at < following.c.value)
     counted = select(func.count()).select_from(tasks).where(*which, *within).correlate(keys, slot, following)
     first = 0 if database == "sqlite" else 1
     number = (slot.c.key - literal(first, Integer)).label("number")
     return compiled(
-        select(key.label("key"), number, counted.scalar_subquery().label("count")).select_from(
-            keys.join(slot, true()).join(following, following.c.key == slot.c.key + literal(1, Integer))
-        )
+        select(key.label("key"), number, counted.scalar_subquery().label("count"))
+        .select_from(keys.join(slot, true()).join(following, following.c.key == slot.c.key + literal(1, Integer)))
+        .where(of)
     )
 
 
@@ -240,7 +243,9 @@ def _counts(database: _Database) -> Mapping[tuple[_Database, str], Select[Any]]:
     named = (of_source, tasks.c.name == keys.c.value, completed, tasks.c.seconds.is_not(None))
     instance = tasks.c.instance_id == keys.c.value
     return {
-        (database, "ended_by_source"): _count(database, sources, sources.c.name, tasks.c.source == sources.c.name),
+        (database, "ended_by_source"): _count(
+            database, sources, sources.c.name, tasks.c.source == sources.c.name, of=_LISTS_TASKS
+        ),
         (database, "completed_by_instance"): _count(database, keys, keys.c.value, instance, completed),
         (database, "completed_by_name"): _count(database, keys, keys.c.value, *named),
     }

@@ -116,11 +116,13 @@ def _page(rows: Sequence[T], limit: int, document: Callable[[T], JsonDocument]) 
     return {"items": [document(row) for row in rows[:limit]], "more": len(rows) > limit}
 
 
-def _task(rules: ReadRules, stored: StoredTask) -> JsonDocument:
-    task, known = stored.task, rules.explained(stored.task.fail_reason)
+def task_answer(rules: ReadRules, stored: StoredTask) -> JsonDocument:
+    """Return a task, what is known about it, and apart from that what was written outside."""
+    task, known = stored.task, rules.explained(stored.task)
     return {
         "source": task.source,
         "job_id": task.job_id,
+        "label": rules.localizer.known_label(task.name),
         "status": task.status.value,
         "progress": task.progress,
         "created_at": documents.time(task.created_at),
@@ -142,7 +144,7 @@ def _task(rules: ReadRules, stored: StoredTask) -> JsonDocument:
 
 def _failure(rules: ReadRules, one: OpenFailure) -> JsonDocument:
     about = one.latest.matter
-    known = rules.explained(one.latest.task.fail_reason if one.latest.task else None)
+    known = rules.explained(one.latest.task)
     return {
         "failure_id": one.id,
         "state": one.state.value,
@@ -150,6 +152,7 @@ def _failure(rules: ReadRules, one: OpenFailure) -> JsonDocument:
         "severity": one.severity.value,
         "source": one.latest.source,
         "job_id": one.latest.job_id or None,
+        "label": rules.localizer.known_label(about.name) if about else None,
         "since": documents.time(one.opened_at),
         "failures": one.count,
         "channels_told": [*one.told],
@@ -184,6 +187,7 @@ def _explained(q: Lookup, rules: ReadRules, stored: StoredTask) -> JsonDocument:
         {
             "type": record.routed.event.type.value,
             "observed_at": documents.time(record.routed.event.observed_at),
+            "quiet": record.routed.event.quiet,
             "channels": [
                 {
                     "channel": one.channel,
@@ -200,12 +204,12 @@ def _explained(q: Lookup, rules: ReadRules, stored: StoredTask) -> JsonDocument:
             "not_by_routes": [
                 {"route": verdict.route.name, "failed_matcher": str(verdict.failed_matcher or "") or None}
                 for verdict in record.verdicts
-                if not verdict.matched
+                if not verdict.matched and not record.routed.event.quiet
             ],
         }
         for record in found.events[-_EVENTS:]
     ]
-    return _task(rules, stored) | {"events": events, "failure_ids": [one.id for one in found.failures]}
+    return task_answer(rules, stored) | {"events": events, "failure_ids": [one.id for one in found.failures]}
 
 
 def _only_task(q: Lookup, job_id: str, source: str | None) -> StoredTask:
@@ -241,7 +245,7 @@ def _add_task_tools(server: MCPServer[Any], box: ToolBox) -> None:
             wanted = TaskFilter(status=status, source=source, since=since, limit=limit + 1)
             matchers = reads.parse_task_match(match)
             fitting = lookup.tasks_that_fit(q, wanted, matchers, rules.expected.sources) if matchers else wanted
-            return _page(q.tasks(fitting), limit, partial(_task, rules))
+            return _page(q.tasks(fitting), limit, partial(task_answer, rules))
 
         return await box.read(read)
 

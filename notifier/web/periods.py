@@ -76,7 +76,7 @@ class PeriodReads(Protocol):
         """Return how many tasks of each row failed in each slot, of the latest ones in a period."""
 
     def ended_by_source(self, slots: Sequence[datetime]) -> Mapping[str, Sequence[int]]:
-        """Return how many tasks of each source ended or last changed in each slot."""
+        """Return how many tasks of each source ended or last changed in each slot. Alarms are none."""
 
     def completed_by_instance(self, ids: Collection[str], slots: Sequence[datetime]) -> Mapping[str, Sequence[int]]:
         """Return how many tasks of each instance completed in each slot, by its id."""
@@ -186,6 +186,8 @@ class PeriodFacts:
     """Names of instances by source and key of the row, as far as they are known."""
     blind: Sequence[Event] = ()
     storms: Sequence[Storm] = ()
+    alarms: bool = False
+    """Whether there are alarms that are left out, because what completed is counted."""
     homes: Mapping[str, str] = field(default_factory=dict)
     """The source of the tasks of an instance, by the key of its row: alarms of the instance are drawn there."""
 
@@ -210,6 +212,8 @@ def read_period(reads: PeriodReads, storms: StormReads, period: Period) -> Perio
     if not many and (period.failed_only or until - since <= timedelta(days=MOST_DAYS_SINGLE)):
         facts = replace(facts, homes=_homes(facts.tasks) if period.by is RowsBy.INSTANCE else {})
         return replace(facts, named=_named_rows(facts, latest, period.by, MAX_NAMED_ROWS))
+    facts = replace(facts, alarms=any(task.status.of_alarm for task in latest))
+    latest = [task for task in latest if not task.status.of_alarm]
     slots = period.slots
     failed = reads.tasks(since, until, MAX_FAILED_MARKS + 1, failed_only=True)
     if len(failed) <= MAX_FAILED_MARKS:
@@ -375,6 +379,8 @@ class PeriodChart:
     """Whether completed tasks are counted in slots."""
     counts_failed: bool
     """Whether failures are counted in slots, too."""
+    leaves_out_alarms: bool = False
+    """Whether alarms are not drawn, because tasks are counted."""
     quiet: int = 0
     """Number of further sources, which have no task in the period and are not drawn."""
 
@@ -445,6 +451,7 @@ def chart_of(
         groups=tuple(groups),
         counted=bool(facts.slots),
         counts_failed=bool(facts.failed),
+        leaves_out_alarms=facts.alarms,
         quiet=len(undrawn),
     )
 

@@ -119,6 +119,8 @@ class TaskMoment:
     occurred_at: datetime | None = None
     """When it happened, where the cloud says that."""
     late: bool = False
+    quiet: bool = False
+    """Whether nobody was to be told: an alarm that was there before its list could be read."""
     progress: float | None = None
     status: str = ""
     """The API's own word, of a status that is unknown to us."""
@@ -165,6 +167,7 @@ def _event_moment(record: EventRecord, formatter: EventFormatter, parked: Mappin
         at=event.observed_at,
         occurred_at=event.occurred_at,
         late=event.late,
+        quiet=event.quiet,
         progress=task.progress if task else None,
         status=one_line(task.raw_status) if task and event.type is EventType.TASK_CHANGED else "",
         since=event.since,
@@ -290,7 +293,12 @@ def _try(attempt: Attempt) -> Try:
 
 
 def _untold(record: EventRecord) -> Iterator[UntoldChannels]:
-    """Yield the channels that were not told, those together that the same route did not lead to."""
+    """Yield the channels that were not told, those together that the same route did not lead to.
+
+    Of an event that nobody was to be told of there are none: no route was asked.
+    """
+    if record.routed.event.quiet:
+        return
     groups: dict[RouteMiss | None, list[tuple[str, Sequence[RouteMiss]]]] = {}
     for account in record.channels:
         if not account.planned and account.delivery is None:

@@ -194,6 +194,7 @@ def event(value: Event) -> JsonDocument:
         "occurred_at": time(value.occurred_at),
         "observed_at": time(value.observed_at),
         "late": value.late,
+        "quiet": value.quiet,
         "previous_status": value.previous_status,
         "detail": value.detail,
         "count": value.count,

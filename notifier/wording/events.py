@@ -2,17 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from notifier.core.causes import CauseCatalogue
 from notifier.core.events import EventType
-from notifier.core.model import Event, Task, TaskStatus
+from notifier.core.model import Event, Task
 from notifier.core.mutes import Mute
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import is_production
 from notifier.wording.causes import builtin_catalogue
-from notifier.wording.explained import NO_REASON, ExplainedReason, alarm_text, explained
+from notifier.wording.explained import NO_REASON, ExplainedReason, alarm_explained, explained
 from notifier.wording.links import LinkTemplates, PageLink
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import dated, quoted
@@ -97,12 +97,7 @@ class EventFormatter:
         """Return why a task failed, or what an alarm says, in words. Known names of alarms are explained."""
         if task.alarm is None:
             return self.explained(task.fail_reason) if task.fail_reason else NO_REASON
-        found = alarm_text(task.fail_reason, self.localizer.language) if task.fail_reason else NO_REASON
-        if task.status is TaskStatus.CLEARED:  # nothing is left to do
-            return found
-        ours = phrases(self.localizer.language)
-        meaning, action = (ours.get(f"alarm.{task.name}.{part}") for part in ("means", "do"))
-        return replace(found, meaning=meaning or "", action="" if task.ended_at else action or "")
+        return alarm_explained(task, self.localizer.language)
 
     def _counts(self, counted: Mapping[EventState, int]) -> Iterator[str]:
         """Yield the number of events in each state; the first that counts tasks says that it does."""

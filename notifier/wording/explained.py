@@ -1,11 +1,13 @@
 """Reasons in words: what one says, in short, what it means and what to do about it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from notifier.core.causes import CauseCatalogue, Explanation
+from notifier.core.model import Task, TaskStatus
 from notifier.wording.localizer import capitalised
-from notifier.wording.phrases import Language, text
+from notifier.wording.phrases import Language, phrases, text
 from notifier.wording.reasons import localized_reason
 from notifier.wording.sanitize import DETAIL_LIMIT, one_line, plain
 
@@ -50,10 +52,38 @@ def explained(reason: str, language: Language, causes: CauseCatalogue) -> Explai
     )
 
 
-def alarm_text(content: str, language: Language) -> ExplainedReason:
-    """Return what an alarm says. Known causes are about failed tasks: the name of an alarm says what it means."""
-    shown = plain(content)
-    return ExplainedReason(text=shown, why=_short(shown, language, NO_REASON.explanation) if shown else "")
+def alarm_explained(task: Task, language: Language) -> ExplainedReason:
+    """Return what an alarm says, what it means and what to do about it, in words."""
+    shown, found = plain(task.fail_reason or ""), _known_alarm(task, language)
+    return ExplainedReason(
+        text=shown,
+        why=_short(shown, language, NO_REASON.explanation) if shown else "",
+        explanation=found,
+        meaning=found.means(language) or "",
+        action=found.action(language) or "",
+    )
+
+
+def task_explanation(task: Task, language: Language, explain: Callable[[str], Explanation]) -> Explanation:
+    """Return what is known about why a task failed, or about an alarm. `explain` searches the table of causes."""
+    if task.alarm is not None:
+        return _known_alarm(task, language)
+    return explain(task.fail_reason) if task.fail_reason else NO_REASON.explanation
+
+
+def _known_alarm(task: Task, language: Language) -> Explanation:
+    """Return what the documents say about an alarm. Causes are about failed tasks: here the name says what it means.
+
+    Nothing is said about one that was cleared, and nothing is left to do where it is known to be over.
+    """
+    if task.status is TaskStatus.CLEARED:
+        return NO_REASON.explanation
+    ours = phrases(language)
+    means, action = (ours.get(f"alarm.{task.name}.{part}") for part in ("means", "do"))
+    return Explanation(
+        alarm_means={language: means} if means else {},
+        alarm_action={language: action} if action and not task.ended_at else {},
+    )
 
 
 def own_reason(reason: str, language: Language) -> ExplainedReason:

@@ -39,9 +39,12 @@ class Localizer:
 
     def task_label(self, name: str) -> str:
         """Return the name of an operation or an alarm; an undocumented one as the API writes it."""
+        return self.known_label(name) or one_line(name) or self.text("unnamed_task")
+
+    def known_label(self, name: str) -> str | None:
+        """Return the name of a documented operation or alarm; None for any other."""
         ours = phrases(self.language)
-        known = ours.get(f"operation.{name}") or ours.get(f"alarm.{name}.label")
-        return known or one_line(name) or self.text("unnamed_task")
+        return ours.get(f"operation.{name}") or ours.get(f"alarm.{name}.label")
 
     def status_label(self, status: str) -> str:
         """Return the name of a task's status; an unknown one as the API writes it."""

@@ -372,6 +372,18 @@ def test_an_explanation_reports_routes_that_changed_since() -> None:
     assert "Routes have changed since: at the time it went to dba." in shown
 
 
+@pytest.mark.parametrize(("view", "said"), [(VIEW, "the alarm was raised before its list"), (CHINESE, "只作记录")])
+def test_an_alarm_that_was_there_before_was_only_recorded(view: View, said: str) -> None:
+    raised = replace(sample_event(EventType.ALARM_RAISED, START), quiet=True)
+    routed = RoutedEvent(event=raised, routes=(), channels=())
+    verdicts = tuple(explain_routes(routed.event, [Route(name="all", channels=("dba",))]))
+    silent = ChannelRecord(channel="dba", planned=False, delivery=None)
+    account = EventRecord(routed=routed, verdicts=verdicts, channels=(silent,))
+    shown = printed(explanation(view, TaskExplanation(task=stored(TASK), events=(account,))), width=160)
+    assert said in shown
+    assert not any(word in shown for word in ("Routes have changed", "no route leads", "路由有变更"))
+
+
 def test_a_task_of_the_baseline_is_explained_too() -> None:
     assert "baseline" in printed(explanation(VIEW, TaskExplanation(task=stored(TASK), events=())))
 

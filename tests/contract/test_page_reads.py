@@ -300,6 +300,19 @@ async def test_tasks_are_counted_in_slots(store: SqlStore) -> None:
     assert by_name == {"CreateGaussDBV5Instance": [2, 0], "Other": [0, 1]}
 
 
+async def test_alarms_are_not_counted_among_the_tasks_that_ended(store: SqlStore) -> None:
+    slots = [START - DAY, START]
+
+    def write(tx: Transaction) -> None:
+        claim = tx.polls.claim("alarms", "me", START, HOUR, poll_every=HOUR, force=True)
+        assert claim
+        tx.polls.bind_source(claim, "cn-north-4", "p1", feeds="cloud_eye alarm_history")
+        record_tasks(tx, ended("task", slots[0]), ended("alarm", slots[0], source="alarms", status=TaskStatus.RAISED))
+
+    await store.transact(write)
+    assert await store.read(lambda q: q.timeline.ended_by_source(slots)) == {"prod": [1]}
+
+
 async def test_blind_times_are_found_by_the_events_that_name_them(store: SqlStore) -> None:
     recovered, gap = make_alert(EventType.SOURCE_RECOVERED), make_gap()
 

@@ -241,3 +241,16 @@ def test_alarms_are_not_asked_for_where_there_is_no_cloud_eye() -> None:
     assert names(with_found(ACCOUNT + "    alarms: true\n", list(found))) == ["acme-ru-northwest-2"]
     text = ACCOUNT + "    alarms: true\n    ces_endpoint: https://ces.example.com\n"
     assert names(with_found(text, list(found))) == ["acme-ru-northwest-2", "acme-ru-northwest-2-alarms"]
+
+
+def test_alarms_whose_name_a_configured_source_has_are_missed_aloud() -> None:
+    text = ACCOUNT + "    alarms: true\n    regions: [cn-north-4]\n"
+    other = PROD.replace("prod", "acme-cn-north-4-alarms").replace("p1", "p77")
+    config = with_found(text + other)
+    assert config.displaced_alarms == {"acme-cn-north-4-alarms": "p0"}
+    said = [one for one in warnings(config, NOW) if "acme-cn-north-4-alarms" in one and "p0" in one]
+    assert len(said) == 1
+    assert said[0].startswith("The alarms of the project p0 are not read: the source acme-cn-north-4-alarms has the")
+    same = PROD.replace("prod", "acme-cn-north-4-alarms").replace("gaussdb,", "gaussdb_events,").replace("p1", "p0")
+    assert with_found(text + same).displaced_alarms == {}
+    assert with_found(text).displaced_alarms == {}

@@ -5,22 +5,34 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from factories import T0, make_event, make_task
 
+from notifier.cli.views import View
 from notifier.core import failures
 from notifier.core.alarms import FAULT_OF_RECOVERY, AlarmFacts, AlarmFeed, AlarmLevel, has_end
 from notifier.core.diff import DiffRules, RecordedTask, compare
 from notifier.core.events import EventType
 from notifier.core.failures import MOMENT_OPEN_FOR, OpenFailure, after_events, key_opened_by, with_closings
 from notifier.core.fields import fields_of
+from notifier.core.health_facts import Expected
 from notifier.core.model import Event, Task, TaskStatus, Transition
 from notifier.core.repeats import repeats_of
 from notifier.core.routing import RoutedEvent, RoutingConfig
 from notifier.core.ticket_plan import refusal
 from notifier.core.tickets import operation_of_task
+from notifier.core.usual_memory import UsualMemory
+from notifier.ports import StoredTask
+from notifier.web.api.reads import ReadRules, task_document
+from notifier.web.mcp_tools import task_answer
+from notifier.wording.causes import builtin_catalogue
+from notifier.wording.events import EventFormatter
+from notifier.wording.explained import task_explanation
+from notifier.wording.localizer import Localizer
 from notifier.wording.operations import ALARMS
+from notifier.wording.phrases import Language
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NODE_FAULT, SWITCHOVER = "GaussDBV5FaultyDBNode", "StateTransitionAlarm"
@@ -213,3 +225,45 @@ def test_an_alarm_happened_when_it_was_raised() -> None:
     at: datetime | None = event.occurred_at
     assert at == T0 - HOUR
     assert opened(event)[0].opened_at == T0 - HOUR
+
+
+# ---- what is known about them ----
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("name", sorted(ALARMS))
+def test_messages_the_api_and_the_terminal_explain_an_alarm_by_its_name(name: str, language: Language) -> None:
+    """Also where what the cloud wrote looks like the reason of a failed task."""
+    localizer = Localizer(language=language, timezone=ZoneInfo("Asia/Shanghai"))
+    known = stored(make_alarm(name=name, fail_reason="DBS.280277 VM not active in time"))
+    said = EventFormatter(localizer).explained_task(known.task)
+    assert said.meaning
+    assert said.action
+    rules = ReadRules(
+        localizer=localizer, expected=Expected(), routes=(), causes=builtin_catalogue(), usual=UsualMemory()
+    )
+    answer = task_document(rules, known)
+    assert (answer["means"], answer["action"]) == (said.meaning, said.action)
+    assert (answer["error_code"], answer["cause"], answer["retry"]) == (None, None, None)
+    tool = task_answer(rules, known)
+    assert (tool["means"], tool["next_step"], tool["error_code"]) == (said.meaning, said.action, None)
+    assert tool["label"] == localizer.task_label(name) != name
+    view = View(localizer=localizer, now=T0, width=100)
+    shown = view.explained(known.task)
+    assert (shown.means(language), shown.action(language)) == (said.meaning, said.action)
+
+
+@pytest.mark.parametrize("task", [make_alarm(status="cleared"), make_alarm(name="disk usage")])
+def test_nothing_is_known_about_other_alarms(task: Task) -> None:
+    found = task_explanation(task, "en", builtin_catalogue().explain)
+    assert (found.means("en"), found.action("en")) == (None, None)
+
+
+def test_nothing_is_left_to_do_about_an_alarm_that_is_over() -> None:
+    found = task_explanation(make_alarm(ended_at=T0), "en", builtin_catalogue().explain)
+    assert found.means("en")
+    assert found.action("en") is None
+
+
+def stored(task: Task) -> StoredTask:
+    return StoredTask(task=task, first_seen_at=T0, changed_at=T0, listed=True)

@@ -61,6 +61,7 @@ async def operations(store: SqlStore) -> Mapping[str, int]:
 async def test_a_baseline_notifies_nobody_and_knows_what_is_open(store: SqlStore, clock: FakeClock) -> None:
     source = AlarmSource(clock, alarm("a", clock), alarm("b", clock, node="node-2", ended_at=clock.now()))
     assert [one.type for one in (await poll(source, store)).events] == [EventType.ALARM_RAISED]
+    assert [one.event.quiet for one in await store.read(lambda q: q.events(EventFilter()))] == [True]
     assert await operations(store) == {"a": 1}
     assert await store.read(lambda q: q.deliveries(DeliveryFilter())) == []
     clock.advance(3 * HOUR)
@@ -112,6 +113,8 @@ async def test_what_a_missing_right_had_hidden_is_open_and_quiet(store: SqlStore
     assert set(await operations(store)) == {"hidden", "new"}
     sent = await store.read(lambda q: q.deliveries(DeliveryFilter()))
     assert [one.events[0].job_id for one in sent] == ["new"]
+    recorded = await store.read(lambda q: q.events(EventFilter()))
+    assert {one.event.job_id: one.event.quiet for one in recorded} == {"hidden": True, "new": False}
     assert not (await store.read(lambda q: q.health_facts())).missing_rights
 
 

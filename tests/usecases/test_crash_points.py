@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,13 +26,14 @@ from memory_tickets import MemorySettings, MemoryTickets, Tracker
 from notifier.channels.base import ChannelContext
 from notifier.config.loading import loads
 from notifier.core import dispatch
+from notifier.core.alarms import AlarmFacts, AlarmFeed, AlarmLevel
 from notifier.core.delivery import Delivered, Delivery, DeliveryState, Outcome, ResendPolicy, Thread
 from notifier.core.model import Scope, Snapshot, Task
 from notifier.core.pacing import Pace
 from notifier.core.tickets import operation_of
 from notifier.deliver import DeliveryWorker
 from notifier.http import HttpClient
-from notifier.ports import DeliveryFilter
+from notifier.ports import DeliveryFilter, EventFilter
 from notifier.service.service import Service
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.queries import Queries
@@ -223,7 +225,7 @@ class World:
         return App(
             config=self.config,
             store=store,
-            sources={"prod": self.source},
+            sources={self.source.name: self.source},
             channels={"dba": self.channel},
             clock=self.clock,
             rng=random.Random(1),
@@ -341,6 +343,40 @@ class OnCallWorld(World):
                 await service.polling.poll(self.source, force=True)
             await service.delivering.drain()
             self.parts.pop(0)
+
+
+class AlarmWorld(World):
+    """A source of alarms: a fault and its recovery, and an alarm of the history that is cleared."""
+
+    def __init__(self, url: str, number: int = 0) -> None:
+        name, project_id = f"prod-{number}", f"{number:032}"
+        named = CONFIGURATION.replace("name: prod", f"name: {name}").replace(FakeSource.project_id, project_id)
+        super().__init__(url, configuration=named.replace("kind: gaussdb,", "kind: gaussdb_events,"))
+        self.source.name, self.source.project_id = name, project_id
+
+    def tell_of_alarms(self, number: int) -> None:
+        self.sent.clear()
+
+        def alarm(job: str, feed: AlarmFeed, status: str) -> Task:
+            now, over = self.clock.now(), status == "cleared"
+            return make_task(
+                f"{number}-{job}",
+                source=self.source.name,
+                name="GaussDBV5FaultyDBNode" if feed is AlarmFeed.CLOUD_EYE else "disk usage",
+                status=status,
+                alarm=AlarmFacts(feed=feed, level=AlarmLevel.MAJOR, node_id="n1"),
+                instance_id=f"i{number}",
+                created_at=now,
+                ended_at=now if over else None,
+                progress=None,
+            )
+
+        fault, recovery = (alarm(*one) for one in (("fault", _EYE, "raised"), ("recovery", _EYE, "cleared")))
+        usage, usual = (alarm("usage", AlarmFeed.ALARM_HISTORY, status) for status in ("raised", "cleared"))
+        self.chapters = [[fault, usage], [fault, recovery, usual]]
+
+
+_EYE = AlarmFeed.CLOUD_EYE
 
 
 @pytest.fixture
@@ -476,3 +512,46 @@ async def test_a_death_at_any_step_loses_no_reminder_and_no_escalation(quick_url
     found = await store.read(lambda q: q.open_failures())
     await store.aclose()
     assert (ledger.unaccounted, found) == ((), [])
+
+
+async def test_a_death_at_any_step_loses_no_alarm_and_leaves_none_open(quick_url: str) -> None:
+    world = AlarmWorld(quick_url)
+    await world.live(Fuse(-1))
+    stride = 5 if quick_url.startswith("postgresql") else 2
+    survived, step = False, -1
+    while not survived:
+        step += stride
+        world.tell_of_alarms(step)
+        survived = await world.survives(step)
+        assert world.told() == {
+            f"{step}-fault": ["alarm.raised"],
+            f"{step}-recovery": ["alarm.cleared"],
+            f"{step}-usage": ["alarm.raised", "alarm.cleared"],
+        }, step
+        assert len({(delivery.id, delivery.body) for delivery in world.sent}) == 4
+        assert len(world.sent) <= 4 + (not survived), step
+    assert step > 50
+    store = open_store(quick_url)
+    ledger = await store.read(lambda q: q.ledger())
+    found = await store.read(lambda q: q.open_failures())
+    await store.aclose()
+    assert (ledger.unaccounted, found) == ((), [])
+
+
+async def test_a_death_in_a_baseline_of_alarms_leaves_them_quiet_and_open(quick_url: str) -> None:
+    stride = 4 if quick_url.startswith("postgresql") else 1
+    survived, step = False, -1
+    while not survived:
+        step += stride
+        world = AlarmWorld(quick_url, step)
+        world.tell_of_alarms(step)
+        world.chapters = world.chapters[:1]
+        survived = await world.survives(step)
+        store = open_store(quick_url)
+        found = await store.read(lambda q: q.open_failures())
+        recorded = await store.read(partial(Queries.events, wanted=EventFilter(source=world.source.name)))
+        await store.aclose()
+        assert not any(f"{step}-{job}" in world.told() for job in ("fault", "usage")), step
+        assert {one.latest.job_id for one in found} >= {f"{step}-fault", f"{step}-usage"}, step
+        assert [one.event.quiet for one in recorded if one.event.job_id] == [True, True], step
+    assert step > 5

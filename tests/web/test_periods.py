@@ -97,10 +97,10 @@ class Records:
         return [sum(since <= one.end < until for one in fitting) for since, until in pairwise(slots)]
 
     def ended_by_source(self, slots: Sequence[datetime]) -> Mapping[str, Sequence[int]]:
-        return {of: self._count(slots, [one for one in self.all if one.source == of]) for of in self._sources()}
-
-    def _sources(self) -> Collection[str]:
-        return {one.source for one in self.all}
+        done = [one for one in self.all if not one.status.of_alarm]
+        return {
+            of: self._count(slots, [one for one in done if one.source == of]) for of in {one.source for one in done}
+        }
 
     def completed_by_instance(self, ids: Collection[str], slots: Sequence[datetime]) -> Mapping[str, Sequence[int]]:
         done = [one for one in self.all if one.status is TaskStatus.COMPLETED]
@@ -209,6 +209,33 @@ def test_many_tasks_are_counted_and_none_is_lost(by: RowsBy, failures: int) -> N
     shown = sum(one.end >= WEEK.since for one in tasks)
     assert (chart.counted, chart.counts_failed) == (True, failures > MAX_FAILED_MARKS)
     assert (chart.tasks, chart.failed) == (shown, failures)
+
+
+@pytest.mark.parametrize("by", RowsBy)
+@pytest.mark.parametrize("failures", [10, MAX_FAILED_MARKS + 1])
+def test_alarms_are_not_counted_as_tasks(by: RowsBy, failures: int) -> None:
+    """They are on the same instances, under the name of their own source."""
+    statuses = [TaskStatus.FAILED] * failures + [TaskStatus.COMPLETED] * MAX_MARKS
+    tasks = [task(number, timedelta(minutes=10 * number + 1), status) for number, status in enumerate(statuses)]
+    alarms = [
+        task(number, timedelta(minutes=number), status, source="prod-alarms")
+        for number, status in enumerate([TaskStatus.RAISED, TaskStatus.CLEARED] * 40)
+    ]
+    chart = drawn(Records([*tasks, *alarms]), replace(WEEK, by=by))
+    assert (chart.counted, chart.leaves_out_alarms) == (True, True)
+    assert (chart.tasks, chart.failed) == (sum(one.end >= WEEK.since for one in tasks), failures)
+    assert not any(group.lanes for group in chart.groups if group.source == "prod-alarms" and by is not RowsBy.SOURCE)
+    assert not drawn(Records(tasks), replace(WEEK, by=by)).leaves_out_alarms
+
+
+def test_a_crowd_says_how_many_are_alarms() -> None:
+    crowd = [task(0, HOUR, status) for status in [TaskStatus.RAISED] * 20 + [TaskStatus.COMPLETED] * 30]
+    chart = drawn(Records([one._replace(job_id=f"j{number}") for number, one in enumerate(crowd)]))
+    clusters = [one for group in chart.groups for lane in group.lanes for one in lane.row.clusters]
+    drawn_singly = [mark.kind for group in chart.groups for lane in group.lanes for mark in lane.row.marks]
+    assert sum(one.alarms for one in clusters) + drawn_singly.count(MarkKind.RAISED) == 20
+    assert sum(one.tasks for one in clusters) + drawn_singly.count(MarkKind.COMPLETED) == 30
+    assert any(one.alarms for one in clusters)
 
 
 def test_a_thousand_rows_share_one_beyond_the_most_important() -> None:

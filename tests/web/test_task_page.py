@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from factories import make_delivery, make_event, make_missing, rows_of
+from factories import make_delivery, make_event, make_event_of, make_missing, rows_of
 from stored_tasks import T0, Stored, add_event, add_failure, of_kind, stuck_failure, write
 from web_site import FixedAccess, make_rules, open_site, viewer
 
@@ -136,6 +136,16 @@ def test_a_route_that_was_changed_since_says_so() -> None:
     (untold,) = moment.untold
     assert untold.miss is not None
     assert untold.miss.changed
+
+
+def test_of_an_alarm_that_was_there_before_no_route_is_judged() -> None:
+    event = make_event_of(EventType.ALARM_RAISED)
+    silent = record(event, {"dba": None, "mail": None})
+    (moment,) = moments(silent)
+    assert (moment.quiet, bool(moment.untold)) == (False, True)
+    quiet = replace(silent.routed, event=replace(event, quiet=True), routes=())
+    (moment,) = moments(replace(silent, routed=quiet))
+    assert (moment.quiet, moment.told, moment.untold) == (True, (), ())
 
 
 def test_steps_of_progress_are_one_moment_until_one_did_not_arrive() -> None:

@@ -356,6 +356,8 @@ class EventDocument(AnswerModel):
     """When it was detected."""
     late: bool
     """Whether it was found after the notifier had been away."""
+    quiet: bool
+    """Whether it was recorded without notifying anybody: an alarm that was raised before its list was first read."""
     previous_status: str | None
     detail: str | None
     count: int | None

@@ -20,7 +20,7 @@ from notifier.core.health_facts import Expected
 from notifier.core.maintenance_mutes import MaintenanceMute
 from notifier.core.maintenance_values import order_of_maintenance
 from notifier.core.matchers import Matcher, parse_matchers
-from notifier.core.model import SourceState
+from notifier.core.model import SourceState, Task
 from notifier.core.mutes import Mute
 from notifier.core.routing import Route
 from notifier.core.type_words import with_types
@@ -31,6 +31,7 @@ from notifier.web.api.ports import NumberedReads
 from notifier.web.cursors import PageSlice
 from notifier.wording import documents
 from notifier.wording.documents import JsonDocument
+from notifier.wording.explained import task_explanation
 from notifier.wording.localizer import Localizer
 
 MAX_API_ROWS: Final = 500
@@ -54,9 +55,9 @@ class ReadRules:
         """The language of the reader."""
         return self.localizer.language
 
-    def explained(self, reason: str | None) -> Explanation:
-        """Return what is known about the reason of a task; nothing where it has none."""
-        return self.causes.explain(reason) if reason else Explanation()
+    def explained(self, task: Task | None) -> Explanation:
+        """Return what is known about the reason of a task, or about an alarm; nothing where there is none."""
+        return task_explanation(task, self.localizer.language, self.causes.explain) if task else Explanation()
 
 
 def parse_task_match(text: str | None) -> Sequence[Matcher]:
@@ -107,7 +108,7 @@ def find_task(q: Lookup, source: str, job_id: str) -> StoredTask | None:
 
 def task_document(rules: ReadRules, stored: StoredTask) -> JsonDocument:
     """Return a task with what is known about it."""
-    return documents.stored_task(stored, rules.explained(stored.task.fail_reason), rules.language)
+    return documents.stored_task(stored, rules.explained(stored.task), rules.language)
 
 
 def task_with_usual(q: Lookup, rules: ReadRules, stored: StoredTask) -> JsonDocument:
@@ -119,7 +120,7 @@ def task_with_usual(q: Lookup, rules: ReadRules, stored: StoredTask) -> JsonDocu
 def explanation_of_task(q: Lookup, rules: ReadRules, stored: StoredTask) -> JsonDocument:
     """Return why each channel was or was not notified of a task."""
     found = lookup.explain_task(q, stored, rules.routes, rules.expected.channels, rules.causes)
-    return documents.explanation(found, rules.explained(stored.task.fail_reason), rules.language)
+    return documents.explanation(found, rules.explained(stored.task), rules.language)
 
 
 # ---- events and deliveries ----
@@ -170,8 +171,7 @@ def find_failure(q: Lookup, failure_id: str) -> OpenFailure | None:
 
 def failure_document(rules: ReadRules, one: OpenFailure) -> JsonDocument:
     """Return a failure with its history."""
-    task = one.latest.task
-    return documents.open_failure(one, rules.explained(task.fail_reason if task else None).code)
+    return documents.open_failure(one, rules.explained(one.latest.task).code)
 
 
 def find_mute(q: Lookup, mute_id: str) -> Mute | None:

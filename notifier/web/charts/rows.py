@@ -114,8 +114,18 @@ class ChartCluster:
         return sum(self.counts.values())
 
     @property
+    def alarms(self) -> int:
+        """The number of those that are alarms."""
+        return self.counts.get(MarkKind.RAISED, 0) + self.counts.get(MarkKind.CLEARED, 0)
+
+    @property
+    def tasks(self) -> int:
+        """The number of those that are tasks."""
+        return self.count - self.alarms
+
+    @property
     def failed(self) -> int:
-        """The number of those that failed."""
+        """The number of tasks that failed."""
         return self.counts.get(MarkKind.FAILED, 0)
 
 

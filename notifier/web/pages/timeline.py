@@ -20,6 +20,7 @@ from notifier.web.periods import (
 )
 from notifier.web.ports import WebReads
 from notifier.web.requests import Page, PageRequest, PageRoute
+from notifier.wording.links import list_path
 
 PERIOD_LENGTHS = (1, 3, 7, 31)
 """Lengths in days that can be chosen."""
@@ -42,6 +43,8 @@ class TimelineView:
     """`to` of the period before."""
     later: str | None
     """`to` of the period after; None for the one that ends now, and where this one does."""
+    alarms_url: str
+    """The list of the alarms of the period."""
     listed: bool
     """Whether the table has a row for each task."""
 
@@ -74,6 +77,7 @@ def view_of(chart: PeriodChart) -> TimelineView:
         lengths=tuple(timedelta(days=one) for one in sorted({*PERIOD_LENGTHS, days})),
         earlier=written_time(period.since),
         later=None if period.ends_now or after >= period.now else written_time(after),
+        alarms_url=list_path("/tasks", status="raised", **period.query),
         listed=chart.marks <= MAX_LISTED_MARKS and not chart.counted,
     )
 
