@@ -77,14 +77,16 @@ class GaussDBEventsSource:
     async def fetch(self, scope: Scope) -> Snapshot:  # noqa: ARG002 - alarms have no part that can be read alone
         """Read all alarms of the last seven days; see `ports.TaskSource.fetch`.
 
-        A feed whose right is missing is left out, and tried again slowly, while another one can be read.
+        A feed whose right is missing is left out, and tried again slowly, while another one can be read. Where none
+        can, each poll tries all of them.
         """
         now, calls = self._clock.now(), self._calls
+        resting = {feed.kind for feed in self._feeds if self._denials[feed.kind].rests(self._clock.monotonic())}
         found: list[FeedRows] = []
         denied: PermissionDenied | None = None
         for feed in self._feeds:
             denial = self._denials[feed.kind]
-            if len(self._feeds) > 1 and denial.rests(self._clock.monotonic()):
+            if feed.kind in resting and len(resting) < len(self._feeds):
                 continue
             try:
                 found.append(await feed.read(now))
@@ -94,7 +96,8 @@ class GaussDBEventsSource:
             else:
                 denial.clear()
         if not found:
-            raise denied or PermissionDenied(f"{self._where}: {self._remedies}")
+            several = PermissionDenied(f"{self._where}: {self._remedies}")
+            raise several if denied is None or len(self._lacking) > 1 else denied
         return _snapshot(self.name, found, now, calls=self._calls - calls, skew=self._skew, lacking=self._lacking)
 
     @property

@@ -20,7 +20,9 @@ from notifier.core.outbox import new_delivery, plan_suppressed, settle, sort_out
 from notifier.core.recipients import combined_outcome
 from notifier.core.routing import RoutedEvent
 from notifier.core.rulings import mute_rule
+from notifier.sources import lists
 from notifier.sources.failures import classify
+from notifier.sources.lists import ApiList
 from notifier.wording.reasons import TRANSLATED_LENGTH, localized_reason, reason_templates
 
 PACKAGE = Path(__file__).parent.parent.parent / "notifier"
@@ -286,3 +288,26 @@ def test_templates_have_the_placeholders_of_their_english() -> None:
 
 def test_english_needs_no_templates() -> None:
     assert reason_templates("en") == ()
+
+
+LISTS = [value for value in vars(lists).values() if isinstance(value, ApiList)]
+ENGLISH = re.compile(r"(?<![\w:./-])[a-z]{3,}(?![\w:/]|\.\w)")
+"""A word of a sentence, and not of an action, a file or a setting."""
+
+
+@pytest.mark.parametrize("of", LISTS, ids=lambda of: of.name)
+@pytest.mark.parametrize("status", [403, 404])
+def test_what_a_service_refuses_of_any_list_is_said_in_chinese_alone(of: ApiList, status: int) -> None:
+    body = b'{"error_code": "CODE.1", "error_msg": "NO"}'
+    reason = localized_reason(str(classify(status, {}, body, where="source prod", now=T0, of=of)), "zh")
+    words = set(ENGLISH.findall(reason)) - {"prod", "region", "endpoint"}
+    assert not words, reason
+
+
+def test_a_source_without_any_right_to_alarms_says_so_in_chinese() -> None:
+    reason = (
+        "source prod: not allowed to list alarms. Grant the user ces:events:get, GaussDB ReadOnlyAccess in the project."
+    )
+    assert localized_reason(reason, "zh") == (
+        "数据源 prod：没有查询告警的权限。请在项目中授予该用户 ces:events:get, GaussDB ReadOnlyAccess。"
+    )
