@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
+from typing import Generic, TypeVar
 
 from notifier.simulator.options import Options
 from notifier.simulator.world import LISTED_FOR, RowInstance
@@ -142,42 +143,56 @@ class Incident:
     """Whether its alarm rule is deleted before its end."""
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedIncident:
-    """A fault of an instance that is chosen when it begins."""
+class Happening(Generic[T]):
+    """Something that happens to an instance that is chosen at that moment."""
 
     at: datetime
     chance: int
     """A random number that chooses the instance."""
-    of: Callable[[RowInstance], Incident]
+    of: Callable[[RowInstance], T]
 
 
 Residents = Callable[[datetime], Sequence[RowInstance]]
 """Returns the instances that existed at a moment."""
 
 
-class Incidents:
-    """The faults up to a moment. The same seed, times and instances give the same faults."""
+class Happenings(Generic[T]):
+    """What happens to instances up to a moment. The same seed, times and instances give the same."""
 
-    def __init__(self, options: Options, start: datetime, residents: Residents) -> None:
-        self._options = options
-        self._rng = options.random("incidents")
+    def __init__(
+        self, planned: Iterator[Happening[T]], residents: Residents, begins_at: Callable[[T], datetime]
+    ) -> None:
+        """`planned` has all of them, oldest first, and may be endless. `begins_at` returns when one began."""
+        self._planned = planned
         self._residents = residents
-        self._planned = self._plan(start)
-        self._next = next(self._planned, None)
-        self._known: list[Incident] = []
+        self._begins_at = begins_at
+        self._next = next(planned, None)
+        self._known: list[T] = []
 
-    def until(self, now: datetime) -> list[Incident]:
-        """Return the faults that have begun, oldest first, as long as their end may be listed."""
+    def until(self, now: datetime) -> list[T]:
+        """Return what has begun, oldest first, as long as it may be listed."""
         while self._next and self._next.at <= now:
             instances = self._residents(self._next.at)
             if instances:
                 self._known.append(self._next.of(instances[self._next.chance % len(instances)]))
             self._next = next(self._planned, None)
-        self._known = [incident for incident in self._known if incident.begins_at > now - LISTED_FOR]
+        self._known = [one for one in self._known if self._begins_at(one) > now - LISTED_FOR]
         return self._known
 
-    def _plan(self, start: datetime) -> Iterator[PlannedIncident]:
+
+class Incidents(Happenings[Incident]):
+    """The faults up to a moment."""
+
+    def __init__(self, options: Options, start: datetime, residents: Residents) -> None:
+        self._options = options
+        self._rng = options.random("incidents")
+        super().__init__(self._plan(start), residents, lambda incident: incident.begins_at)
+
+    def _plan(self, start: datetime) -> Iterator[Happening[Incident]]:
         every = self._options.incident_every
         if every is None:
             return
@@ -190,9 +205,9 @@ class Incidents:
             kind = self._rng.choices(KINDS, [kind.weight for kind in KINDS])[0]
             yield self._incident(at, kind, timedelta(minutes=self._rng.uniform(*kind.minutes)))
 
-    def _incident(self, at: datetime, kind: IncidentKind, takes: timedelta) -> PlannedIncident:
+    def _incident(self, at: datetime, kind: IncidentKind, takes: timedelta) -> Happening[Incident]:
         chance = self._rng.getrandbits(32)
-        return PlannedIncident(at=at, chance=chance, of=incident(self._rng, self._options, at, kind, takes))
+        return Happening(at=at, chance=chance, of=incident(self._rng, self._options, at, kind, takes))
 
 
 def incident(

@@ -6,11 +6,11 @@ from datetime import datetime, time, timedelta
 from random import Random
 from typing import Any
 
-from notifier.simulator.incidents import SWITCHOVER, Incident, Residents, incident
+from notifier.simulator.incidents import SWITCHOVER, Happening, Happenings, Incident, Residents, incident
 from notifier.simulator.listing import BEIJING, gaussdb_parameters, write_time
 from notifier.simulator.options import Options
 from notifier.simulator.parameters import MAX_OFFSET
-from notifier.simulator.world import LISTED_FOR, RowInstance
+from notifier.simulator.world import RowInstance
 
 ANNOUNCED_SINCE = timedelta(days=10)
 """Age of the oldest announcement at the start."""
@@ -69,16 +69,6 @@ class AnnouncedMaintenance:
         return status, at
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedAnnouncement:
-    """An event of an instance that is chosen when it is announced."""
-
-    at: datetime
-    chance: int
-    """A random number that chooses the instance."""
-    of: Callable[[RowInstance], AnnouncedMaintenance]
-
-
 def authorised(event: AnnouncedMaintenance, now: datetime) -> AnnouncedMaintenance:
     """Return an event to which somebody agrees now; others than those that wait for it stay as they are."""
     if event.status(now)[0] != "INQUIRING":
@@ -96,26 +86,13 @@ def cancelled(event: AnnouncedMaintenance, now: datetime) -> AnnouncedMaintenanc
     return replace(event, steps=(*past, (now, "CANCELED")), begins_at=None, outage=None)
 
 
-class MaintenancePlan:
-    """The announcements up to a moment. The same seed, times and instances give the same ones."""
+class MaintenancePlan(Happenings[AnnouncedMaintenance]):
+    """The announcements up to a moment."""
 
     def __init__(self, options: Options, start: datetime, residents: Residents) -> None:
         self._options = options
         self._rng = options.random("maintenance")
-        self._residents = residents
-        self._planned = self._plan(start)
-        self._next = next(self._planned, None)
-        self._known: list[AnnouncedMaintenance] = []
-
-    def until(self, now: datetime) -> list[AnnouncedMaintenance]:
-        """Return the events announced up to a moment, oldest first, as long as they are listed."""
-        while self._next and self._next.at <= now:
-            instances = self._residents(self._next.at)
-            if instances:
-                self._known.append(self._next.of(instances[self._next.chance % len(instances)]))
-            self._next = next(self._planned, None)
-        self._known = [event for event in self._known if event.created_at > now - LISTED_FOR]
-        return self._known
+        super().__init__(self._plan(start), residents, lambda event: event.created_at)
 
     def change(self, event_id: str, change: Callable[[AnnouncedMaintenance], AnnouncedMaintenance]) -> bool:
         """Change a listed event, and return whether there is one."""
@@ -123,7 +100,7 @@ class MaintenancePlan:
         self._known = [change(event) if event.id == event_id else event for event in self._known]
         return any(found)
 
-    def _plan(self, start: datetime) -> Iterator[PlannedAnnouncement]:
+    def _plan(self, start: datetime) -> Iterator[Happening[AnnouncedMaintenance]]:
         every = self._options.maintenance_every
         if every is None:
             return
@@ -136,10 +113,10 @@ class MaintenancePlan:
                 yield self._event(began, inquiring=inquiring, calm=True)
             yield self._event(at, inquiring=self._rng.random() < 0.4)  # noqa: PLR2004 - some wait for an agreement
 
-    def _event(self, at: datetime, *, inquiring: bool, calm: bool = False) -> PlannedAnnouncement:
+    def _event(self, at: datetime, *, inquiring: bool, calm: bool = False) -> Happening[AnnouncedMaintenance]:
         chance = self._rng.getrandbits(32)
         of = plan_maintenance(self._rng, self._options, at, inquiring=inquiring, calm=calm)
-        return PlannedAnnouncement(at=at, chance=chance, of=of)
+        return Happening(at=at, chance=chance, of=of)
 
 
 def plan_maintenance(
