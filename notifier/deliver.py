@@ -33,9 +33,8 @@ from notifier.core.errors import StoreError
 from notifier.core.outbox import Settlement
 from notifier.core.pacing import ChannelHealth, Pace
 from notifier.core.people import NOTIFIER, Action, EventSubscription, Verb
-from notifier.core.started_by import StartedBy
 from notifier.core.tickets import TicketLink, operation_of
-from notifier.ports import Channel, Clock, DatabaseTime, RenderRequest, Store
+from notifier.ports import Channel, Clock, DatabaseTime, KnownOrigins, RenderRequest, Store
 
 
 class DeliveryQueue(Protocol):
@@ -174,13 +173,6 @@ class SteppedChannel(Protocol):
     @property
     def digest_size(self) -> int:
         """Events that a digest names at most."""
-
-
-class KnownOrigins(Protocol):
-    """Who started tasks."""
-
-    def started_by(self, wanted: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StartedBy]:
-        """Return who started tasks, by source and job id, as far as that is known."""
 
 
 class DeliveryTx(DatabaseTime, Protocol):

@@ -18,9 +18,8 @@ from notifier.clock import wait_until_set
 from notifier.core import dispatch, outbox, pacing
 from notifier.core.delivery import MAX_COPIES, Delivered, GaveUp, Outcome, Retry, Thread, Unknown
 from notifier.core.pacing import ChannelHealth
-from notifier.core.started_by import StartedBy
 from notifier.core.tickets import TicketLink, operation_of
-from notifier.ports import Clock, DatabaseTime, LiveChannel, Store
+from notifier.ports import Clock, DatabaseTime, KnownOrigins, LiveChannel, Store
 
 
 class EditRecords(Protocol):
@@ -55,18 +54,11 @@ class TicketLinks(Protocol):
         """Return what messages show of the latest tickets of operations, by operation."""
 
 
-class ShownOrigins(Protocol):
-    """Who started tasks."""
-
-    def started_by(self, wanted: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StartedBy]:
-        """Return who started tasks, by source and job id, as far as that is known."""
-
-
 class LiveTx(DatabaseTime, Protocol):
     """What edits of messages need of a transaction."""
 
     @property
-    def origins(self) -> ShownOrigins:
+    def origins(self) -> KnownOrigins:
         """Who started tasks."""
 
     @property

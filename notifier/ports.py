@@ -598,6 +598,13 @@ class RightsTx(Protocol):
         """Rights that parts of sources lack."""
 
 
+class KnownOrigins(Protocol):
+    """Who started tasks."""
+
+    def started_by(self, wanted: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StartedBy]:
+        """Return who started tasks, by source and job id, as far as that is known."""
+
+
 class DatabaseFile(Protocol):
     """The file of a SQLite database, which may be deleted or replaced while the service runs."""
 

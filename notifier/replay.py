@@ -37,7 +37,6 @@ from notifier.deliver import (
     DeliveryQueue,
     DeliveryRules,
     HealthRecords,
-    KnownOrigins,
     SubscriptionRecords,
     ThreadReads,
     ThreadRecords,
@@ -69,7 +68,7 @@ from notifier.planning import (
     routing_at,
     with_receivers,
 )
-from notifier.ports import DatabaseTime, EventRecords, RenderRequest, Store
+from notifier.ports import DatabaseTime, EventRecords, KnownOrigins, RenderRequest, Store
 from notifier.schedules import SETTLED_AFTER, ReportReads, ScheduleRecords, ScheduleRules, run_schedules
 
 T = TypeVar("T")

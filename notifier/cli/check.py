@@ -11,12 +11,13 @@ from notifier.cli.common import JsonOption, localizer, now
 from notifier.cli.configured import lines_of, load_config
 from notifier.cli.output import Column, TableRow, TextTable, block, cell, indented, print_json, show
 from notifier.config.advice import warnings
-from notifier.config.config import AccountSettings, Config
+from notifier.config.config import Config
 from notifier.config.reach import FailureReach, reached_by_failure
 from notifier.core.durations import format_duration
 from notifier.core.events import EventType
 from notifier.core.routing import Otherwise, Route
 from notifier.ports import CheckResult
+from notifier.sources.account_settings import GaussDBAccountSettings
 from notifier.sources.base import SourceSettings
 from notifier.wording import documents
 from notifier.wording.localizer import Localizer
@@ -153,7 +154,7 @@ def _busy(source: SourceSettings) -> str:
     return f", while busy every {format_duration(source.poll_busy_every)}" if source.poll_busy_every else ""
 
 
-def _account(account: AccountSettings, config: Config) -> str:
+def _account(account: GaussDBAccountSettings, config: Config) -> str:
     """Return where projects are looked for, and how many there are."""
     found = len(config.found_sources.get(account.name, ()))
     chosen = ", ".join(f"{word} {', '.join(globs)}" for word, globs in account.choice)

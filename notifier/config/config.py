@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import Literal, Self, TypeAlias
+from typing import Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
@@ -104,10 +104,6 @@ class CallBudget:
     def share(self) -> float:
         """Calls per minute for each of the sources."""
         return self.calls_per_minute / self.sources
-
-
-AccountSettings: TypeAlias = GaussDBAccountSettings
-"""The settings of an account whose projects are found."""
 
 
 class Config(Settings):

@@ -45,13 +45,16 @@ class FlappingSettings(Settings):
     """The time in which changes are counted, and for which the result must stay the same until what waits is sent."""
 
 
+_MAINTENANCE = MaintenanceRules()
+
+
 class MaintenanceSettings(Settings):
     """How the maintenance that the cloud plans is watched for, on sources with `maintenance: true`."""
 
-    every: Duration = Field(default=timedelta(minutes=5), ge=timedelta(minutes=1), le=timedelta(days=1))
+    every: Duration = Field(default=_MAINTENANCE.every, ge=timedelta(minutes=1), le=timedelta(days=1))
     """Time between two reads of a source's list. From an hour before a window until it is over: at most 1m."""
     remind_before: tuple[Annotated[Duration, Field(ge=timedelta(minutes=5), le=timedelta(days=30))], ...] = Field(
-        default=(timedelta(hours=24), timedelta(hours=1)), max_length=5
+        default=_MAINTENANCE.remind_before, max_length=5
     )
     """How long before a window, or before the last moment of an authorisation, people are reminded. Empty: never."""
 

@@ -47,9 +47,9 @@ def cts_endpoint(region: str) -> str:
 
 
 def ces_endpoint(region: str) -> str:
-    """Return the endpoint of Cloud Eye in a region. Raises ConfigurationError for the one region without Cloud Eye."""
-    if region == "ru-northwest-2":
-        raise ConfigurationError("no endpoint of Cloud Eye is known for region 'ru-northwest-2'. Leave out cloud_eye.")
+    """Return the endpoint of Cloud Eye in a region. Raises ConfigurationError for one of `WITHOUT_CLOUD_EYE`."""
+    if region in WITHOUT_CLOUD_EYE:
+        raise ConfigurationError(f"no endpoint of Cloud Eye is known for region {region!r}. Leave out cloud_eye.")
     return _companion("ces", region)
 
 

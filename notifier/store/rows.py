@@ -87,6 +87,8 @@ _HEALTH = _Fields(field.name for field in fields(ChannelHealth))
 _CREDENTIAL = _Fields(field.name for field in fields(CredentialState))
 _RIGHT = _Fields(field.name for field in fields(MissingRight) if field.name != "part")
 _MAINTENANCE_LIST = _Fields(field.name for field in fields(MaintenanceListState))
+_PROJECT = _Fields(field.name for field in fields(FoundProject))
+_ACCOUNT = _Fields(field.name for field in fields(AccountState))
 _TOPIC = _Fields(field.name for field in fields(TopicSubscription))
 _STORM = _Fields(("id", "channel", "source", "started_at", "updated_at", "ended_at"))
 _FAILURE = _Fields(("id", "operation", "job_id", "opened_at", "due_at", "changed_at"))
@@ -436,29 +438,12 @@ def health_values(health: ChannelHealth) -> dict[str, object]:
 
 def project_of(row: NamedRow) -> FoundProject:
     """Read a project of an account."""
-    return FoundProject(
-        account=row.account,
-        project_id=row.project_id,
-        region=row.region,
-        name=row.name,
-        source=row.source,
-        found_at=row.found_at,
-        missed=row.missed,
-        missing_since=row.missing_since,
-        gone_at=row.gone_at,
-    )
+    return FoundProject(**_PROJECT.of(row))
 
 
 def account_of(row: NamedRow) -> AccountState:
     """Read what is recorded of an account."""
-    return AccountState(
-        name=row.name,
-        next_at=row.next_at,
-        tried_at=row.tried_at,
-        read_at=row.read_at,
-        error=row.error,
-        revision=row.revision,
-    )
+    return AccountState(**_ACCOUNT.of(row))
 
 
 def calendar_of(row: NamedRow) -> StoredCalendar:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from notifier.clock import SystemClock
-from notifier.config.config import AccountSettings, Config
+from notifier.config.config import Config
 from notifier.core.errors import NotifierError, SourceError
 from notifier.core.projects import FoundProject, compare_projects
 from notifier.sources.access import SourceAccess
+from notifier.sources.account_settings import GaussDBAccountSettings
 from notifier.sources.gaussdb import GaussDBSource, TaskQuery
 from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.sources.iam import AccountReader
@@ -69,7 +70,7 @@ async def survey_projects(config: Config) -> Sequence[SurveyedProject]:
         return await asyncio.gather(*(_survey(account, project, runtimes) for project in chosen))
 
 
-async def _survey(account: AccountSettings, project: FoundProject, runtimes: Runtimes) -> SurveyedProject:
+async def _survey(account: GaussDBAccountSettings, project: FoundProject, runtimes: Runtimes) -> SurveyedProject:
     settings = next(account.sources(project))
     assert isinstance(settings, GaussDBSettings)  # noqa: S101 - the first one reads the task list
     access = SourceAccess(settings, runtimes.of(settings))
