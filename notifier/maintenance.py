@@ -103,8 +103,8 @@ class MaintenanceReads(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WatchedSource:
-    """A source whose maintenance is watched for."""
+class MaintenanceSource:
+    """A source whose maintenance is read."""
 
     reader: MaintenanceReader
     origin: SourceOrigin
@@ -127,9 +127,9 @@ class MaintenanceReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Maintenance:
-    """Watches for what the cloud plans."""
+    """Reads what the cloud plans, and announces it."""
 
-    sources: Mapping[str, WatchedSource]
+    sources: Mapping[str, MaintenanceSource]
     """By name."""
     rules: MaintenanceRules
     routing: RoutingConfig
@@ -159,7 +159,9 @@ class Maintenance:
             return None
         return await store.transact(partial(self._record, one=one, epoch=epoch, listed=found))
 
-    def _record(self, tx: MaintenanceTx, one: WatchedSource, epoch: int, listed: MaintenanceList) -> MaintenanceReport:
+    def _record(
+        self, tx: MaintenanceTx, one: MaintenanceSource, epoch: int, listed: MaintenanceList
+    ) -> MaintenanceReport:
         now, name = tx.now(), one.origin.source
         state = tx.maintenance.lock(name, epoch)
         if state is None:
@@ -187,7 +189,7 @@ class Maintenance:
             tx.maintenance.save(decision.saved)
         return announced
 
-    def _fail(self, tx: MaintenanceTx, one: WatchedSource, epoch: int, error: SourceError) -> MaintenanceReport:
+    def _fail(self, tx: MaintenanceTx, one: MaintenanceSource, epoch: int, error: SourceError) -> MaintenanceReport:
         now, name = tx.now(), one.origin.source
         state = tx.maintenance.lock(name, epoch)
         if state is None:

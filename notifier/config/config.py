@@ -311,8 +311,8 @@ class Config(Settings):
 
     @property
     def maintenance_sources(self) -> tuple[CloudSettings, ...]:
-        """The sources whose planned maintenance is watched for."""
-        return tuple(one for one in self.sources if one.watches_maintenance)
+        """The sources whose planned maintenance is read."""
+        return tuple(one for one in self.sources if one.reads_maintenance)
 
     @cached_property
     def configured_mutes(self) -> tuple[ConfiguredMute, ...]:

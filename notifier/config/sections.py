@@ -49,7 +49,7 @@ _MAINTENANCE = MaintenanceRules()
 
 
 class MaintenanceSettings(Settings):
-    """How the maintenance that the cloud plans is watched for, on sources with `maintenance: true`."""
+    """How the maintenance that the cloud plans is read and announced, on sources with `maintenance: true`."""
 
     every: Duration = Field(default=_MAINTENANCE.every, ge=timedelta(minutes=1), le=timedelta(days=1))
     """Time between two reads of a source's list. From an hour before a window until it is over: at most 1m."""

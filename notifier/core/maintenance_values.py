@@ -235,7 +235,7 @@ class MaintenanceListState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaintenanceRules:
-    """How maintenance is watched for."""
+    """How maintenance is read and announced."""
 
     every: timedelta = timedelta(minutes=5)
     """Time between two reads of a list."""

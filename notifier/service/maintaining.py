@@ -27,7 +27,7 @@ class Maintaining:
         """Call `wake` when deliveries are planned."""
         self._app = app
         self._wake = wake
-        self._watch = app.maintenance
+        self._maintenance = app.maintenance
         self._errors = ErrorThrottle("maintenance.unavailable", "maintenance.available")
         self._failing: set[str] = set()
         errors = ErrorThrottle("maintenance.reminders_failed", "maintenance.reminders_recovered")
@@ -35,17 +35,17 @@ class Maintaining:
 
     @property
     def needed(self) -> bool:
-        """Whether the maintenance of any source is watched for."""
-        return bool(self._watch.sources)
+        """Whether the maintenance of any source is read."""
+        return bool(self._maintenance.sources)
 
     async def start(self) -> None:
-        """Delete what is recorded of sources whose maintenance is no longer watched for. Raises StoreError."""
-        await self._app.store.transact(partial(_keep, sources=list(self._watch.sources)))
+        """Delete what is recorded of sources whose maintenance is no longer read. Raises StoreError."""
+        await self._app.store.transact(partial(_keep, sources=list(self._maintenance.sources)))
 
     async def read(self) -> None:
         """Read the lists that are due, and log what came of it."""
         try:
-            reports = await self._watch.read_due(self._app.store)
+            reports = await self._maintenance.read_due(self._app.store)
         except StoreError as error:
             self._errors.failed(error, self._app.clock.monotonic())
             return
@@ -74,7 +74,7 @@ class Maintaining:
 
     async def remind(self) -> None:
         """Send the reminders that are due."""
-        for event in await self._job.run(self._watch.remind_due(self._app.store)):
+        for event in await self._job.run(self._maintenance.remind_due(self._app.store)):
             _log_event(event)
 
 

@@ -74,7 +74,7 @@ class SourceSettings(Settings):
         return self.calls_per_poll * (timedelta(minutes=1) / self.poll_every)
 
     @property
-    def watches_maintenance(self) -> bool:
+    def reads_maintenance(self) -> bool:
         """Whether the maintenance that the cloud plans is read and announced."""
         return False
 

@@ -37,7 +37,7 @@ class GaussDBSettings(CloudSettings, TaskListSettings):
     """Endpoint of Cloud Trace. Default: that of the region."""
 
     @property
-    def watches_maintenance(self) -> bool:
+    def reads_maintenance(self) -> bool:
         """Whether the maintenance that the cloud plans is read and announced."""
         return self.maintenance
 

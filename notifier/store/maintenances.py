@@ -105,7 +105,7 @@ class Maintenances:
             self._session.execute(delete(maintenances).where(*own))
 
     def keep(self, names: Collection[str]) -> None:
-        """Delete what is recorded of sources whose maintenance is no longer watched for."""
+        """Delete what is recorded of sources whose maintenance is no longer read."""
         self._session.execute(delete(maintenance_lists).where(maintenance_lists.c.name.not_in(list(names))))
         self._session.execute(delete(maintenances).where(maintenances.c.source.not_in(list(names))))
 

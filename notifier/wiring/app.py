@@ -40,7 +40,7 @@ from notifier.telemetry.process import ProcessStatus
 from notifier.wiring.calendars import build_calendars
 from notifier.wiring.channels import build_channels, direct_channel, direct_places, direct_policy, http_client
 from notifier.wiring.discovery import build_project_readers
-from notifier.wiring.maintenance import build_maintenance_lists, maintenance_watch
+from notifier.wiring.maintenance import build_maintenance, build_maintenance_lists
 from notifier.wiring.schedules import schedule_rules
 from notifier.wiring.sources import Runtimes, build_access, build_credentials, build_sources, build_trace_logs
 from notifier.wiring.stores import AppStore, source_places
@@ -153,8 +153,8 @@ class App:
 
     @property
     def maintenance(self) -> Maintenance:
-        """What watches for planned maintenance."""
-        return maintenance_watch(self.config, self.maintenance_lists, self.credentials, self.routing)
+        """What reads and announces planned maintenance."""
+        return build_maintenance(self.config, self.maintenance_lists, self.credentials, self.routing)
 
     async def send_heartbeat(self, *, well: bool = True) -> str | None:
         """Signal success or failure to the configured address. Return why that failed, or None."""

@@ -1,18 +1,18 @@
-"""What watches for planned maintenance, from the settings of sources."""
+"""What reads planned maintenance, from the settings of sources."""
 
 from collections.abc import Mapping, Sequence
 
 from notifier.config.config import Config
 from notifier.core.credentials import Credential
 from notifier.core.routing import RoutingConfig
-from notifier.maintenance import Maintenance, MaintenanceReader, WatchedSource
+from notifier.maintenance import Maintenance, MaintenanceReader, MaintenanceSource
 from notifier.sources.access import SourceAccess
 from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.sources.maintenance import GaussDBMaintenance
 
 
 def build_maintenance_lists(config: Config, access: Mapping[str, SourceAccess]) -> Sequence[GaussDBMaintenance]:
-    """Return the lists of the sources whose maintenance is watched for."""
+    """Return the lists of the sources whose maintenance is read."""
     return [
         GaussDBMaintenance(one, access[one.name])
         for one in config.maintenance_sources
@@ -20,16 +20,16 @@ def build_maintenance_lists(config: Config, access: Mapping[str, SourceAccess]) 
     ]
 
 
-def maintenance_watch(
+def build_maintenance(
     config: Config,
     lists: Sequence[MaintenanceReader],
     credentials: Mapping[str, Credential],
     routing: RoutingConfig,
 ) -> Maintenance:
-    """Return what watches for the maintenance of these lists."""
+    """Return what reads these lists and announces what they plan."""
     origins = {source.name: source.origin for source in config.expected.sources}
     sources = {
-        one.name: WatchedSource(reader=one, origin=origins[one.name], credential=credentials.get(one.name))
+        one.name: MaintenanceSource(reader=one, origin=origins[one.name], credential=credentials.get(one.name))
         for one in lists
     }
     return Maintenance(sources=sources, rules=config.maintenance.rules, routing=routing)

@@ -20,7 +20,7 @@ from notifier.core.maintenance_values import MaintenanceRules
 from notifier.core.model import SourceOrigin
 from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
 from notifier.http import HttpClient
-from notifier.maintenance import Maintenance, WatchedSource
+from notifier.maintenance import Maintenance, MaintenanceSource
 from notifier.ports import EventFilter
 from notifier.simulator import Options, Simulator
 from notifier.sources.access import SourceAccess, SourceRuntime
@@ -37,7 +37,7 @@ ROUTING = RoutingConfig(
 
 @dataclass
 class Story:
-    """A simulated cloud, and a notifier that watches for its maintenance."""
+    """A simulated cloud, and a notifier that reads its maintenance."""
 
     simulator: Simulator
     watch: Maintenance
@@ -79,7 +79,7 @@ async def tell(store: SqlStore, clock: FakeClock, http: HttpClient) -> AsyncIter
             reader = GaussDBMaintenance(
                 settings, SourceAccess(settings, SourceRuntime(http=http, clock=clock, rng=Random(1)))
             )
-            sources = {"simulated": WatchedSource(reader=reader, origin=ORIGIN)}
+            sources = {"simulated": MaintenanceSource(reader=reader, origin=ORIGIN)}
             watch = Maintenance(sources=sources, rules=MaintenanceRules(), routing=ROUTING)
             return Story(simulator=simulator, watch=watch, reader=reader, store=store, clock=clock)
 

@@ -302,7 +302,7 @@ def test_a_clock_that_is_ahead_does_not_delay_the_tries() -> None:
     assert next_try_at(ahead, 1, TASK.seen_at + MINUTE) == TASK.seen_at + 5 * MINUTE
 
 
-def test_a_baseline_looks_up_its_youngest_tasks_only() -> None:
+def test_a_baseline_searches_for_its_youngest_tasks_only() -> None:
     def seen(after: timedelta) -> StartedTask:
         return replace(TASK, seen_at=T0 + after)
 

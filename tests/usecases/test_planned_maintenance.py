@@ -29,7 +29,7 @@ from notifier.core.matchers import parse_matchers
 from notifier.core.model import Event, SourceOrigin
 from notifier.core.rights import SourcePart
 from notifier.core.routing import ChannelPolicy, Route, RoutingConfig, route_events
-from notifier.maintenance import READ_LEASE, RETRIES, Maintenance, MaintenanceReport, WatchedSource
+from notifier.maintenance import READ_LEASE, RETRIES, Maintenance, MaintenanceReport, MaintenanceSource
 from notifier.planning import announce
 from notifier.ports import DeliveryFilter, EventFilter
 from notifier.store.engine import SqlStore, open_store
@@ -70,8 +70,8 @@ class FakeList:
         return shown
 
 
-def watch(reader: FakeList, credential: Credential | None = None, routing: RoutingConfig = ROUTING) -> Maintenance:
-    one = WatchedSource(reader=reader, origin=ORIGIN, credential=credential)
+def reading(reader: FakeList, credential: Credential | None = None, routing: RoutingConfig = ROUTING) -> Maintenance:
+    one = MaintenanceSource(reader=reader, origin=ORIGIN, credential=credential)
     return Maintenance(sources={"prod": one}, rules=RULES, routing=routing)
 
 
@@ -109,7 +109,7 @@ async def step(store: SqlStore, clock: FakeClock, one: Maintenance, wait: timede
 
 async def test_a_maintenance_from_its_announcement_to_its_end(store: SqlStore, clock: FakeClock) -> None:
     reader = FakeList(make_maintenance())
-    one = watch(reader)
+    one = reading(reader)
     (report,) = await one.read_due(store)
     assert (report.source, report.listed, report.complete, report.error) == ("prod", 1, True, None)
     assert await one.read_due(store) == []
@@ -133,7 +133,7 @@ async def test_a_maintenance_from_its_announcement_to_its_end(store: SqlStore, c
 
 async def test_what_waits_for_authorisation_is_open_until_it_is_scheduled(store: SqlStore, clock: FakeClock) -> None:
     reader = FakeList(make_maintenance(MaintenanceStatus.INQUIRING))
-    one = watch(reader)
+    one = reading(reader)
     await one.read_due(store)
     (failure,) = await store.read(lambda q: q.open_failures())
     assert (failure.state, failure.latest.type) == (FailureState.OPEN, EventType.MAINTENANCE_AWAITING)
@@ -156,7 +156,7 @@ async def test_any_later_state_settles_what_waited(
     store: SqlStore, clock: FakeClock, status: MaintenanceStatus
 ) -> None:
     reader = FakeList(make_maintenance(MaintenanceStatus.INQUIRING))
-    one = watch(reader)
+    one = reading(reader)
     await one.read_due(store)
     reader.rows = (make_maintenance(status),)
     await step(store, clock, one, RULES.every)
@@ -167,7 +167,7 @@ async def test_two_maintenances_of_one_instance_are_two_open_matters(store: SqlS
     reader = FakeList(
         make_maintenance(MaintenanceStatus.INQUIRING), make_maintenance(MaintenanceStatus.INQUIRING, id="m-2")
     )
-    one = watch(reader)
+    one = reading(reader)
     await one.read_due(store)
     assert len(await store.read(lambda q: q.open_failures())) == 2
     reader.rows = (make_maintenance(), reader.rows[1])
@@ -182,7 +182,7 @@ async def test_two_maintenances_of_one_instance_are_two_open_matters(store: SqlS
 
 async def test_one_of_two_replicas_reads(store: SqlStore, replica: SqlStore) -> None:
     reader = FakeList(make_maintenance())
-    one = watch(reader)
+    one = reading(reader)
     reports = await asyncio.gather(one.read_due(store), one.read_due(replica))
     assert sum(map(len, reports)) == 1
     assert reader.calls == 1
@@ -194,17 +194,17 @@ async def test_a_slow_replica_records_nothing(store: SqlStore, replica: SqlStore
 
     async def overtake() -> None:
         clock.advance(READ_LEASE)
-        assert len(await watch(fast).read_due(replica)) == 1
+        assert len(await reading(fast).read_due(replica)) == 1
 
     slow.on_read = overtake
-    (report,) = await watch(slow).read_due(store)
+    (report,) = await reading(slow).read_due(store)
     assert report.fenced
     assert await types(store) == ["started"]
     assert (await known(store))["m-1"].planned.status is MaintenanceStatus.EXECUTING
 
 
 async def test_two_replicas_remind_once(store: SqlStore, replica: SqlStore, clock: FakeClock) -> None:
-    one = watch(FakeList(make_maintenance()))
+    one = reading(FakeList(make_maintenance()))
     await one.read_due(store)
     clock.advance(DAY)
     found = await asyncio.gather(one.remind_due(store), one.remind_due(replica))
@@ -248,7 +248,7 @@ async def test_a_kill_loses_and_repeats_nothing(
     store: SqlStore, clock: FakeClock, transaction: int, *, committed: bool
 ) -> None:
     reader = FakeList(make_maintenance(MaintenanceStatus.INQUIRING))
-    one = watch(reader)
+    one = reading(reader)
     with suppress(Killed):
         await one.read_due(killing(store, transaction, committed=committed))
     assert await types(store) == (["awaiting"] if transaction == 3 and committed else [])
@@ -263,7 +263,7 @@ async def test_a_kill_loses_and_repeats_nothing(
 async def test_a_kill_while_reminding_loses_and_repeats_nothing(
     store: SqlStore, clock: FakeClock, *, committed: bool
 ) -> None:
-    one = watch(FakeList(make_maintenance()))
+    one = reading(FakeList(make_maintenance()))
     await one.read_due(store)
     clock.advance(DAY)
     with suppress(Killed):
@@ -280,7 +280,7 @@ async def test_a_missing_right_stops_this_part_alone_and_is_tried_again_slowly(
     store: SqlStore, clock: FakeClock
 ) -> None:
     reader = FakeList(make_maintenance())
-    one = watch(reader)
+    one = reading(reader)
     reader.error = PermissionDenied("source prod: not allowed to list planned maintenance (HTTP 403).", status=403)
     (report,) = await one.read_due(store)
     assert report.error is reader.error
@@ -298,7 +298,7 @@ async def test_a_missing_right_stops_this_part_alone_and_is_tried_again_slowly(
 
 async def test_a_service_that_fails_is_tried_again_and_what_is_known_stays(store: SqlStore, clock: FakeClock) -> None:
     reader = FakeList(make_maintenance())
-    one = watch(reader)
+    one = reading(reader)
     await one.read_due(store)
     reader.error = SourceUnreachable("source prod: the service is failing (HTTP 503).", status=503)
     waits = []
@@ -319,7 +319,7 @@ async def test_a_service_that_fails_is_tried_again_and_what_is_known_stays(store
 async def test_reads_wait_while_polls_need_the_budget(store: SqlStore, clock: FakeClock) -> None:
     credential = Credential(key="k", calls_per_minute=60)
     reader = FakeList(make_maintenance())
-    one = watch(reader, credential)
+    one = reading(reader, credential)
     full = clock.now() + timedelta(seconds=BURST)
 
     def exhaust(tx: Transaction) -> None:
@@ -333,8 +333,8 @@ async def test_reads_wait_while_polls_need_the_budget(store: SqlStore, clock: Fa
     assert reader.calls == 1
 
 
-async def test_a_list_that_is_no_longer_watched_is_deleted(store: SqlStore) -> None:
-    await watch(FakeList(make_maintenance())).read_due(store)
+async def test_a_list_that_is_no_longer_read_is_deleted(store: SqlStore) -> None:
+    await reading(FakeList(make_maintenance())).read_due(store)
     await store.transact(lambda tx: tx.maintenance.keep(["prod"]))
     assert list(await known(store)) == ["m-1"]
     await store.transact(lambda tx: tx.maintenance.keep([]))
@@ -343,14 +343,14 @@ async def test_a_list_that_is_no_longer_watched_is_deleted(store: SqlStore) -> N
 
 
 async def test_a_renamed_source_takes_its_maintenance_along(store: SqlStore, clock: FakeClock) -> None:
-    await watch(FakeList(make_maintenance())).read_due(store)
+    await reading(FakeList(make_maintenance())).read_due(store)
     await store.transact(lambda tx: tx.maintenance.rename("prod", "orders"))
     assert await known(store) == {}
     moved = await store.transact(lambda tx: tx.maintenance.of_source("orders"))
     assert moved["m-1"].source == "orders"
     reader = FakeList(make_maintenance())
     reader.name = "orders"
-    one = WatchedSource(reader=reader, origin=replace(ORIGIN, source="orders"))
+    one = MaintenanceSource(reader=reader, origin=replace(ORIGIN, source="orders"))
     again = Maintenance(sources={"orders": one}, rules=RULES, routing=ROUTING)
     await step(store, clock, again, RULES.every)
     assert await types(store) == ["announced"]
@@ -407,14 +407,14 @@ async def test_events_of_an_instance_are_suppressed_while_its_maintenance_is_ope
     expected: tuple[str, str | None],
 ) -> None:
     routing = muting()
-    await watch(FakeList(make_maintenance(status)), routing=routing).read_due(store)
+    await reading(FakeList(make_maintenance(status)), routing=routing).read_due(store)
     clock.advance(at)
     assert await outcome(store, event, routing) == expected
 
 
 async def test_a_mute_during_maintenance_lets_through_what_it_does_not_cover(store: SqlStore) -> None:
     failed = of_instance(EventType.TASK_FAILED)
-    await watch(FakeList(make_maintenance(MaintenanceStatus.EXECUTING)), routing=muting()).read_due(store)
+    await reading(FakeList(make_maintenance(MaintenanceStatus.EXECUTING)), routing=muting()).read_due(store)
     assert await sent(store, "dba") == ["started"]  # what it is about is sent
     assert await outcome(store, failed, muting(except_failures=True)) == PENDING
     assert await outcome(store, replace(failed, id="2", occurrence="2"), muting()) == SUPPRESSED
