@@ -248,6 +248,29 @@ class TestConnection:
         assert isinstance(outcome, Retry)
         assert outcome.reason.startswith("no answer from rabbitmq at 127.0.0.1:")
 
+    @pytest.mark.parametrize("answer", [None, b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=["silent", "no broker"])
+    async def test_a_connection_that_fails_is_closed(
+        self, context: ChannelContext, answer: bytes | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made: list[aio_pika.Connection] = []
+        connect = aio_pika.Connection.connect
+
+        async def noted(connection: aio_pika.Connection) -> None:
+            made.append(connection)
+            await connect(connection)
+
+        monkeypatch.setattr(aio_pika.Connection, "connect", noted)
+
+        async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(answer or b"")
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(reply, "127.0.0.1", 0)
+        async with server, channel_to(context, server.sockets[0].getsockname()[1], timeout="200ms") as channel:
+            assert isinstance(await send(channel), Retry)
+        assert [connection.is_closed for connection in made] == [True]
+
 
 class TestCheck:
     async def test_it_names_the_queue_and_publishes_nothing(

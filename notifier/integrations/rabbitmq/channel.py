@@ -10,6 +10,7 @@ from functools import cached_property
 import aio_pika
 from aio_pika import exceptions
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
+from aio_pika.connection import make_url
 from aiormq.exceptions import ChannelAccessRefused, ConnectionNotAllowed
 
 from notifier.channels.cloudevents import STRUCTURED, CloudEvent
@@ -39,22 +40,25 @@ class RabbitMqChannel(StreamChannel[RabbitMqSettings, _Link]):
     async def connect(self, place: tuple[str, int]) -> _Link:
         """Connect, log in, and make sure that the exchange exists."""
         settings, (host, port) = self.settings, place
-        connection = await aio_pika.connect(
+        url = make_url(
             host=host,
             port=port,
             login=settings.username or "guest",
             password=settings.password_text or "guest",
             virtualhost=settings.virtual_host,
             ssl=settings.tls,
-            ssl_context=self.tls,
-            client_properties={"connection_name": "gaussdb-notifier"},
+        )
+        # Not aio_pika.connect(): one that fails leaves its connection to the garbage collector, which cannot close it.
+        connection = aio_pika.Connection(
+            url, ssl_context=self.tls, client_properties={"connection_name": "gaussdb-notifier"}
         )
         try:
+            await connection.connect()
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
             name = settings.exchange
             exchange = await channel.get_exchange(name, ensure=True) if name else channel.default_exchange
         except BaseException:
-            self.abandon(connection.close())
+            self.abandon(_closed(connection))
             raise
         return _Link(connection, channel, exchange)
 
@@ -111,4 +115,12 @@ class RabbitMqChannel(StreamChannel[RabbitMqSettings, _Link]):
 
     async def disconnect(self, connection: _Link) -> None:
         """Close the connection with its channels."""
-        await connection.connection.close()
+        await _closed(connection.connection)
+
+
+async def _closed(connection: AbstractConnection) -> None:
+    """Close a connection, whether it was made or not. One that is not marked as closed closes itself when collected."""
+    try:
+        await connection.close()
+    finally:
+        await connection.close()  # where that was interrupted nothing is left to wait for: this marks it as closed
