@@ -66,6 +66,7 @@ from notifier.ports import (
     Store,
     TaskSource,
     Transact,
+    reads_slices,
 )
 
 
@@ -263,7 +264,7 @@ async def poll_once(
         )
         recorded = report.succeeded
     finally:
-        if not recorded and isinstance(source, SlicedSource):
+        if not recorded and reads_slices(source):
             source.drop_scan()  # rows that were read are not recorded: the scan would not show them again
     return report
 
@@ -302,7 +303,7 @@ async def _poll_claimed(
         source=polled,
         routing=routing,
         usual=usual or UsualMemory(),
-        scanning=isinstance(source, SlicedSource) and source.scanning,
+        scanning=reads_slices(source) and source.scanning,
     )
     return await recorder.run(store, recording or store.transact)
 
@@ -332,7 +333,7 @@ def _start(tx: PollTx, source: TaskSource, owner: str, rules: PollRules, *, forc
         configured=rules.configured,
         in_use_since=claim.at - rules.taken_over_after,
     )
-    scanning = source.scanning if isinstance(source, SlicedSource) else None
+    scanning = source.scanning if reads_slices(source) else None
     plan = polling.plan_scan(claim.state, claim.at, rules, owner=owner, scanning=scanning)
     urgency = Urgency.FORCED if force else polling.urgency_of_poll(claim.state, claim.at, rules)
     charge = call_budget.begin(tx, rules.credential, claim.at, plan.calls, urgency=urgency)
@@ -390,7 +391,7 @@ async def _holding(
 
 
 async def _scan(source: TaskSource, store: Store[PollTx, PollReads], claim: PollClaim, plan: ScanPlan) -> Snapshot:
-    if isinstance(source, SlicedSource):
+    if reads_slices(source):
         return await _scan_in_parts(source, store, claim, plan)
     snapshot = await source.fetch(plan.scope)
     if plan.scope is Scope.ACTIVE and await store.read(lambda q: _any_ended_unseen(q, snapshot)):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
+from typing import ClassVar, Literal, NamedTuple, Protocol, Self, TypeGuard, TypeVar
 
 from notifier.core.delivery import Body, Delivery, DeliveryState, Outcome, ResendPolicy, Thread
 from notifier.core.distribution import DurationSpread
@@ -71,7 +71,6 @@ class TaskSource(Protocol):
         """Release connections."""
 
 
-@runtime_checkable
 class SlicedSource(TaskSource, Protocol):
     """A task list that can be too long to be read in full by one poll: a full scan of it goes on over several."""
 
@@ -91,6 +90,14 @@ class SlicedSource(TaskSource, Protocol):
 
     def drop_scan(self) -> None:
         """End the full scan where it is. The next one begins with the beginning of the list."""
+
+
+def reads_slices(source: TaskSource) -> TypeGuard[SlicedSource]:
+    """Return whether a full scan of a source can go on over several polls.
+
+    Each poll asks this several times: `isinstance` with a protocol would cost a tenth of a poll that finds nothing.
+    """
+    return hasattr(source, "fetch_part")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

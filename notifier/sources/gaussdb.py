@@ -127,31 +127,26 @@ class GaussDBSource:
             raise
         made = self._api.calls - before
         scan.calls, scan.parts = scan.calls + made, scan.parts + 1
+        result = part.result
         shown = build_snapshot(
             self.name,
             part.pages,
             taken_at=taken_at,
-            scope=Scope.ACTIVE,
-            complete=False,
-            total_count=None,
+            scope=Scope.FULL if result else Scope.ACTIVE,
+            complete=result is not None and result.complete,
+            total_count=result.total if result else None,
             calls=made,
             skew=self._api.skew,
         )
-        if part.result is None:
+        if result is None:
             return shown
         self._scan = None
-        whole = replace(
-            shown,
-            scope=Scope.FULL,
-            complete=part.result.complete,
-            total_count=part.result.total,
-            scan_calls=scan.calls,
-        )
         if scan.parts == 1:
-            return whole
-        pages = [*part.result.pages()]
+            return shown
+        pages = [*result.pages()]
         return replace(
-            whole,
+            shown,
+            scan_calls=scan.calls,
             unreadable=len({row for page in pages for row in page.unreadable}),
             listed_before={id_ for page in pages for id_ in page.fingerprints} - shown.fingerprints.keys(),
         )

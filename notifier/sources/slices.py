@@ -77,7 +77,8 @@ class SlicedWalk:
             raise
         finally:
             self._in_flight -= 1
-            self._changed.set()
+            if self._is_at_rest:
+                self._changed.set()
         self._pages[number] = page
         return replace(page, read_rows=dict)
 
@@ -88,7 +89,8 @@ class SlicedWalk:
                 if self._error:  # it ends the walk: pages that were to follow need not be waited for
                     raise self._error
                 self._more.clear()
-                self._changed.set()
+                if self._is_at_rest:
+                    self._changed.set()
                 await self._more.wait()
         finally:
             self._waiting -= 1

@@ -1,6 +1,6 @@
 """The call budget and the pause of each credential, shared by all sources and replicas that use it."""
 
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import timedelta
 
 from sqlalchemy import delete
@@ -13,6 +13,8 @@ from notifier.store.statements import new_values
 
 UNUSED_CREDENTIAL = timedelta(days=30)
 """A credential without a call for this long is deleted when another one is used for the first time."""
+
+_VALUES = tuple(field.name for field in fields(CredentialState))
 
 
 class CredentialStates:
@@ -33,4 +35,5 @@ class CredentialStates:
 
     def save(self, key: str, state: CredentialState) -> None:
         """Record the state of a credential."""
-        self._session.execute(statements.SAVE_CREDENTIAL, new_values(asdict(state)) | {"of_key": key})
+        values = {name: getattr(state, name) for name in _VALUES}  # each poll saves it, and asdict() copies deeply
+        self._session.execute(statements.SAVE_CREDENTIAL, new_values(values) | {"of_key": key})

@@ -18,7 +18,7 @@ from notifier.core.model import Scope, Snapshot, SourceState, Task
 from notifier.core.polling import PollRules
 from notifier.core.routing import RoutingConfig
 from notifier.poll import PollReport, poll_once
-from notifier.ports import SlicedSource
+from notifier.ports import reads_slices
 from notifier.store.engine import SqlStore
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -121,7 +121,7 @@ def types(report: PollReport) -> list[EventType]:
 async def test_a_list_that_fits_into_one_poll_is_read_as_a_whole(polled: Polled) -> None:
     polled.source.tasks = polled.source.tasks[:20]
     report = await polled.poll()
-    assert isinstance(polled.source, SlicedSource)
+    assert reads_slices(polled.source)
     assert (report.complete, report.baseline, report.calls, polled.source.scopes) == (True, True, 20, [Scope.FULL])
     assert (await polled.state()).scanned_by is None
 
