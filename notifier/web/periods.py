@@ -29,6 +29,7 @@ from notifier.web.charts.rows import (
     with_levels,
 )
 from notifier.web.charts.scales import TimeScale, TimeTick, day_bounds, time_ticks
+from notifier.web.maintenance_windows import PlannedWindow
 from notifier.wording.links import list_path, task_path
 from notifier.wording.message import gap_bounds
 
@@ -188,6 +189,8 @@ class PeriodFacts:
     storms: Sequence[Storm] = ()
     alarms: bool = False
     """Whether there are alarms that are left out, because what completed is counted."""
+    windows: Sequence[PlannedWindow] = ()
+    """Those of maintenance that overlap the period, the earliest first."""
     homes: Mapping[str, str] = field(default_factory=dict)
     """The source of the tasks of an instance, by the key of its row: alarms of the instance are drawn there."""
 
@@ -337,6 +340,8 @@ class ChartLane:
     rest: bool = False
     """True for the row of all that have no row of their own."""
     row: ChartRow[ShownTask]
+    windows: tuple[ChartColumn[PlannedWindow], ...] = ()
+    """Planned maintenance of its instance, or of its source where rows are of sources."""
     failed: int
     tasks: int
     url: str
@@ -354,6 +359,8 @@ class ChartGroup:
     lanes: tuple[ChartLane, ...]
     gaps: tuple[ChartColumn[BlindTime], ...]
     storms: tuple[ChartColumn[ShownStorm], ...]
+    windows: tuple[PlannedWindow, ...] = ()
+    """Planned maintenance of its instances, the earliest first."""
 
     @property
     def tasks(self) -> int:
@@ -395,6 +402,11 @@ class PeriodChart:
         return sum(group.failed for group in self.groups)
 
     @property
+    def has_windows(self) -> bool:
+        """Whether planned maintenance is drawn."""
+        return any(lane.windows for group in self.groups for lane in group.lanes)
+
+    @property
     def marks(self) -> int:
         """The number of tasks that are drawn by themselves."""
         return sum(len(lane.row.marks) for group in self.groups for lane in group.lanes)
@@ -423,6 +435,7 @@ def chart_of(
         source for source, ended in facts.ended.items() if any(ended)
     }
     # Only those without a task are left out, so that the totals of the chart are those of its rows.
+    others |= {window.source for window in facts.windows}
     active = others | {source for source, _ in (*facts.failed, *facts.completed)}
     idle = [source for source in regions if source not in active]
     drawn = max(MAX_NAMED_ROWS - len(active), 0)
@@ -441,6 +454,7 @@ def chart_of(
                 [(one.start, one.end or period.until, one) for one in blind if one.source == source], scale
             ),
             storms=columns_of([(one.start, one.end, one) for one in storms if one.source == source], scale),
+            windows=tuple(one for one in facts.windows if one.source == source),
         )
         for source, some in lanes.items()
     ]
@@ -468,8 +482,10 @@ class _SourceRows:
     def lanes(self, label: Callable[[str], str]) -> Sequence[ChartLane]:
         """Return the rows in the order of their names; what has none of its own is in the last one."""
         rows, by_source = self._tasks(), self.period.by is RowsBy.SOURCE
+        planned = self._planned(rows)
         named = [key for key in rows if by_source or (self.source, key) in self.facts.named]
-        names = {key: self._name(key, label) for key in named}
+        rows, named = {**rows, **dict.fromkeys(planned, ())}, [*named, *planned]
+        names = {key: planned.get(key) or self._name(key, label) for key in named}
         others = self._others(rows, named)
         most = LANES_OF_MANY if len(named) > MANY_ROWS else MAX_LANES
         found = [
@@ -497,6 +513,32 @@ class _SourceRows:
                 if source == self.source and any(counted[source, key]):
                     rows.setdefault(key, [])
         return rows
+
+    def _planned(self, rows: Mapping[str, Sequence[TimelineTask]]) -> Mapping[str, str]:
+        """Return the names of instances with planned maintenance and without a task, by the keys of their rows.
+
+        Where tasks are counted, not all instances with tasks are known, so that none counts as idle.
+        """
+        if self.period.by is not RowsBy.INSTANCE or self.facts.slots:
+            return {}
+        known = [(key, self._name(key, str)) for key in rows]
+        return {
+            window.key: window.instance
+            for window in self._windows
+            if window.key and not any(window.is_of(key, name) for key, name in known)
+        }
+
+    @property
+    def _windows(self) -> Sequence[PlannedWindow]:
+        return [window for window in self.facts.windows if window.source == self.source]
+
+    def _windows_of(self, key: str, name: str) -> tuple[ChartColumn[PlannedWindow], ...]:
+        """Return the planned maintenance to draw in a row."""
+        by = self.period.by
+        if by is RowsBy.TYPE:
+            return ()
+        shown = [one for one in self._windows if by is RowsBy.SOURCE or one.is_of(key, name)]
+        return columns_of([(one.start, one.end, one) for one in shown], self.scale)
 
     def _completed(self, key: str) -> Sequence[int]:
         return self.facts.completed.get((self.source, key), ())
@@ -543,6 +585,7 @@ class _SourceRows:
             key=key,
             label=name,
             row=lay_out([self._span(task) for task in tasks], self.scale, slots, most),
+            windows=self._windows_of(key, name),
             failed=sum(map(_is_failed, tasks)) + sum(failed),
             tasks=sum(not task.status.of_alarm for task in tasks) + sum(completed) + sum(failed),
             url=list_path("/tasks", **wanted),

@@ -158,6 +158,8 @@ async def test_mutes_during_maintenance_are_on_the_page_and_in_the_api(store: Sq
             part in card for part in ("source=prod", "all but failures", "&lt;host&gt;", "1 instance now", "ledger")
         ]
         assert "under mutes: upkeep" in card
+        whole = (await site.get("/mutes")).text
+        assert ("Muted only during maintenance." in whole, "Every message goes out." in whole) == (True, False)
         page = (await site.get("/mutes", headers={"Accept-Language": "zh"})).text
         assert "维护期间" in page.partition('id="during"')[2].partition("</section>")[0]
         answer = (await site.program.get("/api/v1/mutes")).json()
@@ -195,3 +197,28 @@ async def test_the_page_of_a_task_names_the_maintenance_that_it_does(store: SqlS
         assert "Maintenance (node restart)</a>" in identity
         assert "under way" in identity
         assert "Maintenance" not in (await site.get("/tasks/prod/other")).text.partition('id="identity"')[2]
+
+
+async def test_the_timeline_draws_windows_that_have_begun(store: SqlStore) -> None:
+    begun = replace(RUNNING, starts_at=START - 2 * HOUR, ends_at=START + 2 * HOUR, instance_name="<ledger>")
+    planned = [
+        begun,
+        replace(begun, id="m-6", instance_name="over", status=MaintenanceStatus.COMPLETED, ends_at=START - HOUR),
+        replace(begun, id="m-7", instance_name="called-off", status=MaintenanceStatus.CANCELED),
+        replace(begun, id="m-8", instance_name="early", starts_at=START - 9 * DAY, ends_at=START - 8 * DAY),
+        replace(begun, id="m-9", instance_name="later", starts_at=START + HOUR),
+        replace(begun, id="m-0", instance_name="no-end", starts_at=START - 9 * DAY, ends_at=None),
+    ]
+    own = [replace(one, instance_id=None) for one in planned]
+    await store.transact(lambda tx: tx.maintenance.save(list(map(as_recorded, own))))
+    async with open_site(store, expected=Expected(sources=(SOURCE,))) as site:
+        page = (await site.get("/timeline")).text
+        chinese = (await site.get("/timeline", headers={"Accept-Language": "zh"})).text
+    assert page.count('class="c-window"') == 4  # three windows and the legend
+    names = ("&lt;ledger&gt;", "over", "no-end", "called-off", "early", "later")
+    assert [f"{name}: " in page for name in names] == [True, True, True, False, False, False]
+    assert "Maintenance (node restart) · &lt;ledger&gt;: under way, 14:30 – 18:30" in page
+    assert "<title>Maintenance (node restart) · over: over, 14:30 – 15:30</title>" in page
+    assert "Maintenance window" in page
+    assert "维护窗口" in chinese
+    assert "&lt;ledger&gt;：执行中，14:30 – 18:30" in chinese

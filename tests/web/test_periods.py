@@ -25,6 +25,7 @@ from notifier.ports import FailedRow, RowKey, TimelineTask
 from notifier.store.engine import SqlStore
 from notifier.store.transaction import Transaction
 from notifier.web.charts.rows import MarkKind
+from notifier.web.maintenance_windows import PlannedWindow
 from notifier.web.pages.timeline import MAX_DAYS, period_of, view_of
 from notifier.web.periods import (
     MAX_FAILED_MARKS,
@@ -192,6 +193,63 @@ def test_rows_of_operations_have_the_names_that_people_know() -> None:
     assert [(lane.label, lane.url) for lane in group.lanes] == [
         ("<Backup>", "/tasks?source=prod&type=Backup&since=2026-11-21T01:42Z")
     ]
+
+
+# ---- planned maintenance ----
+
+
+def window(instance_id: str, name: str, ago: timedelta, **changes: Any) -> PlannedWindow:
+    made = PlannedWindow(
+        source="prod",
+        instance_id=instance_id,
+        instance_name=name,
+        what="Maintenance",
+        status="ended",
+        start=NOW - ago,
+        end=NOW - ago + 2 * HOUR,
+    )
+    return made._replace(**changes)
+
+
+def with_windows(windows: Sequence[PlannedWindow], period: Period = WEEK, count: int = 1) -> PeriodChart:
+    records = Records([task(n, HOUR, instance_id="i-1", instance_name="orders") for n in range(count)])
+    facts = replace(read_period(records, records, period), windows=windows)
+    return chart_of(facts, period, WELL, {"prod": "cn-north-4"})
+
+
+def windows_by_row(chart: PeriodChart) -> dict[str, list[str]]:
+    return {
+        lane.label: [column.about.instance_id for column in lane.windows]
+        for group in chart.groups
+        for lane in group.lanes
+    }
+
+
+def test_windows_are_in_the_row_of_their_instance() -> None:
+    """One without an id is in the rows of all instances with its name."""
+    same = [window("i-1", "renamed", 5 * HOUR), window("", "orders", 9 * HOUR)]
+    others = [window("i-2", "orders", 3 * HOUR), window("", "crm", 3 * HOUR), window("i-1", "", HOUR, source="lab")]
+    chart = with_windows([*same, *others])
+    rows = {(group.source, lane.key): len(lane.windows) for group in chart.groups for lane in group.lanes}
+    assert rows == {("prod", "i-1"): 2, ("prod", "i-2"): 2, ("prod", "crm"): 1, ("lab", "i-1"): 1}
+    _, column = [one for group in chart.groups for lane in group.lanes if lane.key == "i-2" for one in lane.windows]
+    assert (round(column.x, 1), round(column.width, 1)) == (96.8, 1.2)
+    assert (chart.tasks, chart.has_windows) == (1, True)
+
+
+def test_rows_of_sources_have_all_windows_and_rows_of_operations_none() -> None:
+    windows = [window("i-1", "orders", 5 * HOUR), window("i-2", "crm", 3 * HOUR)]
+    assert windows_by_row(with_windows(windows, replace(WEEK, by=RowsBy.SOURCE))) == {"prod": ["i-1", "i-2"]}
+    by_type = with_windows(windows, replace(WEEK, by=RowsBy.TYPE))
+    assert (windows_by_row(by_type), by_type.has_windows) == ({"Backup": []}, False)
+    assert [len(group.windows) for group in by_type.groups] == [2]
+
+
+def test_where_tasks_are_counted_only_known_rows_have_windows() -> None:
+    chart = with_windows([window("i-1", "", 5 * HOUR), window("i-2", "crm", 3 * HOUR)], count=MAX_MARKS + 1)
+    assert chart.counted
+    assert windows_by_row(chart) == {"orders": ["i-1"]}
+    assert [len(group.windows) for group in chart.groups] == [2]
 
 
 # ---- many ----

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from notifier.core.health import judge
 from notifier.core.health_facts import Expected
+from notifier.core.maintenance import KEPT
 from notifier.core.wall_time import day_begins
+from notifier.web.maintenance_windows import windows_of
 from notifier.web.periods import (
     Period,
     PeriodChart,
@@ -55,6 +57,8 @@ def read_timeline(request: PageRequest, q: WebReads) -> Page:
     period = period_of(request.query, zone, q.now())
     report = judge(request.rules.expected, q.health_facts())
     facts = read_period(q.timeline, q.now_page, period)
+    windows = windows_of(q.maintenances(period.now - KEPT), period.since, period.until, period.now, request.localizer)
+    facts = replace(facts, windows=windows)
     regions = regions_of(request.rules.expected)
     chart = chart_of(facts, period, report, regions, request.localizer.task_label)
     return Page(template="timeline.html", view=view_of(chart), poll=15 if period.ends_now else 0)
