@@ -15,7 +15,6 @@ from notifier.core.alarms import FAULT_OF_RECOVERY, AlarmFacts, AlarmFeed, Alarm
 from notifier.core.model import Task, TaskStatus, id_of
 from notifier.core.retry import CLOCK_TOLERANCE
 from notifier.http.huawei_signature import canonical_query
-from notifier.sources.documents import is_error
 from notifier.sources.payloads import (
     RowBytes,
     RowKeys,
@@ -25,6 +24,7 @@ from notifier.sources.payloads import (
     mapping_of,
     page_of_rows,
     parse_time,
+    rows_of,
     sanitize_text,
 )
 
@@ -93,42 +93,25 @@ def _query(given: Mapping[str, str | int]) -> str:
 
 def decode_names(body: bytes) -> TaskPage:
     """Decode a page of the names of events. Raises ValueError with the reason for anything else; so do the next two."""
-    page = _page(body, "events")
-    return _keyed(page, "events", lambda row: line_of(row.get("event_name")), mapping_of(page.get("meta_data")))
+    return _keyed(body, "events", "meta_data", lambda row: line_of(row.get("event_name")))
 
 
 def decode_events(body: bytes) -> TaskPage:
     """Decode a page of the events of one name."""
-    page = _page(body, "event_info")
-    return _keyed(page, "event_info", lambda row: line_of(row.get("event_id")), mapping_of(page.get("meta_data")))
+    return _keyed(body, "event_info", "meta_data", lambda row: line_of(row.get("event_id")))
 
 
 def decode_history(body: bytes) -> TaskPage:
     """Decode a page of the alarm history."""
-    page = _page(body, "history_records")
-    return _keyed(page, "history_records", _history_id, {"total": page.get("total_count")})
+    return _keyed(body, "history_records", "total_count", _history_id)
 
 
-def _page(body: bytes, rows: str) -> Mapping[str, object]:
-    page = decode_json(body)
-    if not isinstance(page, dict) or not {rows, "meta_data", "total_count"} & page.keys():
-        raise ValueError(f"the answer has no {rows}")
-    if not page.get(rows) and is_error(page):
-        raise ValueError("the answer is an error, not a list")
-    return page
-
-
-def _keyed(
-    page: Mapping[str, object],
-    name: str,
-    key_of: Callable[[Mapping[str, object]], str | None],
-    counts: Mapping[str, object],
-) -> TaskPage:
-    rows = page.get(name) or []
-    if not isinstance(rows, list):
-        raise ValueError(f"{name} is not a list")  # noqa: TRY004 - the caller translates one kind of error
+def _keyed(body: bytes, name: str, count: str, key_of: Callable[[Mapping[str, object]], str | None]) -> TaskPage:
+    rows, page = rows_of(body, name, count)
     raws = [json.dumps(row, sort_keys=True).encode() for row in rows]
-    return page_of_rows(raws, [key_of(mapping_of(row)) for row in rows], counts.get("total"))
+    counted = page.get(count)
+    total = counted.get("total") if isinstance(counted, dict) else counted
+    return page_of_rows(raws, [key_of(mapping_of(row)) for row in rows], total)
 
 
 def _history_id(row: Mapping[str, object]) -> str | None:

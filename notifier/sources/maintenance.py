@@ -14,10 +14,9 @@ from notifier.core.maintenance_values import RESTART_NODE, MaintenanceList, Main
 from notifier.http.huawei_signature import canonical_query
 from notifier.ports import CheckResult
 from notifier.sources.access import SourceAccess
-from notifier.sources.documents import is_error
 from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.sources.lists import MAINTENANCE_LIST
-from notifier.sources.payloads import decode_json, line_of, mapping_of, parse_time, text_of
+from notifier.sources.payloads import line_of, mapping_of, parse_time, rows_of, text_of
 
 MAINTENANCE_PAGE_SIZE = 100
 """The largest page. The service's default is 10."""
@@ -55,14 +54,7 @@ def decode_page(body: bytes) -> MaintenancePage:
 
     Rows never fail: unreadable values become empty, an unknown status UNKNOWN.
     """
-    page = decode_json(body)
-    if not isinstance(page, dict) or not {"events", "total_count"} & page.keys():
-        raise ValueError("the answer has neither events nor total_count")
-    rows = page.get("events") or []
-    if not isinstance(rows, list):
-        raise ValueError("events is not a list")  # noqa: TRY004 - the caller translates one kind of error
-    if not rows and is_error(page):
-        raise ValueError("the answer is an error, not a list")
+    rows, page = rows_of(body, "events", "total_count")
     found = [parse_maintenance(row) for row in rows[:MAX_MAINTENANCE_ROWS]]
     planned = tuple(row for row in found if row)
     return MaintenancePage(planned=planned, unreadable=len(found) - len(planned), total=_total(page.get("total_count")))

@@ -193,19 +193,28 @@ def _decode_fast(body: bytes) -> _Parts:
 
 
 def _decode_tolerantly(body: bytes) -> _Parts:
-    page = decode_json(body)
-    if not isinstance(page, dict) or not {"tasks", "total_count"} & page.keys():
-        raise ValueError("the answer has neither tasks nor total_count")
-    rows = page.get("tasks") or []
-    if not rows:
-        _raise_if_error(page)
-    if not isinstance(rows, list):
-        raise ValueError("tasks is not a list")  # noqa: TRY004 - the caller translates one kind of error
+    rows, page = rows_of(body, "tasks", "total_count")
     return (
         [json.dumps(row).encode() for row in rows],
         [row.get("job_id") if isinstance(row, dict) else None for row in rows],
         page.get("total_count"),
     )
+
+
+def rows_of(body: bytes, name: str, other: str) -> tuple[Sequence[object], Mapping[str, object]]:
+    """Return the rows of a page of a list, and the page. Raises ValueError with the reason for anything else.
+
+    `name` is the key of the rows, and `other` another one that pages have.
+    """
+    page = decode_json(body)
+    if not isinstance(page, dict) or not {name, other} & page.keys():
+        raise ValueError(f"the answer has neither {name} nor {other}")
+    rows = page.get(name) or []
+    if not rows:
+        _raise_if_error(page)
+    if not isinstance(rows, list):
+        raise ValueError(f"{name} is not a list")  # noqa: TRY004 - the caller translates one kind of error
+    return rows, page
 
 
 def _raise_if_error(page: object) -> None:

@@ -17,11 +17,10 @@ from notifier.http.huawei_signature import canonical_query
 from notifier.origins import FoundTraces
 from notifier.ports import CheckResult
 from notifier.sources.access import SourceAccess
-from notifier.sources.documents import is_error
 from notifier.sources.failures import says_empty
 from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.sources.lists import TRACE_LIST
-from notifier.sources.payloads import decode_json, line_of, mapping_of, parse_time
+from notifier.sources.payloads import decode_json, line_of, mapping_of, parse_time, rows_of
 
 TRACE_PAGE_SIZE = 200
 """Maximum number of rows of a page."""
@@ -127,14 +126,7 @@ def decode_trace_page(body: bytes) -> TracePage:
 
     A row that cannot be read is left out: it names nobody.
     """
-    page = decode_json(body)
-    if not isinstance(page, dict) or not {"traces", "meta_data"} & page.keys():
-        raise ValueError("the answer has neither traces nor meta_data")
-    rows = page.get("traces") or []
-    if not isinstance(rows, list):
-        raise ValueError("traces is not a list")  # noqa: TRY004 - the caller translates one kind of error
-    if not rows and is_error(page):
-        raise ValueError("the answer is an error, not a list")
+    rows, page = rows_of(body, "traces", "meta_data")
     marker = line_of(mapping_of(page.get("meta_data")).get("marker")) or ""
     return TracePage(traces=tuple(filter(None, map(parse_trace, rows[:TRACE_PAGE_SIZE]))), marker=marker)
 
