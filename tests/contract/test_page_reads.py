@@ -307,7 +307,7 @@ async def test_alarms_are_not_counted_among_the_tasks_that_ended(store: SqlStore
         claim = tx.polls.claim("alarms", "me", START, HOUR, poll_every=HOUR, force=True)
         assert claim
         tx.polls.bind_source(claim, "cn-north-4", "p1", feeds="cloud_eye alarm_history")
-        record_tasks(tx, ended("task", slots[0]), ended("alarm", slots[0], source="alarms", status=TaskStatus.RAISED))
+        record_tasks(tx, ended("task", slots[0]), ended("alarm", slots[0], source="alarms", status=TaskStatus.CLEARED))
 
     await store.transact(write)
     assert await store.read(lambda q: q.timeline.ended_by_source(slots)) == {"prod": [1]}

@@ -279,7 +279,8 @@ def test_alarms_are_not_counted_as_tasks(by: RowsBy, failures: int) -> None:
         task(number, timedelta(minutes=number), status, source="prod-alarms")
         for number, status in enumerate([TaskStatus.RAISED, TaskStatus.CLEARED] * 40)
     ]
-    chart = drawn(Records([*tasks, *alarms]), replace(WEEK, by=by))
+    period, records = replace(WEEK, by=by), Records([*tasks, *alarms])
+    chart = chart_of(read_period(records, records, period), period, WELL, {"prod": "cn-north-4", "prod-alarms": ""})
     assert (chart.counted, chart.leaves_out_alarms) == (True, True)
     assert (chart.tasks, chart.failed) == (sum(one.end >= WEEK.since for one in tasks), failures)
     assert not any(group.lanes for group in chart.groups if group.source == "prod-alarms" and by is not RowsBy.SOURCE)
