@@ -153,8 +153,9 @@ class ListReading:
 
     def _event(self, kind: EventType, notice: MaintenanceNotice, *, again: bool) -> Event:
         facts = [kind.removeprefix("maintenance."), *map(_fact, notice.times)]
-        if again:  # the same state can be reached a second time
-            facts.append(_fact(notice.updated_at or self.now))
+        # The same state can be reached a second time. The time of the change tells it from a list that is read again.
+        if moment := notice.updated_at or (self.now if again else None):
+            facts.append(_fact(moment))
         return maintenance_event(self.origin, kind, notice, ":".join(facts), self.now)
 
 

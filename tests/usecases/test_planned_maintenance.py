@@ -342,6 +342,20 @@ async def test_a_list_that_is_no_longer_read_is_deleted(store: SqlStore) -> None
     assert await store.transact(lambda tx: tx.maintenance.lists()) == []
 
 
+async def test_a_list_that_is_read_again_repeats_nothing(store: SqlStore, clock: FakeClock) -> None:
+    """As after a reload without `maintenance: true`, and another one with it."""
+    reader = FakeList(make_maintenance(MaintenanceStatus.INQUIRING))
+    one = reading(reader)
+    await one.read_due(store)
+    reader.rows = (make_maintenance(updated_at=clock.now()),)
+    await step(store, clock, one, RULES.every)
+    await store.transact(lambda tx: tx.maintenance.keep([]))
+    await step(store, clock, one, RULES.every)
+    assert list(await known(store)) == ["m-1"]
+    assert await types(store) == ["awaiting", "announced"]
+    assert await sent(store, "pager") == ["awaiting", "announced"]
+
+
 async def test_a_renamed_source_takes_its_maintenance_along(store: SqlStore, clock: FakeClock) -> None:
     await reading(FakeList(make_maintenance())).read_due(store)
     await store.transact(lambda tx: tx.maintenance.rename("prod", "orders"))
