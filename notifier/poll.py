@@ -392,7 +392,7 @@ async def _holding(
 
 async def _scan(source: TaskSource, store: Store[PollTx, PollReads], claim: PollClaim, plan: ScanPlan) -> Snapshot:
     if reads_slices(source):
-        return await _scan_in_parts(source, store, claim, plan)
+        return await _scan_in_slices(source, store, claim, plan)
     snapshot = await source.fetch(plan.scope)
     if plan.scope is Scope.ACTIVE and await store.read(lambda q: _any_ended_unseen(q, snapshot)):
         # A task that ran is neither running nor failed now: only the whole list shows what became of it.
@@ -400,7 +400,7 @@ async def _scan(source: TaskSource, store: Store[PollTx, PollReads], claim: Poll
     return snapshot
 
 
-async def _scan_in_parts(
+async def _scan_in_slices(
     source: SlicedSource, store: Store[PollTx, PollReads], claim: PollClaim, plan: ScanPlan
 ) -> Snapshot:
     """Scan the active tasks, and go on with a full scan or begin one, where that is planned or needed.
@@ -410,7 +410,7 @@ async def _scan_in_parts(
     if source.scanning and not plan.goes_on:
         source.drop_scan()  # another replica has polled, and may have taken the scan over
     if plan.scope is Scope.FULL:
-        shown = await source.fetch_part(plan.part)
+        shown = await source.fetch_slice(plan.slice_calls)
         return shown if shown.scope is Scope.FULL else (await source.fetch(Scope.ACTIVE)).joined_to(shown)
     active = await source.fetch(Scope.ACTIVE)
     unseen = await store.read(lambda q: _any_ended_unseen(q, active))
@@ -418,9 +418,9 @@ async def _scan_in_parts(
         # A task that ran is neither running nor failed now. Nearly always it is one of the latest that completed.
         active = (await source.fetch_ended()).joined_to(active)
         unseen = await store.read(lambda q: _any_ended_unseen(q, active))
-    if not (plan.part if plan.goes_on else unseen and plan.may_begin):
+    if not (plan.slice_calls if plan.goes_on else unseen and plan.may_begin):
         return active
-    shown = await source.fetch_part(plan.part)
+    shown = await source.fetch_slice(plan.slice_calls)
     return shown.joined_to(active) if plan.goes_on or shown.scope is Scope.ACTIVE else _whole_after(shown, active)
 
 
@@ -654,7 +654,7 @@ class _Recorder:
         plan, state = self.started.plan, self.claim.state
         if not self.scanning:
             return (None, None) if plan.may_begin else (state.scanned_by, state.scanned_at)
-        return self.started.owner, state.scanned_at if plan.goes_on and not plan.part else self.claim.at
+        return self.started.owner, state.scanned_at if plan.goes_on and not plan.slice_calls else self.claim.at
 
     def _report(self, progress: _Progress | None) -> PollReport:
         if progress is None:

@@ -78,7 +78,7 @@ class SlicedSource(TaskSource, Protocol):
     def scanning(self) -> bool:
         """Whether a full scan has begun and not ended."""
 
-    async def fetch_part(self, calls: int) -> Snapshot:
+    async def fetch_slice(self, calls: int) -> Snapshot:
         """Go on with the full scan, or begin one, and make at most so many calls.
 
         Returns the rows that they show: as an active scan while the full one goes on, and as the full one when it has
@@ -97,7 +97,7 @@ def reads_slices(source: TaskSource) -> TypeGuard[SlicedSource]:
 
     Each poll asks this several times: `isinstance` with a protocol would cost a tenth of a poll that finds nothing.
     """
-    return hasattr(source, "fetch_part")
+    return hasattr(source, "fetch_slice")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,13 +119,13 @@ class PollRules:
         return max(left, self.calls_per_minute / 4)
 
     @property
-    def part_calls(self) -> int:
+    def slice_calls(self) -> int:
         """Calls that one poll may make for a full scan: a few at once, or what its pace leaves for each poll."""
         return max(ONE_POLL_CALLS, int(self.full_scan_pace / self.polls_per_minute))
 
     @property
     def scan_given_up_after(self) -> timedelta:
-        """How long after its last part the full scan of another replica counts as given up."""
+        """How long after its last slice the full scan of another replica counts as given up."""
         return max(self.away_after, timedelta(minutes=2 / self.full_scan_pace))
 
     @property
@@ -147,10 +147,10 @@ class PollRules:
 # ---- before the list is read, and after it could not be ----
 
 
-def next_scope(state: SourceState, now: datetime, rules: PollRules, *, in_parts: bool = False) -> Scope:
+def next_scope(state: SourceState, now: datetime, rules: PollRules, *, in_slices: bool = False) -> Scope:
     """Choose between a full and an active scan, so that the calls stay within the budget.
 
-    A full scan in parts makes the calls of its first part at once, and the others later at the same pace.
+    A full scan in slices makes the calls of its first slice at once, and the others later at the same pace.
 
     Active scans take few calls each; what they leave of the budget decides how often a full one fits in.
     """
@@ -159,7 +159,7 @@ def next_scope(state: SourceState, now: datetime, rules: PollRules, *, in_parts:
     if state.last_full_calls * rules.polls_per_minute <= rules.calls_for_full_scans:
         early = rules.adaptive and state.last_full_calls > ACTIVE_SCAN_CALLS
         return Scope.ACTIVE if early and now < due_after(state.last_full_at, rules.poll_every, rules) else Scope.FULL
-    calls = min(state.last_full_calls, rules.part_calls) if in_parts else state.last_full_calls
+    calls = min(state.last_full_calls, rules.slice_calls) if in_slices else state.last_full_calls
     due = state.last_full_at + timedelta(minutes=calls / rules.full_scan_pace)
     return Scope.FULL if now >= due else Scope.ACTIVE
 
@@ -172,7 +172,7 @@ class ScanPlan:
     """FULL begins a full scan; ACTIVE may go on with one."""
     calls: int
     """Calls that the poll is charged with before it makes any."""
-    part: int = 0
+    slice_calls: int = 0
     """Calls for the full scan, where that can go on over several polls."""
     goes_on: bool = False
     """Whether this process is in the middle of a full scan."""
@@ -183,8 +183,8 @@ class ScanPlan:
 def plan_scan(state: SourceState, now: datetime, rules: PollRules, *, owner: str, scanning: bool | None) -> ScanPlan:
     """Plan what a poll reads.
 
-    A full scan that does not fit into one poll goes on in parts, as the budget allows, while each poll scans the active
-    tasks. One of several replicas makes it; the others leave it alone until it is given up.
+    A full scan that does not fit into one poll goes on in slices, as the budget allows, while each poll scans the
+    active tasks. One of several replicas makes it; the others leave it alone until it is given up.
 
     Args:
         state: as recorded.
@@ -198,21 +198,21 @@ def plan_scan(state: SourceState, now: datetime, rules: PollRules, *, owner: str
         full = next_scope(state, now, rules) is Scope.FULL
         return ScanPlan(scope=Scope.FULL if full else Scope.ACTIVE, calls=known if full else ACTIVE_SCAN_CALLS)
     if scanning and state.scanned_by == owner:
-        part = _part_due(state, now, rules)
-        return ScanPlan(scope=Scope.ACTIVE, calls=ACTIVE_SCAN_CALLS + part, part=part, goes_on=True)
+        due = _slice_due(state, now, rules)
+        return ScanPlan(scope=Scope.ACTIVE, calls=ACTIVE_SCAN_CALLS + due, slice_calls=due, goes_on=True)
     if _is_scanned_elsewhere(state, now, rules, owner):
         return ScanPlan(scope=Scope.ACTIVE, calls=ACTIVE_SCAN_CALLS, may_begin=False)
-    part = rules.part_calls
-    if next_scope(state, now, rules, in_parts=True) is Scope.ACTIVE:
-        return ScanPlan(scope=Scope.ACTIVE, calls=ACTIVE_SCAN_CALLS, part=part)
-    calls = known if known <= part else part + ACTIVE_SCAN_CALLS
-    return ScanPlan(scope=Scope.FULL, calls=calls, part=part)
+    due = rules.slice_calls
+    if next_scope(state, now, rules, in_slices=True) is Scope.ACTIVE:
+        return ScanPlan(scope=Scope.ACTIVE, calls=ACTIVE_SCAN_CALLS, slice_calls=due)
+    calls = known if known <= due else due + ACTIVE_SCAN_CALLS
+    return ScanPlan(scope=Scope.FULL, calls=calls, slice_calls=due)
 
 
-def _part_due(state: SourceState, now: datetime, rules: PollRules) -> int:
-    """Return by how many calls a full scan may go on now, at its pace since its last part."""
+def _slice_due(state: SourceState, now: datetime, rules: PollRules) -> int:
+    """Return by how many calls a full scan may go on now, at its pace since its last slice."""
     since = timedelta() if state.scanned_at is None else max(now - state.scanned_at, timedelta())
-    return min(int(since / timedelta(minutes=1) * rules.full_scan_pace), rules.part_calls)
+    return min(int(since / timedelta(minutes=1) * rules.full_scan_pace), rules.slice_calls)
 
 
 def _is_scanned_elsewhere(state: SourceState, now: datetime, rules: PollRules, owner: str) -> bool:

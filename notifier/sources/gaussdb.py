@@ -78,7 +78,7 @@ class _FullScan:
 
     walk: SlicedWalk
     calls: int = 0
-    parts: int = 0
+    slices: int = 0
 
 
 class GaussDBSource:
@@ -116,21 +116,21 @@ class GaussDBSource:
         """Whether a full scan has begun and not ended."""
         return self._scan is not None
 
-    async def fetch_part(self, calls: int) -> Snapshot:
-        """Go on with a full scan, or begin one; see `ports.SlicedSource.fetch_part`."""
+    async def fetch_slice(self, calls: int) -> Snapshot:
+        """Go on with a full scan, or begin one; see `ports.SlicedSource.fetch_slice`."""
         taken_at, before = self._clock.now(), self._api.calls
         scan = self._scan = self._scan or _FullScan(SlicedWalk(self._walk))
         try:
-            part = await scan.walk.advance(calls)
+            read = await scan.walk.advance(calls)
         except BaseException:
             self.drop_scan()
             raise
         made = self._api.calls - before
-        scan.calls, scan.parts = scan.calls + made, scan.parts + 1
-        result = part.result
+        scan.calls, scan.slices = scan.calls + made, scan.slices + 1
+        result = read.result
         shown = build_snapshot(
             self.name,
-            part.pages,
+            read.pages,
             taken_at=taken_at,
             scope=Scope.FULL if result else Scope.ACTIVE,
             complete=result is not None and result.complete,
@@ -141,7 +141,7 @@ class GaussDBSource:
         if result is None:
             return shown
         self._scan = None
-        if scan.parts == 1:
+        if scan.slices == 1:
             return shown
         pages = [*result.pages()]
         return replace(

@@ -82,13 +82,13 @@ async def test_a_list_that_grows_between_slices_is_read_to_its_beginning() -> No
     walk = cloud.walk()
     await walk.advance(5)
     cloud.rows[:0] = ["new 1", "new 2"]
-    shown, part = set(), await walk.advance(5)
+    shown, read = set(), await walk.advance(5)
     while True:
-        shown |= {row for page in part.pages for row in page.rows}
-        if part.result:
+        shown |= {row for page in read.pages for row in page.rows}
+        if read.result:
             break
-        part = await walk.advance(5)
-    assert part.result.complete
+        read = await walk.advance(5)
+    assert read.result.complete
     assert {"new 1", "new 2"} <= shown
 
 

@@ -148,7 +148,7 @@ class SimulatedSource:
 
 @dataclass(slots=True, kw_only=True)
 class SimulatedLongSource(SimulatedSource):
-    """The same list, of which each part of a full scan shows two tasks."""
+    """The same list, of which each slice of a full scan shows two tasks."""
 
     listed: set[str] | None = None
     """Ids that the full scan has shown; None where none goes on."""
@@ -157,20 +157,20 @@ class SimulatedLongSource(SimulatedSource):
     def scanning(self) -> bool:
         return self.listed is not None
 
-    async def fetch_part(self, calls: int) -> Snapshot:
+    async def fetch_slice(self, calls: int) -> Snapshot:
         assert calls > 0
         before = self.listed or set()
         try:
-            part = await self._read(lambda: self._unlisted(before)[:2])
+            shown = await self._read(lambda: self._unlisted(before)[:2])
         except BaseException:
             self.drop_scan()
             raise
-        self.listed = before | part.fingerprints.keys()
+        self.listed = before | shown.fingerprints.keys()
         if self._unlisted(self.listed):
-            return part
+            return shown
         self.drop_scan()
         complete = not self.world.happens(0.1)
-        return replace(part, scope=Scope.FULL, complete=complete, listed_before=before, scan_calls=20)
+        return replace(shown, scope=Scope.FULL, complete=complete, listed_before=before, scan_calls=20)
 
     def _unlisted(self, listed: Collection[str]) -> Sequence[Task]:
         return [task for task in self.world.cloud.tasks.values() if task.job_id not in listed]
@@ -303,7 +303,7 @@ class Replica:
         *,
         long: bool = False,
     ) -> None:
-        """`long` has the list scanned in parts, within a budget of calls."""
+        """`long` has the list scanned in slices, within a budget of calls."""
         rng = Random(world.rng.random())
         self.process = ProcessState(number=number, rng=rng)
         self.process.running.set()

@@ -65,7 +65,7 @@ QUIET: Sequence[Mapping[str, str]] = (
 )
 """What the configuration of a run keeps back, by the remainder of its seed: it runs from 08:30 on."""
 LONG_EVERY = 5
-"""One in so many lists is long: it is scanned in parts, polled at two intervals, and limited by a budget."""
+"""One in so many lists is long: it is scanned in slices, polled at two intervals, and limited by a budget."""
 PACES = {
     "hook": (2, Pace(opens_after=5, probes=(timedelta(seconds=2), timedelta(seconds=5)))),
     "chat": (1, Pace(per_second=5, burst=3, opens_after=3, probes=(timedelta(seconds=1), timedelta(seconds=4)))),

@@ -23,9 +23,9 @@ from notifier.store.engine import SqlStore
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 RULES = PollRules(poll_every=30 * SECOND, lease=MINUTE)
-"""A budget of 20 calls a minute: 20 for the first part of a scan, then 16 a minute, 8 for each poll."""
+"""A budget of 20 calls a minute: 20 for the first slice of a scan, then 16 a minute, 8 for each poll."""
 CALLS = 45
-"""Number of pages of the list: three parts after the first."""
+"""Number of pages of the list: three slices after the first."""
 
 
 class LongList(FakeSource):
@@ -34,7 +34,7 @@ class LongList(FakeSource):
     def __init__(self, clock: FakeClock, tasks: Sequence[Task]) -> None:
         super().__init__(clock, *tasks)
         self.shown: set[str] | None = None
-        self.parts: list[int] = []
+        self.slices: list[int] = []
         self.ended = 0
         self.whole_calls = 0
 
@@ -42,25 +42,25 @@ class LongList(FakeSource):
     def scanning(self) -> bool:
         return self.shown is not None
 
-    async def fetch_part(self, calls: int) -> Snapshot:
+    async def fetch_slice(self, calls: int) -> Snapshot:
         self.scopes.append(Scope.FULL)
         if self.error is not None:
             self.drop_scan()
             raise self.error
         before = self.shown if self.shown is not None else set[str]()
         rows = [task for task in self.tasks if task.job_id not in before][:calls]
-        self.parts.append(len(rows))
+        self.slices.append(len(rows))
         self.whole_calls = len(rows) + (self.whole_calls if self.scanning else 0)
         self.shown = before | {task.job_id for task in rows}
-        part = snapshot_of(rows, self.clock.now(), complete=False, scope=Scope.ACTIVE, calls=len(rows))
+        shown = snapshot_of(rows, self.clock.now(), complete=False, scope=Scope.ACTIVE, calls=len(rows))
         if any(task.job_id not in self.shown for task in self.tasks):
-            return part
+            return shown
         self.drop_scan()
         return replace(
-            part,
+            shown,
             scope=Scope.FULL,
             complete=self.complete,
-            listed_before=before - part.fingerprints.keys(),
+            listed_before=before - shown.fingerprints.keys(),
             scan_calls=self.whole_calls,
         )
 
@@ -128,7 +128,7 @@ async def test_a_list_that_fits_into_one_poll_is_read_as_a_whole(polled: Polled)
 
 async def test_a_baseline_of_many_pages_takes_several_polls_and_is_quiet(polled: Polled) -> None:
     reports = await polled.until_whole()
-    assert polled.source.parts == [20, 8, 8, 8, 1]
+    assert polled.source.slices == [20, 8, 8, 8, 1]
     assert [report.scope for report in reports] == [Scope.ACTIVE] * 4 + [Scope.FULL]
     assert [report.baseline for report in reports] == [False] * 4 + [True]
     assert reports[-1].listed == CALLS
@@ -219,7 +219,7 @@ async def test_tasks_of_earlier_parts_are_not_absent(polled: Polled) -> None:
     await polled.until_whole()
     for _ in range(4):
         await begin_second_scan(polled)
-        polled.source.set(hidden)  # no active scan shows it, and the parts that are left do not either
+        polled.source.set(hidden)  # no active scan shows it, and the slices that are left do not either
         assert [report.events for report in await polled.until_whole() if report.events] == []
         polled.source.set(make_task("running", status="running"))
 
@@ -234,10 +234,10 @@ async def test_a_restart_in_the_middle_begins_the_scan_again_and_loses_nothing(p
     assert types(report) == [EventType.TASK_FAILED]
     polled.clock.advance(RULES.scan_given_up_after)
     reports = [await again.poll("b")]
-    assert restarted.parts[0] == 20
+    assert restarted.slices[0] == 20
     while not reports[-1].complete:
         reports.append(await again.poll("b"))
-    assert sum(restarted.parts) == CALLS
+    assert sum(restarted.slices) == CALLS
 
 
 async def test_one_of_two_replicas_scans_in_full_and_both_scan_the_active_tasks(polled: Polled) -> None:
@@ -247,32 +247,32 @@ async def test_one_of_two_replicas_scans_in_full_and_both_scan_the_active_tasks(
     while not reports[-1].complete:
         reports.append(await (polled.poll("b", other) if len(reports) % 2 == 0 else polled.poll("a")))
     assert set(other.scopes) == {Scope.ACTIVE}
-    assert (other.parts, reports[-1].listed) == ([], CALLS)
+    assert (other.slices, reports[-1].listed) == ([], CALLS)
 
 
 @pytest.mark.parametrize("how", ["error", "fenced", "killed"])
 async def test_a_scan_whose_rows_were_not_recorded_begins_again(polled: Polled, how: str) -> None:
     await begin_second_scan(polled)
     polled.source.set(make_task("old 21", status="failed"))
-    fetch_part, source = polled.source.fetch_part, polled.source
+    fetch_slice, source = polled.source.fetch_slice, polled.source
     if how == "error":
         source.error = SourceUnreachable("down")
     elif how == "fenced":
 
         async def overtaken(calls: int) -> Snapshot:
-            found = await fetch_part(calls)
+            found = await fetch_slice(calls)
             now = polled.clock.now()
             await polled.store.transact(lambda tx: tx.polls.claim("prod", "b", now + 2 * MINUTE, MINUTE, force=True))
             return found
 
-        source.fetch_part = overtaken  # type: ignore[method-assign]
+        source.fetch_slice = overtaken  # type: ignore[method-assign]
     else:
 
         async def hang(calls: int) -> Snapshot:  # noqa: ARG001 - never answered
             await asyncio.Event().wait()
             raise AssertionError
 
-        source.fetch_part = hang  # type: ignore[method-assign]
+        source.fetch_slice = hang  # type: ignore[method-assign]
     if how == "killed":
         task = asyncio.create_task(polled.poll())
         await asyncio.sleep(0.05)
@@ -281,13 +281,13 @@ async def test_a_scan_whose_rows_were_not_recorded_begins_again(polled: Polled, 
     else:
         assert not (await polled.poll()).succeeded
     assert not source.scanning
-    source.error, source.fetch_part = None, fetch_part  # type: ignore[method-assign]
+    source.error, source.fetch_slice = None, fetch_slice  # type: ignore[method-assign]
     polled.clock.advance(RULES.scan_given_up_after + 3 * MINUTE)
-    before = sum(source.parts)
+    before = sum(source.slices)
     found = [await polled.poll()]
     while not found[-1].complete:
         found.append(await polled.poll())
-    assert sum(source.parts) - before == CALLS
+    assert sum(source.slices) - before == CALLS
     assert [event.job_id for report in found for event in report.events if event.job_id] == ["old 21"]
 
 
