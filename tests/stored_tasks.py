@@ -46,6 +46,8 @@ def of_kind(group: TaskGroup, number: int, **changes: Any) -> Stored:
     status = {
         TaskGroup.FAILED: TaskStatus.FAILED,
         TaskGroup.COMPLETED: TaskStatus.COMPLETED,
+        TaskGroup.RAISED: TaskStatus.RAISED,
+        TaskGroup.CLEARED: TaskStatus.CLEARED,
         TaskGroup.OTHER: TaskStatus.UNKNOWN if number % 2 else TaskStatus.RUNNING,
     }.get(group, TaskStatus.RUNNING)
     values: dict[str, Any] = {"status": status, "raw_status": status.capitalize(), "fail_reason": None} | changes
