@@ -16,6 +16,10 @@ CACHE_KIB = 8_192
 """Maximum size of the pages that a connection keeps, in KiB. A thousand deliveries take up to 4 MiB, and a query that
 lists and counts them reads them three times; SQLite keeps 2,000 KiB."""
 
+KEPT_STATEMENTS = 512
+"""Number of statements that a connection keeps prepared. The driver keeps 128, which the schema alone fills, and then
+drops the newest for the next one: those of each poll would be prepared again each time."""
+
 
 @cache
 def sqlite_module() -> ModuleType:
@@ -55,6 +59,7 @@ def connect(path: Path, opened: Identity | None) -> Any:  # noqa: ANN401 - the d
         timeout=BUSY_SECONDS,
         check_same_thread=False,
         isolation_level=None,
+        cached_statements=KEPT_STATEMENTS,
     )
     journal = "WAL" if wal_is_safe(module.sqlite_version_info) else "DELETE"
     cursor = connection.cursor()

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from notifier.core.errors import SchemaMismatch, StoreError, StoreInUse, StoreMissing, StoreReplaced, StoreUnreachable
 from notifier.store.engine import SqlStore, open_store, upgrade_database
 from notifier.store.revision import VERSION_TABLE
-from notifier.store.sqlite_driver import sqlite_module
+from notifier.store.sqlite_driver import connect, sqlite_module
 
 
 @pytest.fixture
@@ -316,3 +316,24 @@ def test_a_file_name_with_uri_characters_is_opened(tmp_path: Path) -> None:
         assert connection.execute(text("SELECT count(*) FROM tasks")).scalar() == 0
     store.close()
     assert path.exists()
+
+
+def test_statements_stay_prepared_on_a_connection_that_has_made_the_schema(tmp_path: Path) -> None:
+    path = tmp_path / "kept.db"
+    path.touch()
+    connection = connect(path, None)
+    for number in range(200):
+        connection.execute(f"CREATE TABLE t{number} (a)")
+    prepared: list[object] = []
+
+    def note(*what: object) -> int:  # SQLite asks it when a statement is prepared, and never later
+        prepared.append(what)
+        return 0
+
+    connection.set_authorizer(note)
+    for _ in range(3):
+        prepared.clear()
+        for number in range(3):
+            connection.execute(f"SELECT a FROM t{number}").fetchall()  # noqa: S608 - a number
+    connection.close()
+    assert not prepared
