@@ -146,10 +146,19 @@ class ScriptedSource(GaussDBSource):
         return decode(self.view.page(query, offset))
 
     async def fetch(self, scope: Scope) -> Snapshot:
+        return await self._noted(super().fetch(scope))
+
+    async def fetch_part(self, calls: int) -> Snapshot:
+        return await self._noted(super().fetch_part(calls))
+
+    async def fetch_ended(self) -> Snapshot:
+        return await self._noted(super().fetch_ended())
+
+    async def _noted(self, scan: Awaitable[Snapshot]) -> Snapshot:
         self.latest = None
         self.view.begin()
-        snapshot = await super().fetch(scope)
-        # A long list is one whose sweep takes so many calls that cheap looks come in between.
+        snapshot = await scan
+        # A long list is one whose scan takes so many calls that active ones come in between.
         self.latest = replace(snapshot, calls=100) if self._long else snapshot
         return self.latest
 
