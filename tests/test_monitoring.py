@@ -57,6 +57,7 @@ def shown() -> Mapping[str, set[str]]:
     meters.delivered(DeliveryReport(channel="dba", settled=((delivery, ended),)))
     meters.answered("open", "failed", 1.0)
     meters.served("GET", "/", 200, 1.0)
+    meters.rang("token", "rung")
     families: list[Metric] = [
         *process_metrics(rules, database_up=True),
         *database_metrics(facts, rules),
@@ -220,6 +221,7 @@ def test_prometheus_scrapes_a_running_process(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{scraper}"
     with running("run", cwd=tmp_path), server_process(command, scraper, tmp_path):
         wait_for(lambda: query(url, 'up{job="gaussdb-notifier"} == 1') and query(url, FAILED))
+        wait_for(lambda: query(url, 'gaussdb_notifier_replicas{role="poll"} == 1'))
         assert query(url, "gaussdb_notifier_database_up") == [1]
         assert query(url, 'gaussdb_notifier_replicas{role="poll"}') == [1]
         assert query(url, 'gaussdb_notifier_channel_state{channel="hook", state="working"}') == [1]

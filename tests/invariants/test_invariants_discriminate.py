@@ -29,7 +29,7 @@ from notifier.core import diff, outbox, polling
 from notifier.core.delivery import Body, Delivered, Delivery
 from notifier.core.diff import DiffRules, RecordedTask
 from notifier.core.events import EventType
-from notifier.core.model import Scope, Snapshot, Task, TaskStatus, Transition
+from notifier.core.model import Task, TaskStatus, Transition
 from notifier.deliver import DeliveryReport, DeliveryRules
 from notifier.ports import Channel, Clock, RenderRequest
 from notifier.sources import gaussdb, paging, payloads, walker
@@ -86,13 +86,10 @@ def plan_in_another_transaction(patch: pytest.MonkeyPatch) -> None:
 
 
 def look_back_an_hour_only(patch: pytest.MonkeyPatch) -> None:
-    whole = GaussDBSource._read
+    def window(self: GaussDBSource) -> gaussdb.TaskQuery:
+        return gaussdb.TaskQuery(limit=scenario_module.PAGE_SIZE, start_time=self._clock.now() - timedelta(hours=1))
 
-    async def window(self: GaussDBSource, query: gaussdb.TaskQuery, scope: Scope, decode: payloads.Decode) -> Snapshot:
-        since = self._clock.now() - timedelta(hours=1)
-        return await whole(self, replace(query, start_time=since), scope, decode)
-
-    patch.setattr(GaussDBSource, "_read", window)
+    patch.setattr(GaussDBSource, "_query", property(window, lambda _self, _whole: None), raising=False)
 
 
 def replace_compare(patch: pytest.MonkeyPatch, ignores: Callable[[RecordedTask | None, Task], bool]) -> None:
@@ -127,7 +124,7 @@ def take_any_poll_for_the_baseline(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         Polls,
         "record",
-        lambda self, claim, seen, *when: record(self, claim, replace(seen, complete=True), *when),
+        lambda self, claim, seen, *when, **plan: record(self, claim, replace(seen, complete=True), *when, **plan),
     )
 
 

@@ -272,7 +272,7 @@ async def test_a_death_at_any_step_repeats_at_most_one_copy(
         assert {address for mail in mails for address in mail.recipients} == {A, B}
         assert len({mail.content for mail in mails}) == 1
         assert len(mails) <= 2 + (not survived), step
-    assert step > 10
+    assert step > 8
 
 
 async def survives(desk: Desk, fuse: Fuse) -> bool:
