@@ -93,6 +93,11 @@ def classify(
     )
 
 
+def detail_of(error: SourceError, where: str) -> str:
+    """Return the message of an error without its beginning, for a check whose subject names the source already."""
+    return str(error).removeprefix(f"{where}: ")
+
+
 def is_error_body(body: bytes) -> bool:
     """Return whether an unexpected body is an error document."""
     return find_error(_json(body.decode("utf-8", errors="replace"))) is not None

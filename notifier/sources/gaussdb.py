@@ -18,7 +18,7 @@ from notifier.core.retry import CLOCK_TOLERANCE
 from notifier.http.huawei_signature import canonical_query
 from notifier.ports import CheckResult
 from notifier.sources.access import SourceAccess
-from notifier.sources.failures import describe_skew
+from notifier.sources.failures import describe_skew, detail_of
 from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.sources.lists import TASK_LIST
 from notifier.sources.page_cache import PageCache
@@ -274,7 +274,7 @@ _FAILED_STEP: Mapping[type[SourceError], int] = {
 
 def check_results(where: str, error: SourceError) -> list[CheckResult]:
     """Return the check results of a failed call: the steps before the one that failed worked."""
-    detail = str(error).removeprefix(f"{where}: ")  # the subject of the check names the source already
+    detail = detail_of(error, where)
     if isinstance(error, CredentialsUnreachable):  # the API itself has not been asked
         return [CheckResult(ok=False, what=f"{where}: {_STEPS[1][0]}", detail=detail)]
     failed = _FAILED_STEP.get(type(error), 0)

@@ -18,7 +18,7 @@ from notifier.sources import alarm_rows
 from notifier.sources.access import SourceAccess
 from notifier.sources.alarm_rows import EventName
 from notifier.sources.api import ApiClient
-from notifier.sources.failures import says_empty
+from notifier.sources.failures import detail_of, says_empty
 from notifier.sources.gaussdb import clock_check_results
 from notifier.sources.gaussdb_events_settings import ALARM_WINDOW, GaussDBEventsSettings
 from notifier.sources.lists import ALARM_HISTORY, EVENT_NAMES, EVENTS_OF_NAME, ApiList
@@ -131,7 +131,7 @@ class GaussDBEventsSource:
         try:
             await probe.call()
         except SourceError as error:
-            return CheckResult(ok=False, what=what, detail=str(error).removeprefix(f"{self._where}: "))
+            return CheckResult(ok=False, what=what, detail=detail_of(error, self._where))
         return CheckResult(ok=True, what=what, detail=f"may list {probe.of.rows} ({probe.of.action})")
 
     async def aclose(self) -> None:

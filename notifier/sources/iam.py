@@ -15,6 +15,7 @@ from notifier.ports import CheckResult
 from notifier.settings.words import PROJECT_ID_PATTERN
 from notifier.sources.access import SourceAccess, SourceRuntime
 from notifier.sources.account_settings import GaussDBAccountSettings
+from notifier.sources.failures import detail_of
 from notifier.sources.lists import ApiList
 from notifier.sources.payloads import decode_json, mapping_of, sanitize_text
 
@@ -80,7 +81,7 @@ class AccountReader:
         try:
             found = [one for one in await self.read() if one.enabled and region_of(one.name)]
         except SourceError as error:
-            return [CheckResult(ok=False, what=self._where, detail=str(error).removeprefix(f"{self._where}: "))]
+            return [CheckResult(ok=False, what=self._where, detail=detail_of(error, self._where))]
         regions = {region_of(one.name) for one in found}
         detail = f"projects listed: {len(found)}, in {', '.join(sorted(filter(None, regions))[:MAX_NAMED_REGIONS])}"
         more = f" and {len(regions) - MAX_NAMED_REGIONS} more regions" if len(regions) > MAX_NAMED_REGIONS else ""

@@ -14,6 +14,7 @@ from notifier.core.maintenance_values import RESTART_NODE, MaintenanceList, Main
 from notifier.http.huawei_signature import canonical_query
 from notifier.ports import CheckResult
 from notifier.sources.access import SourceAccess
+from notifier.sources.failures import detail_of
 from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.sources.lists import MAINTENANCE_LIST
 from notifier.sources.payloads import line_of, mapping_of, parse_time, rows_of, text_of
@@ -140,7 +141,7 @@ class GaussDBMaintenance:
         try:
             page = await self._page(0)
         except SourceError as error:
-            return [CheckResult(ok=False, what=what, detail=str(error).removeprefix(f"{self._where}: "))]
+            return [CheckResult(ok=False, what=what, detail=detail_of(error, self._where))]
         total = page.rows if page.total is None else page.total
         return [CheckResult(ok=True, what=what, detail=f"{total} are listed")]
 

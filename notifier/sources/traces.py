@@ -17,7 +17,7 @@ from notifier.http.huawei_signature import canonical_query
 from notifier.origins import FoundTraces
 from notifier.ports import CheckResult
 from notifier.sources.access import SourceAccess
-from notifier.sources.failures import says_empty
+from notifier.sources.failures import detail_of, says_empty
 from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.sources.lists import TRACE_LIST
 from notifier.sources.payloads import decode_json, line_of, mapping_of, parse_time, rows_of
@@ -99,7 +99,7 @@ class TraceLog:
         try:
             await self._page(TraceQuery(start=now - timedelta(hours=1), end=now), "", limit=1)
         except SourceError as error:
-            return [CheckResult(ok=False, what=what, detail=str(error).removeprefix(f"{self._where}: "))]
+            return [CheckResult(ok=False, what=what, detail=detail_of(error, self._where))]
         return [CheckResult(ok=True, what=what, detail="may read the audit log of Cloud Trace")]
 
     async def _page(self, query: TraceQuery, marker: str, *, limit: int = TRACE_PAGE_SIZE) -> TracePage:

@@ -12,6 +12,7 @@ from notifier.core.errors import NotifierError, SourceError
 from notifier.core.projects import FoundProject, compare_projects
 from notifier.sources.access import SourceAccess
 from notifier.sources.account_settings import GaussDBAccountSettings
+from notifier.sources.failures import detail_of
 from notifier.sources.gaussdb import GaussDBSource, TaskQuery
 from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.sources.iam import AccountReader
@@ -77,7 +78,7 @@ async def _survey(account: GaussDBAccountSettings, project: FoundProject, runtim
     try:
         page = await GaussDBSource(settings, access).list_page(TaskQuery(limit=1))
     except SourceError as error:
-        return SurveyedProject(project=project, error=str(error).removeprefix(f"{access.where}: "))
+        return SurveyedProject(project=project, error=detail_of(error, access.where))
     if tasks := page.total or len(page.keys):
         return SurveyedProject(project=project, tasks=tasks)
     instances = access.open_list(INSTANCE_LIST, settings.url, f"/v3/{project.project_id}/instances")
