@@ -493,45 +493,48 @@ async def test_a_death_at_any_step_leaves_one_ticket_with_each_comment_once(quic
 async def test_a_death_at_any_step_loses_no_reminder_and_no_escalation(quick_url: str) -> None:
     """Each is told once, but for the one message that was on its way when the process died."""
     world = OnCallWorld(quick_url)
-    await world.live(Fuse(-1))
-    stride = 5 if quick_url.startswith("postgresql") else 2
-    survived, step = False, -1
-    while not survived:
-        step += stride
-        world.tell_of_failure(step)
-        survived = await world.survives(step)
-        assert world.told() == {
+
+    def told(step: int) -> dict[str, list[str]]:
+        return {
             f"{step}-failed": ["task.failed", "task.reminded", "task.escalated"],
             f"{step}-completed": ["task.completed"],
-        }, step
-        assert len({(delivery.id, delivery.body) for delivery in world.sent}) == 4
-        assert len(world.sent) <= 4 + (not survived), step
-    assert step > 50
-    store = open_store(quick_url)
-    ledger = await store.read(lambda q: q.ledger())
-    found = await store.read(lambda q: q.open_failures())
-    await store.aclose()
-    assert (ledger.unaccounted, found) == ((), [])
+        }
+
+    await check_deaths(world, world.tell_of_failure, told)
 
 
 async def test_a_death_at_any_step_loses_no_alarm_and_leaves_none_open(quick_url: str) -> None:
     world = AlarmWorld(quick_url)
-    await world.live(Fuse(-1))
-    stride = 5 if quick_url.startswith("postgresql") else 2
-    survived, step = False, -1
-    while not survived:
-        step += stride
-        world.tell_of_alarms(step)
-        survived = await world.survives(step)
-        assert world.told() == {
+
+    def told(step: int) -> dict[str, list[str]]:
+        return {
             f"{step}-fault": ["alarm.raised"],
             f"{step}-recovery": ["alarm.cleared"],
             f"{step}-usage": ["alarm.raised", "alarm.cleared"],
-        }, step
+        }
+
+    await check_deaths(world, world.tell_of_alarms, told)
+
+
+async def check_deaths(
+    world: OnCallWorld | AlarmWorld, tell: Callable[[int], None], told: Callable[[int], dict[str, list[str]]]
+) -> None:
+    """Let processes die at every step of a story of four messages, and check what was told and what stays open.
+
+    `tell` begins the story that is numbered so, and `told` returns what it comes to.
+    """
+    await world.live(Fuse(-1))
+    stride = 5 if world.url.startswith("postgresql") else 2
+    survived, step = False, -1
+    while not survived:
+        step += stride
+        tell(step)
+        survived = await world.survives(step)
+        assert world.told() == told(step), step
         assert len({(delivery.id, delivery.body) for delivery in world.sent}) == 4
         assert len(world.sent) <= 4 + (not survived), step
     assert step > 50
-    store = open_store(quick_url)
+    store = open_store(world.url)
     ledger = await store.read(lambda q: q.ledger())
     found = await store.read(lambda q: q.open_failures())
     await store.aclose()
